@@ -1,0 +1,1 @@
+"""Volumes with their place in space: files, grids and resampling."""

@@ -1,0 +1,52 @@
+"""A 3D array with its place in space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A scalar 3D array and the affine that places its voxel centers in the patient.
+
+    ``data`` has shape (X, Y, Z) in the voxel order of the file, as nibabel gives it; the network's (D, H, W) is its
+    reverse. ``affine`` is 4x4, float64, voxel index -> RAS+ millimeters.
+    """
+
+    data: np.ndarray
+    affine: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along the three array axes."""
+        x, y, z = self.data.shape
+        return x, y, z
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance between voxel centers along each array axis, millimeters."""
+        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+        return float(x), float(y), float(z)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One named segment of a segmentation file: its value in the label map and its terminology code, if any."""
+
+    value: int
+    name: str
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask as read from a file, before its labels are understood.
+
+    ``volume.data`` keeps the numbers of the file (integer or float). ``segments`` is filled from formats that carry
+    names (``.seg.nrrd``) and empty otherwise.
+    """
+
+    volume: Volume
+    segments: tuple[Segment, ...] = ()

@@ -1,0 +1,1 @@
+"""Job folders and the warm worker that runs them."""

@@ -1,0 +1,1 @@
+"""Label schemes, recognition of conventions, the mask check and the condition channels."""

@@ -1,0 +1,91 @@
+"""Label schemes as data: what the values of a mask mean to a model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from importlib import resources
+from typing import Any
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class Label:
+    """One label: its value in the mask file, its name, display color (0-255) and terminology code.
+
+    ``code`` is ``"<scheme>^<value>^<meaning>"`` as Slicer's terminologies write it (for example
+    ``"SCT^12738006^Brain"``). ``tumor`` tells lesion parts from the surrounding tissue.
+    """
+
+    value: int
+    name: str
+    color: tuple[int, int, int]
+    code: str
+    tumor: bool = False
+
+
+@dataclass(frozen=True)
+class LabelScheme:
+    """The labels of a model in channel order and the meaning of background.
+
+    ``surround`` is the value of the label that fills everything inside the head or brain outline that is not tumor
+    (published Med-DDPM: 1 in the whole-head model, 4 in the BraTS model); every scheme has one.
+    """
+
+    name: str
+    labels: tuple[Label, ...]
+    surround: int
+    background: str
+
+    def __post_init__(self) -> None:
+        values = [label.value for label in self.labels]
+        if not values or len(set(values)) != len(values) or any(not 0 < v < 256 for v in values):
+            raise InputError(f"Label scheme '{self.name}' needs distinct label values from 1 to 255, but has {values}.")
+        if self.surround not in values:
+            raise InputError(f"Label scheme '{self.name}' names {self.surround} as its surround, not one of {values}.")
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """Label values in channel order."""
+        return tuple(label.value for label in self.labels)
+
+    @property
+    def tumor_values(self) -> tuple[int, ...]:
+        """Values of the lesion parts, in channel order."""
+        return tuple(label.value for label in self.labels if label.tumor)
+
+    def label(self, value: int) -> Label:
+        """The label with this value; KeyError where the scheme has none."""
+        for label in self.labels:
+            if label.value == value:
+                return label
+        raise KeyError(value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> LabelScheme:
+        """The inverse of ``to_dict``. Raises InputError where a field is missing or has the wrong type."""
+        try:
+            labels = tuple(
+                Label(
+                    int(item["value"]),
+                    str(item["name"]),
+                    tuple(int(c) for c in item["color"]),  # type: ignore[arg-type]
+                    str(item["code"]),
+                    bool(item.get("tumor", False)),
+                )
+                for item in data["labels"]
+            )
+            return cls(str(data["name"]), labels, int(data["surround"]), str(data["background"]))
+        except (KeyError, TypeError, ValueError) as exc:
+            raise InputError(f"A label scheme lacks a field or has one of the wrong type: {exc!r}.") from exc
+
+
+def load_scheme(name: str) -> LabelScheme:
+    """A scheme shipped with the package: ``"brats"`` (Med-DDPM 1/2/3 tumor, 4 brain) or ``"whole-head"`` (1 head, 2 tumor)."""
+    path = resources.files(__package__) / "schemes" / f"{name}.json"
+    return LabelScheme.from_dict(json.loads(path.read_text(encoding="utf-8")))

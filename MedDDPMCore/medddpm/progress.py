@@ -1,0 +1,44 @@
+"""How long work tells the person (or program) waiting for it where it is, and learns that it should stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+
+class Reporter(Protocol):
+    """What synthesis and training call while they run; the command line, jobs and tests each implement it.
+
+    ``check_cancelled`` raises ``medddpm.errors.Cancelled`` once the user has asked to stop; it is called between
+    sampling steps and must be cheap.
+    """
+
+    def stage(self, name: str, message: str = "") -> None:
+        """A new stage ("load", "prepare", "sample", "write") begins; ``message`` is a plain sentence."""
+
+    def step(self, done: int, total: int, preview: Callable[[], np.ndarray] | None = None) -> None:
+        """``done`` of ``total`` steps are finished. ``preview`` computes the current x0 estimate, (C, X, Y, Z) in [-1, 1]."""
+
+    def warning(self, sentence: str) -> None:
+        """Something the user should know, which does not stop the work."""
+
+    def check_cancelled(self) -> None:
+        """Raise Cancelled if the user has asked to stop."""
+
+
+class SilentReporter:
+    """A Reporter for library calls: nothing is shown, nothing is cancelled."""
+
+    def stage(self, name: str, message: str = "") -> None:
+        """See Reporter."""
+
+    def step(self, done: int, total: int, preview: Callable[[], np.ndarray] | None = None) -> None:
+        """See Reporter."""
+
+    def warning(self, sentence: str) -> None:
+        """See Reporter."""
+
+    def check_cancelled(self) -> None:
+        """See Reporter."""

@@ -1,0 +1,1 @@
+"""Noise schedule, reproducible noise and the samplers."""

@@ -1,0 +1,1 @@
+"""From mask files to images on disk: the whole way of one case, and of a batch."""
