@@ -1,0 +1,116 @@
+"""Building blocks of the 3D U-Net: residual block, self-attention, resampling, time embedding.
+
+Parameter names follow the published checkpoints (``in_layers``, ``emb_layers``, ``op`` ...), so that their tensors fit
+without renaming. Tensors are (B, C, D, H, W) unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Nichol & Dhariwal's embedding ends at 1/10000; the published Med-DDPM code divides by 1000.
+MAX_PERIOD = 1000.0
+
+
+def time_embedding(t: Tensor, channels: int) -> Tensor:
+    """Sinusoidal embedding of integer steps ``t`` (B,) as float32 (B, channels): cosines first, then sines."""
+    half = channels // 2
+    frequencies = torch.exp(-math.log(MAX_PERIOD) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
+    angles = t.float()[:, None] * frequencies[None]
+    embedding = torch.cat([angles.cos(), angles.sin()], dim=1)
+    return F.pad(embedding, (0, channels % 2))
+
+
+class NormSiLU(nn.GroupNorm):
+    """GroupNorm (eps 1e-5) followed by SiLU.
+
+    The statistics are accumulated in fp32 also for bf16 input (torch's kernels do so). SiLU overwrites the normalized
+    tensor where no gradient is needed: the extra copy costs as much as the activation itself.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(super().forward(x), inplace=not torch.is_grad_enabled())
+
+
+class ResidualBlock(nn.Module):
+    """norm - SiLU - conv, plus time embedding, norm - SiLU - conv, plus a 1x1x1 conv on the skip if channels change."""
+
+    def __init__(self, in_channels: int, out_channels: int, embedding_channels: int, groups: int) -> None:
+        super().__init__()
+        # Identity keeps the published indices: 0 norm, 1 SiLU, 2 conv; 0 norm, 1 SiLU, 2 dropout(0), 3 conv.
+        self.in_layers = nn.Sequential(
+            NormSiLU(groups, in_channels), nn.Identity(), nn.Conv3d(in_channels, out_channels, 3, padding=1)
+        )
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding_channels, out_channels))
+        self.out_layers = nn.Sequential(
+            NormSiLU(groups, out_channels),
+            nn.Identity(),
+            nn.Identity(),
+            nn.Conv3d(out_channels, out_channels, 3, padding=1),
+        )
+        self.skip_connection: nn.Module = (
+            nn.Identity() if in_channels == out_channels else nn.Conv3d(in_channels, out_channels, 1)
+        )
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.in_layers(x)
+        shift = self.emb_layers(embedding).to(h.dtype)[:, :, None, None, None]
+        h = h + shift if torch.is_grad_enabled() else h.add_(shift)
+        h = self.out_layers(h)
+        skip = self.skip_connection(x)
+        return h + skip if torch.is_grad_enabled() else h.add_(skip)
+
+
+class SelfAttention(nn.Module):
+    """Self-attention over all voxels with a residual connection; heads are split before q, k and v."""
+
+    def __init__(self, channels: int, heads: int, groups: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(groups, channels)
+        self.qkv = nn.Conv1d(channels, channels * 3, 1)
+        self.proj_out = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, *spatial = x.shape
+        sequence = self.norm(x).reshape(b, c, -1)
+        qkv = self.qkv(sequence).reshape(b, self.heads, 3, c // self.heads, -1).transpose(-1, -2)
+        q, k, v = qkv.unbind(dim=2)
+        attended = F.scaled_dot_product_attention(q, k, v)
+        attended = attended.transpose(-1, -2).reshape(b, c, -1)
+        return x + self.proj_out(attended).reshape(b, c, *spatial)
+
+
+class Downsample(nn.Module):
+    """3x3x3 conv of stride 2."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.op = nn.Conv3d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    """Trilinear x2 (align_corners false), then a 3x3x3 conv."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False))
+
+
+class Stage(nn.Sequential):
+    """Runs its modules in order and hands the time embedding to the residual blocks among them."""
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]
+        for module in self:
+            x = module(x, embedding) if isinstance(module, ResidualBlock) else module(x)
+        return x
