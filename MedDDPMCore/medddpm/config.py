@@ -172,7 +172,7 @@ class ModelConfig:
             data = json.loads(text)
         except ValueError as exc:
             raise InputError(f"The model's config.json is not valid JSON: {exc}.") from exc
-        return _from_dict(cls, data, "config.json")
+        return from_dict(cls, data, "config.json")
 
 
 def _require(good: bool, what: str, value: object, allowed: str) -> None:
@@ -180,7 +180,7 @@ def _require(good: bool, what: str, value: object, allowed: str) -> None:
         raise InputError(f"The model's configuration has {what} = {value}, which does not fit: it must be {allowed}.")
 
 
-def _from_dict(cls: type[T], data: Any, where: str) -> T:
+def from_dict(cls: type[T], data: Any, where: str) -> T:
     """Build the dataclass ``cls`` from JSON data, by its type hints."""
     if not isinstance(data, Mapping):
         raise InputError(f"{where} must be an object with named fields, not {type(data).__name__}.")
@@ -203,7 +203,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if "None" in str(hint) and hasattr(hint, "__args__"):
         hint = next(arg for arg in hint.__args__ if arg is not type(None))
     if is_dataclass(hint) and isinstance(hint, type):
-        return _from_dict(hint, value, where)
+        return from_dict(hint, value, where)
     if str(hint).startswith("tuple"):
         if not isinstance(value, list):
             raise InputError(f"{where} must be a list, not {value!r}.")

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .norm import NormSiLU
+
 # Nichol & Dhariwal's embedding ends at 1/10000; the published Med-DDPM code divides by 1000.
 MAX_PERIOD = 1000.0
 
@@ -23,17 +25,6 @@ def time_embedding(t: Tensor, channels: int) -> Tensor:
     angles = t.float()[:, None] * frequencies[None]
     embedding = torch.cat([angles.cos(), angles.sin()], dim=1)
     return F.pad(embedding, (0, channels % 2))
-
-
-class NormSiLU(nn.GroupNorm):
-    """GroupNorm (eps 1e-5) followed by SiLU.
-
-    The statistics are accumulated in fp32 also for bf16 input (torch's kernels do so). SiLU overwrites the normalized
-    tensor where no gradient is needed: the extra copy costs as much as the activation itself.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.silu(super().forward(x), inplace=not torch.is_grad_enabled())
 
 
 class ResidualBlock(nn.Module):

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
-from .blocks import Downsample, NormSiLU, ResidualBlock, SelfAttention, Stage, Upsample, time_embedding
+from .blocks import Downsample, ResidualBlock, SelfAttention, Stage, Upsample, time_embedding
+from .norm import NormSiLU
 
 
 class UNet3D(nn.Module):

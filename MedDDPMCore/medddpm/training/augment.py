@@ -1,0 +1,30 @@
+"""Augmentation that keeps image and mask together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def flip_left_right(images: Tensor, fractions: Tensor, axis: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mirror both along ``axis`` (the spatial axis that runs left-right) with probability one half."""
+    if torch.rand((), generator=generator) < 0.5:
+        return images.flip(axis), fractions.flip(axis)
+    return images, fractions
+
+
+def shift(
+    images: Tensor, fractions: Tensor, most: int, background: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Move both by the same whole voxels, up to ``most`` along each axis; what enters is empty space."""
+    offsets = torch.randint(-most, most + 1, (3,), generator=generator).tolist()
+    return _moved(images, offsets, background), _moved(fractions, offsets, 0.0)
+
+
+def _moved(x: Tensor, offsets: list[int], fill: float) -> Tensor:
+    moved = x.roll(offsets, dims=(-3, -2, -1))
+    for dim, offset in zip((-3, -2, -1), offsets, strict=True):
+        if offset:
+            start = 0 if offset > 0 else x.shape[dim] + offset
+            moved.narrow(dim, start, abs(offset)).fill_(fill)
+    return moved
