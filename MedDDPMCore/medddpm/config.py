@@ -65,7 +65,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Noise schedule: cosine (Nichol & Dhariwal, offset ``s``, betas clipped) or explicit ``betas``; what is predicted."""
+    """Noise schedule, cosine (Nichol & Dhariwal, offset ``s``, betas clipped) or explicit ``betas``; the prediction."""
 
     steps: int = 250
     kind: str = "cosine"

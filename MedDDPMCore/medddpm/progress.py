@@ -19,7 +19,7 @@ class Reporter(Protocol):
         """A new stage ("load", "prepare", "sample", "write") begins; ``message`` is a plain sentence."""
 
     def step(self, done: int, total: int, preview: Callable[[], np.ndarray] | None = None) -> None:
-        """``done`` of ``total`` steps are finished. ``preview`` computes the current x0 estimate, (C, X, Y, Z) in [-1, 1]."""
+        """``done`` of ``total`` steps are finished; ``preview`` computes the x0 estimate, (C, X, Y, Z) in [-1, 1]."""
 
     def warning(self, sentence: str) -> None:
         """Something the user should know, which does not stop the work."""

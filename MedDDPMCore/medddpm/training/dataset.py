@@ -110,7 +110,8 @@ def read_dataset_config(folder: Path) -> DatasetConfig:
 def batches(size: int, batch_size: int, seed: int, start: int) -> Iterator[list[int]]:
     """Endless batches of indices, each epoch a new permutation, beginning with batch number ``start``.
 
-    The order depends on ``seed`` and the batch number alone, so that a resumed run sees what an uninterrupted one would.
+    The order depends on ``seed`` and the batch number alone, so that a resumed run sees what an uninterrupted one
+    would.
     """
     number = start * batch_size
     while True:

@@ -92,7 +92,7 @@ class Trainer:
         return state
 
     def run(self) -> Path:
-        """Train to ``config.iterations`` and return the model folder. Raises MedDDPMError where the loss is not finite."""
+        """Train to ``config.iterations`` and return the model folder. Raises MedDDPMError if the loss is not finite."""
         config, state = self.config, self.state
         order = batches(len(self.dataset), config.batch_size, config.seed, state.step * config.accumulate)
         losses: list[float] = []

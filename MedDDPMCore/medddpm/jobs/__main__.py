@@ -1,0 +1,36 @@
+"""``python -m medddpm.jobs SPOOL``: the worker, with nothing but the inference packages installed."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from ..errors import MedDDPMError
+from .cache import ModelCache
+from .handlers import default_handlers, load
+from .worker import IDLE_SECONDS, Worker
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve the spool named on the command line; returns the exit code of the job contract."""
+    parser = argparse.ArgumentParser(prog="python -m medddpm.jobs", description="Run the jobs of a spool folder.")
+    parser.add_argument("spool", type=Path, help="the folder that jobs are submitted to; made if it is not there")
+    parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS, help="leave after so long without a job")
+    parser.add_argument("--parent", type=int, default=None, metavar="PID", help="leave when this process has ended")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    models = ModelCache(load)
+    try:
+        worker = Worker(
+            options.spool, default_handlers(models), options.idle_seconds, options.parent, held_model=models.held
+        )
+        return worker.run()
+    except MedDDPMError as exc:
+        print(f"Error: {exc}", file=sys.stderr)
+        return exc.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""``events.jsonl``: what a job tells the world, one JSON object a line, appended by the one process that runs it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .regular import open_regular
+
+# No line written here is longer than MAX_LINE bytes: its four texts are cut to MAX_TEXT characters, and JSON needs at
+# most 12 bytes for one.
+MAX_LINE, MAX_TEXT = 64 * 1024, 1300
+
+FINAL = ("done", "failed", "cancelled", "interrupted")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line. ``event`` is one of started, stage, step, preview, warning, queued, or one of FINAL, which end a run.
+
+    ``time`` is seconds since 1970; ``step`` of ``total`` are finished with about ``seconds_left`` to go (of this
+    stage); ``path`` is relative to the job folder; ``message`` is a plain sentence; ``exit_code`` comes with FINAL.
+    """
+
+    event: str
+    time: float = field(default_factory=time.time)
+    stage: str | None = None
+    step: int | None = None
+    total: int | None = None
+    seconds_left: float | None = None
+    message: str | None = None
+    path: str | None = None
+    exit_code: int | None = None
+
+    def to_line(self) -> bytes:
+        """The line, with its newline, in ASCII."""
+        values = {key: _cut(value) for key, value in asdict(self).items() if value is not None}
+        return json.dumps(values, allow_nan=False).encode("ascii") + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Event | None:
+        """The event of a line; None for a line that is not one (the remains of a crash). Unknown fields are dropped."""
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(data, dict):
+            return None
+        known = {key: value for key, value in data.items() if key in _TYPES}
+        if "event" not in known or "time" not in known or not all(_fits(k, v) for k, v in known.items()):
+            return None
+        return cls(**known)
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "event": (str,),
+    "time": (int, float),
+    "stage": (str,),
+    "step": (int,),
+    "total": (int,),
+    "seconds_left": (int, float),
+    "message": (str,),
+    "path": (str,),
+    "exit_code": (int,),
+}
+
+
+def _fits(key: str, value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, _TYPES[key]):
+        return False
+    return not isinstance(value, int | float) or abs(value) < 1e15  # false for NaN and infinity, too
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        return value[: MAX_TEXT - 3] + "..."
+    return value
+
+
+class EventLog:
+    """The file ``events.jsonl`` of a job folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, event: Event) -> None:
+        """Write one line in one piece. A line broken off by an earlier crash is closed first.
+
+        Raises OSError where it cannot be written (a full disk).
+        """
+        line = event.to_line()
+        descriptor = open_regular(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        with os.fdopen(descriptor, "rb+", buffering=0) as stream:
+            if stream.seek(0, os.SEEK_END) > 0:
+                stream.seek(-1, os.SEEK_END)
+                line = line if stream.read(1) == b"\n" else b"\n" + line
+            if stream.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # the disk took a part of the line
+
+    def read(self, offset: int = 0) -> tuple[list[Event], int]:
+        """The events whole by now after byte ``offset``, and the offset for the next call.
+
+        A last line without its newline stays for the next call. An ``offset`` past the end of the file (the job was
+        made anew) starts over.
+        """
+        events: list[Event] = []
+        try:
+            descriptor = open_regular(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return events, 0
+        with os.fdopen(descriptor, "rb", buffering=0) as stream:
+            if offset < 0 or offset > os.fstat(descriptor).st_size:
+                offset = 0
+            stream.seek(offset)
+            while chunk := stream.read(MAX_LINE):
+                # What fills a whole chunk without a newline is no event of ours: skip it instead of waiting forever.
+                end = chunk.rfind(b"\n") + 1 or (len(chunk) if len(chunk) == MAX_LINE else 0)
+                if end == 0:
+                    break
+                events += _parse(chunk[:end])
+                offset += end
+                stream.seek(offset)
+        return events, offset
+
+    def last(self) -> Event | None:
+        """The newest whole event; None where there is none."""
+        try:
+            descriptor = open_regular(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(descriptor, "rb", buffering=0) as stream:
+            stream.seek(max(0, os.fstat(descriptor).st_size - 2 * MAX_LINE))
+            tail = stream.read(2 * MAX_LINE)
+        lines = reversed(tail[: tail.rfind(b"\n") + 1].split(b"\n"))
+        return next((event for line in lines if line and (event := Event.from_line(line)) is not None), None)
+
+
+def _parse(lines: bytes) -> list[Event]:
+    return [event for line in lines.split(b"\n") if line and (event := Event.from_line(line)) is not None]

@@ -1,0 +1,34 @@
+"""What the package's own jobs run. The modules that need torch are imported when the first job asks for them."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from ..progress import Reporter
+from .cache import ModelCache
+from .folder import JobFolder
+from .outcome import is_out_of_memory
+from .runner import Handler
+
+
+def load(path: Path, device: str, precision: str) -> Any:
+    """``medddpm.load_model``, imported now."""
+    return importlib.import_module("medddpm").load_model(path, device=device, precision=precision)
+
+
+def default_handlers(models: ModelCache | None = None) -> dict[str, Handler]:
+    """Kind of job -> handler. ``models`` is shared by all jobs of the process."""
+    cache = models if models is not None else ModelCache(load)
+
+    def synthesis(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> None:
+        run = importlib.import_module("medddpm.synthesis.job").run
+        try:
+            run(request, folder, reporter, cache)
+        except Exception as exc:
+            if is_out_of_memory(exc):
+                cache.clear()  # the next job begins with all of the memory there is
+            raise
+
+    return {"synthesis": synthesis}

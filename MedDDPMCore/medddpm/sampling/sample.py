@@ -1,0 +1,113 @@
+"""``medddpm.sample``: masks in, images out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..models.model import Model
+from .noise import seeded_noise
+from .solvers import Trajectory, check_finite, default_steps, solver
+
+FAST_STEPS = 25
+
+
+@dataclass(frozen=True)
+class SampleStep:
+    """What a callback learns after each network evaluation.
+
+    ``step`` of ``steps`` evaluations of sample ``sample`` are done; ``x0`` is the current estimate of the clean image,
+    (1, C, D, H, W), nominally in [-1, 1].
+    """
+
+    sample: int
+    step: int
+    steps: int
+    x0: Tensor
+
+
+class _Bound:
+    """A model with one condition bound to it: the Denoiser that the solvers see."""
+
+    def __init__(self, model: Model, condition: Tensor) -> None:
+        self._model, self._condition = model, condition
+
+    def x0(self, x: Tensor, t: int) -> Tensor:
+        return self._model.predict_x0(x, self._condition, t).clamp_(-1, 1)
+
+    def noise(self, x: Tensor, t: int) -> Tensor:
+        return self._model.predict_noise(x, self._condition, torch.tensor([t]))
+
+
+@torch.inference_mode()
+def sample(
+    model: Model,
+    condition: Tensor,
+    sampler: str = "ddpm",
+    steps: int | None = None,
+    seed: int = 0,
+    noise: Iterator[Tensor] | None = None,
+    callback: Callable[[SampleStep], None] | None = None,
+) -> Tensor:
+    """Synthesize one image for each mask of ``condition``.
+
+    ``condition``: (B, mask channels, D, H, W), encoded as ``config.mask_values`` says. ``sampler``: "ddpm" (the
+    published rule), "ddpm-paper" (Algorithm 2), "ddim", "dpm++2m", "dpm++3m" or "unipc". ``steps``: evaluations of the
+    network, None for all T ("ddpm", "ddpm-paper") or 25. Sample ``i`` draws its noise from ``seed + i`` alone and is computed
+    alone, so that a volume does not depend on the batch it was made in. ``noise``: instead of the seed, an iterator of
+    tensors (B, image channels, D, H, W): x_T first, then one for each step, also for the last. ``callback`` is called
+    after every evaluation; an exception that it raises (such as Cancelled) ends the sampling.
+
+    Returns float32 (B, image channels, D, H, W) on the CPU, in [-1, 1] ("ddpm-paper": unbounded). Raises InputError for
+    an unknown sampler, an impossible number of steps or a condition that does not fit the model.
+    """
+    run = solver(sampler)
+    _check_condition(model, condition)
+    path = Trajectory.of(model.schedule, default_steps(sampler, model.schedule, FAST_STEPS) if steps is None else steps)
+    drawn = None if noise is None else _recorded(noise)
+    results = []
+    for i in range(condition.shape[0]):
+        shape = (1, model.config.network.image_channels, *condition.shape[2:])
+        own = seeded_noise(seed + i, shape) if drawn is None else (batch[i : i + 1] for batch in drawn())
+        on_device = (z.to(model.device, torch.float32) for z in own)
+
+        def on_step(done: int, x0: Tensor, i: int = i) -> None:
+            if callback is not None:
+                callback(SampleStep(i, done + 1, len(path.timesteps), x0))
+
+        denoiser = _Bound(model, model.prepare_condition(condition[i : i + 1]))
+        results.append(check_finite(run(denoiser, path, on_device, on_step)).float().cpu())
+    return torch.cat(results)
+
+
+def _recorded(noise: Iterator[Tensor]) -> Callable[[], Iterator[Tensor]]:
+    """Let every sample of a batch read the same iterator from its start."""
+    seen: list[Tensor] = []
+
+    def replay() -> Iterator[Tensor]:
+        position = 0
+        while True:
+            while position >= len(seen):
+                seen.append(next(noise))
+            yield seen[position]
+            position += 1
+
+    return replay
+
+
+def _check_condition(model: Model, condition: Tensor) -> None:
+    network = model.config.network
+    if condition.ndim != 5 or condition.shape[1] != network.mask_channels:
+        raise InputError(
+            f"The condition has shape {tuple(condition.shape)}, but this model needs "
+            f"(B, {network.mask_channels}, D, H, W)."
+        )
+    if any(n % network.divisor for n in condition.shape[2:]):
+        raise InputError(
+            f"The grid {tuple(condition.shape[2:])} does not fit the network: each side must be a multiple of "
+            f"{network.divisor}."
+        )

@@ -1,0 +1,115 @@
+"""The network against the published code's numbers and layouts."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import REFERENCE, SMALL, draw, reference_network
+from medddpm.config import NetworkConfig
+from medddpm.errors import InputError
+from medddpm.network.layout import network_config
+from medddpm.network.norm import NormSiLU
+from medddpm.network.unet import UNet3D
+from torch.nn import functional as F
+
+PUBLISHED = {
+    "whole_head_128": (NetworkConfig(1, 2, 64, (1, 1, 2, 3, 4), 1, (8,)), 40_226_433),
+    "brats_192x192x144": (NetworkConfig(4, 4, 64, (1, 1, 2, 3, 4), 2, ()), 57_562_564),
+}
+
+
+def test_forward_equals_the_published_code() -> None:
+    expected = np.load(REFERENCE / "unet_small.npz")["forward"]
+    with torch.no_grad():
+        result = reference_network(SMALL)(draw("small/x", (2, 3, 16, 16, 16)), torch.tensor([0, 7]))
+    assert np.abs(result.numpy() - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_layout_is_the_published_one(name: str) -> None:
+    config, parameters = PUBLISHED[name]
+    layout = json.loads((REFERENCE / "checkpoint_layout.json").read_text())[name]
+    expected = {
+        key.removeprefix("denoise_fn."): tuple(shape) for key, shape in layout.items() if key.startswith("denoise_fn.")
+    }
+    with torch.device("meta"):
+        state = UNet3D(config).state_dict()
+    assert {key: tuple(value.shape) for key, value in state.items()} == expected
+    assert sum(tensor.numel() for tensor in state.values()) == parameters
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL,
+        NetworkConfig(3, 5, 32, (1, 2), 2, (1, 2)),
+        NetworkConfig(2, 1, 64, (1,), 1),
+        *[config for config, _ in PUBLISHED.values()],
+    ],
+)
+def test_config_is_read_off_the_tensors(config: NetworkConfig) -> None:
+    if config.base_channels == 64 and len(config.multipliers) == 5:
+        state = {k: torch.zeros(()).expand(v.shape) for k, v in _meta_state(config).items()}
+    else:
+        state = UNet3D(config).state_dict()
+    assert network_config(state) == config
+
+
+def _meta_state(config: NetworkConfig) -> dict[str, torch.Tensor]:
+    with torch.device("meta"):
+        return UNet3D(config).state_dict()
+
+
+def test_other_architectures_are_refused() -> None:
+    state = UNet3D(NetworkConfig(1, 1, 32, (1, 2), 1)).state_dict()
+    state["input_blocks.1.0.in_layers.2.weight"] = torch.zeros(32, 16, 3, 3, 3)
+    with pytest.raises(InputError, match=r"input_blocks\.1\.0\.in_layers\.2\.weight"):
+        network_config(state)
+    with pytest.raises(InputError, match="another architecture"):
+        network_config({"conv.weight": torch.zeros(3)})
+
+
+def test_not_a_number_weights_are_refused() -> None:
+    state = UNet3D(NetworkConfig(1, 1, 32, (1,), 1)).state_dict()
+    state["out.2.bias"] = torch.full((1,), float("nan"))
+    with pytest.raises(InputError, match=r"out\.2\.bias holds values that are not finite"):
+        network_config(state)
+
+
+def test_heads_change_the_result_and_every_size_runs() -> None:
+    outputs = []
+    for heads in (1, 4):
+        torch.manual_seed(0)
+        network = UNet3D(NetworkConfig(2, 3, 32, (1, 2, 2), 1, (4,), heads=heads))
+        with torch.no_grad():
+            outputs.append(network(draw("x", (1, 5, 8, 12, 20)), torch.tensor([3])))
+        assert outputs[-1].shape == (1, 2, 8, 12, 20)
+    assert not torch.allclose(outputs[0], outputs[1])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_norm_silu_gradients_equal_autograd(layout: torch.memory_format) -> None:
+    norm = NormSiLU(4, 16)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    x = (2 * draw("norm", (2, 16, 3, 4, 5)) + 1).contiguous(memory_format=layout).requires_grad_()
+    expected = F.silu(F.group_norm(x, 4, norm.weight, norm.bias, norm.eps))
+    inputs = [x, norm.weight, norm.bias]
+    gradient = draw("gradient", tuple(expected.shape))
+    result = norm(x)
+    torch.testing.assert_close(result, expected)
+    for own, reference in zip(
+        torch.autograd.grad(result, inputs, gradient), torch.autograd.grad(expected, inputs, gradient), strict=True
+    ):
+        torch.testing.assert_close(own, reference, rtol=1e-4, atol=1e-4)
+
+
+def test_training_mode_and_inference_agree() -> None:
+    network = reference_network(SMALL)
+    x, t = draw("agree", (1, 3, 16, 16, 16)), torch.tensor([5])
+    with_gradients = network(x, t).detach()
+    with torch.no_grad():
+        torch.testing.assert_close(network(x.clone(), t), with_gradients, rtol=1e-4, atol=1e-5)
