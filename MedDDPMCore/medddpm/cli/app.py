@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
 from rich.console import Console
 
 from .. import __version__
-from ..errors import MedDDPMError
+from ..jobs.outcome import outcome_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 errors = Console(stderr=True, highlight=False)
+log = logging.getLogger("medddpm")
 
 
 def _version(value: bool) -> None:
@@ -23,14 +25,20 @@ def _version(value: bool) -> None:
 @app.callback()
 def root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+    debug: bool = typer.Option(False, "--debug", help="Show technical details of errors."),
 ) -> None:
     """Turn segmentation masks into synthetic brain MRI (Med-DDPM). For research; never for diagnosis."""
+    logging.basicConfig(level=logging.DEBUG if debug else logging.CRITICAL, format="%(levelname)s %(name)s %(message)s")
 
 
 def main() -> None:
-    """Run the command; a known error becomes one plain message and the exit code of the job contract."""
+    """Run the command; an error becomes one plain message and the exit code of the job contract."""
+    from . import check, masks, models, synth, train, worker  # noqa: F401 - each registers its commands
+
     try:
         app()
-    except MedDDPMError as exc:
-        errors.print(f"Error: {exc}", markup=False, soft_wrap=True)
-        sys.exit(exc.exit_code)
+    except Exception as exc:
+        outcome = outcome_of(exc)
+        log.debug("details", exc_info=True)
+        errors.print(f"Error: {outcome.message}", markup=False, soft_wrap=True)
+        sys.exit(outcome.exit_code)

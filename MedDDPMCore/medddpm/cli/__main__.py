@@ -1,0 +1,5 @@
+"""``python -m medddpm.cli``."""
+
+from .app import main
+
+main()

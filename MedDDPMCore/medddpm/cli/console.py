@@ -1,0 +1,64 @@
+"""A Reporter for the terminal: a progress bar with time left, and plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ..errors import Cancelled
+
+
+class ConsoleReporter:
+    """Implements ``medddpm.progress.Reporter``; use it as a context manager. ``cancel()`` asks to stop."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps,"),
+            TimeElapsedColumn(),
+            TextColumn("so far,"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=self.console,
+        )
+        self._task = self._progress.add_task("Starting", total=None, visible=False)
+        self._cancelled = False
+
+    def __enter__(self) -> ConsoleReporter:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def stage(self, name: str, message: str = "") -> None:
+        """See Reporter."""
+        if name == "estimate":
+            self.console.print(message, markup=False)
+        self._progress.update(self._task, description=message or name)
+
+    def step(self, done: int, total: int, preview: Callable[[], np.ndarray] | None = None) -> None:
+        """See Reporter."""
+        self._progress.update(self._task, completed=done, total=total, visible=True)
+
+    def warning(self, sentence: str) -> None:
+        """See Reporter."""
+        self.console.print(f"Note: {sentence}", markup=False, soft_wrap=True)
+
+    def check_cancelled(self) -> None:
+        """See Reporter."""
+        if self._cancelled:
+            raise Cancelled("Stopped. Run the same command again to go on where it was stopped.")
+
+    def cancel(self) -> None:
+        """Ask the running work to stop at its next step."""
+        self._cancelled = True
