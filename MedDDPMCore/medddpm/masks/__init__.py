@@ -1,1 +1,20 @@
 """Tools that move, reshape and create tumors inside a mask; functions on label arrays."""
+
+from .edit import grow_tumor, mirror_tumor, rotate_tumor, scale_tumor, shift_tumor
+from .generators import scale_series, shift_series
+from .lesions import LesionResult, LesionSpec, add_lesion
+from .stack import Edit
+
+__all__ = [
+    "Edit",
+    "LesionResult",
+    "LesionSpec",
+    "add_lesion",
+    "grow_tumor",
+    "mirror_tumor",
+    "rotate_tumor",
+    "scale_series",
+    "scale_tumor",
+    "shift_series",
+    "shift_tumor",
+]

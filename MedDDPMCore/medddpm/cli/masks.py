@@ -1,0 +1,267 @@
+"""``medddpm masks``: move, reshape and create tumors in mask files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from ..errors import InputError
+from ..geometry.io import read_mask, write_image
+from ..labels.recognize import apply_mapping, recognize
+from ..labels.scheme import LabelScheme, load_scheme
+from ..labels.values import clean_values
+from ..masks import (
+    Edit,
+    LesionSpec,
+    add_lesion,
+    grow_tumor,
+    mirror_tumor,
+    rotate_tumor,
+    scale_series,
+    scale_tumor,
+    shift_series,
+    shift_tumor,
+)
+from ..masks.fields import voxel_ml
+from ..masks.stack import one_of
+from .app import app
+
+SCHEMES = ("brats", "whole-head")
+
+masks_app = typer.Typer(no_args_is_help=True, help="Move, reshape and create tumors in a mask.")
+app.add_typer(masks_app, name="masks")
+
+In = Annotated[Path, typer.Argument(help="Mask file: NIfTI, NRRD, MetaImage or .seg.nrrd.")]
+Out = Annotated[Path, typer.Argument(help="New mask, .nii.gz, in the label values of the scheme.")]
+OutFolder = Annotated[Path, typer.Argument(help="Folder for the new masks.")]
+Scheme = Annotated[str | None, typer.Option("--scheme", help="brats or whole-head.")]
+Model = Annotated[str | None, typer.Option("--model", help="Model folder, .pt file or name; its labels count.")]
+Parts = Annotated[str | None, typer.Option("--parts", help="Label values to edit, as 1,3. All parts by default.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
+Sample = Annotated[int | None, typer.Option("--sample", min=1, help="Only so many, at random.")]
+Published = Annotated[bool, typer.Option("--published", help="Exactly the rule of Med-DDPM's authors.")]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A mask in the values of a scheme: ``labels`` (X, Y, Z) uint8 and ``affine`` to RAS mm."""
+
+    labels: np.ndarray
+    affine: np.ndarray
+    scheme: LabelScheme
+
+
+@masks_app.command("scale")
+def scale_command(
+    mask: In,
+    out: Out,
+    factor: Annotated[float, typer.Option("--factor", help="1.5 is half as large again in each direction.")],
+    parts: Parts = None,
+    scheme: Scheme = None,
+    model: Model = None,
+) -> None:
+    """Scale the tumor about its centroid."""
+    opened = open_mask(mask, scheme, model)
+    _save_edit(out, opened, scale_tumor(opened.labels, opened.affine, opened.scheme, factor, _values(parts)))
+
+
+@masks_app.command("shift")
+def shift_command(
+    mask: In,
+    out: Out,
+    by: Annotated[str, typer.Option("--by", help="Millimeters to right, anterior, superior, as 10,-5,0.")],
+    parts: Parts = None,
+    scheme: Scheme = None,
+    model: Model = None,
+) -> None:
+    """Move the tumor."""
+    opened = open_mask(mask, scheme, model)
+    offset = _numbers(by, "--by")
+    _save_edit(out, opened, shift_tumor(opened.labels, opened.affine, opened.scheme, offset, _values(parts)))
+
+
+@masks_app.command("rotate")
+def rotate_command(
+    mask: In,
+    out: Out,
+    degrees: Annotated[str, typer.Option("--degrees", help="About the R, A and S axes, as 0,0,30.")],
+    parts: Parts = None,
+    scheme: Scheme = None,
+    model: Model = None,
+) -> None:
+    """Turn the tumor about its centroid."""
+    opened = open_mask(mask, scheme, model)
+    angles = _numbers(degrees, "--degrees")
+    _save_edit(out, opened, rotate_tumor(opened.labels, opened.affine, opened.scheme, angles, _values(parts)))
+
+
+@masks_app.command("grow")
+def grow_command(
+    mask: In,
+    out: Out,
+    by: Annotated[float, typer.Option("--by", help="Millimeters; negative shrinks.")],
+    parts: Parts = None,
+    scheme: Scheme = None,
+    model: Model = None,
+) -> None:
+    """Grow or shrink the tumor by a distance."""
+    opened = open_mask(mask, scheme, model)
+    _save_edit(out, opened, grow_tumor(opened.labels, opened.affine, opened.scheme, by, _values(parts)))
+
+
+@masks_app.command("mirror")
+def mirror_command(mask: In, out: Out, parts: Parts = None, scheme: Scheme = None, model: Model = None) -> None:
+    """Mirror the tumor to the other side of the head."""
+    opened = open_mask(mask, scheme, model)
+    _save_edit(out, opened, mirror_tumor(opened.labels, opened.affine, opened.scheme, _values(parts)))
+
+
+@masks_app.command("new-lesion")
+@masks_app.command("lesion", hidden=True)
+def lesion_command(
+    mask: In,
+    out: Out,
+    seed: Seed = 0,
+    center: Annotated[str | None, typer.Option("--center", help="R,A,S in mm; random by default.")] = None,
+    diameter: Annotated[float | None, typer.Option("--diameter", help="Of the core, mm; random by default.")] = None,
+    irregularity: Annotated[float, typer.Option("--irregularity", help="0 smooth to 1 ragged.")] = 0.6,
+    elongation: Annotated[float, typer.Option("--elongation", help="Longest to shortest axis.")] = 1.6,
+    lesion_parts: Annotated[
+        str | None, typer.Option("--parts", help="Of necrotic,enhancing,edema; all that the scheme has by default.")
+    ] = None,
+    rim: Annotated[float, typer.Option("--rim", help="Mean thickness of the enhancing rim, mm.")] = 4.0,
+    edema: Annotated[float | None, typer.Option("--edema", help="Mean width of edema, mm; random by default.")] = None,
+    count: Annotated[int, typer.Option("--count", help="Number of lesions.")] = 1,
+    replace: Annotated[bool, typer.Option("--replace", help="Remove the tumor that is there first.")] = False,
+    scheme: Scheme = None,
+    model: Model = None,
+) -> None:
+    """Add a new lesion, or several."""
+    roles = tuple(p.strip() for p in lesion_parts.split(",")) if lesion_parts else None
+    place = _numbers(center, "--center") if center else None
+    spec = LesionSpec(place, diameter, irregularity, elongation, roles, rim, edema, count)
+    opened = open_mask(mask, scheme, model)
+    labels = opened.labels
+    if replace:
+        labels = np.where(one_of(labels, opened.scheme.tumor_values), np.uint8(opened.scheme.surround), labels)
+    result = add_lesion(labels, opened.affine, opened.scheme, spec, seed)
+    _save(out, result.labels, opened)
+    for name, volume in result.volumes_ml.items():
+        typer.echo(f"{name}: {volume:.1f} mL")
+    for r, a, s in result.centers_mm:
+        typer.echo(f"Center: {r:.0f}, {a:.0f}, {s:.0f} mm (right, anterior, superior)")
+
+
+@masks_app.command("series-scale")
+def series_scale_command(
+    mask: In,
+    out: OutFolder,
+    count: Annotated[int, typer.Option("--count", help="Factors from 2.0 down to 0.5.")] = 20,
+    published: Published = False,
+    sample: Sample = None,
+    seed: Seed = 0,
+    scheme: Scheme = None,
+    model: Model = None,
+) -> None:
+    """The tumor at many sizes, one mask each."""
+    opened = open_mask(mask, scheme, model)
+    series = scale_series(opened.labels, opened.affine, opened.scheme, count, published, sample, seed)
+    _save_series(out, opened, series)
+
+
+@masks_app.command("series-shift")
+def series_shift_command(
+    mask: In,
+    out: OutFolder,
+    reach: Annotated[int, typer.Option("--reach", help="Largest offset along each axis, voxels.")] = 40,
+    step: Annotated[int, typer.Option("--step", help="Between offsets, voxels.")] = 10,
+    published: Published = False,
+    sample: Sample = None,
+    seed: Seed = 0,
+    scheme: Scheme = None,
+    model: Model = None,
+) -> None:
+    """The tumor at many places, one mask each."""
+    opened = open_mask(mask, scheme, model)
+    series = shift_series(opened.labels, opened.affine, opened.scheme, reach, step, published, sample, seed)
+    _save_series(out, opened, series)
+
+
+def open_mask(path: Path, scheme_name: str | None, model: str | None) -> Opened:
+    """Read a mask and bring it to a scheme's values.
+
+    Raises InputError where it has values without a meaning, or lacks the label of the whole brain or head.
+    """
+    scheme = _scheme(scheme_name, model)
+    mask = read_mask(path)
+    found = recognize(mask, scheme)
+    fix = f"Run 'medddpm check {path} --model M --fix OUT.nii.gz' and use its output."
+    if found.unknown:
+        raise InputError(f"{path} has the value {found.unknown[0]}, whose meaning is not known. {fix}")
+    values, _ = clean_values(mask.volume.data, 1.0)
+    labels = apply_mapping(values, found.mapping)
+    if not (labels == scheme.surround).any():
+        name = scheme.label(scheme.surround).name.lower()
+        raise InputError(f"{path} has no label for the {name} around the tumor. {fix}")
+    return Opened(labels, mask.volume.affine, scheme)
+
+
+def _scheme(name: str | None, model: str | None) -> LabelScheme:
+    if name and model:
+        raise InputError("Give either --scheme or --model, not both.")
+    if model:
+        # Reading models needs torch, which takes seconds to import; the other commands here do without.
+        from ..models.registry import find_model_config
+
+        return find_model_config(model).scheme
+    if name and name not in SCHEMES:
+        raise InputError(f"--scheme is '{name}'; it must be {' or '.join(SCHEMES)}.")
+    return load_scheme(name or SCHEMES[0])
+
+
+def _numbers(text: str, option: str) -> tuple[float, float, float]:
+    try:
+        a, b, c = (float(part) for part in text.split(","))
+    except ValueError as exc:
+        raise InputError(f"{option} is '{text}'; it must be three numbers with commas, as 10,-5,0.") from exc
+    return a, b, c
+
+
+def _values(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as exc:
+        raise InputError(f"--parts is '{text}'; it must be label values with commas, as 1,3.") from exc
+
+
+def _save(path: Path, labels: np.ndarray, opened: Opened) -> None:
+    write_image(path, labels, opened.affine, "MedDDPM mask, edited; not a patient's anatomy")
+
+
+def _save_edit(path: Path, opened: Opened, edit: Edit) -> None:
+    _save(path, edit.labels, opened)
+    typer.echo(f"{path}: {_tumor_ml(edit.labels, opened):.1f} mL of tumor.")
+    if edit.lost_voxels:
+        typer.echo(f"{1 - edit.kept_fraction:.0%} of it fell outside of the head or brain outline and was cut off.")
+
+
+def _tumor_ml(labels: np.ndarray, opened: Opened) -> float:
+    voxels = np.count_nonzero(one_of(labels, opened.scheme.tumor_values))
+    return voxels * voxel_ml(opened.affine)
+
+
+def _save_series(folder: Path, opened: Opened, series: Iterator[tuple[str, np.ndarray]]) -> None:
+    written = 0
+    for name, labels in series:
+        _save(folder / f"{name}.nii.gz", labels, opened)
+        written += 1
+    if not written:
+        raise InputError("No mask of the series is plausible: the tumor is too small, or leaves the outline each time.")
+    typer.echo(f"{folder}: {written} masks.")

@@ -1,0 +1,135 @@
+"""Reading masks and images of every accepted file format, and writing NIfTI.
+
+Formats: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), Slicer segmentations (.seg.nrrd), MetaImage (.mha, .mhd).
+Affines map voxels to RAS+ millimeters whatever the file's own convention.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from .checks import check_values
+from .itk import ItkFile, itk_warnings, read_itk
+from .nifti import nifti_warnings, read_nifti, write_image
+from .segments import flatten, stored_segments
+from .volume import Mask, Volume
+
+__all__ = ["geometry_warnings", "read_mask", "read_volume", "write_image"]
+
+_FORMATS = {
+    ".nii.gz": "gzipped NIfTI",
+    ".nii": "NIfTI",
+    ".nrrd": "NRRD",
+    ".nhdr": "NRRD",
+    ".mha": "MetaImage",
+    ".mhd": "MetaImage",
+}
+_READERS = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
+_META_START = re.compile(rb"\s*(ObjectType|NDims|Comment|ObjectSubType|DimSize|BinaryData|TransformType)\s*=")
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read a scalar 3D image as float32, (X, Y, Z) in the order of the file, and its affine to RAS+ mm.
+
+    Raises InputError naming the file, the value and the remedy.
+    """
+    path = Path(path)
+    kind = _checked_format(path)
+    if kind in _READERS:
+        file = read_itk(path, _READERS[kind])
+        data, affine = _only_layer(path, file), file.affine
+    else:
+        data, affine = read_nifti(path)
+    with np.errstate(over="ignore"):
+        data = data.astype(np.float32, copy=False)
+    check_values(path, data)
+    return Volume(data, affine)
+
+
+def read_mask(path: str | Path) -> Mask:
+    """Read a label map with the numbers of the file, and the segments' names and codes where the format has them.
+
+    Layers of a segmentation are flattened to one label map; where segments overlap, the smaller one wins. Raises
+    InputError naming the file, the value and the remedy.
+    """
+    path = Path(path)
+    kind = _checked_format(path)
+    if kind not in _READERS:
+        data, affine = read_nifti(path)
+        check_values(path, data)
+        return Mask(Volume(data, affine))
+    file = read_itk(path, _READERS[kind])
+    stored = stored_segments(path, file.metadata, file.layers.shape[3])
+    data, segments = flatten(path, file.layers, stored) if stored else (_only_layer(path, file), ())
+    check_values(path, data)
+    return Mask(Volume(data, file.affine), segments)
+
+
+def geometry_warnings(path: str | Path) -> tuple[str, ...]:
+    """What a readable file leaves open about its place in space, each a plain sentence; usually nothing."""
+    path = Path(path)
+    kind = _checked_format(path)
+    return itk_warnings(path) if kind in _READERS else nifti_warnings(path)
+
+
+def _only_layer(path: Path, file: ItkFile) -> np.ndarray:
+    if file.layers.shape[3] != 1:
+        raise InputError(
+            f"{path} has {file.layers.shape[3]} values a voxel, but one is needed. "
+            "Export it as one scalar volume, or as .seg.nrrd if it is a segmentation."
+        )
+    return file.layers[..., 0]
+
+
+def _checked_format(path: Path) -> str:
+    """The file's format by its name, after a look at whether the content agrees. Raises InputError."""
+    named = next((kind for ending, kind in _FORMATS.items() if path.name.lower().endswith(ending)), None)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder. Give the file inside it.")
+    if not path.exists():
+        raise InputError(f"{path} does not exist. Check the name and the folder.")
+    if not path.is_file():
+        raise InputError(f"{path} is not a regular file. Give a file of voxels.")
+    found = _content_format(_start(path))
+    if named is None:
+        raise InputError(f"{path} is not of an accepted format. Convert it to one of {', '.join(_FORMATS)}.")
+    if found == named:
+        return named
+    if found in _FORMATS.values():
+        ending = next(ending for ending, kind in _FORMATS.items() if kind == found)
+        raise InputError(f"{path} is named as {named}, but its content is {found}. Rename it to end in {ending}.")
+    raise InputError(f"{path} is named as {named}, but its content is {found}. Export it again as {named}.")
+
+
+def _start(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(4096)
+    except OSError as exc:
+        raise InputError(f"{path} cannot be read: {exc.strerror or exc}. Check its permissions.") from exc
+    if not start:
+        raise InputError(f"{path} is empty (0 bytes). Copy or export it again.")
+    return start
+
+
+def _content_format(start: bytes) -> str:
+    if start.startswith(b"\x1f\x8b"):
+        try:
+            inner = zlib.decompressobj(31).decompress(start, 352)
+        except zlib.error:
+            return "a damaged gzip file"
+        return "gzipped NIfTI" if _content_format(inner) == "NIfTI" else "gzip of something else"
+    if start[:4] in (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c", b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c"):
+        return "NIfTI"
+    if start.startswith(b"NRRD"):
+        return "NRRD"
+    if _META_START.match(start):
+        return "MetaImage"
+    if start[128:132] == b"DICM":
+        return "DICOM"
+    return "something else or damaged"

@@ -1,0 +1,116 @@
+"""NRRD and MetaImage files through SimpleITK, with the header checked before voxels are allocated."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+
+from ..errors import InputError, OutOfMemory
+from .checks import MAX_VOXELS, check_affine, check_shape, check_spacing
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+MAX_LAYERS = 256
+_HEADER_BYTES = 4 * 2**20
+_NRRD_DATA = re.compile(rb"^data ?file: *(.*?)\r?$", re.MULTILINE | re.IGNORECASE)
+_META_DATA = re.compile(rb"^ElementDataFile *= *(.*?)\r?$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class ItkFile:
+    """A file as ITK reads it: ``layers`` (X, Y, Z, L), affine to RAS+ mm, and the header's key-value pairs."""
+
+    layers: np.ndarray
+    affine: np.ndarray
+    metadata: dict[str, str]
+
+
+def read_itk(path: Path, image_io: str) -> ItkFile:
+    """Read with the ITK reader named ``image_io`` ("NrrdImageIO" or "MetaImageIO"). Raises InputError."""
+    check_data_file(path)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(image_io)
+    reader.SetFileName(str(path))
+    affine = _read_information(path, reader)
+    try:
+        image = reader.Execute()
+    except MemoryError as exc:
+        raise OutOfMemory(f"{path} with {reader.GetSize()} voxels does not fit into memory. Crop it first.") from exc
+    except RuntimeError as exc:
+        raise InputError(
+            f"{path} is truncated or damaged: its voxels cannot be read. Copy or export it again."
+        ) from exc
+    array = sitk.GetArrayFromImage(image)
+    layers = array.reshape(*reversed(image.GetSize()[:3]), image.GetNumberOfComponentsPerPixel())
+    return ItkFile(
+        layers.transpose(2, 1, 0, 3), affine, {key: _metadata(reader, key) for key in reader.GetMetaDataKeys()}
+    )
+
+
+def itk_warnings(path: Path) -> tuple[str, ...]:
+    """Sentences on what an NRRD header leaves open about the volume's place in space."""
+    header = header_text(path)
+    if header.startswith(b"NRRD") and not re.search(rb"^space:", header, re.MULTILINE):
+        return (f"{path} does not say how it lies in the patient (no 'space' field): LPS axes are assumed.",)
+    return ()
+
+
+def check_data_file(path: Path) -> None:
+    """Raises InputError where the header points to voxels in several files, or in a file outside its own folder."""
+    header = header_text(path)
+    found = _NRRD_DATA.search(header) if header.startswith(b"NRRD") else _META_DATA.search(header)
+    name = found.group(1).decode("utf-8", "replace").strip() if found else "LOCAL"
+    if name.upper() == "LOCAL":
+        return
+    if name.upper().startswith("LIST") or "%" in name:
+        raise InputError(f"{path} has its voxels in several files ('{name}'). Convert it to one .nrrd or .nii.gz file.")
+    inside = os.path.normpath(name.replace("\\", "/"))
+    if Path(inside).is_absolute() or inside.startswith("..") or re.match(r"[A-Za-z]:", inside):
+        raise InputError(f"{path} points to voxels outside its own folder ('{name}'). Put both files into one folder.")
+    if not (path.parent / inside).is_file():
+        raise InputError(f"{path} needs the file '{name}' beside it, which is missing. Copy both files together.")
+
+
+def header_text(path: Path) -> bytes:
+    """The text header at the start of an NRRD or MetaImage file (at most 4 MiB of it)."""
+    with path.open("rb") as stream:
+        start = stream.read(_HEADER_BYTES)
+    if start.startswith(b"NRRD"):
+        return re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0]
+    found = _META_DATA.search(start)
+    return start[: found.end()] if found else start
+
+
+def _read_information(path: Path, reader: sitk.ImageFileReader) -> np.ndarray:
+    """Read and check the header; the affine to RAS+ mm."""
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as exc:
+        raise InputError(
+            f"{path} has a header that cannot be understood, or more than three spatial axes. "
+            "Export it as one 3D volume."
+        ) from exc
+    shape = check_shape(path, reader.GetSize())
+    components = reader.GetNumberOfComponents()
+    if components > MAX_LAYERS or components * np.prod(shape, dtype=np.int64) > 4 * MAX_VOXELS:
+        raise InputError(f"{path} claims {components} values a voxel, which is too many. Its header is damaged.")
+    check_spacing(path, reader.GetSpacing()[:3])
+    dimension = len(reader.GetSize())
+    direction = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]
+    affine = np.eye(4)
+    affine[:3, :3] = direction * np.array(reader.GetSpacing()[:3])
+    affine[:3, 3] = reader.GetOrigin()[:3]
+    affine = LPS_TO_RAS @ affine
+    check_affine(path, affine)
+    return affine
+
+
+def _metadata(reader: sitk.ImageFileReader, key: str) -> str:
+    try:
+        return str(reader.GetMetaData(key))
+    except (UnicodeError, TypeError):  # the key or the value is not UTF-8 text: no segment's field
+        return ""

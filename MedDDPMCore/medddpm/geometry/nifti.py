@@ -1,0 +1,161 @@
+"""NIfTI files through nibabel, with the raw header checked before nibabel repairs it silently."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import IO, cast
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from ..errors import InputError, OutOfMemory
+from ..files import atomic_path
+from .checks import check_affine, check_shape, check_spacing
+
+DESCRIPTION_BYTES = 79  # the header's field is 80 bytes and ends with a zero
+_READ_ERRORS = (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
+_UNIT_MM = {1: 1000.0, 3: 0.001}  # NIfTI unit codes of meter and micrometer; any other is read as mm
+
+
+def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels (X, Y, Z) with the file's scaling applied, and the affine to RAS+ mm.
+
+    The affine is the sform, else the qform, else nibabel's fallback (see ``nifti_warnings``). Raises InputError.
+    """
+    header = _raw_header(path)
+    shape = check_shape(path, _sizes(path, header))
+    _check_raw(path, header, shape)
+    try:
+        image = cast(nib.Nifti1Image, nib.load(path, mmap=False))
+        affine = _in_mm(header) @ np.asarray(image.affine, np.float64)
+    except _READ_ERRORS as exc:
+        raise InputError(
+            f"{path} has a NIfTI header that makes no sense: {_first_line(exc)}. Export it again."
+        ) from exc
+    check_affine(path, affine)
+    try:
+        data = np.asanyarray(image.dataobj).reshape(shape, order="F")
+    except MemoryError as exc:
+        raise OutOfMemory(f"{path} with {shape} voxels does not fit into memory. Crop or resample it first.") from exc
+    except _READ_ERRORS as exc:
+        raise InputError(f"{path} is truncated or damaged: its voxels end too early. Copy or export it again.") from exc
+    return data.astype(data.dtype.newbyteorder("="), copy=False), affine
+
+
+def nifti_warnings(path: Path) -> tuple[str, ...]:
+    """Sentences on what the header leaves open about the volume's place in space."""
+    header = _raw_header(path)
+    sentences = []
+    codes = int(header["sform_code"]), int(header["qform_code"])
+    if codes[0] <= 0 and codes[1] <= 0:
+        sentences.append(
+            f"{path} does not say how it lies in the scanner (sform and qform codes are 0): left and right are a guess."
+        )
+    if codes[0] > 0 and codes[1] > 0 and _forms_differ(header):
+        sentences.append(f"{path} has an sform and a qform that place it more than 1 mm apart: the sform is used.")
+    if int(header["xyzt_units"]) & 7 in _UNIT_MM:
+        sentences.append(f"{path} has its spacing in meters or micrometers: it was converted to millimeters.")
+    return tuple(sentences)
+
+
+def write_image(path: Path, data: np.ndarray, affine: np.ndarray, description: str) -> None:
+    """Write a NIfTI volume, whole or not at all.
+
+    ``data`` (X, Y, Z): floats are written as float32, booleans and integers in the smallest fitting of uint8, int16
+    and int32. ``affine`` maps voxels to RAS+ mm and becomes sform and qform, both with code 1 (scanner).
+    ``description`` goes to the header's ``descrip``: at most 79 ASCII bytes, the rest is cut, other characters
+    become ``?``. Raises InputError for another extension than .nii or .nii.gz and where it cannot be written.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        raise InputError(f"{path} cannot be written: images are written as NIfTI. End its name in .nii.gz.")
+    if data.ndim != 3:
+        raise ValueError(f"one 3D volume to a file, not an array of shape {data.shape}")
+    image = nib.Nifti1Image(_storable(data), None)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = description.encode("ascii", "replace")[:DESCRIPTION_BYTES]
+    image.set_sform(np.asarray(affine, np.float64), code=1)
+    image.set_qform(np.asarray(affine, np.float64), code=1)
+    with atomic_path(path) as temporary:
+        nib.save(image, temporary)
+
+
+def _storable(data: np.ndarray) -> np.ndarray:
+    if data.dtype.kind == "f":
+        return data.astype(np.float32, copy=False)
+    if data.dtype.kind == "b":
+        return data.astype(np.uint8)
+    low, high = (int(data.min()), int(data.max())) if data.size else (0, 0)
+    for dtype in (np.uint8, np.int16, np.int32):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return data.astype(dtype)
+    raise ValueError(f"integers from {low} to {high} do not fit a NIfTI image")
+
+
+def _raw_header(path: Path) -> nib.Nifti1Header:
+    """The header as the file has it; nibabel's own loading would turn a zero or negative spacing into a good one."""
+    try:
+        with _opened(path) as stream:
+            block = stream.read(540)
+        size = int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big")
+        header = nib.Nifti2Header(block, check=False) if 540 in size else nib.Nifti1Header(block[:348], check=False)
+    except _READ_ERRORS as exc:
+        raise InputError(
+            f"{path} is truncated or damaged: its header cannot be read. Copy or export it again."
+        ) from exc
+    if not bytes(header["magic"]).startswith(b"n+"):
+        raise InputError(f"{path} is an Analyze or a two-part NIfTI file. Convert it to a single .nii.gz file.")
+    return header
+
+
+def _opened(path: Path) -> IO[bytes]:
+    if path.name.lower().endswith(".gz"):
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+def _sizes(path: Path, header: nib.Nifti1Header) -> list[int]:
+    count = int(header["dim"][0])
+    if not 1 <= count <= 7:
+        raise InputError(f"{path} has {count} as its number of axes; its header is damaged. Export it again.")
+    return [int(n) for n in header["dim"][1 : count + 1]]
+
+
+def _check_raw(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]) -> None:
+    check_spacing(path, [float(v) * _in_mm(header)[0, 0] for v in header["pixdim"][1:4]])
+    try:
+        dtype = header.get_data_dtype()
+    except _READ_ERRORS as exc:
+        raise InputError(f"{path} has the unknown data type code {int(header['datatype'])}. Export it again.") from exc
+    if dtype.names or dtype.kind not in "iuf":
+        raise InputError(
+            f"{path} holds colors or complex numbers, but one number a voxel is needed. Export it as such."
+        )
+    needed = int(header["vox_offset"]) + shape[0] * shape[1] * shape[2] * dtype.itemsize
+    if path.name.lower().endswith(".nii") and path.stat().st_size < needed:
+        raise InputError(
+            f"{path} is truncated: {path.stat().st_size} bytes where its header promises {needed}. Copy it again."
+        )
+
+
+def _in_mm(header: nib.Nifti1Header) -> np.ndarray:
+    scale = _UNIT_MM.get(int(header["xyzt_units"]) & 7, 1.0)
+    return np.diag([scale, scale, scale, 1.0])
+
+
+def _forms_differ(header: nib.Nifti1Header) -> bool:
+    try:
+        difference = header.get_sform() - header.get_qform()
+    except _READ_ERRORS:
+        return True
+    sizes = np.array(np.meshgrid(*[(0, int(n) - 1) for n in header["dim"][1:4]])).reshape(3, -1)
+    return bool(np.abs(difference @ np.vstack([sizes, np.ones(sizes.shape[1])])).max() > 1.0)
+
+
+def _first_line(exc: BaseException) -> str:
+    return (str(exc) or type(exc).__name__).splitlines()[0].rstrip(".")
