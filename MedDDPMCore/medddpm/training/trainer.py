@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from ..config import ModelConfig
 from ..errors import MedDDPMError
@@ -82,7 +83,7 @@ class Trainer:
         network = UNet3D(self.config.network).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         plan = self.config.optimizer
         optimizer = torch.optim.Adam(network.parameters(), plan.lr, (plan.beta1, plan.beta2), fused=True)
-        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema_decay))
+        average = AveragedModel(network, multi_avg_fn=warmed_up_average(self.config.ema_decay))
         state = TrainingState(network, average.to(self.fabric.device), optimizer)
         state.network, state.optimizer = self.fabric.setup(network, optimizer)
         checkpoint = load_newest(self.output / "checkpoints")
@@ -183,6 +184,20 @@ class Trainer:
         for key in ("dataset", "output"):  # folders of this machine say nothing to another one
             facts["config"].pop(key)
         return replace(self.model_config, training={**facts, "dataset": self.dataset.config.provenance})
+
+
+def warmed_up_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Exponential moving average whose decay grows to ``decay``: min(decay, (1 + n) / (10 + n)) at update n.
+
+    Without the growth a short run would keep the random weights of its start in the average.
+    """
+
+    @torch.no_grad()
+    def update(average: Any, current: Any, updates: Tensor) -> None:
+        n = float(updates)
+        torch._foreach_lerp_(average, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update
 
 
 def model_config(config: TrainConfig, dataset: PreparedDataset) -> ModelConfig:
