@@ -11,13 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
 import torch
 import typer
 from medddpm.cli.console import ConsoleReporter
 from medddpm.config import GridConfig
 from medddpm.errors import InputError
+from medddpm.geometry.grid import from_network
+from medddpm.geometry.io import write_image
 from medddpm.labels.scheme import load_scheme
-from medddpm.models.folder import read_config, read_state, save_model_folder
+from medddpm.masks.lesions import LesionSpec, add_lesion
+from medddpm.models.folder import read_model_folder, save_model_folder
+from medddpm.training.dataset import PreparedDataset
 from medddpm.training.prepare import CaseSource, prepare_dataset
 
 MODALITIES = {"T1": "t1", "T1ce": "t1ce", "T2": "t2", "FLAIR": "flair"}
@@ -60,10 +66,33 @@ def prepare(folder: Path, out: Path, test: Annotated[list[str], typer.Option()])
 @app.command()
 def package(model: Path, out: Path, sampler: str = "dpm++2m", steps: int = 25) -> None:
     """Store the trained weights as float16 (half the size) with terms of use and default sampler."""
-    config = replace(
-        read_config(model), licence=LICENCE, intended_use=INTENDED_USE, sampler=sampler, sampler_steps=steps
-    )
-    save_model_folder(out, config, read_state(model), torch.float16)
+    trained, state, _ = read_model_folder(model)
+    config = replace(trained, licence=LICENCE, intended_use=INTENDED_USE, sampler=sampler, sampler_steps=steps)
+    save_model_folder(out, config, state, torch.float16)
+
+
+@app.command("sample-mask")
+def sample_mask(dataset: Path, out: Path, seed: int = 7) -> None:
+    """Draw the shipped sample mask: the average outline of the training brains, with a generated glioma at 1 mm.
+
+    An average over all training cases is no patient's outline; the lesion comes from the seeded generator.
+    """
+    scheme, cases = load_scheme("brats"), PreparedDataset(dataset, "train")
+    distances = [_signed_distance(from_network(cases[i][1].sum(0).numpy()) >= 0.5) for i in range(len(cases))]
+    x = np.mean(distances, axis=0)
+    image = sitk.GetImageFromArray(np.ascontiguousarray((x + x[::-1]).T / 2))  # left-right symmetric
+    fine = sitk.Expand(image, [2, 2, 2], sitk.sitkBSpline)
+    brain = sitk.GetArrayFromImage(fine).T < 0
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+    affine[:3, 3] = [79.5, 95.5, -79.5]
+    labels = np.where(brain, scheme.surround, 0).astype(np.uint8)
+    spec = LesionSpec(center_mm=(-32.0, 8.0, 12.0), diameter_mm=34.0, edema_mm=12.0)
+    write_image(out, add_lesion(labels, affine, scheme, spec, seed).labels, affine, "MedDDPM sample mask, no patient")
+
+
+def _signed_distance(inside: np.ndarray) -> np.ndarray:
+    image = sitk.GetImageFromArray(np.ascontiguousarray(inside.T.astype(np.uint8)))
+    return sitk.GetArrayFromImage(sitk.SignedMaurerDistanceMap(image, squaredDistance=False)).T
 
 
 if __name__ == "__main__":

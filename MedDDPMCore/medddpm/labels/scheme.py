@@ -24,6 +24,10 @@ class Label:
     code: str
     tumor: bool = False
 
+    def __post_init__(self) -> None:
+        if len(self.color) != 3 or any(not 0 <= c <= 255 for c in self.color):
+            raise InputError(f"The color of label {self.value} must be three numbers from 0 to 255, not {self.color}.")
+
 
 @dataclass(frozen=True)
 class LabelScheme:
@@ -86,6 +90,9 @@ class LabelScheme:
 
 
 def load_scheme(name: str) -> LabelScheme:
-    """A scheme shipped with the package: ``"brats"`` (Med-DDPM 1/2/3 tumor, 4 brain) or ``"whole-head"`` (1 head, 2 tumor)."""
+    """A scheme shipped with the package.
+
+    ``"brats"`` (Med-DDPM 1/2/3 tumor, 4 brain) or ``"whole-head"`` (1 head, 2 tumor).
+    """
     path = resources.files(__package__) / "schemes" / f"{name}.json"
     return LabelScheme.from_dict(json.loads(path.read_text(encoding="utf-8")))

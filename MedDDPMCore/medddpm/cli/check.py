@@ -1,0 +1,79 @@
+"""``medddpm check``: is a mask fit for a model, and can it be made so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+from ..geometry.io import read_mask, read_volume, write_image
+from ..labels.check import check_mask, fix_mask
+from ..labels.findings import CheckResult, Finding
+from .app import app
+
+
+@app.command()
+def check(
+    mask: Annotated[Path, typer.Argument(help="Mask file: NIfTI, NRRD, MetaImage or .seg.nrrd.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Model folder, .pt file or name.")],
+    image: Annotated[Path | None, typer.Option("--image", help="The MRI that the mask was drawn on.")] = None,
+    fix: Annotated[Path | None, typer.Option("--fix", help="Write the fixed mask here (.nii.gz).")] = None,
+    labels: Annotated[str | None, typer.Option("--labels", help="What values mean to the model: 1=1,2=2,4=3.")] = None,
+) -> None:
+    """Check a mask: label convention, missing brain or head, stray tumor, size. Exit code 2 if it cannot be used."""
+    from ..models.registry import find_model_config
+
+    config = find_model_config(model)
+    given = parse_labels(labels) if labels else None
+    source = read_mask(mask)
+    reference = read_volume(image) if image else None
+    result = check_mask(source, config, reference, given)
+    if fix is None:
+        _show(result.findings, fixed=False)
+        typer.echo(_summary(mask, result))
+        raise typer.Exit(0 if result.usable else 2)
+    mended, done = fix_mask(source, config, reference, given)
+    left = check_mask(mended, config, reference)
+    _show(done, fixed=True)
+    _show(_remaining(result, left, done), fixed=False)
+    if left.usable:
+        write_image(fix, mended.volume.data, mended.volume.affine, f"MedDDPM mask, labels of {config.scheme.name}")
+        typer.echo(f"{fix}: the mask for model '{config.name}' was written.")
+    else:
+        typer.echo(f"{fix} was not written: the mask has errors that cannot be fixed.")
+    raise typer.Exit(0 if left.usable else 2)
+
+
+def parse_labels(text: str) -> dict[int, int]:
+    """``"1=1,2=2,4=3"`` as a mapping of file value to scheme value. Raises InputError on anything else."""
+    try:
+        pairs = [pair.split("=") for pair in text.split(",")]
+        return {int(source): int(target) for source, target in pairs}
+    except ValueError as exc:
+        raise InputError(
+            f"--labels {text} is not understood. Write it as file value = model value: 1=1,2=2,4=3."
+        ) from exc
+
+
+def _remaining(before: CheckResult, after: CheckResult, done: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """What is to be told beside the repairs: how the file was read, then what the fixed mask still has."""
+    reading = [f for f in before.findings if f.code in ("convention", "assumption")]
+    rest = [f for f in after.findings if f.code not in ("convention", "assumption") and f not in done]
+    return (*reading, *rest)
+
+
+def _show(findings: tuple[Finding, ...], fixed: bool) -> None:
+    for finding in findings:
+        word = "Fixed" if fixed else finding.severity.capitalize()
+        offer = "" if fixed or not finding.fixable else " With --fix:"
+        typer.echo(f"{word}: {finding.sentence}{offer} {finding.fix}".rstrip())
+
+
+def _summary(mask: Path, result: CheckResult) -> str:
+    if result.usable:
+        return f"{mask} can be used."
+    if result.fixable:
+        return f"{mask} cannot be used as it is; --fix OUT.nii.gz writes one that can."
+    return f"{mask} cannot be used."

@@ -1,0 +1,75 @@
+"""A mask under examination: what the steps of the check share and change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..config import ModelConfig
+from ..geometry.volume import Mask
+from .conventions import outline_kind
+from .findings import Finding, amount
+from .outline import spacing_of
+from .recognize import Recognition
+
+
+@dataclass
+class Case:
+    """The state that goes through the steps of the check.
+
+    ``labels``: the label map (X, Y, Z), first in the file's values, from recognition on uint8 in the scheme's;
+    ``image``: the reference image's intensities on the mask's grid, where there is one. A step that makes going on
+    senseless sets ``stopped``.
+    """
+
+    mask: Mask
+    config: ModelConfig
+    labels: np.ndarray
+    image: np.ndarray | None = None
+    recognition: Recognition | None = None
+    findings: list[Finding] = field(default_factory=list)
+    stopped: bool = False
+
+    @property
+    def affine(self) -> np.ndarray:
+        """Voxel index -> RAS mm."""
+        return self.mask.volume.affine
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Spacing along the array axes, mm."""
+        return spacing_of(self.affine)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel, mL."""
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
+
+    @property
+    def kind(self) -> str:
+        """``"brain"`` or ``"head"``: what the model wants outlined."""
+        return outline_kind(self.config.scheme)
+
+    @property
+    def surround(self) -> np.ndarray:
+        """Voxels of the surround label."""
+        return self.labels == self.config.scheme.surround
+
+    @property
+    def tumor(self) -> np.ndarray:
+        """Voxels of any tumor part."""
+        return np.isin(self.labels, self.config.scheme.tumor_values)
+
+    def add(self, code: str, severity: str, sentence: str, fix: str = "", fixable: bool = False) -> None:
+        """Note a finding."""
+        self.findings.append(Finding(code, severity, sentence, fixable, fix))
+
+    def stop(self, code: str, sentence: str, fix: str) -> None:
+        """Note an error that nothing can be done about, and end the check."""
+        self.add(code, "error", sentence, fix)
+        self.stopped = True
+
+    def amount(self, voxels: np.ndarray) -> str:
+        """How much of the mask is true in ``voxels``, for reading."""
+        return amount(int(np.count_nonzero(voxels)), self.voxel_ml)

@@ -1,0 +1,67 @@
+"""What the mask check found, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ERROR, WARNING, INFO = "error", "warning", "info"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the check saw.
+
+    ``code`` names it for programs and never changes with the wording; ``severity`` is ``"error"`` (the model would
+    make noise), ``"warning"`` (usable, look at it) or ``"info"``. ``sentence`` says it to a clinician with value and
+    amount; ``fix`` says what a fix does (``fixable``) or what the person should do.
+    """
+
+    code: str
+    severity: str
+    sentence: str
+    fixable: bool = False
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.sentence} {self.fix}".strip()
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """All findings of one mask, in the order in which they were made."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that make the mask unusable as it is."""
+        return tuple(f for f in self.findings if f.severity == ERROR)
+
+    @property
+    def usable(self) -> bool:
+        """True where nothing stands against synthesis."""
+        return not self.errors
+
+    @property
+    def fixable(self) -> bool:
+        """True where ``fix_mask`` can make the mask usable."""
+        return all(f.fixable for f in self.errors)
+
+
+def amount(voxels: int, voxel_ml: float) -> str:
+    """``"1,234 voxels (1.2 mL)"``; ``voxel_ml`` is the volume of one voxel in milliliters."""
+    noun = "voxel" if voxels == 1 else "voxels"
+    return f"{voxels:,} {noun} ({milliliters(voxels * voxel_ml)})"
+
+
+def milliliters(volume: float) -> str:
+    """A volume for reading: two significant places below 10 mL, whole milliliters above."""
+    return f"{volume:,.0f} mL" if volume >= 10 else f"{volume:.2g} mL"
+
+
+def listed(values: tuple[object, ...] | list[object], limit: int = 8) -> str:
+    """``"1, 2 and 4"``, cut off after ``limit`` entries."""
+    words = [str(v) for v in values[:limit]]
+    if len(values) > limit:
+        return ", ".join(words) + f" and {len(values) - limit} more"
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1] if words else "none"

@@ -1,0 +1,278 @@
+"""The steps of the check that find something to put right in the label map, and put it right.
+
+Each takes a Case whose labels are in the scheme's values, changes them and notes what it found. None changes anything
+without a finding.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .case import Case
+from .conventions import BRAIN, HEAD
+from .findings import ERROR, INFO, WARNING, listed, milliliters
+from .morphology import bounding_box, close, components, dilate, fill_holes, inside_hull
+from .outline import (
+    BRAIN_HEAD_LIMIT_ML,
+    average_outline,
+    brain_from_image,
+    brain_in_head,
+    close_structures,
+    head_around_brain,
+    head_from_image,
+    hull_outline,
+)
+from .recognize import apply_mapping
+
+# Tumor parts with fewer voxels than this, apart from all other tumor, are slips of the pen; larger ones may be lesions.
+SPECK_VOXELS = 2
+# Cavities in the outline below this are of no account (mL).
+CAVITY_ML = 1.0
+# An estimate below this is no brain (mL).
+LEAST_ML = 300.0
+# A tumor at the surface bulges beyond the hull of the rest of the brain by up to this (mm): the height of a cap of
+# 60 mm width on a brain of 70 mm radius.
+BULGE_MM = 7.0
+# A second piece of the outline above this part of the first is another head rather than a speck.
+ANOTHER = 0.1
+SEARCH = "A brain segmentation (for example by SynthStrip or HD-BET) would be better."
+
+
+def assign_unknown(case: Case) -> None:
+    """Bring the labels into the scheme's values; unknown values become surround inside of the outline, else nothing."""
+    assert case.recognition is not None
+    file_labels, scheme = case.labels, case.config.scheme
+    case.labels = apply_mapping(file_labels, case.recognition.mapping)
+    unknown = case.recognition.unknown
+    if not unknown:
+        return
+    where = np.isin(file_labels, unknown)
+    sentence = (
+        f"The value{'s' if len(unknown) > 1 else ''} {listed(unknown)} in {case.amount(where)} "
+        f"mean{'' if len(unknown) > 1 else 's'} nothing to the model (it knows {listed(scheme.values)})."
+    )
+    inside = where & fill_holes((case.labels > 0) | where) & _in_outline(case, where)
+    fix = f"{case.amount(inside)} of them inside of the outline become {case.kind}, the rest background."
+    case.add("unknown-values", ERROR, sentence, fix + " Or say what they mean with --labels.", True)
+    case.labels[inside] = scheme.surround
+
+
+def _in_outline(case: Case, where: np.ndarray) -> np.ndarray:
+    """Of the voxels ``where``, those in the hull of the surround."""
+    result = np.zeros_like(where)
+    if case.surround.any():
+        points = np.argwhere(where)
+        kept = points[inside_hull(points, case.surround, case.spacing)]
+        result[tuple(kept.T)] = True
+    return result
+
+
+def provide_outline(case: Case) -> None:
+    """Make the brain or head where the mask has none, or has the other one of the two."""
+    assert case.recognition is not None
+    if not case.surround.any():
+        _make_missing(case)
+    elif case.recognition.convention.name == "structures":
+        _join_structures(case)
+    if not case.stopped and case.recognition.kind in (BRAIN, HEAD) and case.recognition.kind != case.kind:
+        _change_kind(case)
+
+
+def _make_missing(case: Case) -> None:
+    kind, surround = case.kind, case.config.scheme.surround
+    empty = not case.labels.any()
+    made = _from_image(case)
+    if made is None and empty:
+        case.stop("empty", "The mask is empty: no voxel has a label.", "Draw a mask, or give an image with --image.")
+        return
+    outline, how = made or _without_image(case)
+    volume = milliliters(np.count_nonzero(outline) * case.voxel_ml)
+    sentence = f"The mask has no {kind} label ({surround}); without it the model makes noise."
+    if empty:
+        sentence = f"The mask is empty. {sentence}"
+    case.add("empty" if empty else "no-outline", ERROR, sentence, f"{how} ({volume}).", True)
+    _set_surround(case, outline)
+
+
+def _set_surround(case: Case, outline: np.ndarray) -> None:
+    case.labels[outline & (case.labels == 0)] = case.config.scheme.surround
+
+
+def _from_image(case: Case) -> tuple[np.ndarray, str] | None:
+    """The outline that the image shows and a clause on how it was found; None without a useful image."""
+    if case.image is None:
+        return None
+    if case.kind == HEAD:
+        head = head_from_image(case.image, case.spacing)
+        return None if head is None else (head, "The head is taken from the image: all that is brighter than air")
+    brain = brain_from_image(case.image)
+    if brain is not None and np.count_nonzero(brain) * case.voxel_ml <= BRAIN_HEAD_LIMIT_ML:
+        return brain, "The brain is taken from the skull-stripped image: all that is not background"
+    head = head_from_image(case.image, case.spacing)
+    if head is None:
+        return None
+    estimate = brain_in_head(head, case.affine)
+    if not estimate.any():
+        return None
+    how = "The image shows the whole head, not a skull-stripped brain, so the brain is estimated inside of it"
+    return _with_tumor(case, estimate, head), f"{how}. {SEARCH} The estimate is rough"
+
+
+def _without_image(case: Case) -> tuple[np.ndarray, str]:
+    everything, kind = case.labels > 0, case.kind
+    hull = hull_outline(kind, everything, case.affine)
+    if hull is not None:
+        how = f"The hull of what is there is taken as the {kind}; a hull has no true shape of a {kind}"
+        return hull, f"{how}, and an image given with --image would be better"
+    how = (
+        f"From a tumor alone nobody can tell the {kind}: an ellipsoid of average adult size is placed in the "
+        f"middle of the field of view around the tumor. It is not this patient's {kind}; give the image with --image "
+        "for a true one"
+    )
+    return average_outline(kind, case.tumor, case.affine), how
+
+
+def _join_structures(case: Case) -> None:
+    """Take all structures of a brain map as one outline."""
+    assert case.recognition is not None
+    before = case.labels > 0
+    outline = close_structures(before, case.affine)
+    count = len(case.recognition.outline)
+    sentence = f"The mask has {count} structures of a FreeSurfer or SynthSeg map in place of one {case.kind} label."
+    fix = (
+        f"Every structure counts as {case.recognition.kind}, and {case.amount(outline & ~before)} of fluid between "
+        "them are filled. If one of the values is a tumor, say so with --labels."
+    )
+    case.add("structures", ERROR, sentence, fix, True)
+    _set_surround(case, outline)
+
+
+def _with_tumor(case: Case, brain: np.ndarray, head: np.ndarray) -> np.ndarray:
+    """A rough brain widened to the tumor and a little around it: it must not cut what an expert drew."""
+    if not brain.any() or not case.tumor.any():
+        return brain
+    return close(brain | dilate(case.tumor, 3.0, case.spacing), 12.0, case.spacing) & head
+
+
+def _change_kind(case: Case) -> None:
+    """A head outline for a model of the brain, or the other way round."""
+    assert case.recognition is not None
+    found, wanted = str(case.recognition.kind), case.kind
+    remove_islands(case)
+    given = case.labels > 0
+    size = np.count_nonzero(given) * case.voxel_ml
+    if wanted == BRAIN and size <= BRAIN_HEAD_LIMIT_ML and case.recognition.convention.name != "names":
+        return  # several brains in one mask were as large as a head
+    volume = milliliters(size)
+    sentence = f"The mask outlines the {found} ({volume}), but the model needs the {wanted}; the two are not the same."
+    outline, how = _from_image(case) or _converted(case, given)
+    size = np.count_nonzero(outline) * case.voxel_ml
+    if size < LEAST_ML:
+        case.stop("wrong-outline", sentence, f"No {wanted} could be estimated from it: give a {wanted} mask.")
+        return
+    case.add("wrong-outline", ERROR, sentence, f"{how} ({milliliters(size)}).", True)
+    case.labels[case.surround] = 0
+    _set_surround(case, outline)
+
+
+def _converted(case: Case, given: np.ndarray) -> tuple[np.ndarray, str]:
+    """A stand-in for the brain in a head outline, or for the head around a brain, and a clause on it."""
+    if case.kind == HEAD:
+        how = "An average skull, scalp and neck are put around the brain; give the image with --image for the true head"
+        return head_around_brain(given, case.affine), how
+    brain = brain_in_head(given, case.affine)
+    how = f"The brain is estimated inside of the head, under scalp and skull. {SEARCH} The estimate is rough"
+    return _with_tumor(case, brain, given), how
+
+
+def clip_tumor(case: Case) -> None:
+    """Remove tumor beyond the hull of the main piece of the outline."""
+    box = bounding_box(case.labels > 0)
+    labels = case.labels[box]
+    parts, sizes = components(labels > 0)
+    main = (labels == case.config.scheme.surround) & (parts == _main_part(case.tumor[box], parts, sizes))
+    tumor = case.tumor[box]
+    points = np.argwhere(tumor)
+    beyond = points[~inside_hull(points, main, case.spacing, BULGE_MM)] if main.any() else points
+    if not len(beyond):
+        return
+    outside = np.zeros_like(tumor)
+    outside[tuple(beyond.T)] = True
+    share = len(beyond) / len(points)
+    sentence = f"{case.amount(outside)} of the tumor ({_percent(share)}) lie outside of the {case.kind}."
+    severity = ERROR if share > 0.5 else WARNING
+    case.add(
+        "tumor-outside", severity, sentence, "They are removed; check that mask and outline belong together.", True
+    )
+    labels[outside] = 0
+
+
+def _percent(share: float) -> str:
+    return "less than 1 %" if share < 0.01 else f"{100 * share:.0f} %"
+
+
+def _main_part(tumor: np.ndarray, parts: np.ndarray, sizes: np.ndarray) -> int:
+    """The number of the piece that is the patient: of those about as large as the largest the one with most tumor."""
+    large = np.flatnonzero(sizes >= 0.5 * sizes[0]) + 1
+    held = np.bincount(parts[tumor], minlength=len(sizes) + 1)[large]
+    return int(large[held.argmax()])
+
+
+def remove_specks(case: Case) -> None:
+    """Turn tiny isolated tumor spots into what is around them."""
+    parts, sizes = components(case.tumor)
+    small = np.flatnonzero(sizes < SPECK_VOXELS) + 1
+    if not len(small) or len(small) == len(sizes):
+        return
+    specks = np.isin(parts, small)
+    noun = "spot" if len(small) == 1 else "spots"
+    sentence = (
+        f"The tumor has {len(small)} isolated {noun} of fewer than {SPECK_VOXELS} voxels, {case.amount(specks)} "
+        "in all, perhaps slips of the pen."
+    )
+    case.add("specks", INFO, sentence, f"They become {case.kind} where they touch it, else background.", True)
+    case.labels[specks] = 0
+    touching = specks & _grown(case.surround)
+    case.labels[touching] = case.config.scheme.surround
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """The mask and all voxels that touch it by face."""
+    grown = mask.copy()
+    for axis in range(3):
+        near, source = np.moveaxis(grown, axis, 0), np.moveaxis(mask, axis, 0)
+        near[1:] |= source[:-1]
+        near[:-1] |= source[1:]
+    return grown
+
+
+def remove_islands(case: Case) -> None:
+    """Remove pieces of the outline that neither belong to the largest nor hold tumor."""
+    parts, sizes = components(case.labels > 0)
+    main = _main_part(case.tumor, parts, sizes)
+    kept = {main, *np.unique(parts[case.tumor]).tolist()}
+    loose = [n for n in range(1, len(sizes) + 1) if n not in kept]
+    if not loose:
+        return
+    islands = np.isin(parts, loose)
+    share = max(int(sizes[n - 1]) for n in loose) / int(sizes[main - 1])
+    another = share > ANOTHER
+    noun = "piece" if len(loose) == 1 else "pieces"
+    sentence = f"The outline has {len(loose)} loose {noun} apart from the main one, {case.amount(islands)} in all."
+    if another:
+        sentence += f" The largest of them is {_percent(share)} of the main one: are there two in the mask?"
+    severity = WARNING if another or islands.sum() * case.voxel_ml > CAVITY_ML else INFO
+    case.add("islands", severity, sentence, "They are removed.", True)
+    case.labels[islands] = 0
+
+
+def fill_cavities(case: Case) -> None:
+    """Fill background that the outline encloses."""
+    box = bounding_box(case.labels > 0)
+    outline = case.labels[box] > 0
+    cavities = fill_holes(outline) & ~outline
+    if np.count_nonzero(cavities) * case.voxel_ml < CAVITY_ML:
+        return
+    sentence = f"The {case.kind} has closed cavities of {case.amount(cavities)} without a label."
+    case.add("cavities", WARNING, sentence, f"They become {case.kind}.", True)
+    case.labels[box][cavities] = case.config.scheme.surround

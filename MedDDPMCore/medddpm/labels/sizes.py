@@ -1,0 +1,63 @@
+"""The values in a label map, each with its size and place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+
+# A field of view outside of these (mm) cannot be a head's: the unit of the spacing is wrong.
+VIEW_MM = (40.0, 600.0)
+# No tumor is this large, every brain is (mL).
+OUTLINE_ML = 400.0
+
+
+@dataclass(frozen=True)
+class LabelSizes:
+    """The values present in a label map with the size and box of each."""
+
+    voxels: dict[int, int]
+    boxes: dict[int, tuple[slice, slice, slice]]
+    labels: np.ndarray
+    spacing: tuple[float, float, float]
+
+    @property
+    def present(self) -> frozenset[int]:
+        return frozenset(self.voxels)
+
+    def volume_ml(self, value: int) -> float:
+        """Volume with the unit of the spacing put right where it is plainly wrong."""
+        return self.voxels[value] * float(np.prod(self.spacing)) * unit_factor(self.view) ** 3 / 1000
+
+    @property
+    def view(self) -> float:
+        """Longest side of the field of view, mm."""
+        return max(n * s for n, s in zip(self.labels.shape, self.spacing, strict=True))
+
+    def span(self, value: int) -> float:
+        """The smallest part of the field of view that the label's box spans along an axis."""
+        return min((b.stop - b.start) / n for b, n in zip(self.boxes[value], self.labels.shape, strict=True))
+
+
+def unit_factor(extent: float) -> float:
+    """The power of ten that brings a field of view (mm) of a head into the possible range; 1 where it is in it."""
+    factor = 1.0
+    while extent * factor > VIEW_MM[1]:
+        factor /= 10
+    while 0 < extent * factor < VIEW_MM[0]:
+        factor *= 10
+    return factor
+
+
+def label_sizes(labels: np.ndarray, spacing: tuple[float, float, float]) -> LabelSizes:
+    """Measure a label map (X, Y, Z), whole numbers of 0 or more, with ``spacing`` in mm."""
+    statistics = sitk.LabelShapeStatisticsImageFilter()
+    statistics.SetComputePerimeter(False)
+    statistics.Execute(sitk.GetImageFromArray(np.ascontiguousarray(labels)))
+    voxels, boxes = {}, {}
+    for value in statistics.GetLabels():
+        x, y, z, dx, dy, dz = statistics.GetBoundingBox(value)
+        voxels[int(value)] = int(statistics.GetNumberOfPixels(value))
+        boxes[int(value)] = (slice(z, z + dz), slice(y, y + dy), slice(x, x + dx))
+    return LabelSizes(voxels, boxes, labels, spacing)

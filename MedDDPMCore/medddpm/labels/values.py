@@ -1,0 +1,111 @@
+"""From the numbers of a mask file to whole labels: what is no label number is found, named and put right."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .findings import ERROR, INFO, WARNING, Finding, amount
+from .morphology import distance_to
+
+# Numbers this near to a whole one are that one, written as a float.
+ROUNDING = 0.01
+# Above this share of fractional numbers among the non-zero ones it is a gray-level image.
+IMAGE_FRACTION = 0.8
+# Interpolated labels are resolved by distance to each clean label; beyond this many labels that is no mask.
+MAX_INTERPOLATED_LABELS = 64
+LARGEST = 2**31 - 1
+
+
+def clean_values(data: np.ndarray, voxel_ml: float) -> tuple[np.ndarray, tuple[Finding, ...]]:
+    """The label map of a mask's numbers and what had to be put right for it.
+
+    ``data``: (X, Y, Z), any number type; returns int32, no negative values. An error that is not fixable means that
+    the numbers are no mask at all; the label map is then empty.
+    """
+    findings: list[Finding] = []
+    if data.dtype.kind == "f":
+        data = _without_nan(data, voxel_ml, findings)
+        if not np.array_equal(data, np.rint(data)):
+            data = _without_fractions(data, voxel_ml, findings)
+    data = _without_negatives(data, voxel_ml, findings)
+    if data.max(initial=0) > LARGEST:
+        data = np.minimum(data.astype(np.float64), LARGEST)
+    # Files come in Fortran order; every step from here on is faster in C order.
+    return np.ascontiguousarray(data, dtype=np.int32), tuple(findings)
+
+
+def _without_nan(data: np.ndarray, voxel_ml: float, findings: list[Finding]) -> np.ndarray:
+    bad = ~np.isfinite(data)
+    if not bad.any():
+        return data
+    sentence = f"The mask has {amount(int(bad.sum()), voxel_ml)} that hold no number (NaN or infinite)."
+    findings.append(Finding("not-a-number", ERROR, sentence, True, "They become background."))
+    return np.where(bad, 0, data)
+
+
+def _without_negatives(data: np.ndarray, voxel_ml: float, findings: list[Finding]) -> np.ndarray:
+    if data.dtype.kind not in "if" or data.min(initial=0) >= 0:
+        return data
+    negative = data < 0
+    sentence = (
+        f"The mask has negative values, down to {data.min():g}, in {amount(int(negative.sum()), voxel_ml)}; "
+        "no label is negative."
+    )
+    findings.append(Finding("negative-values", ERROR, sentence, True, "They become background."))
+    return np.where(negative, 0, data)
+
+
+def _without_fractions(data: np.ndarray, voxel_ml: float, findings: list[Finding]) -> np.ndarray:
+    whole = np.rint(data)
+    fractional = np.abs(data - whole) > ROUNDING
+    count = int(fractional.sum())
+    if not count:
+        sentence = f"The mask is written in fractional numbers that are within {ROUNDING:g} of whole ones."
+        findings.append(Finding("fractions", INFO, sentence, True, "They are rounded."))
+        return whole
+    if data.min() >= -ROUNDING and data.max() <= 1 + ROUNDING:
+        return _threshold(data, count, voxel_ml, findings)
+    clean = np.unique(whole[~fractional])
+    if count > IMAGE_FRACTION * np.count_nonzero(whole) or len(clean) > MAX_INTERPOLATED_LABELS:
+        findings.append(
+            _looks_like_image(f"{count:,} of its voxels are fractions between {data.min():g} and {data.max():g}")
+        )
+        return np.zeros_like(data)
+    first = float(data[fractional][0])
+    sentence = (
+        f"{amount(count, voxel_ml)} hold fractions such as {first:.3g}, as when a mask was resampled like an image; "
+        "between two labels such a number means neither."
+    )
+    findings.append(Finding("fractions", WARNING, sentence, True, "Each takes the nearest whole label around it."))
+    return _nearest_label(whole, fractional, clean)
+
+
+def _threshold(data: np.ndarray, count: int, voxel_ml: float, findings: list[Finding]) -> np.ndarray:
+    inside = data >= 0.5
+    sentence = f"The mask holds probabilities: {amount(count, voxel_ml)} lie between 0 and 1."
+    fix = f"It is cut at 0.5, which keeps {amount(int(inside.sum()), voxel_ml)}."
+    findings.append(Finding("probabilities", WARNING, sentence, True, fix))
+    return inside.astype(np.uint8)
+
+
+def _nearest_label(whole: np.ndarray, fractional: np.ndarray, clean: np.ndarray) -> np.ndarray:
+    """Give every fractional voxel the label of the nearest whole-numbered voxel (index distance)."""
+    result = np.where(fractional, 0, whole)
+    best = np.full(np.count_nonzero(fractional), np.inf, dtype=np.float32)
+    chosen = np.zeros(best.shape, dtype=whole.dtype)
+    for value in clean:
+        distance = distance_to((whole == value) & ~fractional, (1.0, 1.0, 1.0))[fractional]
+        nearer = distance < best
+        best[nearer], chosen[nearer] = distance[nearer], value
+    result[fractional] = chosen
+    return result
+
+
+def _looks_like_image(why: str) -> Finding:
+    fix = "Give the segmentation, not the MRI it was drawn on."
+    return Finding("gray-image", ERROR, f"This looks like a gray-level image, not a mask: {why}.", False, fix)
+
+
+def too_many_values(labels: tuple[int, ...]) -> Finding:
+    """The finding for a whole-numbered file with more values than any mask would have."""
+    return _looks_like_image(f"it holds {len(labels)} different values from {min(labels)} to {max(labels)}")

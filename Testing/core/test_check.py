@@ -1,0 +1,373 @@
+"""The mask check: every finding is triggered, said, and gone after the fix."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mask_phantoms import SHAPE, affine, ball, brain, config, head, mask, med_ddpm, tumor, whole_head
+from medddpm.cli import check as check_cli
+from medddpm.cli.app import app
+from medddpm.config import MaskPrior
+from medddpm.errors import InputError
+from medddpm.geometry.io import read_mask, write_image
+from medddpm.geometry.volume import Mask, Volume
+from medddpm.labels.check import check_mask, fix_mask
+from typer.testing import CliRunner
+
+BRATS, HEAD = config("brats"), config("whole-head")
+
+
+def codes(findings) -> list[str]:
+    return [f.code for f in findings]
+
+
+def assert_fixed(source: Mask, model, code: str, image: Volume | None = None) -> np.ndarray:
+    """The finding is there and fixable; after the fix it is gone, the mask is usable and a second fix does nothing."""
+    before = check_mask(source, model, image)
+    found = [f for f in before.findings if f.code == code]
+    assert found and found[0].fixable and found[0].fix, before
+    original = source.volume.data.copy()
+    fixed, done = fix_mask(source, model, image)
+    assert np.array_equal(source.volume.data, original, equal_nan=original.dtype.kind == "f")
+    assert code in codes(done)
+    bare = Mask(fixed.volume)  # as if read again from a file without names
+    after = check_mask(bare, model, image)
+    assert after.usable, after
+    assert code not in codes(after.findings)
+    again, more = fix_mask(bare, model, image)
+    assert np.array_equal(again.volume.data, fixed.volume.data)
+    assert not more
+    assert fixed.volume.data.dtype == np.uint8
+    assert fixed.volume.data.max() <= max(model.scheme.values)
+    return fixed.volume.data
+
+
+def stripped_image() -> Volume:
+    rng = np.random.default_rng(0)
+    return Volume(np.where(brain(), rng.uniform(50, 255, SHAPE), 0).astype(np.float32), affine())
+
+
+def head_image() -> Volume:
+    rng = np.random.default_rng(0)
+    image = rng.rayleigh(3, SHAPE) + np.where(head(), rng.uniform(80, 255, SHAPE), 0)
+    return Volume(image.astype(np.float32), affine())
+
+
+@pytest.mark.parametrize(("labels", "model"), [(med_ddpm(), BRATS), (whole_head(), HEAD)])
+def test_a_good_mask_gives_nothing_but_its_convention(labels, model):
+    result = check_mask(mask(labels), model)
+    assert codes(result.findings) == ["convention"]
+    fixed, done = fix_mask(mask(labels), model)
+    assert np.array_equal(fixed.volume.data, labels)
+    assert not done
+    assert {s.value for s in fixed.segments} == set(np.unique(labels)) - {0}
+
+
+def test_missing_brain_is_made_from_the_stripped_image():
+    fixed = assert_fixed(mask(tumor(4)), BRATS, "no-outline", stripped_image())
+    assert np.array_equal(fixed > 0, brain())
+    assert np.array_equal(fixed, med_ddpm())
+
+
+def test_missing_head_is_made_from_the_image():
+    fixed = assert_fixed(mask(tumor(4)), HEAD, "no-outline", head_image())
+    overlap = 2 * np.count_nonzero((fixed > 0) & head()) / (np.count_nonzero(fixed) + head().sum())
+    assert overlap > 0.97
+    assert np.array_equal(fixed == 2, tumor() > 0)
+
+
+def test_missing_brain_is_estimated_in_the_image_of_a_head():
+    source = mask(tumor(4))
+    fixed = assert_fixed(source, BRATS, "no-outline", head_image())
+    sentence = next(f for f in check_mask(source, BRATS, head_image()).findings if f.code == "no-outline").fix
+    assert "not a skull-stripped brain" in sentence
+    assert not (fixed > 0)[~head()].any()
+    assert 800 < np.count_nonzero(fixed) * 0.064 < 2200
+
+
+@pytest.mark.parametrize("model", [BRATS, HEAD])
+def test_missing_outline_without_an_image_holds_the_tumor_and_says_what_it_is(model):
+    labels = tumor(4)
+    source = mask(np.roll(labels, (6, -8, 0), (0, 1, 2)))
+    fixed = assert_fixed(source, model, "no-outline")
+    assert np.isin(fixed, model.scheme.tumor_values).sum() == (labels > 0).sum()
+    fix = next(f for f in check_mask(source, model).findings if f.code == "no-outline").fix
+    assert "ellipsoid" in fix and "--image" in fix
+
+
+def test_missing_brain_is_the_hull_of_what_is_there():
+    labels = np.zeros(SHAPE, np.uint8)
+    shell = brain() & ~ball((0, 0, 0), 50)
+    labels[shell] = 50
+    labels[tumor(4) > 0] = 2
+    result = check_mask(mask(labels), BRATS, labels={2: 2, 50: 1})
+    assert "hull" in next(f for f in result.findings if f.code == "no-outline").fix
+    fixed, _ = fix_mask(mask(labels), BRATS, labels={2: 2, 50: 1})
+    assert fixed.volume.data[24, 26, 24] > 0
+
+
+def test_head_for_a_brain_model():
+    fixed = assert_fixed(mask(whole_head()), BRATS, "wrong-outline")
+    assert not (fixed > 0)[~head()].any()
+    assert np.count_nonzero(fixed) < 0.65 * head().sum()
+    assert np.array_equal(fixed == 3, whole_head() == 2)
+
+
+def test_brain_for_a_head_model():
+    fixed = assert_fixed(mask(med_ddpm()), HEAD, "wrong-outline")
+    assert (fixed > 0)[brain()].all()
+    assert np.count_nonzero(fixed) > 1.4 * brain().sum()
+
+
+def test_brain_map_becomes_the_brain():
+    labels = np.zeros(SHAPE, np.int32)
+    labels[brain()] = np.resize([2, 3, 4, 7, 8, 10, 11, 12, 13, 16, 41, 42], int(brain().sum()))
+    labels[20:22, 20:30, 20:24] = 0  # fluid, unlabeled as in FreeSurfer's maps
+    fixed = assert_fixed(mask(labels), BRATS, "structures")
+    assert np.array_equal(fixed > 0, brain())
+
+
+def test_empty_masks():
+    empty = mask(np.zeros(SHAPE, np.uint8))
+    result = check_mask(empty, BRATS)
+    assert codes(result.errors) == ["empty"] and not result.fixable
+    assert not fix_mask(empty, BRATS)[0].volume.data.any()
+    fixed = assert_fixed(empty, BRATS, "empty", stripped_image())
+    assert np.array_equal(fixed, np.where(brain(), 4, 0))
+
+
+def test_no_tumor_is_said_and_is_no_error():
+    result = check_mask(mask(np.where(brain(), 4, 0).astype(np.uint8)), BRATS)
+    assert result.usable
+    assert next(f for f in result.findings if f.code == "no-tumor").severity == "info"
+
+
+def test_tumor_outside_is_clipped():
+    labels = med_ddpm()
+    labels[2:5, 2:5, 2:5] = 3
+    fixed = assert_fixed(mask(labels), BRATS, "tumor-outside")
+    assert np.array_equal(fixed, med_ddpm())
+    finding = next(f for f in check_mask(mask(labels), BRATS).findings if f.code == "tumor-outside")
+    assert "27 voxels (1.7 mL)" in finding.sentence
+
+
+def test_a_tumor_at_the_border_of_the_brain_stays():
+    labels = med_ddpm()
+    labels[ball((0, -75, 0), 25) & brain()] = 2
+    assert codes(check_mask(mask(labels), BRATS).findings) == ["convention"]
+
+
+def test_nearly_whole_numbers_are_rounded():
+    labels = med_ddpm() + np.float32(0.004) * (med_ddpm() > 0)
+    assert np.array_equal(assert_fixed(mask(labels), BRATS, "fractions"), med_ddpm())
+
+
+def test_interpolated_labels_take_their_neighbors():
+    labels = med_ddpm().astype(np.float32)
+    inner = labels.copy()
+    inner[1:] = (labels[1:] + labels[:-1]) / 2  # half-way values between 0 and 4 look like labels 2
+    inner[np.rint(inner) == inner] = labels[np.rint(inner) == inner]
+    source = inner * 1.0
+    source[(inner == 2) & (labels == 4)] = 1.9
+    fixed = assert_fixed(mask(source), BRATS, "fractions")
+    assert np.mean(fixed == med_ddpm()) > 0.99
+
+
+def test_probabilities_are_cut_at_one_half():
+    probability = np.clip(
+        1.5 - np.sqrt(sum((i - c) ** 2 for i, c in zip(np.indices(SHAPE), (24, 26, 24), strict=True))) / 6, 0, 1
+    )
+    fixed = assert_fixed(mask(probability.astype(np.float32)), HEAD, "probabilities")
+    assert np.array_equal(fixed == 2, probability.astype(np.float32) >= 0.5)
+
+
+def test_a_gray_image_is_no_mask():
+    for image in (head_image().data, np.rint(head_image().data).astype(np.int16)):
+        result = check_mask(mask(image), BRATS)
+        assert codes(result.errors) == ["gray-image"]
+        assert not result.fixable
+
+
+def test_nan_and_negative_values_become_background():
+    labels = med_ddpm().astype(np.float32)
+    labels[0, 0, :5] = np.nan
+    assert np.array_equal(assert_fixed(mask(labels), BRATS, "not-a-number"), med_ddpm())
+    labels = med_ddpm().astype(np.int16)
+    labels[0, 0, :5] = -3
+    assert np.array_equal(assert_fixed(mask(labels), BRATS, "negative-values"), med_ddpm())
+    assert "down to -3, in 5 voxels" in check_mask(mask(labels), BRATS).findings[0].sentence
+
+
+def test_unknown_values_become_brain_inside_and_nothing_outside():
+    labels = med_ddpm()
+    labels[ball((-30, 0, 0), 10)] = 17
+    labels[1, 1, 1] = 17
+    assert np.array_equal(assert_fixed(mask(labels), BRATS, "unknown-values"), med_ddpm())
+
+
+def test_specks():
+    labels = med_ddpm()
+    labels[10, 26, 24] = 3
+    assert labels[9, 26, 24] == 4
+    assert np.array_equal(assert_fixed(mask(labels), BRATS, "specks"), med_ddpm())
+
+
+def test_islands_and_a_second_head():
+    labels = med_ddpm()
+    labels[1:3, 1:3, 1:3] = 4
+    assert np.array_equal(assert_fixed(mask(labels), BRATS, "islands"), med_ddpm())
+    two = np.concatenate([med_ddpm(), np.where(brain(), 4, 0).astype(np.uint8)])
+    finding = next(f for f in check_mask(mask(two), BRATS).findings if f.code == "islands")
+    assert finding.severity == "warning" and "two" in finding.sentence
+
+
+def test_cavities_are_filled():
+    labels = med_ddpm()
+    labels[ball((-25, 0, 0), 12)] = 0
+    assert np.array_equal(assert_fixed(mask(labels), BRATS, "cavities"), med_ddpm())
+
+
+@pytest.mark.parametrize(
+    ("factor", "word"), [(0.1, "centimeters"), (10.0, "tenths of a millimeter"), (0.001, "meters")]
+)
+@pytest.mark.parametrize("labels", [med_ddpm(), tumor(4)], ids=["whole", "tumor only"])
+def test_spacing_in_the_wrong_unit(factor, word, labels):
+    result = check_mask(mask(labels, affine(4.0 * factor)), BRATS)
+    assert codes(result.errors) == ["spacing-units"]
+    assert word in result.errors[0].sentence and not result.fixable
+
+
+def test_size_against_adults_and_against_the_training_masks():
+    small = check_mask(mask(med_ddpm(), affine(2.5)), BRATS)
+    assert {"outline-size", "outline-extent"} <= set(codes(small.findings)) and small.usable
+    prior = MaskPrior((500.0, 3000.0), (0.1, 2.0), ((50.0, 300.0),) * 3)
+    findings = check_mask(mask(med_ddpm()), config("brats", prior)).findings
+    assert codes(findings) == ["convention", "tumor-size"]
+    assert "this model was trained on (0.1 to 2 mL)" in findings[1].sentence
+
+
+@pytest.mark.parametrize(
+    ("flips", "said"),
+    [((1, -1, 1), "front and back"), ((1, 1, -1), "upside down"), ((1, -1, -1), "and so do top and bottom")],
+)
+def test_a_brain_that_is_turned(flips, said):
+    findings = check_mask(mask(med_ddpm(), affine(flips=flips)), BRATS).findings
+    assert codes(findings) == ["convention", "orientation"]
+    assert said in findings[1].sentence
+
+
+def test_left_and_right_cannot_be_told():
+    assert codes(check_mask(mask(med_ddpm(), affine(flips=(-1, 1, 1))), BRATS).findings) == ["convention"]
+
+
+def test_a_head_upside_down_and_a_brain_with_swapped_axes():
+    assert "orientation" in codes(check_mask(mask(whole_head(), affine(flips=(1, 1, -1))), HEAD).findings)
+    swapped = affine()[:, [1, 0, 2, 3]]
+    findings = check_mask(mask(med_ddpm(), swapped), BRATS).findings
+    assert any(f.code == "orientation" and "wider" in f.sentence for f in findings)
+
+
+def test_image_on_another_grid_is_resampled():
+    fine = stripped_image()
+    data = np.repeat(np.repeat(np.repeat(fine.data, 2, 0), 2, 1), 2, 2)[::-1]
+    matrix = affine(2.0, (-1, 1, 1))
+    matrix[:3, 3] = affine()[:3, 3] - 1.0
+    matrix[0, 3] = affine()[0, 3] - 1.0 + 2.0 * (data.shape[0] - 1)
+    result = check_mask(mask(tumor(4)), BRATS, Volume(data, matrix))
+    finding = next(f for f in result.findings if f.code == "image-space")
+    assert finding.severity == "info" and "96 x 104 x 96" in finding.sentence
+    fixed, _ = fix_mask(mask(tumor(4)), BRATS, Volume(data, matrix))
+    overlap = (
+        2 * np.count_nonzero((fixed.volume.data > 0) & brain()) / (np.count_nonzero(fixed.volume.data) + brain().sum())
+    )
+    assert overlap > 0.95
+
+
+def test_image_elsewhere_is_an_error():
+    far = affine()
+    far[0, 3] += 5000
+    result = check_mask(mask(med_ddpm()), BRATS, Volume(stripped_image().data, far))
+    assert codes(result.errors) == ["image-space"]
+    assert "5000.0 mm apart" in result.errors[0].sentence
+
+
+def test_image_of_another_patient():
+    moved = dataclasses.replace(stripped_image(), data=np.roll(stripped_image().data, 14, axis=1))
+    assert "image-mismatch" in codes(check_mask(mask(med_ddpm()), BRATS, moved).findings)
+    assert "image-mismatch" not in codes(check_mask(mask(med_ddpm()), BRATS, stripped_image()).findings)
+
+
+def test_ambiguity_is_a_warning_with_the_way_out():
+    findings = check_mask(mask((tumor() > 0).astype(np.uint8)), BRATS).findings
+    doubts = [f for f in findings if f.code == "assumption"]
+    assert doubts and all(f.severity == "warning" and "--labels" in f.sentence for f in doubts)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    base=st.sampled_from([med_ddpm(), tumor(4), whole_head()]),
+    model=st.sampled_from([BRATS, HEAD]),
+)
+@settings(max_examples=12, deadline=None)
+def test_fixing_twice_is_fixing_once(seed, base, model):
+    rng = np.random.default_rng(seed)
+    labels = base.copy()
+    for _ in range(6):  # scribble
+        center, radius = rng.integers(0, 48, 3), rng.integers(1, 6)
+        spot = tuple(slice(max(c - radius, 0), c + radius) for c in center)
+        labels[spot] = rng.choice([0, 1, 2, 4])
+    fixed, _ = fix_mask(mask(labels), model)
+    again, more = fix_mask(fixed, model)
+    assert not more
+    assert np.array_equal(again.volume.data, fixed.volume.data)
+    assert set(np.unique(fixed.volume.data)) <= {0, *model.scheme.values}
+
+
+@pytest.fixture
+def model_folder(tmp_path):
+    folder = tmp_path / "my model"
+    folder.mkdir()
+    (folder / "config.json").write_text(BRATS.to_json(), encoding="utf-8")
+    return folder
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, ["check", *map(str, arguments)])
+
+
+def test_command_tells_fixes_and_writes(tmp_path, model_folder):
+    source, image, out = tmp_path / "maské.nii.gz", tmp_path / "t1.nii.gz", tmp_path / "fixed.nii.gz"
+    write_image(source, tumor(4), affine(), "mask")
+    write_image(image, stripped_image().data, affine(), "image")
+    first = run(source, "--model", model_folder)
+    assert first.exit_code == 2
+    assert "Error: The mask has no brain label (4)" in first.output and "--fix OUT.nii.gz" in first.output
+    second = run(source, "--model", model_folder, "--image", image, "--fix", out)
+    assert second.exit_code == 0, second.output
+    assert "Fixed: The mask has no brain label (4)" in second.output
+    written = read_mask(out)
+    assert np.array_equal(written.volume.data, med_ddpm())
+    assert np.allclose(written.volume.affine, affine())
+    assert run(out, "--model", model_folder).exit_code == 0
+
+
+def test_command_writes_nothing_for_what_cannot_be_fixed(tmp_path, model_folder):
+    source, out = tmp_path / "empty.nii.gz", tmp_path / "fixed.nii.gz"
+    write_image(source, np.zeros(SHAPE, np.uint8), affine(), "mask")
+    result = run(source, "--model", model_folder, "--fix", out)
+    assert result.exit_code == 2
+    assert "Error: The mask is empty" in result.output
+    assert not out.exists()
+
+
+def test_command_takes_the_users_labels(tmp_path, model_folder):
+    source, out = tmp_path / "mask.nii.gz", tmp_path / "fixed.nii.gz"
+    write_image(source, (tumor(4) > 0).astype(np.uint8), affine(), "mask")
+    assert run(source, "--model", model_folder, "--labels", "1=2", "--fix", out).exit_code == 0
+    assert np.array_equal(read_mask(out).volume.data == 2, tumor(4) > 0)
+    with pytest.raises(InputError, match="not understood"):
+        check_cli.parse_labels("1:2")
