@@ -8,19 +8,33 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar, get_type_hints
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from .errors import InputError
 from .labels.scheme import LabelScheme
+from .parse import from_dict, parse_json, shown
+
+__all__ = [
+    "FORMAT_VERSION",
+    "GridConfig",
+    "MaskPrior",
+    "ModelConfig",
+    "NetworkConfig",
+    "ScheduleConfig",
+    "from_dict",
+]
 
 FORMAT_VERSION = 1
 PREDICTIONS = ("noise", "v", "x0")
 # A config comes from a stranger: these bounds keep a hostile one from asking for absurd memory.
 MAX_CHANNELS, MAX_LEVELS, MAX_BLOCKS, MAX_STEPS, MAX_AXIS = 2048, 8, 8, 10_000, 1024
-
-T = TypeVar("T")
+# Beyond these the sampler's divisions by alpha_t and sigma_t lose all digits.
+MIN_BETA, MAX_BETA, MIN_LOG_ALPHABAR = 1e-10, 0.9999, math.log(1e-14)
+# Modalities become parts of file names.
+MODALITY = re.compile(r"\w[\w.+-]{0,31}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -47,10 +61,12 @@ class NetworkConfig:
         _require(1 <= self.blocks_per_level <= MAX_BLOCKS, "network.blocks_per_level", self.blocks_per_level, "1 to 8")
         for channels in (self.base_channels, *self.level_channels):
             _require(2 <= channels <= MAX_CHANNELS, "network channels", channels, f"2 to {MAX_CHANNELS}")
-            _require(
-                self.groups > 0 and channels % self.groups == 0, "network channels", channels, f"{self.groups} groups"
-            )
-            _require(self.heads > 0 and channels % self.heads == 0, "network channels", channels, f"{self.heads} heads")
+            for name, parts in (("groups", self.groups), ("heads", self.heads)):
+                good = parts > 0 and channels % parts == 0
+                _require(good, f"network.{name}", parts, f"a divisor of the {channels} channels of a level")
+        factors = [2**level for level in range(len(self.multipliers))]
+        good = set(self.attention_factors) <= set(factors)
+        _require(good, "network.attention_factors", self.attention_factors, f"among {factors}")
 
     @property
     def level_channels(self) -> tuple[int, ...]:
@@ -78,10 +94,23 @@ class ScheduleConfig:
         _require(1 <= self.steps <= MAX_STEPS, "schedule.steps", self.steps, f"1 to {MAX_STEPS}")
         _require(self.kind in ("cosine", "explicit"), "schedule.kind", self.kind, "cosine or explicit")
         _require(self.prediction in PREDICTIONS, "schedule.prediction", self.prediction, ", ".join(PREDICTIONS))
-        _require((self.kind == "explicit") == (self.betas is not None), "schedule.betas", self.kind, "explicit betas")
+        _require(0 <= self.s <= 1, "schedule.s", self.s, "0 to 1")
+        _require(MIN_BETA <= self.max_beta <= MAX_BETA, "schedule.max_beta", self.max_beta, f"at most {MAX_BETA}")
+        wanted = "given" if self.kind == "explicit" else "absent"
+        _require(
+            (self.betas is not None) == (wanted == "given"), "schedule.betas", self.betas, f"{wanted} ({self.kind})"
+        )
         if self.betas is not None:
-            good = len(self.betas) == self.steps and all(0 < b < 1 for b in self.betas)
-            _require(good, "schedule.betas", f"{len(self.betas)} values", f"{self.steps} numbers between 0 and 1")
+            self._check_betas(self.betas)
+
+    def _check_betas(self, betas: tuple[float, ...]) -> None:
+        _require(len(betas) == self.steps, "schedule.betas", f"{len(betas)} values", f"{self.steps}, one a step")
+        for beta in betas:
+            _require(MIN_BETA <= beta < 1, "a value of schedule.betas", beta, f"{MIN_BETA:g} or more and below 1")
+        log_alphabar = sum(math.log1p(-beta) for beta in betas)
+        _require(
+            log_alphabar >= MIN_LOG_ALPHABAR, "schedule.betas", betas, "smaller: no signal is left at the last step"
+        )
 
 
 @dataclass(frozen=True)
@@ -98,10 +127,13 @@ class GridConfig:
 
     def __post_init__(self) -> None:
         _require(
-            len(self.shape) == 3 and all(1 <= n <= MAX_AXIS for n in self.shape), "grid.shape", self.shape, "1 to 1024"
+            len(self.shape) == 3 and all(1 <= n <= MAX_AXIS for n in self.shape),
+            "grid.shape",
+            self.shape,
+            f"three numbers from 1 to {MAX_AXIS}",
         )
         good = len(self.spacing) == 3 and all(math.isfinite(s) and 0.05 <= s <= 50 for s in self.spacing)
-        _require(good, "grid.spacing", self.spacing, "0.05 to 50 mm")
+        _require(good, "grid.spacing", self.spacing, "three numbers from 0.05 to 50 mm")
         axes = sorted("LRAPSI".index(c) // 2 if c in "LRAPSI" else -1 for c in self.orientation)
         _require(axes == [0, 1, 2], "grid.orientation", self.orientation, "one each of L/R, A/P and S/I")
 
@@ -117,6 +149,10 @@ class MaskPrior:
     tumor_ml: tuple[float, float]
     outline_extent_mm: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
+    def __post_init__(self) -> None:
+        for low, high in (self.outline_ml, self.tumor_ml, *self.outline_extent_mm):
+            _require(0 <= low <= high < 1e7, "a range of prior", (low, high), "0 or more, the lower number first")
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -124,7 +160,8 @@ class ModelConfig:
 
     ``mask_values`` are the condition's values for outside and inside of a label (published: -1/+1 whole head, 0/1
     BraTS). Images are in [-1, 1] inside the network; ``background`` is the value of empty space there.
-    ``sampler`` and ``sampler_steps`` are what ``synth`` takes unless told otherwise.
+    ``sampler`` and ``sampler_steps`` are what ``synth`` takes unless told otherwise. ``weights_sha256`` is the SHA-256
+    of the weights file that belongs to this configuration (hexadecimal); None where nobody has recorded it.
     """
 
     name: str
@@ -142,10 +179,18 @@ class ModelConfig:
     licence: str = "unknown"
     intended_use: str = "Research only. Not for diagnosis or treatment."
     training: dict[str, Any] = field(default_factory=dict)
+    weights_sha256: str | None = None
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
         _require(self.format_version == FORMAT_VERSION, "format_version", self.format_version, str(FORMAT_VERSION))
+        self._check_channels()
+        self._check_values()
+        for n in self.grid.shape:
+            allowed = f"multiples of {self.network.divisor}, which the network's strides divide"
+            _require(n % self.network.divisor == 0, "grid.shape", self.grid.shape, allowed)
+
+    def _check_channels(self) -> None:
         _require(
             len(self.modalities) == self.network.image_channels,
             "modalities",
@@ -158,8 +203,21 @@ class ModelConfig:
             self.scheme.values,
             f"{self.network.mask_channels} labels, one a mask channel",
         )
-        for n in self.grid.shape:
-            _require(n % self.network.divisor == 0, "grid.shape", self.grid.shape, f"{self.network.divisor} | n")
+        for name in self.modalities:
+            allowed = "up to 32 letters, digits and . + - _, since it becomes part of file names"
+            _require(MODALITY.fullmatch(name) is not None, "the modality", name, allowed)
+        distinct = len({name.casefold() for name in self.modalities}) == len(self.modalities)
+        _require(distinct, "modalities", self.modalities, "distinct names")
+
+    def _check_values(self) -> None:
+        low, high = self.mask_values
+        good = low != high and max(abs(low), abs(high)) <= 100
+        _require(good, "mask_values", self.mask_values, "two different numbers from -100 to 100")
+        _require(-1 <= self.background <= 1, "background", self.background, "-1 to 1")
+        _require(1 <= self.sampler_steps <= MAX_STEPS, "sampler_steps", self.sampler_steps, f"1 to {MAX_STEPS}")
+        digest = self.weights_sha256
+        good = digest is None or SHA256.fullmatch(digest) is not None
+        _require(good, "weights_sha256", digest, "64 hexadecimal digits, or absent")
 
     def to_json(self) -> str:
         """The text of ``config.json``."""
@@ -168,49 +226,23 @@ class ModelConfig:
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:
         """Parse ``config.json``. Raises InputError naming the field that is missing, unknown or out of range."""
+        data = parse_json(text, "The model's config.json")
+        version = data.get("format_version") if isinstance(data, dict) else None
+        if type(version) is int and version > FORMAT_VERSION:
+            raise InputError(
+                f"The model's config.json has format {shown(version)}, but this program reads {FORMAT_VERSION}: it was "
+                "written by a newer version. Update MedDDPM."
+            )
+        config = from_dict(cls, data, "The model's config.json")
         try:
-            data = json.loads(text)
-        except ValueError as exc:
-            raise InputError(f"The model's config.json is not valid JSON: {exc}.") from exc
-        return from_dict(cls, data, "config.json")
+            config.to_json().encode("utf-8")
+        except UnicodeEncodeError as exc:  # JSON can spell half of a surrogate pair, files and terminals cannot
+            raise InputError(f"The model's config.json holds characters that are no text ({exc.reason}).") from exc
+        return config
 
 
 def _require(good: bool, what: str, value: object, allowed: str) -> None:
     if not good:
-        raise InputError(f"The model's configuration has {what} = {value}, which does not fit: it must be {allowed}.")
-
-
-def from_dict(cls: type[T], data: Any, where: str) -> T:
-    """Build the dataclass ``cls`` from JSON data, by its type hints."""
-    if not isinstance(data, Mapping):
-        raise InputError(f"{where} must be an object with named fields, not {type(data).__name__}.")
-    if cls is LabelScheme:
-        return LabelScheme.from_dict(dict(data))  # type: ignore[return-value]
-    hints = get_type_hints(cls)
-    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(data) - known)
-    if unknown:
-        raise InputError(f"{where} has the unknown field '{unknown[0]}'; it was perhaps written by a newer version.")
-    try:
-        return cls(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in data.items()})
-    except TypeError as exc:
-        raise InputError(f"{where} lacks a field or has one of the wrong type: {exc}.") from exc
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    if value is None:
-        return None
-    if "None" in str(hint) and hasattr(hint, "__args__"):
-        hint = next(arg for arg in hint.__args__ if arg is not type(None))
-    if is_dataclass(hint) and isinstance(hint, type):
-        return from_dict(hint, value, where)
-    if str(hint).startswith("tuple"):
-        if not isinstance(value, list):
-            raise InputError(f"{where} must be a list, not {value!r}.")
-        inner = hint.__args__[0]
-        return tuple(_convert(inner, item, where) for item in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint in (int, float, str) and (not isinstance(value, hint) or isinstance(value, bool)):
-        raise InputError(f"{where} must be of type {hint.__name__}, not {value!r}.")
-    return value
+        raise InputError(
+            f"The model's configuration has {what} = {shown(value)}, which does not fit: it must be {allowed}."
+        )

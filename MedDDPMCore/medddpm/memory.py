@@ -10,7 +10,12 @@ from pathlib import Path
 # mallopt parameters of glibc's <malloc.h>
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _LARGEST = 2**31 - 1
-_CGROUP_LIMIT, _CGROUP_USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+_CGROUP_ROOT, _CGROUP_OF_PROCESS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+# limit, use and the prefix in memory.stat of what includes groups below: version 2, version 1
+_CGROUP_FILES = (
+    ("memory.max", "memory.current", ""),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+)
 
 
 def keep_freed_memory() -> bool:
@@ -30,18 +35,29 @@ def keep_freed_memory() -> bool:
 
 
 def available_memory(device_type: str, index: int | None = None) -> float | None:
-    """Bytes that can still be taken on "cpu", "cuda" or "mps"; None where it cannot be found out."""
+    """Bytes that this process can have in all on "cpu", "cuda" or "mps"; None where it cannot be found out.
+
+    What it holds already counts as well: a warm worker uses the memory of its last job again for the next.
+    """
     if device_type == "cuda":
         import torch
 
         free, _ = torch.cuda.mem_get_info(index or 0)
-        return float(free)
+        return float(free + torch.cuda.memory_reserved(index or 0))
     try:
-        machine = _machine_available()
+        found = [bytes_ for bytes_ in (_machine_available(), _cgroup_available()) if bytes_ is not None]
     except (OSError, ValueError):
         return None
-    limit = _cgroup_available()
-    return machine if limit is None else limit if machine is None else min(machine, limit)
+    return min(found) + resident_memory() if found else None
+
+
+def resident_memory() -> float:
+    """Bytes of memory that this process holds now; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return float(pages * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _machine_available() -> float | None:
@@ -69,8 +85,28 @@ def _windows_available() -> float | None:
 
 
 def _cgroup_available() -> float | None:
-    """What the container's limit leaves, None where there is no limit."""
+    """What the limits of the container, batch job or session leave (Linux control groups); None without a limit."""
     try:
-        return float(_CGROUP_LIMIT.read_text()) - float(_CGROUP_USED.read_text())
-    except (OSError, ValueError):  # no cgroup, or the limit is the word "max"
+        entries = [line.split(":", 2) for line in _CGROUP_OF_PROCESS.read_text().splitlines()]
+    except OSError:
         return None
+    left = []
+    for _, controllers, group in entries:
+        if controllers in ("", "memory"):  # the one tree of version 2, and version 1's tree for memory
+            root = _CGROUP_ROOT / controllers
+            # A limit holds for everything below it, so the group of the process and all that contain it count.
+            folder = root / group.lstrip("/")
+            left += [_left_in_cgroup(f) for f in (folder, *folder.parents) if f.is_relative_to(root)]
+    return min((bytes_ for bytes_ in left if bytes_ is not None), default=None)
+
+
+def _left_in_cgroup(folder: Path) -> float | None:
+    """Limit minus use; the cache of files does not count as used, since the kernel gives it up when need be."""
+    names = [name for name in _CGROUP_FILES if (folder / name[0]).is_file()]
+    try:
+        limit, used = (float((folder / name).read_text()) for name in names[0][:2])
+        statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        cache = sum(float(statistics.get(f"{names[0][2]}{kind}_file", 0)) for kind in ("inactive", "active"))
+    except (OSError, ValueError, IndexError):  # no such file, or the limit is the word "max"
+        return None
+    return max(0.0, limit - used + cache)

@@ -16,7 +16,6 @@ from medddpm.network.unet import UNet3D
 REFERENCE = Path(__file__).parent / "reference"
 
 
-
 def draw(name: str, shape: tuple[int, ...], scale: float = 1.0) -> torch.Tensor:
     """The reference's reproducible normal numbers."""
     generator = np.random.default_rng(zlib.crc32(name.encode()))

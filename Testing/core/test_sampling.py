@@ -148,7 +148,8 @@ def test_results_are_clamped_and_the_callback_sees_every_step(small_model: Model
     seen: list[SampleStep] = []
     result = sample(small_model, condition(2), sampler="dpm++2m", steps=4, callback=seen.append)
     assert result.abs().max() <= 1
-    assert [(s.sample, s.step, s.steps) for s in seen] == [(i, k, 4) for i, k in itertools.product((0, 1), (1, 2, 3, 4))]
+    order = [(i, k, 4) for i, k in itertools.product((0, 1), (1, 2, 3, 4))]
+    assert [(s.sample, s.step, s.steps) for s in seen] == order
     assert seen[0].x0.shape == (1, 1, 16, 16, 16)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from types import TracebackType
 
@@ -10,10 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..errors import Cancelled
+from ..jobs.stop import Stop
 
 
 class ConsoleReporter:
-    """Implements ``medddpm.progress.Reporter``; use it as a context manager. ``cancel()`` asks to stop."""
+    """Implements ``medddpm.progress.Reporter``; use it as a context manager.
+
+    Inside of it Ctrl-C (or SIGTERM) lets the work stop at its next step; a second one ends the program at once.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
@@ -29,9 +34,11 @@ class ConsoleReporter:
             console=self.console,
         )
         self._task = self._progress.add_task("Starting", total=None, visible=False)
-        self._cancelled = False
+        self._stop = Stop()
+        self._signals = contextlib.ExitStack()
 
     def __enter__(self) -> ConsoleReporter:
+        self._signals.enter_context(self._stop.on_signals())
         self._progress.start()
         return self
 
@@ -39,11 +46,12 @@ class ConsoleReporter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+        self._signals.close()
 
     def stage(self, name: str, message: str = "") -> None:
         """See Reporter."""
         if name == "estimate":
-            self.console.print(message, markup=False)
+            self.console.print(message, markup=False, soft_wrap=True)
         self._progress.update(self._task, description=message or name)
 
     def step(self, done: int, total: int, preview: Callable[[], np.ndarray] | None = None) -> None:
@@ -56,9 +64,9 @@ class ConsoleReporter:
 
     def check_cancelled(self) -> None:
         """See Reporter."""
-        if self._cancelled:
+        if self._stop.reason is not None:
             raise Cancelled("Stopped. Run the same command again to go on where it was stopped.")
 
     def cancel(self) -> None:
         """Ask the running work to stop at its next step."""
-        self._cancelled = True
+        self._stop.reason = Stop.SIGNAL

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..config import ModelConfig
 from ..errors import InputError, MedDDPMError
@@ -15,6 +16,7 @@ from .app import app
 
 models_app = typer.Typer(no_args_is_help=True, help="List, inspect and convert models.")
 app.add_typer(models_app, name="models")
+PIPE_WIDTH = 1000
 
 
 @models_app.command("list")
@@ -26,10 +28,11 @@ def list_command() -> None:
     for name, path in list_models().items():
         try:
             config = find_model_config(path)
-            table.add_row(name, ", ".join(config.modalities), _grid(config), str(path))
+            row = (name, ", ".join(config.modalities), _grid(config), str(path))
         except MedDDPMError as exc:
-            table.add_row(name, "unusable", str(exc), str(path))
-    Console().print(table)
+            row = (name, "unusable", str(exc), str(path))
+        _add_row(table, *row)
+    _print(table)
 
 
 @models_app.command("inspect")
@@ -41,6 +44,8 @@ def inspect_command(model: Annotated[str, typer.Argument(help="A model folder, .
     config = load_model(model).config
     cost = network_cost(config.network, tuple(reversed(config.grid.shape)))
     table = Table(show_header=False, box=None)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     rows = {
         "Name": config.name,
         "Makes": ", ".join(config.modalities),
@@ -55,8 +60,8 @@ def inspect_command(model: Annotated[str, typer.Argument(help="A model folder, .
         "Intended use": config.intended_use,
     }
     for name, value in rows.items():
-        table.add_row(name, value)
-    Console().print(table)
+        _add_row(table, name, value)
+    _print(table)
 
 
 @models_app.command("convert")
@@ -71,6 +76,19 @@ def convert_command(
         raise InputError(f"There is a model in {target} already. Choose another folder or remove it first.")
     config = convert_model(source, target)
     typer.echo(f"Wrote {target}: {config.name}, {', '.join(config.modalities)}.")
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    """Add texts from files as they are: their square brackets are no markup, their control characters no commands."""
+    table.add_row(*(Text("".join(c if c.isprintable() else " " for c in cell)) for cell in cells))
+
+
+def _print(table: Table) -> None:
+    """Print as wide as the terminal; wide enough for one line a row where another program reads the output."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPE_WIDTH)
+    console.print(table)
 
 
 def _grid(config: ModelConfig) -> str:

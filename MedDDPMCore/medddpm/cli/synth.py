@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from pathlib import Path
 from typing import Annotated
@@ -19,31 +18,69 @@ SAMPLERS = "ddpm, ddpm-paper, ddim, dpm++2m, dpm++3m or unipc"
 
 @app.command("synth")
 def synth_command(
-    masks: Annotated[list[Path], typer.Argument(help="Mask files, or folders of them.", metavar="MASK...")],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")],
-    model: Annotated[str, typer.Option(help="A model folder, a published .pt file, or the name of a model.")] = "demo",
-    samples: Annotated[int, typer.Option(help="Different images for each mask.")] = 1,
-    seed: Annotated[int, typer.Option(help="Seed of the first sample; the same seed gives the same image.")] = 0,
-    sampler: Annotated[str | None, typer.Option(help=f"{SAMPLERS}. Default: the model's own.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Network evaluations an image. Default: the model's own.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    masks: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Segmentations to make MRI from (.nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .mhd), or folders of them.",
+            metavar="MASK...",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the results; made if it is not there.")],
+    model: Annotated[
+        str,
+        typer.Option(help="Which model: a name (see 'medddpm models list'), a model folder or a published .pt file."),
+    ] = "demo",
+    samples: Annotated[int, typer.Option(help="How many different images to make for each mask.")] = 1,
+    seed: Annotated[
+        int, typer.Option(help="Starting number of the randomness: the same one gives the same image again.")
+    ] = 0,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help=f"The method that turns noise into an image: {SAMPLERS}. Left out: what suits the model.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps of that method: more take longer and may look better. Left out: what suits the model."
+        ),
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(help="Where to compute: auto, cpu, cuda (NVIDIA card), cuda:1 (the second one) or mps (Apple)."),
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Number format: auto, fp32, or bf16 and fp16, which need half of the memory.")
+    ] = "auto",
     image: Annotated[
         list[Path] | None,
-        typer.Option(help="An MRI of the same patient, to make a missing brain or head label from; one a mask."),
+        typer.Option(
+            help="An MRI of the same patient, from which a missing brain or head label is made. "
+            "With several masks give one for each, in the same order."
+        ),
     ] = None,
-    modality: Annotated[list[str] | None, typer.Option(help="Write only this modality; may be repeated.")] = None,
-    ignore_memory: Annotated[bool, typer.Option(help="Start even if the memory will probably not do.")] = False,
+    modality: Annotated[
+        list[str] | None,
+        typer.Option(help="Write only this kind of image, such as T1ce; may be given several times. Left out: all."),
+    ] = None,
+    ignore_memory: Annotated[
+        bool, typer.Option("--ignore-memory", help="Start even if the memory will probably not be enough.")
+    ] = False,
 ) -> None:
-    """Make synthetic MRI from segmentation masks."""
+    """Make synthetic MRI from segmentation masks.
+
+    For every mask a folder with the images, the mask as it was used, a picture to look at first, and a record of how
+    they were made. The same command again goes on where it was stopped. All images are synthetic: not for diagnosis.
+    """
     from ..synthesis.pipeline import raise_failures, summary, synthesize
 
+    files = _mask_files(masks)
     keep_freed_memory()
     started = time.monotonic()
     with ConsoleReporter() as reporter:
-        signal.signal(signal.SIGINT, lambda number, frame: reporter.cancel())
         results = synthesize(
-            _mask_files(masks),
+            files,
             out,
             model,
             reporter=reporter,
@@ -59,22 +96,25 @@ def synth_command(
         )
     typer.echo(summary(results, time.monotonic() - started))
     for result in results:
-        for sheet in result.sheets:
+        for sheet in result.sheets if result.state != "failed" else ():
             typer.echo(f"Open {sheet}")
     raise_failures(results)
 
 
 def _mask_files(paths: list[Path]) -> list[Path]:
     """Folders replaced by the mask files directly in them, in order of name."""
-    from ..synthesis.pipeline import EXTENSIONS
+    from ..synthesis.names import EXTENSIONS, masks_in
 
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.name.lower().endswith(EXTENSIONS))
-            if not inside:
-                raise InputError(f"The folder {path} holds no mask file ({', '.join(EXTENSIONS)}).")
-            found += inside
-        else:
+        if not path.is_dir():
             found.append(path)
+            continue
+        try:
+            inside = masks_in(path)
+        except OSError as exc:
+            raise InputError(f"The folder {path} cannot be read: {exc.strerror}. Check its permissions.") from exc
+        if not inside:
+            raise InputError(f"The folder {path} holds no mask file ({', '.join(EXTENSIONS)}).")
+        found += inside
     return found

@@ -59,13 +59,16 @@ def itk_warnings(path: Path) -> tuple[str, ...]:
     return ()
 
 
-def check_data_file(path: Path) -> None:
-    """Raises InputError where the header points to voxels in several files, or in a file outside its own folder."""
+def check_data_file(path: Path) -> Path | None:
+    """The file beside the header that holds the voxels; None where they follow in the same file.
+
+    Raises InputError where the header points to several files, to one outside its own folder, or to a missing one.
+    """
     header = header_text(path)
     found = _NRRD_DATA.search(header) if header.startswith(b"NRRD") else _META_DATA.search(header)
     name = found.group(1).decode("utf-8", "replace").strip() if found else "LOCAL"
     if name.upper() == "LOCAL":
-        return
+        return None
     if name.upper().startswith("LIST") or "%" in name:
         raise InputError(f"{path} has its voxels in several files ('{name}'). Convert it to one .nrrd or .nii.gz file.")
     inside = os.path.normpath(name.replace("\\", "/"))
@@ -73,6 +76,7 @@ def check_data_file(path: Path) -> None:
         raise InputError(f"{path} points to voxels outside its own folder ('{name}'). Put both files into one folder.")
     if not (path.parent / inside).is_file():
         raise InputError(f"{path} needs the file '{name}' beside it, which is missing. Copy both files together.")
+    return path.parent / inside
 
 
 def header_text(path: Path) -> bytes:

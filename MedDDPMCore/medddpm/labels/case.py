@@ -59,7 +59,10 @@ class Case:
     @property
     def tumor(self) -> np.ndarray:
         """Voxels of any tumor part."""
-        return np.isin(self.labels, self.config.scheme.tumor_values)
+        found = np.zeros(self.labels.shape, dtype=bool)
+        for value in self.config.scheme.tumor_values:  # few: faster than np.isin
+            found |= self.labels == value
+        return found
 
     def add(self, code: str, severity: str, sentence: str, fix: str = "", fixable: bool = False) -> None:
         """Note a finding."""

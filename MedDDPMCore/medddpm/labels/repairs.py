@@ -11,7 +11,7 @@ import numpy as np
 from .case import Case
 from .conventions import BRAIN, HEAD
 from .findings import ERROR, INFO, WARNING, listed, milliliters
-from .morphology import bounding_box, close, components, dilate, fill_holes, inside_hull
+from .morphology import bounding_box, close, components, dilate, fill_holes, inside_hull, row_ends
 from .outline import (
     BRAIN_HEAD_LIMIT_ML,
     average_outline,
@@ -192,6 +192,8 @@ def clip_tumor(case: Case) -> None:
     parts, sizes = components(labels > 0)
     main = (labels == case.config.scheme.surround) & (parts == _main_part(case.tumor[box], parts, sizes))
     tumor = case.tumor[box]
+    if not tumor.any() or (main.any() and inside_hull(row_ends(tumor), main, case.spacing, BULGE_MM).all()):
+        return  # a hull that holds the ends of all rows holds the rows
     points = np.argwhere(tumor)
     beyond = points[~inside_hull(points, main, case.spacing, BULGE_MM)] if main.any() else points
     if not len(beyond):
@@ -220,11 +222,16 @@ def _main_part(tumor: np.ndarray, parts: np.ndarray, sizes: np.ndarray) -> int:
 
 def remove_specks(case: Case) -> None:
     """Turn tiny isolated tumor spots into what is around them."""
-    parts, sizes = components(case.tumor)
+    tumor = case.tumor
+    if not tumor.any():
+        return
+    box = bounding_box(tumor)
+    parts, sizes = components(tumor[box])
     small = np.flatnonzero(sizes < SPECK_VOXELS) + 1
     if not len(small) or len(small) == len(sizes):
         return
-    specks = np.isin(parts, small)
+    specks = np.zeros_like(tumor)
+    specks[box] = np.isin(parts, small)
     noun = "spot" if len(small) == 1 else "spots"
     sentence = (
         f"The tumor has {len(small)} isolated {noun} of fewer than {SPECK_VOXELS} voxels, {case.amount(specks)} "
@@ -248,9 +255,13 @@ def _grown(mask: np.ndarray) -> np.ndarray:
 
 def remove_islands(case: Case) -> None:
     """Remove pieces of the outline that neither belong to the largest nor hold tumor."""
-    parts, sizes = components(case.labels > 0)
-    main = _main_part(case.tumor, parts, sizes)
-    kept = {main, *np.unique(parts[case.tumor]).tolist()}
+    box = bounding_box(case.labels > 0)
+    tumor = case.tumor[box]
+    parts, sizes = components(case.labels[box] > 0)
+    if len(sizes) == 1:
+        return
+    main = _main_part(tumor, parts, sizes)
+    kept = {main, *np.unique(parts[tumor]).tolist()}
     loose = [n for n in range(1, len(sizes) + 1) if n not in kept]
     if not loose:
         return
@@ -263,7 +274,7 @@ def remove_islands(case: Case) -> None:
         sentence += f" The largest of them is {_percent(share)} of the main one: are there two in the mask?"
     severity = WARNING if another or islands.sum() * case.voxel_ml > CAVITY_ML else INFO
     case.add("islands", severity, sentence, "They are removed.", True)
-    case.labels[islands] = 0
+    case.labels[box][islands] = 0
 
 
 def fill_cavities(case: Case) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import torch
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..parse import shown
 
 log = logging.getLogger(__name__)
 
@@ -20,19 +22,17 @@ def choose_device(name: str) -> torch.device:
     """The device for "auto", "cpu", "cuda", "cuda:1" or "mps"; InputError listing what there is where it is absent."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as exc:
-        raise InputError(f"There is no device '{name}'. Choose auto, cpu, cuda, cuda:1 or mps.") from exc
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise InputError(f"The device '{name}' is not supported. Choose auto, cpu, cuda, cuda:1 or mps.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    # not left to torch.device: it takes "cuda:256" for "cuda:0"
+    parts = re.fullmatch(r"cpu|mps|cuda(?::(\d{1,3}))?", name, re.ASCII)
+    if parts is None:
+        raise InputError(f"There is no device {shown(name)}. Choose auto, cpu, cuda, cuda:1 or mps.")
+    if name.startswith("cuda") and int(parts[1] or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         found = f"PyTorch sees {count} CUDA device(s)" if count else "PyTorch sees no CUDA device (or is a CPU build)"
         raise InputError(f"The device '{name}' is not there: {found}. Choose another device or auto.")
-    if device.type == "mps" and not torch.backends.mps.is_available():
+    if name == "mps" and not torch.backends.mps.is_available():
         raise InputError("The device 'mps' is not there: it needs an Apple GPU. Choose cpu or auto.")
-    return device
+    return torch.device(name)
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
@@ -44,7 +44,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return _automatic(device)
     if name not in DTYPES:
-        raise InputError(f"There is no precision '{name}'. Choose auto, {', '.join(DTYPES)}.")
+        raise InputError(f"There is no precision {shown(name)}. Choose auto, {', '.join(DTYPES)}.")
     dtype = DTYPES[name]
     if dtype != torch.float32 and not convolutions_agree(device, dtype):
         raise InputError(f"On the device '{device}' convolutions in {name} are wrong or impossible. Use fp32.")
@@ -88,8 +88,8 @@ def convolutions_agree(device: torch.device, dtype: torch.dtype) -> bool:
     for stride in (1, 2):
         expected = F.conv3d(x, weight, stride=stride, padding=1)
         try:
-            low = (tensor.to(device, dtype, memory_format=layout) for tensor in (x, weight))
-            result = F.conv3d(*low, stride=stride, padding=1).float().cpu()
+            low_x, low_weight = (tensor.to(device, dtype, memory_format=layout) for tensor in (x, weight))
+            result = F.conv3d(low_x, low_weight, stride=stride, padding=1).float().cpu()
         except RuntimeError:
             log.exception("convolution self-test in %s on %s", dtype, device)
             return False

@@ -1,57 +1,141 @@
-"""Model folders: ``config.json`` and ``model.safetensors``."""
+"""Model folders: ``config.json`` and ``model.safetensors``, tied to each other by a checksum.
+
+A folder can be rewritten while others read it and whatever kills the writer: the new weights are first written beside
+the old ones under a name made of their hash, then ``config.json`` with that hash replaces the old one, and only then do
+the weights take their final name. At every moment ``config.json`` and the weights that it means are both whole.
+"""
 
 from __future__ import annotations
 
+import re
+import stat
 from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import sha256 as sha256_of
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ..config import ModelConfig
 from ..errors import InputError
-from ..files import atomic_path, write_text
+from ..files import atomic_path, sha256, write_text
+from ..network.layout import check_shapes, check_values
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 MAX_CONFIG_BYTES = 4 * 2**20
+_STAGED = re.compile(r"model-[0-9a-f]{16}\.safetensors")
 
 
 def save_model_folder(
     folder: Path, config: ModelConfig, state: Mapping[str, Tensor], dtype: torch.dtype | None = None
 ) -> None:
-    """Write a model folder; ``dtype`` (for example float16) makes the weights smaller, None keeps theirs."""
-    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()}
-    with atomic_path(Path(folder) / WEIGHTS_NAME) as temporary:
-        save_file(tensors, temporary)
-    write_text(Path(folder) / CONFIG_NAME, config.to_json())
+    """Write a model folder; ``dtype`` (for example float16) makes the weights smaller, None keeps theirs.
+
+    ``config.weights_sha256`` is filled in. An older model in the folder stays usable until the new one is. Raises
+    InputError where the folder cannot be written.
+    """
+    folder = Path(folder)
+    data = save({name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()})
+    digest = sha256_of(data).hexdigest()
+    staged = folder / _staged_name(digest)
+    with atomic_path(staged) as temporary:
+        temporary.write_bytes(data)
+    write_text(folder / CONFIG_NAME, replace(config, weights_sha256=digest).to_json())
+    try:
+        staged.replace(folder / WEIGHTS_NAME)
+        for path in folder.iterdir():  # of writers that were killed
+            if _STAGED.fullmatch(path.name):
+                path.unlink()
+    except OSError as exc:
+        raise InputError(
+            f"{folder / WEIGHTS_NAME} could not be replaced: {exc.strerror}. The new model is complete, its weights "
+            f"are in {staged.name}. Close programs that use the old one and save again."
+        ) from exc
+
+
+def _staged_name(digest: str) -> str:
+    return f"model-{digest[:16]}.safetensors"
+
+
+def require_file(path: Path, what: str) -> int:
+    """The size in bytes of the ordinary file ``path``; InputError where it is missing, unreadable, a folder or a pipe.
+
+    ``what`` begins the sentence: "The checkpoint".
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{what} {path} is not a file. Name the file itself.")
+        with path.open("rb"):
+            return status.st_size
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise InputError(f"{what} {path} cannot be read: {reason}. Check its name and permissions.") from exc
+
+
+def read_config_file(path: Path) -> ModelConfig:
+    """A model's configuration from a JSON file. Raises InputError naming the file."""
+    size = require_file(path, "The model's configuration")
+    if size > MAX_CONFIG_BYTES:
+        raise InputError(f"{path} has {size} bytes; a model's configuration is far smaller. Copy the file again.")
+    try:
+        return ModelConfig.from_json(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as exc:
+        raise InputError(f"The model's configuration {path} is not UTF-8 text. Copy the file again.") from exc
+    except InputError as exc:
+        raise InputError(f"{path}: {exc}") from exc
 
 
 def read_config(folder: Path) -> ModelConfig:
     """The configuration of a model folder. Raises InputError naming the file."""
     path = Path(folder) / CONFIG_NAME
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise InputError(f"{path} has {path.stat().st_size} bytes; a model's configuration is far smaller.")
-        text = path.read_text(encoding="utf-8")
-    except OSError as exc:
-        raise InputError(f"The model's configuration {path} cannot be read: {exc.strerror}.") from exc
-    except UnicodeDecodeError as exc:
-        raise InputError(f"The model's configuration {path} is not UTF-8 text.") from exc
-    try:
-        return ModelConfig.from_json(text)
-    except InputError as exc:
-        raise InputError(f"{path}: {exc}") from exc
+    if not path.exists():
+        raise InputError(f"{folder} is no model folder: it has no {CONFIG_NAME}. Choose a model folder or a .pt file.")
+    return read_config_file(path)
 
 
-def read_state(folder: Path) -> dict[str, Tensor]:
-    """The tensors of a model folder, as stored. Raises InputError where the file is missing, truncated or damaged."""
-    path = Path(folder) / WEIGHTS_NAME
-    if not path.is_file():
-        raise InputError(f"The model folder {folder} has no file {WEIGHTS_NAME}. Copy the whole folder again.")
+def read_model_folder(folder: Path) -> tuple[ModelConfig, dict[str, Tensor], str]:
+    """Configuration, network tensors as stored, and the SHA-256 of the weights file.
+
+    Raises InputError naming the file where one is missing, damaged, or where the two do not belong together. A folder
+    whose configuration records no checksum is taken as it is.
+    """
+    config = read_config(folder)
+    path = _weights_path(Path(folder), config)
+    require_file(path, "The weights file")
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError, ValueError, RuntimeError) as exc:
+        state, digest = _read_weights(path, config)
+    except (SafetensorError, OSError) as exc:
         raise InputError(f"The weights {path} are damaged or incomplete ({exc}). Copy the file again.") from exc
+    except InputError as exc:
+        raise InputError(f"{path}: {exc} Copy the whole model folder again.") from exc
+    return config, state, digest
+
+
+def _weights_path(folder: Path, config: ModelConfig) -> Path:
+    """Where the weights of ``config`` are: under their final name, unless their writer was killed just before that."""
+    if config.weights_sha256 is not None:
+        staged = folder / _staged_name(config.weights_sha256)
+        if staged.is_file():
+            return staged
+    return folder / WEIGHTS_NAME
+
+
+def _read_weights(path: Path, config: ModelConfig) -> tuple[dict[str, Tensor], str]:
+    """Tensors and hash of the file, the cheap checks first, so that a hostile file costs no memory."""
+    with safe_open(path, framework="pt") as file:
+        names = list(file.keys())
+        check_shapes({name: tuple(file.get_slice(name).get_shape()) for name in names}, config.network)
+        digest = sha256(path)
+        if config.weights_sha256 not in (None, digest):
+            raise InputError(
+                f"The weights are damaged or belong to another {CONFIG_NAME}: their SHA-256 is {digest[:12]}..., but "
+                f"{CONFIG_NAME} says {str(config.weights_sha256)[:12]}..."
+            )
+        # clone: the file may be replaced or cut while the model is in use
+        state = {name: file.get_tensor(name).clone() for name in names}
+    check_values(state)
+    return state, digest

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import tarfile
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,10 +16,14 @@ from torch import Tensor
 from ..config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfig
 from ..errors import InputError
 from ..labels.scheme import load_scheme
-from ..network.layout import network_config, without_prefixes
+from ..network.layout import check_fits, network_config, without_prefixes
+from ..parse import shown
 from ..sampling.schedule import cosine_betas
+from .folder import read_config_file, require_file
 
 MAX_CHECKPOINT_BYTES = 16 * 2**30
+# torch's format before 1.6 begins with its magic number, pickled
+LEGACY_START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 SCHEDULE_BUFFERS = (
     "betas",
     "alphas_cumprod",
@@ -44,99 +50,153 @@ def read_published(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
 
     Accepts ``{'step', 'model', 'ema'}`` (ema is used), only ``model``, or a bare state dict, with or without the
     prefixes ``module.`` and ``denoise_fn.``. A ``<name>.config.json`` beside the file describes networks of other
-    channels.
-    Raises InputError naming the file where it is damaged, holds code, or is of another architecture.
+    channels, heads or groups; the noise schedule is the checkpoint's own wherever it holds one. Raises InputError
+    naming the file where it is damaged, holds code, or is of another architecture.
     """
     path = Path(path)
-    state = _network_state(_load_tensors(path), path)
-    buffers = {name: state.pop(name) for name in SCHEDULE_BUFFERS if name in state}
+    size = require_file(path, "The checkpoint")
+    beside = path.with_name(path.stem + ".config.json")
+    given = read_config_file(beside) if beside.is_file() else None
+    loaded = _load_tensors(path, size)
     try:
-        network = network_config(state)
+        state = _network_state(loaded, size)
+        buffers = {name: state.pop(name) for name in SCHEDULE_BUFFERS if name in state}
         schedule = _schedule(buffers)
-        config = _described(path, network, schedule)
+        network = network_config(state) if given is None else given.network
+        if given is not None:
+            check_fits(state, network)
     except InputError as exc:
-        raise InputError(f"{path}: {exc}") from exc
-    return config, state
+        raise InputError(f"{path}: {exc} Use the checkpoint as its authors published it.") from exc
+    config = _recognized(path, network, schedule) if given is None else _with_schedule(given, schedule)
+    # clone: the tensors are views of the file, which may be replaced or cut while the model is in use
+    return config, {name: tensor.clone() for name, tensor in state.items()}
 
 
-def _load_tensors(path: Path) -> object:
-    _check_container(path)
+def _load_tensors(path: Path, size: int) -> object:
+    zipped = _check_container(path, size)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on how the file was written help nobody here
+            # mmap: only the tensors that are kept take memory, and no size that the file claims reaches beyond it
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as exc:
         raise InputError(
             f"{path} holds something else than tensors (possibly code) and was not opened. "
             "Use the checkpoint as its authors published it."
         ) from exc
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, AttributeError, TypeError, IndexError) as exc:
+    except Exception as exc:  # whatever the reader trips over in such a file, the file is the reason
         raise InputError(f"{path} is damaged or is no PyTorch checkpoint. Download it again.") from exc
 
 
-def _check_container(path: Path) -> None:
-    """Refuse what is missing, empty, too large, or a zip archive with wrong checksums or compressed entries."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            stream.read(1)
-    except OSError as exc:
-        raise InputError(f"The checkpoint {path} cannot be read: {exc.strerror}.") from exc
+def _check_container(path: Path, size: int) -> bool:
+    """True for torch's zip format, False for its older one.
+
+    Raises InputError for anything else: empty, too large, another kind of file, wrong checksums, compressed entries.
+    """
+    if path.suffix == ".safetensors":
+        raise InputError(f"{path} is the weights file of a model folder. Name the folder instead.")
     if not 0 < size <= MAX_CHECKPOINT_BYTES:
-        raise InputError(f"The checkpoint {path} has {size} bytes, which no checkpoint of this network has.")
-    if not zipfile.is_zipfile(path):
-        return  # torch's older format; weights_only reads that as well
+        raise InputError(f"The checkpoint {path} has {size} bytes, which no checkpoint has. Download it again.")
+    with path.open("rb") as stream:
+        start = stream.read(len(LEGACY_START))
+    if start.startswith(b"PK\x03\x04"):
+        _check_archive(path, size)
+        return True
+    # torch before 2.6 runs code in tar archives, weights_only or not (CVE-2025-32434); a tar can begin with anything
+    if start != LEGACY_START or _is_tar(path):
+        raise InputError(
+            f"{path} is no PyTorch checkpoint, whatever its name says. Choose the .pt file or model folder."
+        )
+    return False
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        with tarfile.open(path, "r:"):
+            return True
+    except tarfile.TarError:
+        return False
+
+
+def _check_archive(path: Path, size: int) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > size:
-                raise InputError(f"{path} claims to unpack to more than its own size and was not opened.")
+            entries = archive.infolist()
+            stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+            if not stored or sum(entry.file_size for entry in entries) > size:
+                raise InputError(
+                    f"{path} unpacks to more than its own size, as no PyTorch checkpoint does, and was not opened. "
+                    "Download it again."
+                )
+            if any(Path(entry.filename).name == "constants.pkl" for entry in entries):
+                raise InputError(f"{path} is a TorchScript program, not a checkpoint, and was not opened.")
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as exc:
-        raise InputError(f"{path} is a damaged archive. Download it again.") from exc
+    except InputError:
+        raise
+    except Exception as exc:  # zipfile raises many kinds for hostile archives; each means the same
+        raise InputError(f"{path} is a damaged or incomplete archive. Download it again.") from exc
     if damaged is not None:
-        raise InputError(f"{path} is damaged: the checksum of its part '{damaged}' is wrong. Download it again.")
+        raise InputError(f"{path} is damaged: the checksum of its part {shown(damaged)} is wrong. Download it again.")
 
 
-def _network_state(loaded: object, path: Path) -> dict[str, Tensor]:
+def _network_state(loaded: object, size: int) -> dict[str, Tensor]:
     """The tensors to sample with: ``ema`` before ``model`` before the dictionary itself."""
     for key in ("ema", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
             break
     if not isinstance(loaded, Mapping):
-        raise InputError(f"{path} holds a {type(loaded).__name__}, not the tensors of a network.")
+        raise InputError(f"The file holds a {type(loaded).__name__}, not the tensors of a network.")
     tensors = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise InputError(f"{path} holds no tensors: it is no checkpoint of a network.")
+        raise InputError("The file holds no tensors: it is no checkpoint of a network.")
+    for name, tensor in tensors.items():
+        if not _is_plain(tensor):
+            raise InputError(
+                f"The tensor {shown(name)} is of a special kind (sparse, quantized ...), not plain numbers."
+            )
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if claimed > size:  # strides of 0 make enormous tensors of a few bytes
+        raise InputError(f"The tensors claim {claimed} bytes, but the file has {size}.")
     return without_prefixes(tensors)
 
 
-def _schedule(buffers: Mapping[str, Tensor]) -> ScheduleConfig:
-    """T and the betas of the schedule buffers; the published cosine schedule of 250 steps where there are none."""
+def _is_plain(tensor: Tensor) -> bool:
+    dense = tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
+    return dense and tensor.device.type == "cpu" and type(tensor) in (Tensor, torch.nn.Parameter)
+
+
+def _schedule(buffers: Mapping[str, Tensor]) -> ScheduleConfig | None:
+    """T and the betas of the schedule buffers; None where there are none."""
     if "betas" not in buffers:
-        return ScheduleConfig()
+        return None
+    if not buffers["betas"].is_floating_point():
+        raise InputError("The noise schedule (betas) holds no floating-point numbers.")
     betas = buffers["betas"].double().flatten().numpy()
-    config = ScheduleConfig(steps=len(betas)) if 0 < len(betas) <= 10_000 else None
-    if config is None:
-        raise InputError(f"the noise schedule has {len(betas)} steps, which is not plausible.")
+    config = ScheduleConfig(steps=len(betas))
     if abs(cosine_betas(config.steps) - betas).max() < 1e-6:
         return config
     return ScheduleConfig(steps=len(betas), kind="explicit", betas=tuple(float(b) for b in betas))
 
 
-def _described(path: Path, network: NetworkConfig, schedule: ScheduleConfig) -> ModelConfig:
-    beside = path.with_name(path.stem + ".config.json")
-    if beside.is_file():
-        given = ModelConfig.from_json(beside.read_text(encoding="utf-8"))
-        if given.network != network:
-            raise InputError(f"{beside.name} describes another network than the checkpoint holds: {network}.")
-        return given
+def _with_schedule(given: ModelConfig, schedule: ScheduleConfig | None) -> ModelConfig:
+    """``given`` with the checkpoint's own betas, where it holds them; what is predicted no checkpoint tells."""
+    if schedule is not None:
+        given = replace(given, schedule=replace(schedule, prediction=given.schedule.prediction))
+    return replace(given, weights_sha256=None)
+
+
+def _recognized(path: Path, network: NetworkConfig, schedule: ScheduleConfig | None) -> ModelConfig:
+    """The published model whose channels ``network`` has. Raises InputError where neither has them."""
     layouts = {(1, 2): whole_head_config, (4, 4): brats_config}
     known = layouts.get((network.image_channels, network.mask_channels))
     if known is None:
         raise InputError(
-            f"the network makes {network.image_channels} images from {network.mask_channels} mask channels, which is "
-            f"neither published model. Put a {beside.name} beside the file that names its labels, grid and modalities."
+            f"{path}: The network makes {network.image_channels} images from {network.mask_channels} mask channels, "
+            f"which is neither published model. Put a {path.stem}.config.json beside the file that names its labels, "
+            "grid and modalities."
         )
-    return known(network, schedule)
+    return known(network, schedule or ScheduleConfig())
 
 
 def whole_head_config(network: NetworkConfig, schedule: ScheduleConfig) -> ModelConfig:

@@ -11,10 +11,9 @@ import torch
 from ..config import ModelConfig
 from ..errors import InputError
 from ..files import sha256
-from ..network.layout import check_fits
 from ..network.unet import UNet3D
 from .device import choose_device, choose_precision
-from .folder import CONFIG_NAME, WEIGHTS_NAME, read_config, read_state, save_model_folder
+from .folder import CONFIG_NAME, read_config, read_model_folder, save_model_folder
 from .model import Model
 from .published import read_published
 
@@ -22,9 +21,13 @@ DEMO = "demo"
 
 
 def model_folders() -> list[Path]:
-    """Where models are looked for by name: ``MEDDDPM_MODELS``, then the ones shipped with the program."""
+    """Where models are looked for by name: ``MEDDDPM_MODELS``, then the ones shipped with the program.
+
+    An installed package has those in its folder ``models/bundled``; a clone of the repository in ``Resources/Models``.
+    """
     extra = [Path(p) for p in os.environ.get("MEDDDPM_MODELS", "").split(os.pathsep) if p]
-    return [*extra, Path(str(resources.files("medddpm"))) / "models" / "bundled"]
+    package = Path(str(resources.files("medddpm")))
+    return [*extra, package / "models" / "bundled", package.parent.parent / "Resources" / "Models"]
 
 
 def list_models() -> dict[str, Path]:
@@ -41,8 +44,8 @@ def list_models() -> dict[str, Path]:
 
 def find_model(name_or_path: str | Path) -> Path:
     """The model folder or ``.pt`` file meant by ``name_or_path``; InputError naming what there is instead."""
-    path = Path(name_or_path).expanduser()
-    if path.exists():
+    path = Path(os.path.expanduser(name_or_path))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
+    if os.path.exists(path):  # noqa: PTH110 - False, not an error, for names that are too long or not allowed
         return path
     known = list_models()
     if str(name_or_path) in known:
@@ -69,22 +72,18 @@ def load_model(path: str | Path, device: str = "cpu", precision: str = "fp32") -
     where = choose_device(device)
     dtype = choose_precision(precision, where)
     if place.is_dir():
-        config, state, weights = read_config(place), read_state(place), place / WEIGHTS_NAME
-        try:
-            check_fits(state, config.network)
-        except InputError as exc:
-            raise InputError(f"{weights}: {exc}") from exc
+        config, state, digest = read_model_folder(place)
     else:
-        (config, state), weights = read_published(place), place
+        (config, state), digest = read_published(place), sha256(place)
     with torch.device("meta"):
         network = UNet3D(config.network)
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
-    return Model(config, network, where, dtype, sha256(weights))
+    return Model(config, network, where, dtype, digest)
 
 
 def convert_model(source: str | Path, target: Path) -> ModelConfig:
     """Write the model ``source`` (usually a published ``.pt``) as a model folder ``target``; returns its config."""
     place = find_model(source)
-    config, state = (read_config(place), read_state(place)) if place.is_dir() else read_published(place)
+    config, state = read_model_folder(place)[:2] if place.is_dir() else read_published(place)
     save_model_folder(target, config, state)
     return config

@@ -70,7 +70,8 @@ class SelfAttention(nn.Module):
         b, c, *spatial = x.shape
         sequence = self.norm(x).reshape(b, c, -1)
         qkv = self.qkv(sequence).reshape(b, self.heads, 3, c // self.heads, -1).transpose(-1, -2)
-        q, k, v = qkv.unbind(dim=2)
+        # Contiguous, or torch falls back on a kernel that holds all pairs of voxels in memory.
+        q, k, v = (part.contiguous() for part in qkv.unbind(dim=2))
         attended = F.scaled_dot_product_attention(q, k, v)
         attended = attended.transpose(-1, -2).reshape(b, c, -1)
         return x + self.proj_out(attended).reshape(b, c, *spatial)

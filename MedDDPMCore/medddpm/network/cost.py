@@ -10,17 +10,18 @@ from torch import Tensor, nn
 from ..config import NetworkConfig
 from .unet import UNet3D
 
-# Tensors of the size of a stage's widest that are alive while it runs (input, normalized input, convolution output,
-# skip); with the convolution's own scratch memory this fits the peaks measured in benchmarks/.
-WORKING_TENSORS = 3.5
-
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """Cost of one evaluation at batch 1: ``flops`` of the convolutions, ``activation_values`` alive at the peak."""
+    """Cost of one evaluation at batch 1, in numbers, not bytes.
+
+    ``flops``: operations of the convolutions; ``skip_values``: what the encoder keeps for the decoder;
+    ``widest_values``: the largest input or output of a convolution.
+    """
 
     flops: float
-    activation_values: float
+    skip_values: float
+    widest_values: float
     parameters: int
 
 
@@ -41,9 +42,8 @@ def network_cost(config: NetworkConfig, depth_first_shape: tuple[int, ...]) -> N
         module.register_forward_hook(count)
     with torch.no_grad():
         network(x, torch.zeros(1, dtype=torch.int64, device="meta"))
-    skips = sum(_skip_values(config, depth_first_shape))
     parameters = sum(p.numel() for p in network.parameters())
-    return NetworkCost(sum(flops), skips + WORKING_TENSORS * max(widest), parameters)
+    return NetworkCost(sum(flops), sum(_skip_values(config, depth_first_shape)), max(widest), parameters)
 
 
 def _skip_values(config: NetworkConfig, shape: tuple[int, ...]) -> list[float]:

@@ -10,34 +10,44 @@ from torch import Tensor
 
 from ..config import NetworkConfig
 from ..errors import InputError
+from ..parse import shown
 from .unet import UNet3D
 
 _PREFIXES = ("module.", "denoise_fn.")
+# What weights may be stored in; integers, 8-bit floats and complex numbers are no weights of this network.
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_OTHER = "The checkpoint is of another architecture than the Med-DDPM 3D U-Net: its tensors cannot be arranged into one"
 
 
 def without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Keys with the wrappers' prefixes (``module.``, ``denoise_fn.``, in any order) removed."""
-    stripped = {}
+    """Keys with the wrappers' prefixes (``module.``, ``denoise_fn.``, in any order) removed.
+
+    Raises InputError where two keys become the same.
+    """
+    stripped: dict[str, Tensor] = {}
     for key, tensor in state.items():
-        while key.startswith(_PREFIXES):
-            key = key.split(".", 1)[1]
-        stripped[key] = tensor
+        name = key
+        while name.startswith(_PREFIXES):
+            name = name.split(".", 1)[1]
+        if name in stripped:
+            raise InputError(f"The tensor {shown(name)} is there twice, with and without a prefix.")
+        stripped[name] = tensor
     return stripped
 
 
 def network_config(state: Mapping[str, Tensor]) -> NetworkConfig:
     """The NetworkConfig whose UNet3D has exactly these tensors (published layout: 1 head, 32 groups).
 
-    Raises InputError with what does not fit where the tensors are of another architecture.
+    Raises InputError with what does not fit where the tensors are of another architecture or no finite numbers.
     """
     try:
         config = _guess(state)
-        check_fits(state, config)
-    except (KeyError, ValueError, IndexError) as exc:
-        raise InputError(
-            "The checkpoint is of another architecture than the Med-DDPM 3D U-Net: its tensors cannot be arranged into "
-            f"one ({exc})."
-        ) from exc
+        check_shapes({name: tuple(tensor.shape) for name, tensor in state.items()}, config)
+    except KeyError as exc:
+        raise InputError(f"{_OTHER} (there is no tensor {exc}).") from exc
+    except (ValueError, IndexError, ZeroDivisionError, InputError) as exc:
+        raise InputError(f"{_OTHER} ({exc}).") from exc
+    check_values(state)
     return config
 
 
@@ -77,15 +87,34 @@ def _count(state: Mapping[str, Tensor], group: str) -> int:
 
 def check_fits(state: Mapping[str, Tensor], config: NetworkConfig) -> None:
     """Raise InputError naming the first tensor that is missing, unexpected, of another shape, or not finite."""
+    check_shapes({name: tuple(tensor.shape) for name, tensor in state.items()}, config)
+    check_values(state)
+
+
+def check_shapes(found: Mapping[str, tuple[int, ...]], config: NetworkConfig) -> None:
+    """Raise InputError naming the first tensor that is missing, unexpected or of another shape.
+
+    Costs no memory, whatever sizes ``found`` and ``config`` claim.
+    """
     with torch.device("meta"):
         expected = {name: tuple(tensor.shape) for name, tensor in UNet3D(config).state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     for name in sorted(set(expected) | set(found)):
-        if expected.get(name) != found.get(name):
+        if name not in found:
+            raise InputError(f"The weights do not fit the network: the tensor {name} is missing.")
+        if name not in expected:
+            raise InputError(f"The weights do not fit the network: it has no tensor {shown(name)}.")
+        if expected[name] != found[name]:
             raise InputError(
-                f"The weights do not fit the network: {name} should have shape {expected.get(name, 'none')}, "
-                f"but has {found.get(name, 'none')}."
+                f"The weights do not fit the network: {name} should have shape {expected[name]}, "
+                f"but has {shown(found[name])}."
             )
+
+
+def check_values(state: Mapping[str, Tensor]) -> None:
+    """Raise InputError naming the first tensor that holds no numbers of float precision, or values not finite in it."""
     for name, tensor in state.items():
-        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+        if tensor.dtype not in _DTYPES:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise InputError(f"The weights cannot be used: {name} holds {kind} numbers instead of floating-point ones.")
+        if not torch.isfinite(tensor.float()).all():
             raise InputError(f"The weights are damaged: {name} holds values that are not finite numbers.")

@@ -73,7 +73,8 @@ class UNet3D(nn.Module):
         return channels
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        embedding = self.time_embed(time_embedding(t, self.config.base_channels).to(self.time_embed[0].weight.dtype))
+        dtype = next(self.time_embed.parameters()).dtype
+        embedding = self.time_embed(time_embedding(t, self.config.base_channels).to(dtype))
         skips: list[Tensor] = []
         for stage in self.input_blocks:
             x = stage(x, embedding)

@@ -57,10 +57,10 @@ def sample(
 
     ``condition``: (B, mask channels, D, H, W), encoded as ``config.mask_values`` says. ``sampler``: "ddpm" (the
     published rule), "ddpm-paper" (Algorithm 2), "ddim", "dpm++2m", "dpm++3m" or "unipc". ``steps``: evaluations of the
-    network, None for all T ("ddpm", "ddpm-paper") or 25. Sample ``i`` draws its noise from ``seed + i`` alone and is computed
-    alone, so that a volume does not depend on the batch it was made in. ``noise``: instead of the seed, an iterator of
-    tensors (B, image channels, D, H, W): x_T first, then one for each step, also for the last. ``callback`` is called
-    after every evaluation; an exception that it raises (such as Cancelled) ends the sampling.
+    network, None for all T ("ddpm", "ddpm-paper") or 25. Sample ``i`` draws its noise from ``seed + i`` alone and is
+    computed alone, so that a volume does not depend on the batch it was made in. ``noise``: instead of the seed, an
+    iterator of tensors (B, image channels, D, H, W): x_T first, then one for each step, also for the last. ``callback``
+    is called after every evaluation; an exception that it raises (such as Cancelled) ends the sampling.
 
     Returns float32 (B, image channels, D, H, W) on the CPU, in [-1, 1] ("ddpm-paper": unbounded). Raises InputError for
     an unknown sampler, an impossible number of steps or a condition that does not fit the model.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from ..errors import InputError
 from ..files import sha256
 from ..geometry.grid import Placement, from_network, image_from_grid, labels_from_fractions, labels_to_grid, place
 from ..geometry.io import geometry_warnings, read_mask, read_volume
+from ..geometry.itk import check_data_file
 from ..geometry.volume import Volume
-from ..labels.check import check_mask, fix_mask
+from ..labels.check import mend_mask
 from ..labels.encode import encode_condition
 
 # Written images: 0 is empty space (-1 in the network), 1000 the brightest value (+1).
@@ -35,8 +37,6 @@ class PreparedCase:
     placement: Placement
     condition: torch.Tensor
     sentences: tuple[str, ...]
-    mask_hash: str
-    image_hash: str | None
 
 
 def prepare_case(mask_path: Path, image_path: Path | None, config: ModelConfig) -> PreparedCase:
@@ -46,8 +46,7 @@ def prepare_case(mask_path: Path, image_path: Path | None, config: ModelConfig) 
     """
     mask = read_mask(mask_path)
     image = None if image_path is None else read_volume(image_path)
-    fixed, findings = fix_mask(mask, config, image)
-    remaining = check_mask(fixed, config, image, {v: v for v in config.scheme.values})
+    fixed, findings, remaining = mend_mask(mask, config, image)
     if remaining.errors:
         raise InputError(f"{mask_path} cannot be used. " + " ".join(str(f) for f in remaining.errors))
     labels = Volume(np.asarray(fixed.volume.data, np.uint8), fixed.volume.affine)
@@ -62,9 +61,22 @@ def prepare_case(mask_path: Path, image_path: Path | None, config: ModelConfig) 
         placement=placement,
         condition=torch.from_numpy(encode_condition(fractions, config))[None],
         sentences=tuple(dict.fromkeys(s for s in sentences if s)),
-        mask_hash=sha256(mask_path),
-        image_hash=None if image_path is None else sha256(image_path),
     )
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a mask or image file; of header and voxels together where these are two files (.mhd, .nhdr).
+
+    Raises InputError where it cannot be read.
+    """
+    try:
+        beside = check_data_file(path) if path.name.lower().endswith((".mhd", ".nhdr")) else None
+        own = sha256(path)
+        return own if beside is None else hashlib.sha256(f"{own} {sha256(beside)}".encode()).hexdigest()
+    except FileNotFoundError as exc:
+        raise InputError(f"{path} does not exist. Check the name and the folder.") from exc
+    except OSError as exc:
+        raise InputError(f"{path} cannot be read: {exc.strerror or exc}. Check its permissions.") from exc
 
 
 def on_model_grid(result: torch.Tensor) -> np.ndarray:

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch.nn import functional as F
 
-from ..config import ModelConfig
+from ..config import ModelConfig, NetworkConfig
 from ..errors import OutOfMemory
 from ..memory import available_memory
 from ..network.cost import network_cost
 
 GIB = 2**30
-# Interpreter, libraries and the process' own buffers (measured: an idle worker with the demo model loaded).
-BASE_BYTES = 0.7 * GIB
+# Calibrated on the peak resident memory (getrusage) of processes that evaluated a network once, with
+# keep_freed_memory and torch 2.13 on a CPU with AMX: the demo (80x96x80), the published whole-head network at 64^3 and
+# 96^3 and the published BraTS network at 64^3, each in bf16 and fp32, plus 0.1 GiB, by which the whole command with a
+# mask of 192x192x144 voxels exceeded its network. The estimates are 1 % to 17 % too high (peaks of 0.8 to 3.2 GiB; the
+# same process takes up to 15 % more or less from run to run).
+BASE_BYTES = 0.55 * GIB  # interpreter, libraries, a case, and the scratch memory of convolutions
+EXTRA_WEIGHT_BYTES = 2  # for each parameter beside itself: copies of weights in the layout of the convolution
+# Tensors of the size of the widest stage that are alive at the peak. In fp32, convolutions of the CPU need whole copies
+# of their input and output in another layout.
+WORKING_TENSORS = {torch.bfloat16: 3.2, torch.float32: 4.8}
+OTHER_WORKING_TENSORS = 3.5
 # Share of an evaluation that convolutions do not account for (normalization, activation, copies), measured.
 OVERHEAD = 1.35
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds and bytes that a synthesis needs, and the bytes that the device has left (None: unknown)."""
+    """Seconds and bytes that a synthesis needs, and the bytes that it can have (None: unknown)."""
 
     seconds: float
     memory: float
@@ -35,8 +45,8 @@ class Estimate:
 
     def sentence(self) -> str:
         """Both figures for a person."""
-        left = "" if self.available is None else f" of the {self.available / GIB:.1f} GB free"
-        return f"This will take about {duration(self.seconds)} and {self.memory / GIB:.1f} GB{left}."
+        left = "" if self.available is None else f"; {self.available / GIB:.1f} GB are free"
+        return f"This will take about {duration(self.seconds)} and {self.memory / GIB:.1f} GB of memory{left}."
 
 
 def duration(seconds: float) -> str:
@@ -47,34 +57,57 @@ def duration(seconds: float) -> str:
 
 
 def estimate(config: ModelConfig, evaluations: int, device: torch.device, dtype: torch.dtype) -> Estimate:
-    """The estimate for so many network evaluations; measures the device for a fraction of a second."""
-    cost = network_cost(config.network, tuple(reversed(config.grid.shape)))
-    seconds = evaluations * cost.flops * OVERHEAD / _flops_per_second(device, dtype)
+    """The estimate for so many network evaluations; measures the device for a fraction of a second, once a process."""
+    shape = depth_first(config)
+    seconds = evaluations * _cost(config.network, shape).flops * OVERHEAD / _flops_per_second(device, dtype)
+    needed = memory_needed(config.network, shape, device, dtype)
+    return Estimate(seconds, needed, available_memory(device.type, device.index))
+
+
+def depth_first(config: ModelConfig) -> tuple[int, int, int]:
+    """The model's grid as the network sees it, (D, H, W)."""
+    x, y, z = config.grid.shape
+    return z, y, x
+
+
+def memory_needed(
+    network: NetworkConfig, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype
+) -> float:
+    """Bytes at the peak of a synthesis on a grid of ``shape`` (D, H, W): of the process, or of the CUDA device."""
+    cost = _cost(network, shape)
     size = torch.finfo(dtype).bits // 8
-    memory = cost.activation_values * size + cost.parameters * (size + 4)
-    if device.type != "cuda":
-        memory += BASE_BYTES
-    return Estimate(seconds, memory, available_memory(device.type, device.index))
+    working = WORKING_TENSORS.get(dtype, OTHER_WORKING_TENSORS) if device.type == "cpu" else OTHER_WORKING_TENSORS
+    memory = (cost.skip_values + working * cost.widest_values) * size + cost.parameters * (size + EXTRA_WEIGHT_BYTES)
+    return memory if device.type == "cuda" else memory + BASE_BYTES
 
 
-def require_memory(needed: Estimate, config: ModelConfig, dtype: torch.dtype) -> None:
+def require_memory(needed: Estimate, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> None:
     """Raise OutOfMemory with advice where the estimate does not fit."""
     if needed.fits:
         return
     advice = ["close other programs"]
     if dtype == torch.float32:
-        advice.append("use --precision bf16, which needs half")
-    advice += ["use a model with a smaller grid, such as the demo", "use another device (--device cpu)"]
+        advice.append("use --precision bf16, which needs about half")
+    advice.append("use a model with a smaller grid, such as the demo")
+    if device.type != "cpu":
+        advice.append("use --device cpu, which is slower")
     raise OutOfMemory(
-        f"The model '{config.name}' needs about {needed.memory / GIB:.1f} GB, but only "
-        f"{(needed.available or 0) / GIB:.1f} GB are free. What helps: {'; '.join(advice)}. "
+        f"The model '{config.name}' needs about {needed.memory / GIB:.1f} GB of memory on the device '{device}', but "
+        f"only {(needed.available or 0) / GIB:.1f} GB are free. What helps: {'; '.join(advice)}. "
         "--ignore-memory starts all the same."
     )
 
 
+_cost = lru_cache(maxsize=8)(network_cost)
+
+
+@lru_cache(maxsize=8)
 @torch.inference_mode()
 def _flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
-    """Speed of a typical convolution of the network on this device, the best of a few runs."""
+    """Speed of a typical convolution of the network on this device, the best of a few runs.
+
+    Remembered, since a warm worker must not spend its time on measuring the same device again.
+    """
     layout = torch.channels_last_3d if device.type in ("cpu", "cuda") else torch.contiguous_format
     side, channels = (32, 64) if device.type == "cpu" else (64, 64)
     x = torch.randn(1, channels, side, side, side).to(device, dtype, memory_format=layout)

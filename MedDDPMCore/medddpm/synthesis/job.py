@@ -8,6 +8,7 @@ from typing import Any
 from ..files import write_text
 from ..jobs.cache import ModelCache
 from ..jobs.folder import JobFolder
+from ..memory import keep_freed_memory
 from ..models.registry import find_model
 from ..progress import Reporter
 from .case import PreparedCase
@@ -23,9 +24,11 @@ def run(request: dict[str, Any], folder: JobFolder, reporter: Reporter, models: 
     ``grid.json`` in the job folder tells where the previews lie: shape and affine (voxel -> RAS+ mm) of the grid.
     Raises MedDDPMError naming every mask that failed.
     """
+    keep_freed_memory()  # a job has its process to itself
     wanted = SynthesisRequest.from_dict(request)
     reporter.stage("load", "Loading the model")
     model = models.get(find_model(wanted.model), wanted.device, wanted.precision)
+    reporter.check_cancelled()
 
     def on_placed(name: str, case: PreparedCase) -> None:
         grid = {"case": name, "shape": case.placement.grid_shape, "affine": case.placement.grid_affine}

@@ -1,22 +1,28 @@
-"""``provenance.json``: where a synthetic image comes from, and the proof that a case is finished."""
+"""``provenance.json``: where synthetic images come from, and which of them are finished.
+
+The record is written anew after every sample, always after the sample's files, so that whatever it names is whole.
+"""
 
 from __future__ import annotations
 
 import json
 import platform
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
 
 from .. import __version__
+from ..errors import InputError
 from ..files import write_text
 from ..models.model import Model
 from .case import INTENSITY_SCALE, PreparedCase
 from .request import SynthesisRequest
 
 NAME = "provenance.json"
+MAX_BYTES = 16 * 2**20
 STATEMENT = (
     "SYNTHETIC image, computed by a generative model from a mask. Not an image of a patient. "
     "Not for diagnosis, treatment or clinical conclusions."
@@ -24,15 +30,22 @@ STATEMENT = (
 DESCRIPTION = f"SYNTHETIC by MedDDPM {__version__} - not a patient, research only"
 
 
+@dataclass(frozen=True)
+class SampleFiles:
+    """A finished sample: its seed and the files that belong to it, relative to the folder of the case."""
+
+    seed: int
+    files: tuple[str, ...]
+
+
 def fingerprint(
     request: SynthesisRequest, model: Model, sampler: str, steps: int, mask_hash: str, image_hash: str | None
 ) -> dict[str, Any]:
-    """All that the images of a case depend on; two equal fingerprints mean equal images."""
+    """All but the seed that the images of a case depend on; two equal fingerprints mean equal images."""
     return {
         "mask_sha256": mask_hash,
         "image_sha256": image_hash,
         "model_sha256": model.weights_hash,
-        "seeds": [request.seed + k for k in range(request.samples)],
         "sampler": sampler,
         "steps": steps,
         "precision": str(model.dtype).removeprefix("torch."),
@@ -41,13 +54,20 @@ def fingerprint(
 
 
 def write_provenance(
-    folder: Path, model: Model, case: PreparedCase, facts: dict[str, Any], seconds: float, files: list[str]
+    folder: Path,
+    model: Model,
+    case: PreparedCase,
+    facts: dict[str, Any],
+    mask_files: list[str],
+    samples: list[SampleFiles],
+    seconds: float,
 ) -> None:
-    """Write the record; done last, since its presence says that the case is whole."""
+    """Write the record of the samples finished so far; ``seconds`` is what this run took for them."""
     record = {
         "synthetic": True,
         "statement": STATEMENT,
         **facts,
+        "seeds": [sample.seed for sample in samples],
         "model": {
             "name": model.config.name,
             "licence": model.config.licence,
@@ -56,7 +76,8 @@ def write_provenance(
         "intensity": f"0 is empty space (network value -1), {INTENSITY_SCALE} the brightest (+1)",
         "placement": case.placement.to_dict(),
         "mask_check": list(case.sentences),
-        "files": files,
+        "mask_files": mask_files,
+        "samples": [{"seed": sample.seed, "files": list(sample.files)} for sample in samples],
         "device": _device_name(model.device),
         "seconds": round(seconds, 2),
         "versions": {"medddpm": __version__, "torch": torch.__version__, "python": platform.python_version()},
@@ -65,14 +86,75 @@ def write_provenance(
     write_text(folder / NAME, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
-def is_finished(folder: Path, facts: dict[str, Any]) -> bool:
-    """True where ``folder`` holds the complete result of exactly these facts."""
+def finished_samples(folder: Path, facts: dict[str, Any], seeds: list[int]) -> list[SampleFiles]:
+    """Of the samples with these ``seeds``, in order, the first ones that are there, whole, from exactly these facts."""
+    record = _read(folder)
+    if record is None or any(record.get(key) != value for key, value in facts.items()):
+        return []
+    if not _all_there(folder, record.get("mask_files")):
+        return []
+    finished: list[SampleFiles] = []
+    entries = record.get("samples")
+    for seed, entry in zip(seeds, entries if isinstance(entries, list) else [], strict=False):
+        if not isinstance(entry, dict) or entry.get("seed") != seed or not _all_there(folder, entry.get("files")):
+            break
+        finished.append(SampleFiles(seed, tuple(entry["files"])))
+    return finished
+
+
+def remove_results(folder: Path) -> bool:
+    """Remove the record in ``folder``, then the files that it names; False where there was none.
+
+    Without this, images of two requests would stand side by side under one record after an interruption.
+    """
+    record = _read(folder)
     try:
-        record = json.loads((folder / NAME).read_text(encoding="utf-8"))
-        same = all(record.get(key) == value for key, value in facts.items())
-        return same and all((folder / name).is_file() for name in record["files"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        (folder / NAME).unlink(missing_ok=True)
+        for name in _named(record or {}):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as exc:
+        raise InputError(
+            f"Former results in {folder} cannot be replaced: {exc.strerror}. Choose another folder."
+        ) from exc
+    return record is not None
+
+
+def _named(record: dict[str, Any]) -> list[str]:
+    """The files that a record names, but none outside of its folder: the record may come from anyone."""
+    entries = record.get("samples")
+    lists = [e.get("files") for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+    names = [n for part in (*lists, record.get("mask_files")) if isinstance(part, list) for n in part]
+    return [n for n in names if isinstance(n, str) and _inside(n)]
+
+
+def _inside(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return (
+        bool(parts) and len(parts) <= 2 and ".." not in parts and not any(c in name for c in "\\:\0") and name[0] != "/"
+    )
+
+
+def _all_there(folder: Path, names: object) -> bool:
+    """Whether ``names`` is a list of files that lie in ``folder`` and are not empty."""
+    if not isinstance(names, list) or not names:
         return False
+    return all(isinstance(n, str) and _inside(n) and _filled(folder / n) for n in names)
+
+
+def _filled(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    path = folder / NAME
+    try:
+        record = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= MAX_BYTES else None
+    except (OSError, ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def _device_name(device: torch.device) -> str:

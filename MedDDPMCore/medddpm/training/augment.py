@@ -21,6 +21,15 @@ def shift(
     return _moved(images, offsets, background), _moved(fractions, offsets, 0.0)
 
 
+def crop(images: Tensor, fractions: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The same random cube of ``side`` voxels (less where the volume is smaller) of both."""
+    for dim in (-3, -2, -1):
+        length = min(side, images.shape[dim])
+        start = int(torch.randint(images.shape[dim] - length + 1, (), generator=generator))
+        images, fractions = images.narrow(dim, start, length), fractions.narrow(dim, start, length)
+    return images, fractions
+
+
 def _moved(x: Tensor, offsets: list[int], fill: float) -> Tensor:
     moved = x.roll(offsets, dims=(-3, -2, -1))
     for dim, offset in zip((-3, -2, -1), offsets, strict=True):

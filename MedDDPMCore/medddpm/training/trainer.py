@@ -23,13 +23,22 @@ from ..network.unet import UNet3D
 from ..progress import Reporter
 from ..sampling.prediction import target
 from ..sampling.schedule import Schedule
-from .augment import flip_left_right, shift
+from .augment import crop, flip_left_right, shift
 from .checkpoint import load_newest, require_same, save_checkpoint
 from .config import TrainConfig, learning_rate
 from .dataset import PreparedDataset, batches
 
 # A run may be continued with other values of these; all else must stay, or it would be another run.
-FREE_TO_CHANGE = ("iterations", "checkpoint_every", "log_every", "threads", "optimizer", "output", "dataset")
+FREE_TO_CHANGE = (
+    "iterations",
+    "crop_voxels",
+    "checkpoint_every",
+    "log_every",
+    "threads",
+    "optimizer",
+    "output",
+    "dataset",
+)
 FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
@@ -156,6 +165,8 @@ class Trainer:
         if self.config.shift_voxels:
             background = self.model_config.background
             images, fractions = shift(images, fractions, self.config.shift_voxels, background, generator)
+        if self.config.crop_voxels:
+            images, fractions = crop(images, fractions, self.config.crop_voxels, generator)
         return images, fractions
 
     def _log(self, losses: list[float], seconds: float) -> None:
@@ -180,9 +191,10 @@ class Trainer:
     def _described(self) -> ModelConfig:
         """The model's configuration with the provenance of its training so far."""
         cases = [case.id for case in self.dataset.cases]
-        facts = {"iterations": self.state.step, "training_cases": cases, "config": self.config.to_dict()}
+        settings = self.config.to_dict()
         for key in ("dataset", "output"):  # folders of this machine say nothing to another one
-            facts["config"].pop(key)
+            settings.pop(key)
+        facts = {"iterations": self.state.step, "training_cases": cases, "config": settings}
         return replace(self.model_config, training={**facts, "dataset": self.dataset.config.provenance})
 
 

@@ -1,0 +1,124 @@
+"""JSON and TOML data of unknown origin turned into typed, frozen dataclasses."""
+
+from __future__ import annotations
+
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
+
+from .errors import InputError
+
+# Free-form parts (training provenance) may nest this deep; deeper ones would exhaust Python's stack when written again.
+MAX_DEPTH = 32
+MAX_SHOWN = 80
+KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+T = TypeVar("T")
+
+
+def parse_json(text: str, where: str) -> Any:
+    """The value of a JSON text. Raises InputError beginning with ``where``; NaN and Infinity are no JSON."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as exc:
+        raise InputError(f"{where} is not valid JSON: {exc}. Copy the file again.") from exc
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def shown(value: object) -> str:
+    """``value`` for an error message: quoted if it is text, control characters escaped, cut at 80 characters."""
+    text = repr(list(value)) if isinstance(value, tuple) else ascii(value) if _unprintable(value) else repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
+
+
+def _unprintable(value: object) -> bool:
+    return isinstance(value, str) and not value.isprintable()
+
+
+def from_dict(cls: type[T], data: Any, where: str) -> T:
+    """Build the dataclass ``cls`` from plain data, strictly by its type hints.
+
+    Understands nested dataclasses, tuples (written as lists), ``dict[str, Any]``, ``X | None`` and plain values; a
+    whole number serves as a float. Raises InputError that begins with ``where`` and names the field which is missing,
+    unknown, of the wrong type or, by the dataclass's own checks, out of range.
+    """
+    if not isinstance(data, Mapping):
+        raise InputError(f"{where} must be an object with named fields, not {shown(data)}.")
+    hints = get_type_hints(cls)
+    declared = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(str(key) for key in data if key not in declared)
+    if unknown:
+        raise InputError(
+            f"{where} has the unknown field {shown(unknown[0])}; it was perhaps written by a newer version."
+        )
+    for name, f in declared.items():
+        if name not in data and f.default is MISSING and f.default_factory is MISSING:
+            raise InputError(f"{where} lacks the field '{name}'.")
+    return cls(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in data.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        return _tuple(typing.get_args(hint), value, where)
+    if origin is dict:
+        return _free_form(value, where)
+    if is_dataclass(hint):
+        return from_dict(hint, value, where)  # type: ignore[arg-type]
+    return _plain(hint, value, where)
+
+
+def _tuple(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise InputError(f"{where} must be a list, not {shown(value)}.")
+    if hints[-1] is Ellipsis:
+        hints = hints[:1] * len(value)
+    if len(hints) != len(value):
+        raise InputError(f"{where} must be a list of {len(hints)} entries, not {len(value)}.")
+    return tuple(_convert(hint, item, where) for hint, item in zip(hints, value, strict=True))
+
+
+def _plain(hint: type, value: Any, where: str) -> Any:
+    """A value of exactly the type ``hint``: true is no number, although Python would take it for 1."""
+    number = type(value) in (int, float)
+    if type(value) is not hint and not (hint is float and number):
+        raise InputError(f"{where} must be {KINDS.get(hint, hint.__name__)}, not {shown(value)}.")
+    return _finite(value, where) if hint is float else value
+
+
+def _finite(value: int | float, where: str) -> float:
+    try:
+        result = float(value)
+    except OverflowError:
+        result = math.inf
+    if not math.isfinite(result):
+        raise InputError(f"{where} must be a finite number, not {shown(value)}.")
+    return result
+
+
+def _free_form(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{where} must be an object with named fields, not {shown(value)}.")
+    _check_free_form(value, where, MAX_DEPTH)
+    return dict(value)
+
+
+def _check_free_form(value: Any, where: str, depth: int) -> None:
+    if depth == 0:
+        raise InputError(f"{where} is nested more than {MAX_DEPTH} levels deep.")
+    if isinstance(value, float):
+        _finite(value, where)
+    elif isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            _check_free_form(item, where, depth - 1)

@@ -1,0 +1,209 @@
+"""The cases of one request, one after the other: what is there already, what is left, and doing it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import Cancelled, InputError, MedDDPMError
+from ..geometry.nifti import write_image
+from ..geometry.volume import Volume
+from ..jobs.outcome import outcome_of
+from ..models.model import Model
+from ..progress import Reporter
+from ..sampling.sample import SampleStep, sample
+from ..sampling.solvers import Trajectory, default_steps, solver
+from .case import PreparedCase, content_hash, on_input_grid, on_model_grid, prepare_case, stored_intensities
+from .estimate import estimate, require_memory
+from .leftovers import remove_leftovers
+from .names import image_name, mask_name, sheet_name
+from .provenance import (
+    DESCRIPTION,
+    SampleFiles,
+    fingerprint,
+    finished_samples,
+    remove_results,
+    write_provenance,
+)
+from .request import SynthesisRequest
+from .sheet import write_sheet
+
+log = logging.getLogger(__name__)
+
+MODEL_GRID = "model-grid"
+OnPlaced = Callable[[str, PreparedCase], None]
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What became of one mask: ``state`` is "done", "already done" or "failed" (then ``message`` says why)."""
+
+    mask: Path
+    folder: Path
+    state: str
+    message: str = ""
+    exit_code: int = 0
+    sheets: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to do for one mask. ``facts`` is None where the mask cannot even be read; ``finished`` samples are there
+    already, from exactly these facts.
+    """
+
+    number: int
+    mask: Path
+    image: Path | None
+    folder: Path
+    facts: dict[str, Any] | None
+    finished: tuple[SampleFiles, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of the case, which its files begin with."""
+        return self.folder.name
+
+
+class Batch:
+    """The cases of one request with one model. ``on_placed`` learns where each case lies before it is sampled."""
+
+    def __init__(
+        self, request: SynthesisRequest, model: Model, reporter: Reporter, on_placed: OnPlaced | None = None
+    ) -> None:
+        self.request, self.model, self.reporter, self.on_placed = request, model, reporter, on_placed
+        self.sampler = request.sampler or model.config.sampler
+        solver(self.sampler)
+        usual = default_steps(self.sampler, model.schedule, model.config.sampler_steps)
+        self.steps = usual if request.steps is None else request.steps
+        Trajectory.of(model.schedule, self.steps)  # says now, not once for every mask, if there are not so many
+        self.seeds = [request.seed + k for k in range(request.samples)]
+        self._evaluated = self._total = 0
+
+    def plan(self, number: int, folder: Path) -> Plan:
+        """Find out what of mask ``number`` is there already."""
+        self.reporter.check_cancelled()
+        mask = Path(self.request.masks[number])
+        image = Path(self.request.images[number]) if self.request.images else None
+        try:
+            hashes = content_hash(mask), None if image is None else content_hash(image)
+        except InputError:
+            return Plan(number, mask, image, folder, None, ())  # the attempt will say why
+        facts = fingerprint(self.request, self.model, self.sampler, self.steps, *hashes)
+        return Plan(number, mask, image, folder, facts, tuple(finished_samples(folder, facts, self.seeds)))
+
+    def announce(self, plans: Sequence[Plan]) -> None:
+        """Say how long the rest will take, and stop where the memory will not do."""
+        self._total = sum(self._evaluations(plan) for plan in plans)
+        if self._total == 0:
+            return
+        needed = estimate(self.model.config, self._total, self.model.device, self.model.dtype)
+        if not self.request.ignore_memory:
+            require_memory(needed, self.model.config, self.model.device, self.model.dtype)
+        self.reporter.stage("estimate", needed.sentence())
+
+    def attempt(self, plan: Plan) -> CaseResult:
+        """Run one case; whatever goes wrong with it, but a cancellation, becomes its result."""
+        sheets = tuple(plan.folder / sheet_name(plan.name, k) for k in range(len(self.seeds)))
+        if len(plan.finished) == len(self.seeds):
+            return CaseResult(plan.mask, plan.folder, "already done", sheets=sheets)
+        after = self._evaluated + self._evaluations(plan)
+        try:
+            self._run(plan)
+        except (Cancelled, KeyboardInterrupt):
+            raise
+        except Exception as exc:
+            outcome = outcome_of(exc)
+            # What a person caused and can mend is told to that person; only a fault of the program needs a trace.
+            log.error("case %d failed", plan.number + 1, exc_info=not isinstance(exc, MedDDPMError))
+            self._evaluated = after
+            self.reporter.step(after, self._total)
+            return CaseResult(plan.mask, plan.folder, "failed", outcome.message, outcome.exit_code)
+        return CaseResult(plan.mask, plan.folder, "done", sheets=sheets)
+
+    def _evaluations(self, plan: Plan) -> int:
+        """Network evaluations that are left for a case."""
+        return self.steps * (len(self.seeds) - len(plan.finished))
+
+    def _run(self, plan: Plan) -> None:
+        started = time.monotonic()
+        self.reporter.stage("prepare", f"Preparing mask {plan.number + 1} of {len(self.request.masks)}")
+        case = prepare_case(plan.mask, plan.image, self.model.config)
+        facts = plan.facts
+        if facts is None:  # it could not be read a moment ago, but now it can
+            raise InputError(f"{plan.mask} changed while it was read. Run the same command again.")
+        self._tell(plan, case)
+        if self.on_placed is not None:
+            self.on_placed(plan.name, case)
+        for folder in (plan.folder, plan.folder / MODEL_GRID):
+            remove_leftovers(folder)
+        samples = list(plan.finished)
+        if not samples and remove_results(plan.folder):
+            self.reporter.warning(f"Former results in {plan.folder} came from another request and are replaced.")
+        # Written first, since it is small: a full disk is noticed before the sampling and costs it no time.
+        mask_files = [self._write_mask(plan, case.grid_labels, f"{MODEL_GRID}/{mask_name(plan.name)}")]
+        for k in range(len(samples), len(self.seeds)):
+            self.reporter.stage("sample", f"Sampling image {k + 1} of {len(self.seeds)}")
+            images = self._sample(k, case)
+            self.reporter.stage("write", "Writing the images")
+            if len(mask_files) == 1:
+                mask_files.append(self._write_mask(plan, case.labels, mask_name(plan.name)))
+            samples.append(SampleFiles(self.seeds[k], tuple(self._write_sample(plan, k, case, images))))
+            seconds = time.monotonic() - started
+            write_provenance(plan.folder, self.model, case, facts, mask_files, samples, seconds)
+
+    def _tell(self, plan: Plan, case: PreparedCase) -> None:
+        """Pass on what the check found and mended, with the name of the case where there are several."""
+        head = f"{plan.name}: " if len(self.request.masks) > 1 else ""
+        for sentence in case.sentences:
+            self.reporter.warning(head + sentence)
+
+    def _sample(self, k: int, case: PreparedCase) -> np.ndarray:
+        """One sample (C, X, Y, Z) in [-1, 1] on the model's grid."""
+        before = self._evaluated
+
+        def on_step(step: SampleStep) -> None:
+            self._evaluated = before + step.step
+            self.reporter.step(self._evaluated, self._total, partial(_preview, step.x0))
+            self.reporter.check_cancelled()
+
+        self.reporter.check_cancelled()
+        result = sample(self.model, case.condition, self.sampler, self.steps, seed=self.seeds[k], callback=on_step)
+        return on_model_grid(result[0])
+
+    def _write_mask(self, plan: Plan, labels: Volume, file: str) -> str:
+        write_image(plan.folder / file, labels.data, labels.affine, "Mask used by MedDDPM")
+        return file
+
+    def _write_sample(self, plan: Plan, k: int, case: PreparedCase, images: np.ndarray) -> list[str]:
+        config = self.model.config
+        wanted = self.request.modalities or config.modalities
+        files = []
+        for modality, image in zip(config.modalities, images, strict=True):
+            if modality not in wanted:
+                continue
+            file = image_name(plan.name, k, modality)
+            own = stored_intensities(on_input_grid(image, case, config.background))
+            write_image(plan.folder / file, own, case.labels.affine, DESCRIPTION)
+            write_image(
+                plan.folder / MODEL_GRID / file, stored_intensities(image), case.grid_labels.affine, DESCRIPTION
+            )
+            files += [file, f"{MODEL_GRID}/{file}"]
+        shown = [i for i, modality in enumerate(config.modalities) if modality in wanted]
+        names = tuple(config.modalities[i] for i in shown)
+        title = f"{config.name}   {plan.name}   seed {self.seeds[k]}, {self.sampler}, {self.steps} steps"
+        sheet = sheet_name(plan.name, k)
+        write_sheet(plan.folder / sheet, images[shown], names, case.grid_labels, config.scheme, title)
+        return [*files, sheet]
+
+
+def _preview(x0: torch.Tensor) -> np.ndarray:
+    return on_model_grid(x0[0].float().cpu())

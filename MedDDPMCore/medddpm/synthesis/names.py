@@ -1,0 +1,62 @@
+"""What the folders and files of results are called."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+EXTENSIONS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+def case_names(masks: Sequence[Path]) -> list[str]:
+    """A distinct folder name for each mask: its file name without extension, with its folder's where names repeat.
+
+    Distinct also where a file system does not tell capital from small letters.
+    """
+    names = [_stem(mask) for mask in masks]
+    names = [
+        f"{m.resolve().parent.name}_{n}" if r else n for m, n, r in zip(masks, names, _repeated(names), strict=True)
+    ]
+    taken = {name.casefold() for name, again in zip(names, _repeated(names), strict=True) if not again}
+    return [_numbered(n, taken) if r else n for n, r in zip(names, _repeated(names), strict=True)]
+
+
+def sheet_name(name: str, k: int) -> str:
+    """The contact sheet of sample ``k`` (from 0) of a case."""
+    return f"{name}_sample-{k + 1:02d}.png"
+
+
+def image_name(name: str, k: int, modality: str) -> str:
+    """The image of sample ``k`` (from 0) of a case in one modality."""
+    safe = "".join(c if c.isalnum() or c in "-+." else "_" for c in modality)
+    return f"{name}_sample-{k + 1:02d}_{safe}.nii.gz"
+
+
+def mask_name(name: str) -> str:
+    """The mask that was used for a case."""
+    return f"{name}_mask.nii.gz"
+
+
+def masks_in(folder: Path) -> list[Path]:
+    """The files directly in ``folder`` that can be masks by their names, in order; hidden ones are none."""
+    found = (p for p in folder.iterdir() if p.name.lower().endswith(EXTENSIONS) and not p.name.startswith("."))
+    return sorted(found)
+
+
+def _stem(mask: Path) -> str:
+    extension = next((e for e in EXTENSIONS if mask.name.lower().endswith(e)), mask.suffix)
+    return mask.name[: len(mask.name) - len(extension)].strip(". ") or "case"
+
+
+def _repeated(names: Iterable[str]) -> list[bool]:
+    folded = [name.casefold() for name in names]
+    counts = Counter(folded)
+    return [counts[name] > 1 for name in folded]
+
+
+def _numbered(name: str, taken: set[str]) -> str:
+    """``name`` with the first number that makes it new; it is noted in ``taken``."""
+    number = next(i for i in range(1, len(taken) + 2) if f"{name}_{i}".casefold() not in taken)
+    taken.add(f"{name}_{number}".casefold())
+    return f"{name}_{number}"

@@ -1,0 +1,112 @@
+"""README and the other documents say what is there: commands, examples, messages, places."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from repository import PACKAGE, README, ROOT, readme_blocks
+
+
+def readme_commands() -> list[str]:
+    return [line for block in readme_blocks("bash") for line in block.splitlines() if line.startswith("medddpm ")]
+
+
+@pytest.mark.parametrize("line", readme_commands())
+def test_readme_command_lines_exist(line: str) -> None:
+    import typer
+    from medddpm.cli import check, masks, models, synth, train, worker  # noqa: F401 - each registers its commands
+    from medddpm.cli.app import app
+
+    command = typer.main.get_command(app)
+    words = shlex.split(line)[1:]
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {word.split("=")[0] for word in words if word.startswith("--")} <= options
+    # Parsing, without running, also finds missing arguments and values of the wrong kind.
+    command.make_context(command.name, words)
+
+
+@pytest.mark.slow
+def test_readme_python_example_runs(tmp_path: Path) -> None:
+    (code,) = readme_blocks("python")
+    (tmp_path / "Resources").mkdir()
+    shutil.copytree(ROOT / "Resources" / "SampleMasks", tmp_path / "Resources" / "SampleMasks")
+    short = code.replace("steps=10", "steps=2")
+    assert short.count("steps=2") == 2
+    result = subprocess.run(
+        [sys.executable, "-c", short],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    first, second = result.stdout.strip().splitlines()
+    state, sheet = first.split(maxsplit=1)
+    assert state == "done" and (tmp_path / sheet).is_file()
+    assert "T1" in second and second.endswith("(1, 4, 80, 96, 80)")
+
+
+def test_readme_training_example_is_a_configuration(tmp_path: Path) -> None:
+    from medddpm.training.config import TrainConfig
+
+    (text,) = readme_blocks("toml")
+    (tmp_path / "training.toml").write_text(text, encoding="utf-8")
+    config = TrainConfig.from_toml(tmp_path / "training.toml")
+    assert config.dataset == str((tmp_path / "prepared").resolve())
+    assert config.network.level_channels == (64, 64, 128, 192, 256)
+
+
+def test_troubleshooting_quotes_messages_that_the_program_has() -> None:
+    section = README.split("## Troubleshooting")[1].split("\n## ")[0]
+    quoted = [found[1] for line in section.splitlines() if (found := re.match(r"\| `(.+?)` \|", line))]
+    assert len(quoted) > 10
+    texts = [text for path in PACKAGE.rglob("*.py") for text in literals(path)]
+    missing = [q for q in quoted if not any(_occurs(q, text) for text in texts)]
+    assert not missing
+
+
+def literals(path: Path) -> list[str]:
+    """The string literals of a file; what an f-string fills in stands as a single ``…``."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+            found.append("".join(str(part) for part in parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append(node.value)
+    return found
+
+
+def _occurs(quoted: str, text: str) -> bool:
+    pieces = [re.escape(piece.strip(" ")) for piece in quoted.split("…") if piece.strip(" ")]
+    return re.search(r"\s*….*?\s*".join(pieces), text, re.DOTALL) is not None
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md"])
+def test_links_and_named_places_exist(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    base = (ROOT / name).parent
+    headings = {_anchor(line) for line in text.splitlines() if line.startswith("#")}
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith("#"):
+            assert target[1:] in headings, target
+        elif not target.startswith("https://"):
+            assert (base / target).is_file(), target
+    for place in re.findall(r"`([A-Za-z_]+(?:/[A-Za-z_.-]+)+)`", text):
+        known = [ROOT / place, PACKAGE / place, PACKAGE / "synthesis" / place]
+        generated = place.startswith(("out/", "run/", ".venv/", "medddpm/models/bundled", "cases/"))
+        assert generated or any(path.exists() for path in known), place
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^a-z0-9 -]", "", heading.lstrip("# ").lower()).replace(" ", "-")

@@ -1,0 +1,1 @@
+"""Speed, memory and sampler measurements of MedDDPM; ``python -m benchmarks --help`` lists them."""
