@@ -12,6 +12,7 @@ import typer
 
 from ..errors import InputError
 from ..geometry.io import read_mask, write_image
+from ..geometry.volume import voxel_ml
 from ..labels.recognize import apply_mapping, recognize
 from ..labels.scheme import LabelScheme, load_scheme
 from ..labels.values import clean_values
@@ -27,7 +28,6 @@ from ..masks import (
     shift_series,
     shift_tumor,
 )
-from ..masks.fields import voxel_ml
 from ..masks.stack import one_of
 from .app import app
 

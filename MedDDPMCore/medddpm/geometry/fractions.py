@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from .resample import Window, resample_window
+from .resample import resample_window
+from .window import Window, bounding_box
 
 THRESHOLD = 0.02  # smallest fraction that is taken for a structure; one voxel in a 3x3x3 block is 0.037
 _FRAGILE = 8  # pieces of at most so many voxels are never painted over when lost pieces are put back
@@ -48,17 +49,6 @@ def label_parts(
         window, block = resample_window(indicator[grown].view(np.uint8), moved @ to_input, shape, 0.0)
         parts.append(LabelPart(value, window, block))
     return parts
-
-
-def bounding_box(region: np.ndarray) -> Window | None:
-    """The smallest box of voxels that holds all True voxels; None where there is none."""
-    across = np.any(region, axis=2)
-    if not across.any():
-        return None
-    ranges = [np.flatnonzero(line) for line in (np.any(across, axis=1), np.any(across, axis=0))]
-    x, y = (slice(int(r[0]), int(r[-1]) + 1) for r in ranges)
-    depth = np.flatnonzero(region[x, y].any(axis=(0, 1)))
-    return x, y, slice(int(depth[0]), int(depth[-1]) + 1)
 
 
 def labels_of_parts(parts: Sequence[LabelPart], shape: tuple[int, int, int]) -> np.ndarray:

@@ -13,10 +13,11 @@ import itertools
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
+from .window import Window
+
 MAX_SUBSAMPLES = 8
 _COPY_TOLERANCE = 1e-3  # input voxels by which a sample may miss a voxel center and still be that voxel
 _SLAB_SAMPLES = 2**24  # samples held at a time: 64 MiB
-Window = tuple[slice, slice, slice]
 
 
 def index_map(output_affine: np.ndarray, input_affine: np.ndarray) -> np.ndarray:

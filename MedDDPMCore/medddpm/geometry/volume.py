@@ -7,6 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 
+def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
+    """Distance between voxel centers along each array axis, millimeters."""
+    x, y, z = np.sqrt((np.asarray(affine, np.float64)[:3, :3] ** 2).sum(axis=0))
+    return float(x), float(y), float(z)
+
+
+def voxel_ml(affine: np.ndarray) -> float:
+    """Volume of one voxel, milliliters."""
+    return abs(float(np.linalg.det(np.asarray(affine, np.float64)[:3, :3]))) / 1000
+
+
 @dataclass(frozen=True)
 class Volume:
     """A scalar 3D array and the affine that places its voxel centers in the patient.
@@ -27,8 +38,7 @@ class Volume:
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Distance between voxel centers along each array axis, millimeters."""
-        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
-        return float(x), float(y), float(z)
+        return spacing_of(self.affine)
 
 
 @dataclass(frozen=True)

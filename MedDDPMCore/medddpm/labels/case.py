@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..config import ModelConfig
-from ..geometry.volume import Mask
+from ..geometry.volume import Mask, spacing_of, voxel_ml
 from .conventions import outline_kind
 from .findings import Finding, amount
-from .outline import spacing_of
 from .recognize import Recognition
 
 
@@ -44,7 +43,7 @@ class Case:
     @property
     def voxel_ml(self) -> float:
         """Volume of a voxel, mL."""
-        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
+        return voxel_ml(self.affine)
 
     @property
     def kind(self) -> str:

@@ -10,6 +10,9 @@ import itertools
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
+from ..geometry import window
+from ..geometry.window import Window
+
 Spacing = tuple[float, float, float]
 HULL_DIRECTIONS = 256
 
@@ -24,14 +27,12 @@ def _mask(image: sitk.Image) -> np.ndarray:
     return sitk.GetArrayFromImage(image).astype(bool)
 
 
-def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice, slice]:
+def bounding_box(mask: np.ndarray, margin: int = 0) -> Window:
     """Slices around the true voxels, widened by ``margin`` voxels inside the array; the mask must not be empty."""
-    slices = []
-    for axis in range(3):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        slices.append(slice(max(int(hit[0]) - margin, 0), min(int(hit[-1]) + 1 + margin, mask.shape[axis])))
-    x, y, z = slices
-    return x, y, z
+    box = window.bounding_box(mask, margin)
+    if box is None:
+        raise ValueError("an empty mask has no bounding box")
+    return box
 
 
 def distance_to(mask: np.ndarray, spacing: Spacing) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..geometry.volume import spacing_of
 from .conventions import BRAIN, HEAD
 from .morphology import (
     Spacing,
@@ -38,12 +39,6 @@ BRAIN_HEAD_LIMIT_ML = 2200.0
 STRIPPED_BACKGROUND = 0.3
 # Air is darker than this part of Otsu's threshold between dark and bright tissue.
 AIR = 0.4
-
-
-def spacing_of(affine: np.ndarray) -> Spacing:
-    """Voxel spacing along the array axes, mm."""
-    x, y, z = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    return float(x), float(y), float(z)
 
 
 def coordinate(shape: tuple[int, ...], affine: np.ndarray, axis: int) -> np.ndarray:

@@ -21,8 +21,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.volume import spacing_of
 from ..labels.scheme import LabelScheme
-from .fields import FAR, Box, centroid_mm, mapped_box, resample, smooth_distance, spacing_of
+from .fields import FAR, Box, centroid_mm, mapped_box, resample, smooth_distance
 from .stack import Edit, Stack, open_stack, paint
 
 SCALE_LIMITS = (0.05, 4.0)
@@ -90,7 +91,7 @@ def grow_tumor(
     if not math.isfinite(distance_mm) or abs(distance_mm) > 100:
         raise InputError(f"A tumor cannot be grown by {distance_mm:g} mm; choose a distance from -100 to 100 mm.")
     stack = open_stack(labels, affine, scheme, parts)
-    spacing = spacing_of(stack.affine)
+    spacing = np.array(spacing_of(stack.affine))
     margin = np.ceil(max(distance_mm, 0.0) / spacing) + 2
     target = stack.box.padded(margin).clipped(stack.labels.shape)
     room = stack.room(target)
@@ -179,7 +180,7 @@ def _move(stack: Stack, linear: np.ndarray, pivot: np.ndarray, offset: np.ndarra
     regions: list[np.ndarray | None] = [None] * len(stack.values)
     around: np.ndarray | None = None
     for i in _chosen_from_outside(stack):
-        distance = smooth_distance(_spread(stack.outlines[i], stack.box, source), spacing_of(stack.affine))
+        distance = smooth_distance(_spread(stack.outlines[i], stack.box, source), np.array(spacing_of(stack.affine)))
         field = resample(distance, source, np.linalg.inv(push), target, FAR)
         volume = max(1, round(np.count_nonzero(stack.outlines[i]) * growth)) if target == whole else None
         around = regions[i] = _of_volume(field, volume, around)

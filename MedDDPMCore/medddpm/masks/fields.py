@@ -12,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from ..errors import InputError
+from ..geometry import window
 from ..labels.scheme import LabelScheme
 
 FAR = 1e4  # mm; stands for "outside of what was looked at" in a signed distance
@@ -63,12 +64,8 @@ def make_box(low: np.ndarray, high: np.ndarray) -> Box:
 
 def bounding_box(inside: np.ndarray) -> Box:
     """The smallest block that holds all True voxels; an empty Box at the origin where there are none."""
-    low, high = [], []
-    for axis in range(3):
-        hits = np.flatnonzero(inside.any(axis=tuple(i for i in range(3) if i != axis)))
-        low.append(hits[0] if hits.size else 0)
-        high.append(hits[-1] + 1 if hits.size else 0)
-    return make_box(np.array(low), np.array(high))
+    box = window.bounding_box(inside) or (slice(0, 0), slice(0, 0), slice(0, 0))
+    return make_box(np.array([s.start for s in box]), np.array([s.stop for s in box]))
 
 
 def mapped_box(box: Box, matrix: np.ndarray) -> Box:
@@ -76,16 +73,6 @@ def mapped_box(box: Box, matrix: np.ndarray) -> Box:
     corners = np.array([[(box.low, box.high)[i >> a & 1][a] - (i >> a & 1) for a in range(3)] for i in range(8)])
     moved = corners @ matrix[:3, :3].T + matrix[:3, 3]
     return make_box(np.floor(moved.min(axis=0)), np.ceil(moved.max(axis=0)) + 1)
-
-
-def spacing_of(affine: np.ndarray) -> np.ndarray:
-    """Distance between voxel centers along each array axis, millimeters, (3,)."""
-    return np.sqrt((np.asarray(affine, dtype=float)[:3, :3] ** 2).sum(axis=0))
-
-
-def voxel_ml(affine: np.ndarray) -> float:
-    """Volume of a voxel, milliliters."""
-    return abs(float(np.linalg.det(np.asarray(affine, dtype=float)[:3, :3]))) * 1e-3
 
 
 def centroid_mm(inside: np.ndarray, affine: np.ndarray, low: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.volume import voxel_ml
 from ..labels.conventions import EDEMA, ENHANCING, NECROTIC, TUMOR
 from ..labels.scheme import LabelScheme
-from .fields import FAR, Box, largest_component, mapped_box, require_label_map, voxel_ml
+from .fields import FAR, Box, largest_component, mapped_box, require_label_map
 from .lattice import Lattice
 from .roles import tumor_roles, value_for
 from .shape import Shape, ShapeSpec, draw_shape, lattice_for

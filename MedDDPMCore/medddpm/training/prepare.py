@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..files import atomic_path
 from ..geometry.grid import image_to_grid, to_network
 from ..geometry.io import read_volume
-from ..geometry.volume import Volume
+from ..geometry.volume import Volume, voxel_ml
 from ..labels.scheme import LabelScheme
 from ..progress import Reporter
 from ..synthesis.case import PreparedCase as PlacedMask
@@ -113,12 +113,12 @@ def _normalized(volume: Volume, placed: PlacedMask, background: float) -> np.nda
 
 
 def _sizes(labels: Volume, scheme: LabelScheme) -> MaskSizes:
-    voxel_ml = abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000
+    one = voxel_ml(labels.affine)
     inside = np.argwhere(labels.data > 0)
     world = inside @ labels.affine[:3, :3].T
     extent = world.max(axis=0) - world.min(axis=0)
     tumor = int(np.isin(labels.data, scheme.tumor_values).sum())
-    return MaskSizes(len(inside) * voxel_ml, tumor * voxel_ml, (float(extent[0]), float(extent[1]), float(extent[2])))
+    return MaskSizes(len(inside) * one, tumor * one, (float(extent[0]), float(extent[1]), float(extent[2])))
 
 
 def mask_prior(sizes: Sequence[MaskSizes]) -> MaskPrior:
