@@ -12,8 +12,8 @@ def bounding_box(region: np.ndarray, margin: int = 0) -> Window | None:
 
     ``margin`` widens it by so many voxels on each side, inside the array.
     """
-    inside = np.asarray(region, bool)
-    across = inside.any(axis=2)
+    inside: np.ndarray = np.asarray(region, bool)
+    across: np.ndarray = np.any(inside, axis=2)
     if not across.any():
         return None
     x = _range(np.flatnonzero(across.any(axis=1)), margin, inside.shape[0])
