@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mask_phantoms import SHAPE, affine, ball, brain, config, head, mask, med_ddpm, tumor, whole_head
-from medddpm.cli import check as check_cli
+from medddpm.cli import check as _registers_the_command  # noqa: F401
 from medddpm.cli.app import app
 from medddpm.config import MaskPrior
 from medddpm.errors import InputError
 from medddpm.geometry.io import read_mask, write_image
 from medddpm.geometry.volume import Mask, Volume
 from medddpm.labels.check import check_mask, fix_mask
+from medddpm.labels.conventions import parse_labels
 from typer.testing import CliRunner
 
 BRATS, HEAD = config("brats"), config("whole-head")
@@ -370,4 +371,4 @@ def test_command_takes_the_users_labels(tmp_path, model_folder):
     assert run(source, "--model", model_folder, "--labels", "1=2", "--fix", out).exit_code == 0
     assert np.array_equal(read_mask(out).volume.data == 2, tumor(4) > 0)
     with pytest.raises(InputError, match="not understood"):
-        check_cli.parse_labels("1:2")
+        parse_labels("1:2")

@@ -27,6 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from medddpm import errors, synthesize
 from medddpm.errors import Cancelled, InputError, OutOfMemory
+from medddpm.geometry.io import read_mask
 from medddpm.geometry.itk import read_itk
 from medddpm.models.model import Model
 from medddpm.progress import SilentReporter
@@ -596,3 +597,15 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def test_labels_say_what_the_values_mean(tmp_path: Path, tiny: Path, mask: Path) -> None:
+    """The same mask with its tumor labels exchanged by the user, not by recognition."""
+    [result] = synthesize(mask, tmp_path / "out", tiny, labels="1=2,2=1,3=3,4=4")
+    source = read_mask(mask).volume.data
+    used = read_mask(result.folder / f"{result.folder.name}_mask.nii.gz").volume.data
+    for value, meaning in ((1, 2), (2, 1), (4, 4)):
+        assert np.array_equal(used == meaning, source == value)
+    assert record(result.folder)["labels"] == "1=2,2=1,3=3,4=4"
+    with pytest.raises(InputError, match="1:2"):
+        synthesize(mask, tmp_path / "out", tiny, labels="1:2")

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError
 from ..geometry.io import read_mask, read_volume, write_image
 from ..labels.check import check_mask, fix_mask
+from ..labels.conventions import parse_labels
 from ..labels.findings import CheckResult, Finding
 from .app import app
 
@@ -44,17 +44,6 @@ def check(
     else:
         typer.echo(f"{fix} was not written: the mask has errors that cannot be fixed.")
     raise typer.Exit(0 if left.usable else 2)
-
-
-def parse_labels(text: str) -> dict[int, int]:
-    """``"1=1,2=2,4=3"`` as a mapping of file value to scheme value. Raises InputError on anything else."""
-    try:
-        pairs = [pair.split("=") for pair in text.split(",")]
-        return {int(source): int(target) for source, target in pairs}
-    except ValueError as exc:
-        raise InputError(
-            f"--labels {text} is not understood. Write it as file value = model value: 1=1,2=2,4=3."
-        ) from exc
 
 
 def _remaining(before: CheckResult, after: CheckResult, done: tuple[Finding, ...]) -> tuple[Finding, ...]:

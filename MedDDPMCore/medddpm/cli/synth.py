@@ -64,6 +64,10 @@ def synth_command(
         list[str] | None,
         typer.Option(help="Write only this kind of image, such as T1ce; may be given several times. Left out: all."),
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="What the masks' values mean to the model, as 1=1,2=2,4=3. Left out: it is recognized."),
+    ] = None,
     ignore_memory: Annotated[
         bool, typer.Option("--ignore-memory", help="Start even if the memory will probably not be enough.")
     ] = False,
@@ -92,6 +96,7 @@ def synth_command(
             precision=precision,
             images=tuple(image or ()),
             modalities=tuple(modality or ()),
+            labels=labels,
             ignore_memory=ignore_memory,
         )
     typer.echo(summary(results, time.monotonic() - started))

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..errors import InputError
 from .scheme import Label, LabelScheme
 
 BRAIN, HEAD, OUTSIDE = "brain", "head", "outside"
@@ -156,3 +157,14 @@ def own_convention(scheme: LabelScheme) -> Convention:
         if dict(known.roles) == roles:
             return known
     return Convention("scheme", f"The mask follows the model's own labels: {names}.", roles)
+
+
+def parse_labels(text: str) -> dict[int, int]:
+    """``"1=1,2=2,4=3"`` as a mapping of file value to scheme value. Raises InputError on anything else."""
+    try:
+        pairs = [pair.split("=") for pair in text.split(",")]
+        return {int(source): int(target) for source, target in pairs}
+    except ValueError as exc:
+        raise InputError(
+            f"--labels {text} is not understood. Write it as file value = model value: 1=1,2=2,4=3."
+        ) from exc

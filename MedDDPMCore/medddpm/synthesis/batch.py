@@ -17,6 +17,7 @@ from ..errors import Cancelled, InputError, MedDDPMError
 from ..geometry.nifti import write_image
 from ..geometry.volume import Volume
 from ..jobs.outcome import outcome_of
+from ..labels.conventions import parse_labels
 from ..models.model import Model
 from ..progress import Reporter
 from ..sampling.sample import SampleStep, sample
@@ -136,7 +137,8 @@ class Batch:
     def _run(self, plan: Plan) -> None:
         started = time.monotonic()
         self.reporter.stage("prepare", f"Preparing mask {plan.number + 1} of {len(self.request.masks)}")
-        case = prepare_case(plan.mask, plan.image, self.model.config)
+        labels = None if self.request.labels is None else parse_labels(self.request.labels)
+        case = prepare_case(plan.mask, plan.image, self.model.config, labels)
         facts = plan.facts
         if facts is None:  # it could not be read a moment ago, but now it can
             raise InputError(f"{plan.mask} changed while it was read. Run the same command again.")

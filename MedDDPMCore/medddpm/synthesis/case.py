@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,24 +40,26 @@ class PreparedCase:
     sentences: tuple[str, ...]
 
 
-def prepare_case(mask_path: Path, image_path: Path | None, config: ModelConfig) -> PreparedCase:
-    """Read, check, mend and place one mask.
+def prepare_case(
+    mask_path: Path, image_path: Path | None, config: ModelConfig, labels: Mapping[int, int] | None = None
+) -> PreparedCase:
+    """Read, check, mend and place one mask; ``labels`` (file value -> scheme value) overrides recognition.
 
     Raises InputError where the file cannot be used, with the sentences of every error of the mask check.
     """
     mask = read_mask(mask_path)
     image = None if image_path is None else read_volume(image_path)
-    fixed, findings, remaining = mend_mask(mask, config, image)
+    fixed, findings, remaining = mend_mask(mask, config, image, labels)
     if remaining.errors:
         raise InputError(f"{mask_path} cannot be used. " + " ".join(str(f) for f in remaining.errors))
-    labels = Volume(np.asarray(fixed.volume.data, np.uint8), fixed.volume.affine)
-    placement = place(labels.shape, labels.affine, labels.data > 0, config.grid)
-    fractions = labels_to_grid(labels.data, labels.affine, config.scheme.values, placement)
+    used = Volume(np.asarray(fixed.volume.data, np.uint8), fixed.volume.affine)
+    placement = place(used.shape, used.affine, used.data > 0, config.grid)
+    fractions = labels_to_grid(used.data, used.affine, config.scheme.values, placement)
     grid_labels = labels_from_fractions(fractions, config.scheme.values)
     warnings = [f.sentence for f in remaining.findings if f.severity == "warning"]
     sentences = (*geometry_warnings(mask_path), *(str(f) for f in findings), *warnings, placement.sentence)
     return PreparedCase(
-        labels=labels,
+        labels=used,
         grid_labels=Volume(grid_labels, np.array(placement.grid_affine)),
         placement=placement,
         condition=torch.from_numpy(encode_condition(fractions, config))[None],

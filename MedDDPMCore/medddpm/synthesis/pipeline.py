@@ -31,8 +31,8 @@ def synthesize(
     """Synthesize images for one or more mask files and write them below ``out``.
 
     ``options`` are the further fields of ``SynthesisRequest``: samples, seed, sampler, steps, device, precision,
-    images, modalities, ignore_memory. For each mask a folder with one NIfTI a sample and modality on the mask's own
-    grid, the same under ``model-grid/`` on the model's, the mask used, a contact sheet a sample, and
+    images, modalities, labels, ignore_memory. For each mask a folder with one NIfTI a sample and modality on the mask's
+    own grid, the same under ``model-grid/`` on the model's, the mask used, a contact sheet a sample, and
     ``provenance.json``. A mask that cannot be used does not stop the others: look at the ``state`` of the results. What
     is there already from the same request is not computed again; what is there from another one for a mask of the same
     name is replaced. Raises InputError where nothing can be done at all.

@@ -50,6 +50,7 @@ def fingerprint(
         "steps": steps,
         "precision": str(model.dtype).removeprefix("torch."),
         "modalities": list(request.modalities or model.config.modalities),
+        "labels": request.labels,
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..config import from_dict
 from ..errors import InputError
+from ..labels.conventions import parse_labels
 from ..sampling.noise import MAX_SEED
 
 MAX_SAMPLES = 1000
@@ -18,7 +19,8 @@ class SynthesisRequest:
 
     ``masks`` and ``images`` are paths; ``images`` is empty or holds one reference image a mask, from which a missing
     brain or head label is made. ``sampler`` and ``steps`` None mean what the model's configuration says. Sample number
-    k of every mask has the seed ``seed + k``. ``modalities`` names those to write, empty for all.
+    k of every mask has the seed ``seed + k``. ``modalities`` names those to write, empty for all. ``labels`` says what
+    the masks' values mean to the model ("1=1,2=2,4=3", file value = model value); None leaves it to recognition.
     """
 
     masks: tuple[str, ...]
@@ -31,6 +33,7 @@ class SynthesisRequest:
     precision: str = "auto"
     images: tuple[str, ...] = ()
     modalities: tuple[str, ...] = ()
+    labels: str | None = None
     ignore_memory: bool = False
 
     def __post_init__(self) -> None:
@@ -40,6 +43,8 @@ class SynthesisRequest:
             raise InputError(
                 f"There are {len(self.masks)} masks but {len(self.images)} images. Give one image a mask, in order."
             )
+        if self.labels is not None:
+            parse_labels(self.labels)
         if not 1 <= self.samples <= MAX_SAMPLES:
             raise InputError(f"{self.samples} samples were asked for; it must be 1 to {MAX_SAMPLES}.")
         if not 0 <= self.seed <= MAX_SEED - MAX_SAMPLES:
