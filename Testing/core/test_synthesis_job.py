@@ -173,7 +173,7 @@ def test_a_job_names_what_failed(tiny: Path, tmp_path: Path) -> None:
 
 
 BAD = [
-    ({"masks": ["m.nii"], "smaples": 3}, "unknown field 'smaples'"),
+    ({"masks": ["m.nii"], "sampleCount": 3}, "unknown field 'sampleCount'"),
     ({"masks": "m.nii"}, "masks must be a list"),
     ({"masks": ["m.nii"], "seed": "x"}, "seed must be"),
     ({"model": "demo"}, "lacks the field"),
