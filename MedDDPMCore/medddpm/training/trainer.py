@@ -19,6 +19,7 @@ from ..config import ModelConfig
 from ..errors import MedDDPMError
 from ..memory import keep_freed_memory
 from ..models.folder import save_model_folder
+from ..network.start import open_path
 from ..network.unet import UNet3D
 from ..progress import Reporter
 from ..sampling.prediction import target
@@ -89,7 +90,9 @@ class Trainer:
 
     def _build(self) -> TrainingState:
         torch.manual_seed(self.config.seed)
-        network = UNet3D(self.config.network).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        network = UNet3D(self.config.network)
+        open_path(network)
+        network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         plan = self.config.optimizer
         optimizer = torch.optim.Adam(network.parameters(), plan.lr, (plan.beta1, plan.beta2), fused=True)
         average = AveragedModel(network, multi_avg_fn=warmed_up_average(self.config.ema_decay))
