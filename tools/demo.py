@@ -1,8 +1,11 @@
-"""How the bundled demo model was made: prepare its dataset from BraTS folders, and package the trained model.
+"""How the bundled demo model and the sample mask were made. From the repository's folder:
 
-python tools/demo.py prepare BRATS_FOLDER DATASET --test ID --test ID ...
-medddpm train tools/demo.toml
-python tools/demo.py package RUN_FOLDER/model Resources/Models/demo
+python tools/demo.py prepare BRATS_FOLDER out/demo-data --test ID --test ID ...
+medddpm train tools/demo-crops.toml
+medddpm train tools/demo-volumes.toml
+python tools/demo.py package out/demo-run/model Resources/Models/demo
+python tools/demo_card.py out/demo-data out/demo-run/log.jsonl Resources/Models/demo
+python tools/demo.py sample-mask out/demo-data Resources/SampleMasks/glioma.nii.gz
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Draws the demo model's card: loss curve, held-out samples beside the real images, and figures.
 
-    python tools/demo_card.py DATASET LOG.jsonl Resources/Models/demo
+python tools/demo_card.py DATASET LOG.jsonl Resources/Models/demo
 
 Writes ``samples.png``, ``loss.png`` and ``figures.json`` into the model folder and fills the figures into its README.md
 between the markers. Needs matplotlib, besides the packages of the extra ``dev``.
