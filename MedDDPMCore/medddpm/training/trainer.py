@@ -33,6 +33,7 @@ from .dataset import PreparedDataset, batches
 FREE_TO_CHANGE = (
     "iterations",
     "crop_voxels",
+    "ema_decay",
     "checkpoint_every",
     "log_every",
     "threads",
