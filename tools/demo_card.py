@@ -100,8 +100,8 @@ def draw_samples(cases: list[dict[str, torch.Tensor]], modalities: list[str], pa
 def draw_loss(log: Path, path: Path) -> None:
     """The training loss as logged, thin, and smoothed, thick, over iterations."""
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    steps = np.array([line["iteration"] for line in lines])
-    losses = np.array([line["loss"] for line in lines])
+    by_step = {line["iteration"]: line["loss"] for line in lines}  # iterations that a stopped run repeated count once
+    steps, losses = np.array(list(by_step)), np.array(list(by_step.values()))
     figure, panel = plt.subplots(figsize=(7, 3.2))
     panel.plot(steps, losses, color="#9ecae1", linewidth=0.8, label="as logged")
     if len(losses) > SMOOTHING:
