@@ -1,7 +1,7 @@
 """GroupNorm followed by SiLU, with a backward pass that is not the bottleneck of training on a CPU.
 
-torch's own ``native_group_norm_backward`` on bf16 channels-last tensors took as long as all convolutions' backward
-passes together (``benchmarks/``); the formulas below need a handful of vectorized passes instead.
+torch's own ``native_group_norm_backward`` is slow on bf16 channels-last tensors, the more so the larger the volume; the
+formulas below need a handful of vectorized passes instead. ``python -m benchmarks cpu`` measures both.
 """
 
 from __future__ import annotations
