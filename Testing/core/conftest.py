@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from pathlib import Path
+
+# One thread here and in every process that a test starts: sums are rounded differently by other numbers of threads, and
+# several tests compare what two processes wrote byte by byte. Must be set before torch is loaded.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest
@@ -14,6 +19,7 @@ from medddpm.models.published import whole_head_config
 from medddpm.network.unet import UNet3D
 
 REFERENCE = Path(__file__).parent / "reference"
+torch.set_num_threads(1)
 
 
 def draw(name: str, shape: tuple[int, ...], scale: float = 1.0) -> torch.Tensor:
