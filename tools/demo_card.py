@@ -101,7 +101,8 @@ def draw_loss(log: Path, path: Path) -> None:
     """The training loss as logged, thin, and smoothed, thick, over iterations."""
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     by_step = {line["iteration"]: line["loss"] for line in lines}  # iterations that a stopped run repeated count once
-    steps, losses = np.array(list(by_step)), np.array(list(by_step.values()))
+    steps = np.array(sorted(by_step))
+    losses = np.array([by_step[step] for step in steps])
     figure, panel = plt.subplots(figsize=(7, 3.2))
     panel.plot(steps, losses, color="#9ecae1", linewidth=0.8, label="as logged")
     if len(losses) > SMOOTHING:

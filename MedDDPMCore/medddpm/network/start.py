@@ -19,8 +19,7 @@ def open_path(network: UNet3D) -> None:
     What is predicted is mostly the input's own noise, voxel by voxel. From torch's random start, the network needs
     thousands of iterations until a voxel of the input reaches the same voxel of the output sharply; here it does so at
     once: each input channel and its negative have a feature of their own (SiLU of both together is linear), residual
-    branches begin small, and decoder blocks pass on what comes from below and what comes from the encoder. In 240
-    iterations on cubes of 32 voxels the noise prediction's loss fell to 0.17, against 0.28 from the random start.
+    branches begin small, and decoder blocks pass on what comes from below and what comes from the encoder.
     """
     first = network.get_parameter("input_blocks.0.0.weight").mul_(RANDOM)
     half = min(first.shape[1], first.shape[0] // 2)
