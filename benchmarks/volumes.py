@@ -18,7 +18,7 @@ from medddpm.errors import InputError, MedDDPMError
 from medddpm.memory import keep_freed_memory
 from medddpm.models.device import DTYPES
 from medddpm.models.model import Model
-from medddpm.models.registry import find_model, find_model_config
+from medddpm.models.places import find_config, find_model
 from medddpm.sampling.sample import SampleStep, sample
 
 from .common import GB, Requirement, Suite, Table, in_fresh_process, peak_memory
@@ -131,7 +131,7 @@ def measure_demo(model: str) -> VolumeRun:
 
     Raises InputError where there is no such model, MedDDPMError with what the command said where it failed.
     """
-    config = find_model_config(model)
+    config = find_config(model)
     with tempfile.TemporaryDirectory() as folder:
         mask = Path(folder) / "made-up.nii.gz"
         write_phantom(mask, config)

@@ -18,7 +18,7 @@ from medddpm.errors import MedDDPMError
 from medddpm.jobs.events import Event
 from medddpm.jobs.folder import JobFolder, State
 from medddpm.jobs.spool import request_stop, submit
-from medddpm.models.registry import find_model, find_model_config
+from medddpm.models.places import find_config, find_model
 from medddpm.synthesis.request import SynthesisRequest
 
 from .common import Requirement, Suite, Table
@@ -98,7 +98,7 @@ _NOTE = (
 
 def measure(settings: WorkerSettings) -> list[Wait]:
     """The waits of the warm-up job and of every measured one."""
-    config = find_model_config(settings.model)
+    config = find_config(settings.model)
     with tempfile.TemporaryDirectory() as name:
         masks = [Path(name) / f"mask-{i}.nii.gz" for i in range(settings.jobs + 1)]
         for i, mask in enumerate(masks):

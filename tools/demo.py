@@ -22,7 +22,7 @@ from medddpm.cli.console import ConsoleReporter
 from medddpm.config import GridConfig
 from medddpm.errors import InputError
 from medddpm.geometry.grid import from_network
-from medddpm.geometry.io import write_image
+from medddpm.geometry.nifti import write_image
 from medddpm.labels.scheme import load_scheme
 from medddpm.masks.lesions import LesionSpec, add_lesion
 from medddpm.models.folder import read_model_folder, save_model_folder

@@ -10,11 +10,11 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
-from conftest import reference_network
 from medddpm.config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfig
-from medddpm.geometry.io import write_image
+from medddpm.geometry.nifti import write_image
 from medddpm.labels.scheme import load_scheme
 from medddpm.models.folder import save_model_folder
+from small_models import reference_network
 
 Points = tuple[np.ndarray, np.ndarray, np.ndarray]
 CENTER = (5.0, -12.0, 20.0)  # of the brain, RAS mm

@@ -12,7 +12,6 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import SMALL, reference_network, reference_weights, small_config
 from medddpm.config import GridConfig
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.geometry.io import read_mask
@@ -23,6 +22,7 @@ from medddpm.network.unet import UNet3D
 from medddpm.training.dataset import DatasetConfig, PreparedCase
 from PIL import Image
 from safetensors.torch import save_file
+from small_models import SMALL, reference_network, reference_weights, small_config
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the benchmarks are no part of the installed package
 

@@ -13,7 +13,8 @@ from medddpm.cli import check as _registers_the_command  # noqa: F401
 from medddpm.cli.app import app
 from medddpm.config import MaskPrior
 from medddpm.errors import InputError
-from medddpm.geometry.io import read_mask, write_image
+from medddpm.geometry.io import read_mask
+from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import Mask, Volume
 from medddpm.labels.check import check_mask, fix_mask
 from medddpm.labels.conventions import parse_labels

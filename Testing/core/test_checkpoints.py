@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import REFERENCE, SMALL, draw, reference_network, reference_weights, small_config
 from medddpm.config import ModelConfig, NetworkConfig, ScheduleConfig
 from medddpm.errors import InputError
 from medddpm.files import sha256
 from medddpm.models import folder as folder_module
-from medddpm.models.folder import CONFIG_NAME, WEIGHTS_NAME, read_config, read_model_folder, save_model_folder
+from medddpm.models.folder import read_model_folder, save_model_folder
+from medddpm.models.places import CONFIG_NAME, WEIGHTS_NAME, read_config
 from medddpm.models.published import SCHEDULE_BUFFERS, brats_config, read_published, whole_head_config
 from medddpm.models.registry import convert_model, load_model
 from medddpm.network.layout import network_config
 from medddpm.network.unet import UNet3D
 from medddpm.sampling.schedule import Schedule, cosine_betas
+from small_models import REFERENCE, SMALL, draw, reference_network, reference_weights, small_config
 
 State = dict[str, torch.Tensor]
 TINY = NetworkConfig(1, 2, 32, (1,), 1)

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from conftest import small_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.config import (
@@ -18,6 +17,7 @@ from medddpm.config import (
 )
 from medddpm.errors import InputError
 from medddpm.labels.scheme import Label, LabelScheme
+from small_models import small_config
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 NAMES = st.from_regex(r"[a-zé0-9_]{1,12}", fullmatch=True)

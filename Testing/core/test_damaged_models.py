@@ -17,16 +17,17 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import small_config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from medddpm.config import NetworkConfig, ScheduleConfig
 from medddpm.errors import InputError
-from medddpm.models.folder import CONFIG_NAME, WEIGHTS_NAME, read_model_folder, save_model_folder
+from medddpm.models.folder import read_model_folder, save_model_folder
+from medddpm.models.places import CONFIG_NAME, WEIGHTS_NAME
 from medddpm.models.published import LEGACY_START, read_published, whole_head_config
 from medddpm.models.registry import load_model
 from medddpm.network.unet import UNet3D
 from safetensors.torch import save_file
+from small_models import small_config
 
 State = dict[str, torch.Tensor]
 TINY = NetworkConfig(1, 2, 32, (1,), 1)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import SMALL, draw, reference_network, small_config
 from medddpm.errors import InputError
 from medddpm.models import device as device_module
 from medddpm.models.device import choose_device, choose_precision, convolutions_agree
 from medddpm.models.model import Model
 from medddpm.sampling.sample import sample
+from small_models import SMALL, draw, reference_network, small_config
 from torch.nn import functional as F
 
 CPU = torch.device("cpu")

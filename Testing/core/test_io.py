@@ -13,8 +13,9 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.errors import InputError, MedDDPMError
-from medddpm.geometry import Segment, geometry_warnings, read_mask, read_volume, write_image
+from medddpm.geometry.io import Segment, geometry_warnings, read_mask, read_volume
 from medddpm.geometry.itk import check_data_file
+from medddpm.geometry.nifti import write_image
 
 SHAPE = (5, 6, 7)
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".seg.nrrd", ".mha", ".mhd")

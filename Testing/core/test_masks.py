@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.cli.masks import masks_app
 from medddpm.errors import InputError
-from medddpm.geometry.io import read_mask, write_image
+from medddpm.geometry.io import read_mask
+from medddpm.geometry.nifti import write_image
 from medddpm.labels.scheme import Label, LabelScheme, load_scheme
 from medddpm.masks import (
     grow_tumor,

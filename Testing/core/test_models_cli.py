@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import draw
 from medddpm import __file__ as package
 from medddpm.config import NetworkConfig, ScheduleConfig
 from medddpm.models.folder import save_model_folder
@@ -18,6 +17,7 @@ from medddpm.models.published import whole_head_config
 from medddpm.models.registry import load_model
 from medddpm.network.unet import UNet3D
 from medddpm.sampling.schedule import cosine_betas
+from small_models import draw
 
 TINY = NetworkConfig(1, 2, 32, (1,), 1)
 

@@ -7,13 +7,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import REFERENCE, SMALL, draw, reference_network
 from medddpm.config import NetworkConfig
 from medddpm.errors import InputError
 from medddpm.network.layout import network_config
 from medddpm.network.norm import NormSiLU
 from medddpm.network.start import open_path
 from medddpm.network.unet import UNet3D
+from small_models import REFERENCE, SMALL, draw, reference_network
 from torch.nn import functional as F
 
 PUBLISHED = {

@@ -8,7 +8,6 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import REFERENCE, SMALL, draw, reference_network, small_config
 from medddpm import sample
 from medddpm.config import ScheduleConfig
 from medddpm.errors import Cancelled, InputError
@@ -18,6 +17,7 @@ from medddpm.sampling.prediction import target, to_noise, to_x0
 from medddpm.sampling.sample import SampleStep
 from medddpm.sampling.schedule import Schedule, cosine_betas
 from medddpm.sampling.solvers import SOLVERS, Trajectory, dpm_multistep, unipc
+from small_models import REFERENCE, SMALL, draw, reference_network, small_config
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -22,7 +22,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from conftest import reference_network
 from hypothesis import given
 from hypothesis import strategies as st
 from medddpm import errors, synthesize
@@ -36,6 +35,7 @@ from medddpm.synthesis.names import case_names
 from medddpm.synthesis.pipeline import raise_failures, run_batch, summary
 from medddpm.synthesis.request import SynthesisRequest
 from PIL import Image
+from small_models import reference_network
 from synthesis_phantoms import centroid, contents, save_mask, save_tiny, tiny_config, voxels
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1]), "OMP_NUM_THREADS": "1"}

@@ -17,7 +17,7 @@ import torch
 from medddpm import load_model
 from medddpm.config import GridConfig, NetworkConfig, ScheduleConfig
 from medddpm.errors import Cancelled, InputError, MedDDPMError
-from medddpm.geometry.io import write_image
+from medddpm.geometry.nifti import write_image
 from medddpm.labels.scheme import load_scheme
 from medddpm.progress import SilentReporter
 from medddpm.training.augment import flip_left_right, shift

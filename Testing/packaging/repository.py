@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "MedDDPMCore" / "medddpm"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SKIPPED = {".git", ".venv", "build", "dist", "out", "runs", "__pycache__"}
+SKIPPED = {".git", "build", "dist", "out", "runs", "__pycache__"}
 MAX_BYTES = 30 * 2**20
 BINARY = {".gz", ".png", ".npz", ".safetensors", ".pt", ".ico", ".jpg"}
 
@@ -29,7 +29,7 @@ def repository_files() -> list[Path]:
 
 
 def _skipped(part: str) -> bool:
-    return part in SKIPPED or part.endswith((".egg-info", "_cache"))
+    return part in SKIPPED or part.startswith(".venv") or part.endswith((".egg-info", "_cache"))
 
 
 def text_files() -> list[Path]:

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tomllib
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import medddpm
@@ -34,7 +35,11 @@ ROOMS = {
 }
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml"}
+DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "slicer": "slicer-core", "vtk": "slicer-core"}
+# What only the application has: its windows, and modules of Slicer and of the extension that this one depends on.
+APPLICATION = {
+    *("qt", "ctk", "PyTorchUtils", "SampleData", "SegmentEditorEffects", "qSlicerSegmentationsEditorEffectsPythonQt")
+}
 
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
@@ -52,13 +57,14 @@ def test_readme_begins_with_commands_that_run_py_knows() -> None:
 def test_run_py_skips_the_installation_until_requirements_change(tmp_path: Path, monkeypatch) -> None:
     run = runpy.run_path(str(ROOT / "run.py"), run_name="run")
     installed: list[tuple[str, ...]] = []
-    fake = {"ROOT": tmp_path, "VENV": tmp_path / ".venv", "PYTHON": tmp_path / ".venv" / "python"}
-    for name, value in {**fake, "python": lambda *a: installed.append(a) or 0}.items():
+    fake = {"ROOT": tmp_path, "VENV": tmp_path / ".venv"}
+    for name, value in {**fake, "python": lambda *a, venv: installed.append(a) or 0}.items():
         monkeypatch.setitem(run["set_up"].__globals__, name, value)
     for name in ("pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
-    fake["VENV"].mkdir()
-    fake["PYTHON"].touch()
+    program = fake["VENV"] / run["BIN"]
+    program.parent.mkdir(parents=True)
+    program.touch()
 
     def pip_runs(extra: str) -> int:
         installed.clear()
@@ -107,7 +113,7 @@ def test_the_wheel_has_the_models_the_schemes_and_the_license(tmp_path: Path) ->
 
 def test_names_of_models_shipped_in_the_clone_are_known() -> None:
     shipped = sorted(path.parent.name for path in (ROOT / "Resources" / "Models").glob("*/config.json"))
-    code = "from medddpm.models.registry import list_models; print(*sorted(list_models()))"
+    code = "from medddpm.models.places import list_models; print(*sorted(list_models()))"
     assert python("-c", code, MEDDDPM_MODELS="").stdout.split() == shipped
 
 
@@ -125,7 +131,7 @@ def test_every_direct_dependency_has_a_pin() -> None:
 def test_the_dev_extra_has_all_that_tests_and_tools_import() -> None:
     files = [path for path in repository_files() if path.suffix == ".py" and not path.is_relative_to(PACKAGE)]
     own = {path.stem for path in files} | {path.parent.name for path in files}
-    imported = {name for path in files for name in third_party(path)} - own
+    imported = {name for path in files for name in third_party(path)} - own - APPLICATION
     assert {_normal(DISTRIBUTIONS.get(name, name)) for name in imported} <= requirements()
 
 
@@ -208,7 +214,7 @@ import medddpm.synthesis.job, medddpm.jobs.worker, medddpm.jobs.__main__
 from pathlib import Path
 import numpy as np, torch
 from medddpm.config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfig
-from medddpm.geometry.io import write_image
+from medddpm.geometry.nifti import write_image
 from medddpm.jobs import spool
 from medddpm.jobs.__main__ import main
 from medddpm.labels.scheme import load_scheme
@@ -286,3 +292,15 @@ def test_the_continuous_integration_runs_the_readme_command() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     assert '"$python" run.py test' in script.read_text(encoding="utf-8")
+
+
+def test_test_files_have_different_names() -> None:
+    """pytest imports them by name alone."""
+    names = Counter(path.name for path in repository_files() if path.is_relative_to(ROOT / "Testing"))
+    assert not [name for name, times in names.items() if times > 1 and name.startswith("test_")]
+
+
+def test_no_test_imports_a_conftest() -> None:
+    """Several folders have one, and Python knows only one module of that name: helpers lie in modules of their own."""
+    files = [path for path in repository_files() if path.is_relative_to(ROOT / "Testing") and path.suffix == ".py"]
+    assert not [path.relative_to(ROOT).as_posix() for path in files if "conftest" in third_party(path)]

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ..geometry.io import read_mask, read_volume, write_image
+from ..geometry.io import read_mask, read_volume
+from ..geometry.nifti import write_image
 from ..labels.check import check_mask, fix_mask
 from ..labels.conventions import parse_labels
 from ..labels.findings import CheckResult, Finding
@@ -23,9 +24,9 @@ def check(
     labels: Annotated[str | None, typer.Option("--labels", help="What values mean to the model: 1=1,2=2,4=3.")] = None,
 ) -> None:
     """Check a mask: label convention, missing brain or head, stray tumor, size. Exit code 2 if it cannot be used."""
-    from ..models.registry import find_model_config
+    from ..models.places import find_config
 
-    config = find_model_config(model)
+    config = find_config(model)
     given = parse_labels(labels) if labels else None
     source = read_mask(mask)
     reference = read_volume(image) if image else None

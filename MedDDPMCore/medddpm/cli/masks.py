@@ -11,7 +11,8 @@ import numpy as np
 import typer
 
 from ..errors import InputError
-from ..geometry.io import read_mask, write_image
+from ..geometry.io import read_mask
+from ..geometry.nifti import write_image
 from ..geometry.volume import voxel_ml
 from ..labels.recognize import apply_mapping, recognize
 from ..labels.scheme import LabelScheme, load_scheme
@@ -216,9 +217,9 @@ def _scheme(name: str | None, model: str | None) -> LabelScheme:
         raise InputError("Give either --scheme or --model, not both.")
     if model:
         # Reading models needs torch, which takes seconds to import; the other commands here do without.
-        from ..models.registry import find_model_config
+        from ..models.places import find_config
 
-        return find_model_config(model).scheme
+        return find_config(model).scheme
     if name and name not in SCHEMES:
         raise InputError(f"--scheme is '{name}'; it must be {' or '.join(SCHEMES)}.")
     return load_scheme(name or SCHEMES[0])

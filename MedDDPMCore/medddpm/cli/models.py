@@ -22,12 +22,12 @@ PIPE_WIDTH = 1000
 @models_app.command("list")
 def list_command() -> None:
     """Show the models that can be used by name."""
-    from ..models.registry import find_model_config, list_models
+    from ..models.places import find_config, list_models
 
     table = Table("Name", "Makes", "Grid", "Place")
     for name, path in list_models().items():
         try:
-            config = find_model_config(path)
+            config = find_config(path)
             row = (name, ", ".join(config.modalities), _grid(config), str(path))
         except MedDDPMError as exc:
             row = (name, "unusable", str(exc), str(path))

@@ -11,7 +11,7 @@ from .grid import (
     place,
     to_network,
 )
-from .io import geometry_warnings, read_mask, read_volume, write_image
+from .io import geometry_warnings, read_mask, read_volume
 from .volume import Mask, Segment, Volume
 
 __all__ = [
@@ -30,5 +30,4 @@ __all__ = [
     "read_mask",
     "read_volume",
     "to_network",
-    "write_image",
 ]

@@ -1,4 +1,4 @@
-"""Reading masks and images of every accepted file format, and writing NIfTI.
+"""Reading masks and images of every accepted file format.
 
 Formats: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), Slicer segmentations (.seg.nrrd), MetaImage (.mha, .mhd).
 Affines map voxels to RAS+ millimeters whatever the file's own convention.
@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 import zlib
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from ..errors import InputError
 from .checks import check_values
 from .itk import ItkFile, itk_warnings, read_itk
-from .nifti import nifti_warnings, read_nifti, write_image
 from .segments import flatten, stored_segments
 from .volume import Mask, Volume
 
-__all__ = ["geometry_warnings", "read_mask", "read_volume", "write_image"]
+__all__ = ["geometry_warnings", "read_mask", "read_volume"]
 
 _FORMATS = {
     ".nii.gz": "gzipped NIfTI",
@@ -44,7 +44,7 @@ def read_volume(path: str | Path) -> Volume:
         file = read_itk(path, _READERS[kind])
         data, affine = _only_layer(path, file), file.affine
     else:
-        data, affine = read_nifti(path)
+        data, affine = _nifti(path).read_nifti(path)
     with np.errstate(over="ignore"):
         data = data.astype(np.float32, copy=False)
     check_values(path, data)
@@ -60,7 +60,7 @@ def read_mask(path: str | Path) -> Mask:
     path = Path(path)
     kind = _checked_format(path)
     if kind not in _READERS:
-        data, affine = read_nifti(path)
+        data, affine = _nifti(path).read_nifti(path)
         check_values(path, data)
         return Mask(Volume(data, affine))
     file = read_itk(path, _READERS[kind])
@@ -74,7 +74,19 @@ def geometry_warnings(path: str | Path) -> tuple[str, ...]:
     """What a readable file leaves open about its place in space, each a plain sentence; usually nothing."""
     path = Path(path)
     kind = _checked_format(path)
-    return itk_warnings(path) if kind in _READERS else nifti_warnings(path)
+    return itk_warnings(path) if kind in _READERS else _nifti(path).nifti_warnings(path)
+
+
+def _nifti(path: Path) -> ModuleType:
+    """The NIfTI reader, imported when the first NIfTI file comes: the other formats do without nibabel."""
+    try:
+        from . import nifti
+    except ModuleNotFoundError as exc:
+        raise InputError(
+            f"{path} is a NIfTI file, and the package {exc.name} that reads it is not installed. Install it, or save "
+            "the file as NRRD."
+        ) from exc
+    return nifti
 
 
 def _only_layer(path: Path, file: ItkFile) -> np.ndarray:

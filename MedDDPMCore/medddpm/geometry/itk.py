@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from ..errors import InputError, OutOfMemory
+from ..files import atomic_path
 from .checks import MAX_VOXELS, check_affine, check_shape, check_spacing
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -118,3 +119,18 @@ def _metadata(reader: sitk.ImageFileReader, key: str) -> str:
         return str(reader.GetMetaData(key))
     except (UnicodeError, TypeError):  # the key or the value is not UTF-8 text: no segment's field
         return ""
+
+
+def write_nrrd(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
+    """Write (X, Y, Z) voxels with their affine to RAS+ mm as an uncompressed ``.nrrd``, which loads fast.
+
+    Raises InputError where it cannot be written.
+    """
+    image = sitk.GetImageFromArray(np.ascontiguousarray(np.asarray(data).transpose(2, 1, 0)))
+    lps = LPS_TO_RAS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    with atomic_path(path) as temporary:
+        sitk.WriteImage(image, str(temporary), useCompression=False, imageIO="NrrdImageIO")

@@ -41,6 +41,21 @@ class Volume:
         return spacing_of(self.affine)
 
 
+def axis_codes(affine: np.ndarray) -> str:
+    """The direction in which each array axis grows, as one of R/L, A/P, S/I each: "RAS", "LPS".
+
+    Oblique axes count as the patient axis that they are nearest to; each patient axis is given away once.
+    """
+    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    codes = [""] * 3
+    left = np.abs(cosines)
+    for _ in range(3):
+        world, axis = np.unravel_index(int(left.argmax()), left.shape)
+        codes[axis] = ("LR", "PA", "IS")[world][int(cosines[world, axis] > 0)]
+        left[world, :], left[:, axis] = -1, -1
+    return "".join(codes)
+
+
 @dataclass(frozen=True)
 class Segment:
     """One named segment of a segmentation file: its value in the label map and its terminology code, if any."""

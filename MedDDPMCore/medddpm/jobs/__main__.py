@@ -19,12 +19,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("spool", type=Path, help="the folder that jobs are submitted to; made if it is not there")
     parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS, help="leave after so long without a job")
     parser.add_argument("--parent", type=int, default=None, metavar="PID", help="leave when this process has ended")
+    parser.add_argument(
+        "--no-resume", action="store_true", help="leave jobs as they are that were running when a worker died"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     models = ModelCache(load)
     try:
         worker = Worker(
-            options.spool, default_handlers(models), options.idle_seconds, options.parent, held_model=models.held
+            options.spool,
+            default_handlers(models),
+            options.idle_seconds,
+            options.parent,
+            resume=not options.no_resume,
+            held_model=models.held,
         )
         return worker.run()
     except MedDDPMError as exc:

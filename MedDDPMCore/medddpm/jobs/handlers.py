@@ -1,4 +1,4 @@
-"""What the package's own jobs run. The modules that need torch are imported when the first job asks for them."""
+"""What the package's own jobs run. Each is imported when the first job asks for it: most of them need torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from .cache import ModelCache
 from .folder import JobFolder
 from .outcome import is_out_of_memory
 from .runner import Handler
+
+# Kinds that keep no model: module and function.
+PLAIN = {
+    "check": ("medddpm.labels.job", "check"),
+    "outline": ("medddpm.labels.job", "outline"),
+    "convert": ("medddpm.models.job", "convert"),
+    "estimate": ("medddpm.synthesis.estimate_job", "estimate"),
+}
 
 
 def load(path: Path, device: str, precision: str) -> Any:
@@ -31,4 +39,11 @@ def default_handlers(models: ModelCache | None = None) -> dict[str, Handler]:
                 cache.clear()  # the next job begins with all of the memory there is
             raise
 
-    return {"synthesis": synthesis}
+    return {"synthesis": synthesis, **{kind: _imported(*place) for kind, place in PLAIN.items()}}
+
+
+def _imported(module: str, function: str) -> Handler:
+    def handler(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> None:
+        getattr(importlib.import_module(module), function)(request, folder, reporter)
+
+    return handler

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from pathlib import Path
 from ..errors import InputError
 from . import spool as spools
 from .folder import JobFolder, State
-from .outcome import EXIT_CANCELLED, EXIT_DONE
+from .outcome import EXIT_CANCELLED, EXIT_DONE, EXIT_INTERNAL
 from .owner import BEAT_SECONDS, Held, pulse
 from .process import Parent, process_token
 from .runner import Handler, run_job
@@ -26,6 +27,8 @@ IDLE_SECONDS = 600.0
 LIST_SECONDS = 0.15
 # How long a job that another process runs is left alone before it is looked at again.
 RECHECK_SECONDS = 2.0
+# A worker without its parent that hangs in a step is not waited for longer than this.
+ORPHAN_SECONDS = 15.0
 # A request to stop that is older than the worker by more than this was meant for a former one.
 STOP_SLACK_SECONDS = 5.0
 
@@ -60,6 +63,7 @@ class Worker:
         self._settled: set[str] = set()
         self._later: dict[str, float] = {}
         self._listed = (0, 0.0)
+        self._leave_by = math.inf
 
     def run(self) -> int:
         """Serve until there is a reason to leave. Returns 0, or 3 after SIGINT or SIGTERM, which cancel the job.
@@ -149,6 +153,10 @@ class Worker:
         self._lock.touch()
         if self._parent is not None and self._stop.reason is None and self._parent.gone():
             self._stop.reason = Stop.PARENT
+            self._leave_by = time.monotonic() + ORPHAN_SECONDS
+        if time.monotonic() > self._leave_by:
+            logger.error("the parent process ended long ago and the job did not stop: leaving it")
+            os._exit(EXIT_INTERNAL)  # the job is left as after a crash, and is offered again
         beat = spools.Heartbeat(time.time(), os.getpid(), self._token, self._current, self._held_model())
         try:
             spools.write_heartbeat(self._spool, beat)

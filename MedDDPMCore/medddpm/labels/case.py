@@ -19,7 +19,7 @@ class Case:
 
     ``labels``: the label map (X, Y, Z), first in the file's values, from recognition on uint8 in the scheme's;
     ``image``: the reference image's intensities on the mask's grid, where there is one. A step that makes going on
-    senseless sets ``stopped``.
+    senseless sets ``stopped``; ``declined`` findings could be repaired, but nobody wanted that.
     """
 
     mask: Mask
@@ -28,6 +28,7 @@ class Case:
     image: np.ndarray | None = None
     recognition: Recognition | None = None
     findings: list[Finding] = field(default_factory=list)
+    declined: list[Finding] = field(default_factory=list)
     stopped: bool = False
 
     @property

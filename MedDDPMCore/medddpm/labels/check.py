@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -51,24 +51,29 @@ def fix_mask(
 
 
 def mend_mask(
-    mask: Mask, config: ModelConfig, image: Volume | None = None, labels: Mapping[int, int] | None = None
+    mask: Mask,
+    config: ModelConfig,
+    image: Volume | None = None,
+    labels: Mapping[int, int] | None = None,
+    codes: Collection[str] | None = None,
 ) -> tuple[Mask, tuple[Finding, ...], CheckResult]:
     """``fix_mask`` and, third, what is left to say of the result, without examining it once more.
 
-    Assumptions made in reading the values are among what is left: fixing does not settle them.
+    Assumptions made in reading the values are among what is left: fixing does not settle them. With ``codes``, only
+    findings of these codes are cleaned up; readable values and an outline, on which cleaning builds, come all the same.
     """
     fixed: dict[tuple[str, str], Finding] = {}
     assumed: dict[str, Finding] = {}
     for _ in range(MAX_ROUNDS):
-        case = _examine(mask, config, image, labels)
-        new = [f for f in case.findings if f.fixable]
+        case = _examine(mask, config, image, labels, codes)
+        new = [f for f in case.findings if f.fixable and f not in case.declined]
         fixed.update({(f.code, f.sentence): f for f in new})
         assumed.update({f.sentence: f for f in case.findings if f.code == "assumption"})
         mask = _in_scheme(case)
         labels = {value: value for value in config.scheme.values}
         if not new or case.stopped:
             break
-    rest = (f for f in case.findings if not f.fixable and f.code != "assumption")
+    rest = (f for f in case.findings if (not f.fixable or f in case.declined) and f.code != "assumption")
     return mask, tuple(fixed.values()), CheckResult((*assumed.values(), *rest))
 
 
@@ -86,7 +91,13 @@ CLEANING: tuple[Step, ...] = (clip_tumor, remove_islands, remove_specks, fill_ca
 JUDGING: tuple[Step, ...] = (check_tumor, check_size, check_orientation)
 
 
-def _examine(mask: Mask, config: ModelConfig, image: Volume | None, labels: Mapping[int, int] | None) -> Case:
+def _examine(
+    mask: Mask,
+    config: ModelConfig,
+    image: Volume | None,
+    labels: Mapping[int, int] | None,
+    codes: Collection[str] | None = None,
+) -> Case:
     """Run all steps; the case ends with the findings and the repaired label map."""
     case = Case(mask, config, np.zeros(mask.volume.shape, dtype=np.uint8))
     if image is not None:
@@ -98,13 +109,27 @@ def _examine(mask: Mask, config: ModelConfig, image: Volume | None, labels: Mapp
         assign_unknown,
         _compare_image,
         provide_outline,
-        *CLEANING,
+        *(CLEANING if codes is None else [_declining(step, codes) for step in CLEANING]),
         *JUDGING,
     )
     for step in steps:
         if not case.stopped:
             step(case)
     return case
+
+
+def _declining(step: Step, codes: Collection[str]) -> Step:
+    """``step``, undone again where it repaired what was not asked for."""
+
+    def run(case: Case) -> None:
+        before, known = case.labels.copy(), len(case.findings)
+        step(case)
+        unwanted = [f for f in case.findings[known:] if f.fixable and f.code not in codes]
+        if unwanted:
+            case.labels = before
+            case.declined.extend(unwanted)
+
+    return run
 
 
 def _clean(case: Case) -> None:

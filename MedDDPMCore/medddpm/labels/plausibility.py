@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from nibabel.orientations import aff2axcodes
 
 from ..config import MaskPrior
+from ..geometry.volume import axis_codes
 from .case import Case
 from .conventions import BRAIN, HEAD
 from .findings import INFO, WARNING, milliliters
@@ -111,7 +111,7 @@ def check_orientation(case: Case) -> None:
     elif not problem and _upside_down_head(case):
         problem = "it looks upside down (its dome lies at the bottom)"
     if problem:
-        codes = "".join(aff2axcodes(case.affine))
+        codes = "".join(axis_codes(case.affine))
         sentence = f"The {case.kind} does not lie as the file's orientation ({codes}) says: {problem}."
         case.add(
             "orientation", WARNING, sentence, "Check the orientation of the file, best by loading it over its image."

@@ -1,6 +1,6 @@
 """Tools that move, reshape and create tumors inside a mask; functions on label arrays."""
 
-from .edit import grow_tumor, mirror_tumor, rotate_tumor, scale_tumor, shift_tumor
+from .edit import grow_tumor, mirror_tumor, rotate_tumor, scale_tumor, shift_tumor, transform_tumor
 from .generators import scale_series, shift_series
 from .lesions import LesionResult, LesionSpec, add_lesion
 from .stack import Edit
@@ -17,4 +17,5 @@ __all__ = [
     "scale_tumor",
     "shift_series",
     "shift_tumor",
+    "transform_tumor",
 ]

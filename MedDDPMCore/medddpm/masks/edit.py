@@ -33,11 +33,7 @@ def scale_tumor(
     labels: np.ndarray, affine: np.ndarray, scheme: LabelScheme, factor: float, parts: Sequence[int] | None = None
 ) -> Edit:
     """The tumor scaled by ``factor`` (0.05 to 4) in each direction about its centroid. See the module docstring."""
-    low, high = SCALE_LIMITS
-    if not low <= factor <= high:
-        raise InputError(f"A tumor cannot be scaled by {factor:g}; choose a factor from {low:g} to {high:g}.")
-    stack = open_stack(labels, affine, scheme, parts)
-    return _move(stack, np.eye(3) * factor, stack.centroid)
+    return transform_tumor(labels, affine, scheme, factor=factor, parts=parts)
 
 
 def shift_tumor(
@@ -48,8 +44,7 @@ def shift_tumor(
     parts: Sequence[int] | None = None,
 ) -> Edit:
     """The tumor moved by ``offset_mm`` (right, anterior, superior; mm). See the module docstring."""
-    offset = _three(offset_mm, "An offset")
-    return _move(open_stack(labels, affine, scheme, parts), np.eye(3), np.zeros(3), offset)
+    return transform_tumor(labels, affine, scheme, offset_mm=offset_mm, parts=parts)
 
 
 def rotate_tumor(
@@ -63,9 +58,30 @@ def rotate_tumor(
 
     ``degrees`` are right-handed angles about the R, A and S axes of the patient, applied in that order.
     """
+    return transform_tumor(labels, affine, scheme, degrees=degrees, parts=parts)
+
+
+def transform_tumor(
+    labels: np.ndarray,
+    affine: np.ndarray,
+    scheme: LabelScheme,
+    factor: float = 1.0,
+    degrees: Sequence[float] = (0.0, 0.0, 0.0),
+    offset_mm: Sequence[float] = (0.0, 0.0, 0.0),
+    parts: Sequence[int] | None = None,
+) -> Edit:
+    """The tumor scaled, turned about its centroid and moved, in one step. See the module docstring.
+
+    ``factor``, ``degrees`` and ``offset_mm`` as in ``scale_tumor``, ``rotate_tumor`` and ``shift_tumor``. One after the
+    other these would clip the tumor at places that it only passes through.
+    """
+    low, high = SCALE_LIMITS
+    if not low <= factor <= high:
+        raise InputError(f"A tumor cannot be scaled by {factor:g}; choose a factor from {low:g} to {high:g}.")
     about_r, about_a, about_s = (_rotation(axis, angle) for axis, angle in enumerate(_three(degrees, "A rotation")))
+    offset = _three(offset_mm, "An offset")
     stack = open_stack(labels, affine, scheme, parts)
-    return _move(stack, about_s @ about_a @ about_r, stack.centroid)
+    return _move(stack, factor * about_s @ about_a @ about_r, stack.centroid, offset)
 
 
 def mirror_tumor(

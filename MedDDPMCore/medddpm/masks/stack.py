@@ -71,10 +71,11 @@ def open_stack(
         raise InputError(f"{unknown[0]} is not a tumor part of label scheme '{scheme.name}'; its parts are {allowed}.")
     box = bounding_box(one_of(labels, values))
     block = labels[box.slices]
-    outlines = tuple(one_of(block, values[: i + 1]) for i in range(len(values)))
     wanted = set(values if parts is None else parts)
-    # A part with no voxel has the outline of the part within it and must not move that along.
-    chosen = tuple(v in wanted and bool((block == v).any()) for v in values)
+    # A part with no voxel would have the outline of the part within it, and be painted where that was before.
+    values = tuple(v for v in values if (block == v).any())
+    outlines = tuple(one_of(block, values[: i + 1]) for i in range(len(values)))
+    chosen = tuple(v in wanted for v in values)
     if not any(chosen):
         names = ", ".join(f"{v} {scheme.label(v).name}" for v in sorted(wanted))
         raise InputError(f"The mask has no tumor to edit: none of its voxels has a label of {names}.")

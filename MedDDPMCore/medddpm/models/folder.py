@@ -8,7 +8,6 @@ the weights take their final name. At every moment ``config.json`` and the weigh
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256 as sha256_of
@@ -23,9 +22,8 @@ from ..config import ModelConfig
 from ..errors import InputError
 from ..files import atomic_path, sha256, write_text
 from ..network.layout import check_shapes, check_values
+from .places import CONFIG_NAME, WEIGHTS_NAME, read_config, require_file
 
-CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
-MAX_CONFIG_BYTES = 4 * 2**20
 _STAGED = re.compile(r"model-[0-9a-f]{16}\.safetensors")
 
 
@@ -58,43 +56,6 @@ def save_model_folder(
 
 def _staged_name(digest: str) -> str:
     return f"model-{digest[:16]}.safetensors"
-
-
-def require_file(path: Path, what: str) -> int:
-    """The size in bytes of the ordinary file ``path``; InputError where it is missing, unreadable, a folder or a pipe.
-
-    ``what`` begins the sentence: "The checkpoint".
-    """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"{what} {path} is not a file. Name the file itself.")
-        with path.open("rb"):
-            return status.st_size
-    except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else exc
-        raise InputError(f"{what} {path} cannot be read: {reason}. Check its name and permissions.") from exc
-
-
-def read_config_file(path: Path) -> ModelConfig:
-    """A model's configuration from a JSON file. Raises InputError naming the file."""
-    size = require_file(path, "The model's configuration")
-    if size > MAX_CONFIG_BYTES:
-        raise InputError(f"{path} has {size} bytes; a model's configuration is far smaller. Copy the file again.")
-    try:
-        return ModelConfig.from_json(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError as exc:
-        raise InputError(f"The model's configuration {path} is not UTF-8 text. Copy the file again.") from exc
-    except InputError as exc:
-        raise InputError(f"{path}: {exc}") from exc
-
-
-def read_config(folder: Path) -> ModelConfig:
-    """The configuration of a model folder. Raises InputError naming the file."""
-    path = Path(folder) / CONFIG_NAME
-    if not path.exists():
-        raise InputError(f"{folder} is no model folder: it has no {CONFIG_NAME}. Choose a model folder or a .pt file.")
-    return read_config_file(path)
 
 
 def read_model_folder(folder: Path) -> tuple[ModelConfig, dict[str, Tensor], str]:

@@ -1,65 +1,19 @@
-"""Finding models: by path, or by the name of one that comes with the program or lies in a models folder."""
+"""Loading and converting models, found by path or by name."""
 
 from __future__ import annotations
 
-import os
-from importlib import resources
 from pathlib import Path
 
 import torch
 
 from ..config import ModelConfig
-from ..errors import InputError
 from ..files import sha256
 from ..network.unet import UNet3D
 from .device import choose_device, choose_precision
-from .folder import CONFIG_NAME, read_config, read_model_folder, save_model_folder
+from .folder import read_model_folder, save_model_folder
 from .model import Model
+from .places import find_model
 from .published import read_published
-
-DEMO = "demo"
-
-
-def model_folders() -> list[Path]:
-    """Where models are looked for by name: ``MEDDDPM_MODELS``, then the ones shipped with the program.
-
-    An installed package has those in its folder ``models/bundled``; a clone of the repository in ``Resources/Models``.
-    """
-    extra = [Path(p) for p in os.environ.get("MEDDDPM_MODELS", "").split(os.pathsep) if p]
-    package = Path(str(resources.files("medddpm")))
-    return [*extra, package / "models" / "bundled", package.parent.parent / "Resources" / "Models"]
-
-
-def list_models() -> dict[str, Path]:
-    """Names and places of the models that can be used by name: model folders and ``.pt`` files."""
-    found: dict[str, Path] = {}
-    for folder in model_folders():
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if (path / CONFIG_NAME).is_file():
-                found.setdefault(path.name, path)
-            elif path.suffix == ".pt":
-                found.setdefault(path.stem, path)
-    return found
-
-
-def find_model(name_or_path: str | Path) -> Path:
-    """The model folder or ``.pt`` file meant by ``name_or_path``; InputError naming what there is instead."""
-    path = Path(os.path.expanduser(name_or_path))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
-    if os.path.exists(path):  # noqa: PTH110 - False, not an error, for names that are too long or not allowed
-        return path
-    known = list_models()
-    if str(name_or_path) in known:
-        return known[str(name_or_path)]
-    names = ", ".join(known) or "none"
-    raise InputError(
-        f"There is no model '{name_or_path}': no such file or folder, and the models known by name are: {names}."
-    )
-
-
-def find_model_config(name_or_path: str | Path) -> ModelConfig:
-    """The configuration of a model, without loading its weights onto a device."""
-    path = find_model(name_or_path)
-    return read_config(path) if path.is_dir() else read_published(path)[0]
 
 
 def load_model(path: str | Path, device: str = "cpu", precision: str = "fp32") -> Model:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..models.model import Model
+from .known import Known
 from .noise import seeded_noise
 from .solvers import Trajectory, check_finite, default_steps, solver
 
@@ -31,16 +32,21 @@ class SampleStep:
 
 
 class _Bound:
-    """A model with one condition bound to it: the Denoiser that the solvers see."""
+    """A model with one condition bound to it, and what is known of the image: the Denoiser that the solvers see."""
 
-    def __init__(self, model: Model, condition: Tensor) -> None:
-        self._model, self._condition = model, condition
+    def __init__(self, model: Model, condition: Tensor, known: Known | None) -> None:
+        self._model, self._condition, self._known = model, condition, known
 
     def x0(self, x: Tensor, t: int) -> Tensor:
-        return self._model.predict_x0(x, self._condition, t).clamp_(-1, 1)
+        x0 = self._model.predict_x0(x, self._condition, t).clamp_(-1, 1)
+        return x0 if self._known is None else self._known.blend(x0)
 
     def noise(self, x: Tensor, t: int) -> Tensor:
-        return self._model.predict_noise(x, self._condition, torch.tensor([t]))
+        noise = self._model.predict_noise(x, self._condition, torch.tensor([t]))
+        if self._known is None:
+            return noise
+        schedule = self._model.schedule
+        return self._known.blend_noise(noise, x, float(schedule.alpha[t]), float(schedule.sigma[t]))
 
 
 @torch.inference_mode()
@@ -52,6 +58,7 @@ def sample(
     seed: int = 0,
     noise: Iterator[Tensor] | None = None,
     callback: Callable[[SampleStep], None] | None = None,
+    known: Known | None = None,
 ) -> Tensor:
     """Synthesize one image for each mask of ``condition``.
 
@@ -60,15 +67,17 @@ def sample(
     network, None for all T ("ddpm", "ddpm-paper") or 25. Sample ``i`` draws its noise from ``seed + i`` alone and is
     computed alone, so that a volume does not depend on the batch it was made in. ``noise``: instead of the seed, an
     iterator of tensors (B, image channels, D, H, W): x_T first, then one for each step, also for the last. ``callback``
-    is called after every evaluation; an exception that it raises (such as Cancelled) ends the sampling.
+    is called after every evaluation; an exception that it raises (such as Cancelled) ends the sampling. ``known``: what
+    of the images is there already and stays, of (image channels, D, H, W); the same for every mask of the batch.
 
     Returns float32 (B, image channels, D, H, W) on the CPU, in [-1, 1] ("ddpm-paper": unbounded). Raises InputError for
-    an unknown sampler, an impossible number of steps or a condition that does not fit the model.
+    an unknown sampler, an impossible number of steps, or a condition or known images that do not fit the model.
     """
     run = solver(sampler)
     _check_condition(model, condition)
     path = Trajectory.of(model.schedule, default_steps(sampler, model.schedule, FAST_STEPS) if steps is None else steps)
     drawn = None if noise is None else _recorded(noise)
+    held = None if known is None else _fitting(known, model, condition).to(model.device)
     results = []
     for i in range(condition.shape[0]):
         shape = (1, model.config.network.image_channels, *condition.shape[2:])
@@ -79,7 +88,7 @@ def sample(
             if callback is not None:
                 callback(SampleStep(i, done + 1, len(path.timesteps), x0))
 
-        denoiser = _Bound(model, model.prepare_condition(condition[i : i + 1]))
+        denoiser = _Bound(model, model.prepare_condition(condition[i : i + 1]), held)
         results.append(check_finite(run(denoiser, path, on_device, on_step)).float().cpu())
     return torch.cat(results)
 
@@ -97,6 +106,15 @@ def _recorded(noise: Iterator[Tensor]) -> Callable[[], Iterator[Tensor]]:
             position += 1
 
     return replay
+
+
+def _fitting(known: Known, model: Model, condition: Tensor) -> Known:
+    needed = (model.config.network.image_channels, *condition.shape[2:])
+    if tuple(known.images.shape) != needed:
+        raise InputError(
+            f"The known images have shape {tuple(known.images.shape)}, but this model and condition need {needed}."
+        )
+    return known
 
 
 def _check_condition(model: Model, condition: Tensor) -> None:

@@ -85,17 +85,22 @@ def require_memory(needed: Estimate, config: ModelConfig, device: torch.device, 
     """Raise OutOfMemory with advice where the estimate does not fit."""
     if needed.fits:
         return
-    advice = ["close other programs"]
-    if dtype == torch.float32:
-        advice.append("use --precision bf16, which needs about half")
-    advice.append("use a model with a smaller grid, such as the demo")
-    if device.type != "cpu":
-        advice.append("use --device cpu, which is slower")
     raise OutOfMemory(
         f"The model '{config.name}' needs about {needed.memory / GIB:.1f} GB of memory on the device '{device}', but "
-        f"only {(needed.available or 0) / GIB:.1f} GB are free. What helps: {'; '.join(advice)}. "
+        f"only {(needed.available or 0) / GIB:.1f} GB are free. {memory_advice(device, dtype, prefix='--')} "
         "--ignore-memory starts all the same."
     )
+
+
+def memory_advice(device: torch.device, dtype: torch.dtype, prefix: str = "") -> str:
+    """What helps where the memory will not do, one sentence; ``prefix`` is that of options ("--")."""
+    advice = ["close other programs"]
+    if dtype == torch.float32:
+        advice.append(f"use {prefix}precision bf16, which needs about half")
+    advice.append("use a model with a smaller grid, such as the demo")
+    if device.type != "cpu":
+        advice.append(f"use {prefix}device cpu, which is slower")
+    return f"What helps: {'; '.join(advice)}."
 
 
 _cost = lru_cache(maxsize=8)(network_cost)

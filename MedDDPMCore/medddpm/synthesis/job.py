@@ -9,7 +9,7 @@ from ..files import write_text
 from ..jobs.cache import ModelCache
 from ..jobs.folder import JobFolder
 from ..memory import keep_freed_memory
-from ..models.registry import find_model
+from ..models.places import find_model
 from ..progress import Reporter
 from .case import PreparedCase
 from .pipeline import raise_failures, run_batch

@@ -27,21 +27,25 @@ def sheet_name(name: str, k: int) -> str:
     return f"{name}_sample-{k + 1:02d}.png"
 
 
-def image_name(name: str, k: int, modality: str) -> str:
-    """The image of sample ``k`` (from 0) of a case in one modality."""
+def image_name(name: str, k: int, modality: str, compress: bool = True) -> str:
+    """The image of sample ``k`` (from 0) of a case in one modality; without compression ``.nii``."""
     safe = "".join(c if c.isalnum() or c in "-+." else "_" for c in modality)
-    return f"{name}_sample-{k + 1:02d}_{safe}.nii.gz"
+    return f"{name}_sample-{k + 1:02d}_{safe}{_nifti(compress)}"
 
 
-def mask_name(name: str) -> str:
-    """The mask that was used for a case."""
-    return f"{name}_mask.nii.gz"
+def mask_name(name: str, compress: bool = True) -> str:
+    """The mask that was used for a case; without compression ``.nii``."""
+    return f"{name}_mask{_nifti(compress)}"
 
 
 def masks_in(folder: Path) -> list[Path]:
     """The files directly in ``folder`` that can be masks by their names, in order; hidden ones are none."""
     found = (p for p in folder.iterdir() if p.name.lower().endswith(EXTENSIONS) and not p.name.startswith("."))
     return sorted(found)
+
+
+def _nifti(compress: bool) -> str:
+    return ".nii.gz" if compress else ".nii"
 
 
 def _stem(mask: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +12,23 @@ from ..labels.conventions import parse_labels
 from ..sampling.noise import MAX_SEED
 
 MAX_SAMPLES = 1000
+MAX_SEAM_MM = 50.0
+
+
+def known_files(entries: Sequence[str]) -> dict[str, str]:
+    """Modality -> path of "MODALITY=path" entries. Raises InputError for another form and a modality given twice."""
+    files: dict[str, str] = {}
+    for entry in entries:
+        modality, equals, path = entry.partition("=")
+        modality, path = modality.strip(), path.strip()
+        if not (equals and modality and path):
+            raise InputError(
+                f"The known image '{entry}' cannot be understood. Write it as MODALITY=FILE, as in T1=t1.nii."
+            )
+        if modality.casefold() in {name.casefold() for name in files}:
+            raise InputError(f"There are two known images for {modality}. Give one image for each modality.")
+        files[modality] = path
+    return files
 
 
 @dataclass(frozen=True)
@@ -21,6 +39,10 @@ class SynthesisRequest:
     brain or head label is made. ``sampler`` and ``steps`` None mean what the model's configuration says. Sample number
     k of every mask has the seed ``seed + k``. ``modalities`` names those to write, empty for all. ``labels`` says what
     the masks' values mean to the model ("1=1,2=2,4=3", file value = model value); None leaves it to recognition.
+
+    A local edit of a real scan: ``known`` holds its images as "MODALITY=path", ``region`` is the label map (path) whose
+    voxels above 0 are made anew, ``seam_mm`` (0 to 50) the width around them in which old and new are mixed; all else
+    stays. Without ``compress`` images and masks are written as ``.nii``, which is faster to write and to load.
     """
 
     masks: tuple[str, ...]
@@ -35,6 +57,10 @@ class SynthesisRequest:
     modalities: tuple[str, ...] = ()
     labels: str | None = None
     ignore_memory: bool = False
+    known: tuple[str, ...] = ()
+    region: str | None = None
+    seam_mm: float = 4.0
+    compress: bool = True
 
     def __post_init__(self) -> None:
         if not self.masks:
@@ -49,6 +75,20 @@ class SynthesisRequest:
             raise InputError(f"{self.samples} samples were asked for; it must be 1 to {MAX_SAMPLES}.")
         if not 0 <= self.seed <= MAX_SEED - MAX_SAMPLES:
             raise InputError(f"The seed {self.seed} is out of range: it must be 0 or more and below 2^63 - 1000.")
+        self._check_edit()
+
+    def _check_edit(self) -> None:
+        known_files(self.known)
+        if self.known and self.region is None:
+            raise InputError(
+                "There are known images but no region. Give the label map of the voxels to make anew (--region)."
+            )
+        if self.region is not None and not self.known:
+            raise InputError(
+                "There is a region to make anew but no known image around it. Give the real scan's images (--known)."
+            )
+        if not 0 <= self.seam_mm <= MAX_SEAM_MM:
+            raise InputError(f"The seam of {self.seam_mm:g} mm is out of range: it must be 0 to {MAX_SEAM_MM:g} mm.")
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> SynthesisRequest:

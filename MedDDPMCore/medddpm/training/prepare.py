@@ -15,6 +15,7 @@ from ..config import GridConfig, MaskPrior, ModelConfig, NetworkConfig, Schedule
 from ..errors import InputError
 from ..files import atomic_path
 from ..geometry.grid import image_to_grid, to_network
+from ..geometry.intensity import NORMALIZATION, IntensityRange
 from ..geometry.io import read_volume
 from ..geometry.volume import Volume, voxel_ml
 from ..labels.scheme import LabelScheme
@@ -23,8 +24,6 @@ from ..synthesis.case import PreparedCase as PlacedMask
 from ..synthesis.case import prepare_case
 from .dataset import DatasetConfig, PreparedCase
 
-BRIGHTEST_PERCENTILE = 99.9
-NORMALIZATION = "per volume: background at -1, 99.9th percentile inside the outline at +1, clipped"
 # The prior spans the training masks' 1st to 99th percentile, widened on both sides by this factor.
 PRIOR_MARGIN = 1.25
 
@@ -104,12 +103,8 @@ def _normalized(volume: Volume, placed: PlacedMask, background: float) -> np.nda
     """The image on the model's grid, (X, Y, Z) in [-1, 1]."""
     if volume.shape != placed.labels.shape:
         raise InputError(f"An image has {volume.shape} voxels but its mask {placed.labels.shape}. Register them first.")
-    low = float(volume.data.min())
-    high = float(np.percentile(volume.data[placed.labels.data > 0], BRIGHTEST_PERCENTILE))
-    if not high > low:
-        raise InputError("An image has one value only inside its mask. Check that it is the right file.")
-    scaled = np.clip((volume.data - low) / (high - low), 0, 1).astype(np.float32)
-    return image_to_grid(replace(volume, data=scaled * 2 - 1), placed.placement, background)
+    scaled = IntensityRange.of(volume.data, volume.data[placed.labels.data > 0]).to_network(volume.data)
+    return image_to_grid(replace(volume, data=scaled), placed.placement, background)
 
 
 def _sizes(labels: Volume, scheme: LabelScheme) -> MaskSizes:

@@ -1,0 +1,108 @@
+"""The mask check and the making of outlines as jobs; without torch, and without nibabel but for NIfTI files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config import from_dict
+from ..errors import InputError
+from ..files import write_text
+from ..geometry.io import read_mask, read_volume
+from ..geometry.itk import write_nrrd
+from ..jobs.folder import JobFolder
+from ..models.places import find_config
+from ..progress import Reporter
+from .check import check_mask, mend_mask
+from .conventions import BRAIN, HEAD, parse_labels
+from .findings import CheckResult, Finding
+from .outline import brain_from_image, brain_in_head, head_from_image
+
+FINDINGS_NAME, FIXED_NAME, OUTLINE_NAME = "findings.json", "fixed.nrrd", "outline.nrrd"
+
+
+@dataclass(frozen=True)
+class CheckRequest:
+    """A check of the file ``mask`` for ``model``; ``image`` and ``labels`` as in ``SynthesisRequest``.
+
+    With ``fix`` the mask is put right as well; ``fix_codes`` names the findings to be cleaned up, None means all.
+    """
+
+    mask: str
+    model: str = "demo"
+    image: str | None = None
+    labels: str | None = None
+    fix: bool = False
+    fix_codes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class OutlineRequest:
+    """The outline of a ``kind`` ("brain" or "head") in the file ``image``."""
+
+    image: str
+    kind: str = BRAIN
+
+    def __post_init__(self) -> None:
+        if self.kind not in (BRAIN, HEAD):
+            raise InputError(f"An outline of the {self.kind!r} cannot be made; ask for the brain or the head.")
+
+
+def check(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> None:
+    """Check a mask: ``outputs/findings.json``, and where asked for the mended mask as ``outputs/fixed.nrrd``.
+
+    ``findings.json`` holds ``usable`` and ``findings``, each with code, severity, sentence, fixable and fix. After a
+    fix they are those that are left, and ``fixed`` lists what was put right. The mended mask has the values of the
+    model's label scheme on the grid of the input. Raises InputError where a file cannot be used.
+    """
+    wanted: CheckRequest = from_dict(CheckRequest, request, "The job's request")
+    reporter.stage("check", "Checking the mask")
+    config = find_config(wanted.model)
+    mask = read_mask(Path(wanted.mask))
+    image = read_volume(Path(wanted.image)) if wanted.image else None
+    labels = parse_labels(wanted.labels) if wanted.labels else None
+    reporter.check_cancelled()
+    if not wanted.fix:
+        _write_findings(folder, check_mask(mask, config, image, labels), ())
+        return
+    mended, done, left = mend_mask(mask, config, image, labels, wanted.fix_codes)
+    write_nrrd(folder.output(FIXED_NAME), mended.volume.data, mended.volume.affine)
+    _write_findings(folder, left, done)
+
+
+def outline(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> None:
+    """Make the outline of brain or head from an MRI: ``outputs/outline.nrrd``, 1 inside, on the image's grid.
+
+    Raises InputError where the image shows none.
+    """
+    wanted: OutlineRequest = from_dict(OutlineRequest, request, "The job's request")
+    reporter.stage("outline", f"Looking for the {wanted.kind}")
+    image = read_volume(Path(wanted.image))
+    reporter.check_cancelled()
+    if wanted.kind == HEAD:
+        found = head_from_image(image.data, image.spacing)
+    else:
+        found = brain_from_image(image.data)
+        head = head_from_image(image.data, image.spacing) if found is None else None
+        if head is not None:
+            reporter.warning(
+                "The image shows the skull, so the brain was estimated under scalp and skull. The estimate is rough: "
+                "correct it, or take an image without skull."
+            )
+            found = brain_in_head(head, image.affine)
+    if found is None or not found.any():
+        raise InputError(f"No {wanted.kind} stands out in the image from what is around it. Paint it by hand.")
+    write_nrrd(folder.output(OUTLINE_NAME), found.astype(np.uint8), image.affine)
+
+
+def _write_findings(folder: JobFolder, left: CheckResult, done: tuple[Finding, ...]) -> None:
+    data = {
+        "usable": left.usable,
+        "findings": [asdict(finding) for finding in left.findings],
+        "fixed": [asdict(finding) for finding in done],
+    }
+    write_text(folder.output(FINDINGS_NAME), json.dumps(data, indent=1) + "\n")

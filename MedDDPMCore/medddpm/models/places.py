@@ -1,0 +1,98 @@
+"""Where models are, and what their folders say of them; without torch, for processes that do not have it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from importlib import resources
+from pathlib import Path
+
+from ..config import ModelConfig
+from ..errors import InputError
+
+DEMO = "demo"
+CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
+MAX_CONFIG_BYTES = 4 * 2**20
+
+
+def model_folders() -> list[Path]:
+    """Where models are looked for by name: ``MEDDDPM_MODELS``, then the ones shipped with the program.
+
+    An installed package has those in its folder ``models/bundled``; a clone of the repository in ``Resources/Models``.
+    """
+    extra = [Path(p) for p in os.environ.get("MEDDDPM_MODELS", "").split(os.pathsep) if p]
+    package = Path(str(resources.files("medddpm")))
+    return [*extra, package / "models" / "bundled", package.parent.parent / "Resources" / "Models"]
+
+
+def list_models() -> dict[str, Path]:
+    """Names and places of the models that can be used by name: model folders and ``.pt`` files."""
+    found: dict[str, Path] = {}
+    for folder in model_folders():
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if (path / CONFIG_NAME).is_file():
+                found.setdefault(path.name, path)
+            elif path.suffix == ".pt":
+                found.setdefault(path.stem, path)
+    return found
+
+
+def find_model(name_or_path: str | Path) -> Path:
+    """The model folder or ``.pt`` file meant by ``name_or_path``; InputError naming what there is instead."""
+    path = Path(os.path.expanduser(name_or_path))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
+    if os.path.exists(path):  # noqa: PTH110 - False, not an error, for names that are too long or not allowed
+        return path
+    known = list_models()
+    if str(name_or_path) in known:
+        return known[str(name_or_path)]
+    names = ", ".join(known) or "none"
+    raise InputError(
+        f"There is no model '{name_or_path}': no such file or folder, and the models known by name are: {names}."
+    )
+
+
+def require_file(path: Path, what: str) -> int:
+    """The size in bytes of the ordinary file ``path``; InputError where it is missing, unreadable, a folder or a pipe.
+
+    ``what`` begins the sentence: "The checkpoint".
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{what} {path} is not a file. Name the file itself.")
+        with path.open("rb"):
+            return status.st_size
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise InputError(f"{what} {path} cannot be read: {reason}. Check its name and permissions.") from exc
+
+
+def read_config_file(path: Path) -> ModelConfig:
+    """A model's configuration from a JSON file. Raises InputError naming the file."""
+    size = require_file(path, "The model's configuration")
+    if size > MAX_CONFIG_BYTES:
+        raise InputError(f"{path} has {size} bytes; a model's configuration is far smaller. Copy the file again.")
+    try:
+        return ModelConfig.from_json(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as exc:
+        raise InputError(f"The model's configuration {path} is not UTF-8 text. Copy the file again.") from exc
+    except InputError as exc:
+        raise InputError(f"{path}: {exc}") from exc
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The configuration of a model folder. Raises InputError naming the file."""
+    path = Path(folder) / CONFIG_NAME
+    if not path.exists():
+        raise InputError(f"{folder} is no model folder: it has no {CONFIG_NAME}. Choose a model folder or a .pt file.")
+    return read_config_file(path)
+
+
+def find_config(name_or_path: str | Path) -> ModelConfig:
+    """The configuration of a model by name or path; torch is loaded only where that is a published checkpoint."""
+    path = find_model(name_or_path)
+    if path.is_dir():
+        return read_config(path)
+    from .published import read_published
+
+    return read_published(path)[0]

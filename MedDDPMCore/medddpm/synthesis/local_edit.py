@@ -1,0 +1,173 @@
+"""Local edits: only a region of a real scan is made anew, around it the patient's own voxels stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..config import ModelConfig
+from ..errors import InputError
+from ..geometry.grid import image_from_grid, image_to_grid, to_network
+from ..geometry.intensity import IntensityRange
+from ..geometry.io import read_mask, read_volume
+from ..geometry.resample import index_map, resample
+from ..geometry.volume import Volume
+from ..geometry.window import bounding_box
+from ..labels.morphology import distance_to
+from ..sampling.known import Known
+from .case import PreparedCase, content_hash
+from .request import SynthesisRequest, known_files
+
+# An image that reaches less of the mask than this share is not an image of the same head.
+MIN_COVERED = 0.95
+LARGEST_INT16 = 32767
+
+
+@dataclass(frozen=True)
+class RealScan:
+    """The files of a local edit: images by modality (in the model's spelling and order) and the region's label map."""
+
+    images: dict[str, Path]
+    region: Path
+    seam_mm: float
+
+    @classmethod
+    def of(cls, request: SynthesisRequest, config: ModelConfig) -> RealScan | None:
+        """What ``request`` asks for; None where it is no local edit. InputError for a modality the model lacks."""
+        if request.region is None:
+            return None
+        given = {name.casefold(): Path(path) for name, path in known_files(request.known).items()}
+        images = {name: given.pop(name.casefold()) for name in config.modalities if name.casefold() in given}
+        if given:
+            made = ", ".join(config.modalities)
+            wrong = next(name for name in known_files(request.known) if name.casefold() in given)
+            raise InputError(f"There is a known image for {wrong}, but the model '{config.name}' makes {made}.")
+        return cls(images, Path(request.region), float(request.seam_mm))
+
+    def facts(self) -> dict[str, Any]:
+        """What the images of a case depend on, for its fingerprint. Raises InputError where a file cannot be read."""
+        return {
+            "known_sha256": {name: content_hash(path) for name, path in self.images.items()},
+            "region_sha256": content_hash(self.region),
+            "seam_mm": self.seam_mm,
+        }
+
+
+@dataclass(frozen=True)
+class RealImage:
+    """One modality of a real scan: ``data`` (X, Y, Z) float32 in its own units on the mask's grid, and their range.
+
+    ``whole_numbers``: the scan holds nothing else, and results are written so, too.
+    """
+
+    data: np.ndarray
+    range: IntensityRange
+    whole_numbers: bool
+
+    def stored(self, values: np.ndarray) -> np.ndarray:
+        """Values in the scan's units as they are written: float32, or int16 where the scan has whole numbers."""
+        return np.rint(values).astype(np.int16) if self.whole_numbers else values.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class LocalEdit:
+    """A real scan placed for one case.
+
+    ``weight``: (X, Y, Z) float32 on the mask's grid, 1 where voxels are made anew, 0 where the scan's own stay.
+    ``known``: the same on the model's grid, as ``sample`` takes it.
+    """
+
+    weight: np.ndarray
+    images: dict[str, RealImage]
+    known: Known
+
+    def merged(self, modality: str, image: np.ndarray) -> np.ndarray:
+        """A result (X, Y, Z) in [-1, 1] on the mask's grid, put into the real image, in that one's own units.
+
+        Voxels of weight 0 are exactly the real ones (where the image had to be resampled to the mask's grid, these).
+        """
+        real = self.images[modality]
+        return real.stored(real.data + self.weight * (real.range.from_network(image) - real.data))
+
+    def in_own_units(self, modality: str, image: np.ndarray) -> np.ndarray:
+        """A result on the model's grid, [-1, 1], in the units of the real image."""
+        real = self.images[modality]
+        return real.stored(real.range.from_network(image))
+
+
+def prepare_edit(scan: RealScan, case: PreparedCase, config: ModelConfig) -> LocalEdit:
+    """Read the scan and lay it on the grids of ``case``.
+
+    Raises InputError where a file cannot be used, the region is empty, or one of them lies elsewhere in space.
+    """
+    region = _region_on_mask(scan.region, case.labels)
+    reached = image_from_grid(np.ones(case.placement.grid_shape, np.float32), case.placement, 0.0)
+    weight = seam_weight(region, case.labels.spacing, scan.seam_mm) * np.clip(reached, 0, 1)
+    if not weight[region].any():
+        raise InputError(
+            f"The region {scan.region} lies outside the model's grid around the mask. Use a model with a larger grid."
+        )
+    images, on_grid = {}, {}
+    for name, path in scan.images.items():
+        volume = read_volume(path)
+        images[name] = _real_image(path, volume, case.labels)
+        scaled = Volume(images[name].range.to_network(volume.data), volume.affine)
+        on_grid[name] = image_to_grid(scaled, case.placement, config.background)
+    weight_on_grid = image_to_grid(Volume(weight, case.labels.affine), case.placement, 0.0)
+    return LocalEdit(weight, images, _known(config.modalities, on_grid, weight_on_grid))
+
+
+def seam_weight(region: np.ndarray, spacing: tuple[float, float, float], seam_mm: float) -> np.ndarray:
+    """1 in ``region`` (bool, (X, Y, Z)), 0 from ``seam_mm`` away from it (mm between voxel centers), float32.
+
+    Between the two it falls with the distance as a smooth step, 3s^2 - 2s^3. ``spacing`` in mm.
+    """
+    weight = region.astype(np.float32)
+    box = bounding_box(region, int(np.ceil(seam_mm / min(spacing))) + 1)
+    if box is None or seam_mm <= 0:
+        return weight
+    share = np.clip(1 - distance_to(region[box], spacing) / np.float32(seam_mm), 0, 1)
+    weight[box] = share * share * (3 - 2 * share)
+    return weight
+
+
+def _region_on_mask(path: Path, mask: Volume) -> np.ndarray:
+    """The region's voxels on the grid of ``mask``, bool."""
+    file = read_mask(path).volume
+    inside = (file.data > 0).astype(np.uint8)
+    if not inside.any():
+        raise InputError(f"The region {path} is empty: it has no voxel above 0. Mark what is to be made anew.")
+    share = resample(inside, index_map(mask.affine, file.affine), mask.shape, 0.0)
+    most = float(share.max())
+    if most == 0:
+        raise InputError(f"The region {path} lies elsewhere in space than the mask. Export both from the same scene.")
+    return np.asarray(share >= most / 2)  # half of a voxel, or of the most that a tiny region covers of one
+
+
+def _real_image(path: Path, volume: Volume, mask: Volume) -> RealImage:
+    """The image on the grid of ``mask``: its own voxels where the grids coincide, else interpolated."""
+    to_image = index_map(mask.affine, volume.affine)
+    head = mask.data > 0
+    covered = float((resample(np.ones(volume.shape, np.uint8), to_image, mask.shape, 0.0)[head] >= 0.5).mean())
+    if covered < MIN_COVERED:
+        where = "lies elsewhere in space than the mask" if covered == 0 else f"covers only {covered:.0%} of the mask"
+        raise InputError(
+            f"The known image {path} {where}. Register it to the mask, or choose the scan it was drawn on."
+        )
+    data = resample(volume.data, to_image, mask.shape, float(volume.data.min()))
+    scale = IntensityRange.of(data, head, f"The known image {path}")
+    whole = bool((np.abs(volume.data) <= LARGEST_INT16).all() and (volume.data == np.rint(volume.data)).all())
+    return RealImage(data, IntensityRange(float(volume.data.min()), scale.high), whole)
+
+
+def _known(modalities: Iterable[str], on_grid: dict[str, np.ndarray], weight: np.ndarray) -> Known:
+    """The images and weights as ``sample`` takes them, (C, D, H, W); what is not known may be anything."""
+    free = np.ones_like(weight)
+    images = [np.clip(on_grid.get(name, np.zeros_like(weight)), -1, 1) for name in modalities]
+    weights = [np.clip(weight, 0, 1) if name in on_grid else free for name in modalities]
+    return Known(*(torch.from_numpy(to_network(np.stack(part))) for part in (images, weights)))

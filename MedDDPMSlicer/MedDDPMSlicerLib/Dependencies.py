@@ -1,0 +1,251 @@
+"""The Python packages that generating images needs and Slicer does not bring along, and installing them.
+
+Nothing is installed without being asked for. torch comes through the PyTorch extension, which picks the build for this
+computer's graphics card; the others through Slicer's own package functions; all of them from a folder of wheels where
+there is no internet. What Slicer ships itself (numpy, SimpleITK) is never changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medddpm.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+REQUESTER = "MedDDPM"
+# Packages of Slicer whose version must stay: other modules have them loaded and were built for them.
+PINNED = ("numpy", "SimpleITK")
+Confirm = Callable[[str], bool]
+Progress = Callable[[str], None]
+Pip = Callable[[list[str]], None]
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package: its name for pip, the name it is imported by, versions ("torch>=2.6,<3"), what its download takes
+    (MB, with what it needs itself), and ``how`` it is installed: "PyTorch extension" or "pip".
+    """
+
+    name: str
+    importName: str
+    requirement: str
+    sizeMb: int
+    how: str = "pip"
+
+    @property
+    def versions(self) -> str:
+        """The versions alone: ">=2.6,<3"."""
+        return self.requirement.removeprefix(self.name)
+
+
+def packages() -> tuple[Package, ...]:
+    """All packages that the worker needs besides Slicer's own. The command line's (typer, rich) are not among them."""
+    return (
+        Package("torch", "torch", "torch>=2.6,<3", _torchMegabytes(), "PyTorch extension"),
+        Package("nibabel", "nibabel", "nibabel>=5.2", 4),
+        Package("safetensors", "safetensors", "safetensors>=0.4.3", 1),
+        Package("pillow", "PIL", "pillow>=10.1", 7),
+    )
+
+
+def missingPackages() -> list[Package]:
+    """Those that are not installed, or too old. Imports none of them; takes milliseconds."""
+    return [package for package in packages() if not _installed(package)]
+
+
+def question(wanted: Sequence[Package]) -> str:
+    """What is asked before installing: which packages, how large, from where, and what follows from a no."""
+    lines = [f"  {package.name}: about {package.sizeMb:,} MB" for package in wanted]
+    total = sum(package.sizeMb for package in wanted)
+    return (
+        "To generate images, Slicer needs these Python packages, which are downloaded from the internet and installed "
+        f"for this Slicer only:\n\n{chr(10).join(lines)}\n\n"
+        f"Together about {total:,} MB. Your data stays on this computer. Without them masks can be edited and checked, "
+        "but no images generated. Install now?"
+    )
+
+
+def install(wanted: Sequence[Package], confirm: Confirm, progress: Progress = lambda _: None) -> bool:
+    """Install packages after ``confirm`` said yes to ``question``; returns whether they are there now.
+
+    ``progress`` gets a short text for each step. Raises InputError with a sentence where the PyTorch extension is
+    missing (before anything is asked), or an installation failed.
+    """
+    if not wanted:
+        return True
+    torch = [package for package in wanted if package.how != "pip"]
+    others = [package for package in wanted if package.how == "pip"]
+    installer = _torchInstaller() if torch else None
+    if not confirm(question(wanted)):
+        return False
+    with pinned() as constraints:
+        if installer is not None:
+            progress("Installing torch (this takes minutes)")
+            _attempt("torch", lambda: installer(torchVersionRequirement=torch[0].versions))
+        if others:
+            progress("Installing " + ", ".join(package.name for package in others))
+            _attempt("the packages", lambda: _ensure([package.requirement for package in others], constraints))
+    _checkInstalled(wanted)
+    return True
+
+
+def installOffline(
+    wheelFolder: Path,
+    wanted: Sequence[Package] | None = None,
+    progress: Progress = lambda _: None,
+    pip: Pip | None = None,
+) -> None:
+    """Install packages (by default the missing ones) from a folder of wheels (.whl), without using the internet.
+
+    ``pip`` runs pip with arguments; by default Slicer's. Raises InputError where the folder lacks a wheel, or pip
+    refuses.
+    """
+    folder = Path(wheelFolder)
+    wanted = missingPackages() if wanted is None else list(wanted)
+    if not wanted:
+        return
+    _checkWheels(folder, wanted)
+    names = [package.name for package in wanted]
+    progress("Installing " + ", ".join(names) + " from the folder of wheels")
+    arguments = ["--no-index", "--find-links", str(folder), "--only-binary", ":all:"]
+    arguments += [package.requirement for package in wanted]
+    with pinned():
+        _attempt("the packages", lambda: (pip or _slicerPip())(arguments))
+    if pip is None:
+        _checkInstalled(wanted)
+
+
+@contextlib.contextmanager
+def pinned() -> Iterator[Path]:
+    """While the block runs, pip keeps Slicer's versions of PINNED, whoever calls it; yields the constraints file."""
+    former = os.environ.get("PIP_CONSTRAINT")
+    with tempfile.TemporaryDirectory(prefix="medddpm-") as folder:
+        path = Path(folder) / "constraints.txt"
+        path.write_text("".join(f"{name}=={version}\n" for name, version in _shipped()), encoding="utf-8")
+        # As an address: pip takes a space in a plain path for the beginning of the next one.
+        os.environ["PIP_CONSTRAINT"] = " ".join([path.as_uri(), *([former] if former else [])])
+        try:
+            yield path
+        finally:
+            if former is None:
+                os.environ.pop("PIP_CONSTRAINT", None)
+            else:
+                os.environ["PIP_CONSTRAINT"] = former
+
+
+def _shipped() -> list[tuple[str, str]]:
+    found = []
+    for name in PINNED:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.append((name, importlib.metadata.version(name)))
+    return found
+
+
+def _installed(package: Package) -> bool:
+    try:
+        if importlib.util.find_spec(package.importName) is None:
+            return False
+        version = importlib.metadata.version(package.name)
+    except importlib.metadata.PackageNotFoundError:
+        return True  # there without a record of its version: a site's own build
+    except (ImportError, ValueError):
+        return False
+    least = re.search(r">=([0-9.]+)", package.requirement)
+    return least is None or _numbers(version) >= _numbers(least[1])
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """ "2.13.0+cpu" -> (2, 13, 0)."""
+    match = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in match[0].split(".")) if match else (0,)
+
+
+def _torchMegabytes() -> int:
+    """About what pip downloads for torch here: with NVIDIA's libraries where there is such a card."""
+    if sys.platform == "darwin":
+        return 100
+    return 2800 if shutil.which("nvidia-smi") else 250
+
+
+def _torchInstaller() -> Callable[..., object]:
+    """``installTorch`` of the PyTorch extension. Raises InputError where the extension is not there."""
+    try:
+        module = importlib.import_module("PyTorchUtils")
+    except ImportError as exc:
+        raise InputError(
+            "torch is installed through Slicer's PyTorch extension, which is not there. Open the Extensions Manager, "
+            "install 'PyTorch', restart Slicer and try again. Without internet, choose a folder of wheels instead."
+        ) from exc
+    installer: Callable[..., object] = module.PyTorchUtilsLogic().installTorch
+    return installer
+
+
+def _ensure(requirements: list[str], constraints: Path) -> None:
+    """Slicer's own way: pip_ensure from 5.12 on, pip_install before."""
+    try:
+        packaging: Any = importlib.import_module("slicer.packaging")
+    except ImportError:
+        _slicerPip()(requirements)
+        return
+    # Asked already, with sizes; Slicer would ask again.
+    packaging.pip_ensure(requirements, constraints=constraints, prompt_install=False, requester=REQUESTER)
+
+
+def _slicerPip() -> Pip:
+    import slicer.util
+
+    pip: Pip = slicer.util.pip_install
+    return pip
+
+
+def _attempt(what: str, action: Callable[[], object]) -> None:
+    try:
+        action()
+    except Exception as exc:  # pip, light-the-torch and Slicer raise what they like
+        # Not the error itself: commands of pip hold the name of the user's folder.
+        logger.warning("installing failed: %s, code %s", type(exc).__name__, getattr(exc, "returncode", None))
+        raise InputError(
+            f"Installing {what} failed ({type(exc).__name__}). The Python console shows what pip said. Check the "
+            "internet connection and the space on the disk and try again, or install from a folder of wheels."
+        ) from exc
+    finally:
+        importlib.invalidate_caches()
+
+
+def _checkInstalled(wanted: Sequence[Package]) -> None:
+    lacking = [package.name for package in wanted if not _installed(package)]
+    if lacking:
+        raise InputError(
+            f"After installing, {', '.join(lacking)} cannot be found or is too old. Restart Slicer; if it is still "
+            "missing then, the Python console shows what pip said."
+        )
+
+
+def _checkWheels(folder: Path, wanted: Sequence[Package]) -> None:
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder. Choose the folder that holds the wheels (.whl files).")
+    present = {_canonical(path.name.split("-")[0]) for path in folder.glob("*.whl")}
+    lacking = [package.name for package in wanted if _canonical(package.name) not in present]
+    if lacking:
+        raise InputError(
+            f"{folder} holds no wheel of {', '.join(lacking)}. On a computer with internet and the same system, run: "
+            f"PythonSlicer -m pip download -d wheels {' '.join(lacking)}; then copy the folder here."
+        )
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,228 @@
+"""Segmentation nodes as label maps of a model, and back, in the coordinates of the node.
+
+A segmentation may have overlapping segments of different extents, or surfaces. Its label map has the inner parts of a
+tumor over the outer ones over the rest, so painting a tumor over the head loses nothing. Written back, the segment of
+the surrounding label keeps what lies under the tumor. Parent transforms are left alone: everything here is in the
+node's own coordinates.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from medddpm.errors import InputError
+from medddpm.labels.scheme import LabelScheme
+
+from .Lattice import EMPTY, Extent, Lattice, intersection, newImage, voxelView
+from .SegmentImages import (
+    binarySegmentation,
+    effectiveLattice,
+    fixGeometry,
+    labelmapOf,
+    maskOn,
+    parameterLattice,
+    requireBinarySource,
+    segmentMask,
+    sharedImages,
+)
+from .SegmentRoles import createSegments, segmentValues, setSegmentValue, terminologyEntry
+
+if TYPE_CHECKING:
+    from medddpm.geometry.volume import Volume
+
+__all__ = [
+    "applyLabels",
+    "composeLabels",
+    "createSegments",
+    "referenceLattice",
+    "segmentValues",
+    "setSegmentValue",
+    "terminologyEntry",
+]
+
+
+def composeLabels(segmentationNode: Any, scheme: LabelScheme, referenceGeometry: Any = None) -> Volume:
+    """The label map of a segmentation: uint8 (X, Y, Z) in the scheme's values and its affine to RAS+ mm (node).
+
+    The grid is that of ``referenceGeometry`` (a vtkOrientedImageData, in node coordinates, or a volume node, brought
+    over by its transform), exactly; else the reference geometry of the segmentation, or what its segments have in
+    common, enlarged where segments reach beyond. Does not change the node. Raises InputError where no segment has a
+    voxel that means something to ``scheme``, or the geometry cannot be used.
+    """
+    values = segmentValues(segmentationNode, scheme)
+    segmentation = binarySegmentation(segmentationNode)
+    lattice = _explicitLattice(referenceGeometry, segmentationNode) or _ownLattice(segmentation, values)
+    painted = np.zeros(lattice.shape, np.uint8)
+    for value in _paintOrder(scheme):
+        for segmentId in [key for key, found in values.items() if found == value]:
+            _paint(painted, lattice, segmentation.GetSegment(segmentId), value)
+    if not painted.any():
+        raise InputError(_emptySentence(values, scheme))
+    return lattice.toVolume(painted)
+
+
+def applyLabels(segmentationNode: Any, scheme: LabelScheme, labels: Volume) -> list[str]:
+    """Write a label map (values of ``scheme``, X, Y, Z) into the segments; returns the ids of those that changed.
+
+    Segments keep their ids, names and colors; a label without a segment gets one. The surrounding label's segment
+    becomes all of the outline, tumor included, so erasing tumor later leaves no hole. Where several segments have one
+    value, each keeps its part and the first takes what is new. Voxels outside of the map's grid and segments that mean
+    nothing to ``scheme`` stay as they are. Call ``SaveState`` of the history before, so that it can be undone. Raises
+    InputError where the map has a value that the scheme has not.
+    """
+    data = _checkedData(labels, scheme)
+    present = tuple(value for value in scheme.values if (data == value).any())
+    requireBinarySource(segmentationNode)
+    createSegments(segmentationNode, scheme, present)
+    ids = segmentValues(segmentationNode, scheme)
+    grid = _snapped(Lattice.ofVolume(labels), segmentationNode.GetSegmentation())
+    changed: list[str] = []
+    for value in reversed(_paintOrder(scheme)):
+        holders = [key for key, found in ids.items() if found == value]
+        if value == scheme.surround:
+            changed += _applySurround(segmentationNode, holders, data, value, grid, bool(changed))
+        else:
+            changed += _applyValue(segmentationNode, holders, data == value, grid)
+    if changed:
+        fixGeometry(segmentationNode.GetSegmentation(), grid)
+    return changed
+
+
+def referenceLattice(segmentationNode: Any) -> Lattice | None:
+    """The reference geometry that the segmentation was given; None where it has none."""
+    return parameterLattice(segmentationNode.GetSegmentation())
+
+
+def _paintOrder(scheme: LabelScheme) -> list[int]:
+    """Values from the first to be painted to the one on top of all."""
+    from medddpm.masks.roles import nesting_order
+
+    tumor = nesting_order(scheme)
+    others = [value for value in scheme.values if value not in tumor and value != scheme.surround]
+    return [scheme.surround] * (scheme.surround not in tumor) + others + list(reversed(tumor))
+
+
+def _paint(painted: np.ndarray, lattice: Lattice, segment: Any, value: int) -> None:
+    mask, extent = segmentMask(segment, lattice)
+    if extent is not None:
+        np.copyto(painted[lattice.slices(extent)], np.uint8(value), where=mask)
+
+
+def _explicitLattice(reference: Any, segmentationNode: Any) -> Lattice | None:
+    if reference is None:
+        return None
+    if reference.IsA("vtkMRMLVolumeNode"):
+        from .VolumeNodes import affineOf, transformToSame
+
+        x, y, z = reference.GetImageData().GetDimensions() if reference.GetImageData() else (0, 0, 0)
+        matrix = transformToSame(reference, segmentationNode) @ affineOf(reference)
+        lattice = Lattice(matrix, (0, x - 1, 0, y - 1, 0, z - 1))
+    else:
+        lattice = Lattice.ofImage(reference)
+    lattice.check()
+    if lattice.empty:
+        raise InputError("The reference volume has no voxels. Choose another.")
+    return lattice
+
+
+def _ownLattice(segmentation: Any, values: dict[str, int | None]) -> Lattice:
+    """The reference geometry, enlarged to what the known segments need; without one, all that their images span."""
+    lattice, given = parameterLattice(segmentation), True
+    for image, labelValues in sharedImages(segmentation, values):
+        own = Lattice.ofImage(image)
+        if lattice is None:
+            lattice, given = Lattice(own.matrix, EMPTY), False
+        if not _inside(lattice.extentOf(own), lattice.extent):
+            needed = effectiveLattice(image, labelValues) if given else own
+            lattice = lattice if needed.empty else lattice.covering(lattice.extentOf(needed))
+    return lattice or Lattice(np.eye(4), EMPTY)
+
+
+def _snapped(grid: Lattice, segmentation: Any) -> Lattice:
+    """``grid`` counted as the segmentation counts, so that its geometry does not move by rounding."""
+    own = parameterLattice(segmentation)
+    if own is not None:
+        return grid.on(own)
+    images = (labelmapOf(segmentation.GetSegment(segmentId)) for segmentId in segmentation.GetSegmentIDs())
+    return next((grid.on(Lattice.ofImage(image)) for image in images if image is not None), grid)
+
+
+def _applyValue(segmentationNode: Any, holders: list[str], wanted: np.ndarray, grid: Lattice) -> list[str]:
+    olds = [maskOn(segmentationNode, segmentId, grid) for segmentId in holders]
+    changed = []
+    for segmentId, old, new in zip(holders, olds, _shares(olds, wanted), strict=True):
+        if not np.array_equal(old, new):
+            _write(segmentationNode, segmentId, new, grid)
+            changed.append(segmentId)
+    return changed
+
+
+def _applySurround(
+    segmentationNode: Any, holders: list[str], data: np.ndarray, value: int, grid: Lattice, othersChanged: bool
+) -> list[str]:
+    """As _applyValue with all of the outline; where nothing else changed, what is missing under tumor may stay so."""
+    if not holders:
+        return []
+    if not othersChanged:
+        old = np.logical_or.reduce([maskOn(segmentationNode, segmentId, grid) for segmentId in holders])
+        if np.array_equal(old, (data == value) | (old & (data > 0))):
+            return []
+    return _applyValue(segmentationNode, holders, data > 0, grid)
+
+
+def _shares(olds: list[np.ndarray], wanted: np.ndarray) -> list[np.ndarray]:
+    """What each of the segments with one value gets: its old part, and the first all that is new."""
+    if len(olds) < 2:
+        return [wanted] * len(olds)
+    shares = [old & wanted for old in olds]
+    shares[0] |= wanted & ~np.logical_or.reduce(olds)
+    return shares
+
+
+def _write(segmentationNode: Any, segmentId: str, mask: np.ndarray, grid: Lattice) -> None:
+    """Replace what a segment has on ``grid``; what it has beyond stays."""
+    import slicer
+
+    segmentation = segmentationNode.GetSegmentation()
+    segment = segmentation.GetSegment(segmentId)
+    image = labelmapOf(segment)
+    if image is not None and not _inside(grid.extentOf(Lattice.ofImage(image)), grid.extent):
+        whole = grid.covering(grid.extentOf(effectiveLattice(image, [segment.GetLabelValue()])))
+        former = maskOn(segmentationNode, segmentId, whole)
+        former[whole.slices(grid.extent)] = mask
+        grid, mask = whole, former
+    needed = grid.bounding(mask)
+    if needed == EMPTY:
+        segmentation.ClearSegment(segmentId)
+        return
+    written = newImage(Lattice(grid.matrix, needed))
+    voxelView(written)[:] = mask[grid.slices(needed)]
+    slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(written, segmentationNode, segmentId)
+
+
+def _checkedData(labels: Volume, scheme: LabelScheme) -> np.ndarray:
+    """The map as a contiguous (Z, Y, X) array. Raises InputError for values that the scheme has not."""
+    data = np.ascontiguousarray(np.asarray(labels.data).transpose(2, 1, 0))
+    known = data == 0
+    for value in scheme.values:
+        known |= data == value
+    if not known.all():
+        named = ", ".join(f"{value:g}" for value in np.unique(data[~known])[:5])
+        ours = ", ".join(str(value) for value in scheme.values)
+        raise InputError(f"The label map has the values {named}; the model's labels are {ours} (0 is outside).")
+    return data
+
+
+def _inside(inner: Extent, outer: Extent) -> bool:
+    return intersection(inner, outer) == inner
+
+
+def _emptySentence(values: dict[str, int | None], scheme: LabelScheme) -> str:
+    names = ", ".join(label.name for label in scheme.labels)
+    if not any(value is not None for value in values.values()):
+        return (
+            f"None of the {len(values)} segments is a label of the model ({names}). Press 'Create segments', or give "
+            "your segments these names."
+        )
+    return f"The segmentation is empty: no voxel is painted for {names}. Paint a mask, or load one."

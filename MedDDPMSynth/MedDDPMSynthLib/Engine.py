@@ -1,0 +1,207 @@
+"""Everything that goes on in the background of a session, and the one clock that lets it go on."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import slicer
+from medddpm.errors import InputError
+from MedDDPMSlicerLib.Jobs import JobMonitor
+from MedDDPMSlicerLib.Processes import WorkerProcess
+from MedDDPMSlicerLib.Timer import PollTimer
+
+from .AutoUpdate import AutoUpdate
+from .Batch import BatchRun, newBatch
+from .BatchCase import BatchCase
+from .Estimates import Estimator
+from .MaskCheck import LiveCheck
+from .Models import ModelLibrary
+from .Options import SynthInputs, SynthOptions
+from .Recovery import RecoverableJob, Recovery, optionsOfJob
+from .Retention import Retention
+from .Run import SynthRun
+from .RunList import RunList
+from .Settings import Settings, defaultSettings
+from .Tickers import TaskTicker, Ticker, Turns
+
+TICK_MS = 50
+# One call of ``poll`` begins nothing new after this time (seconds), so that the GUI is not held up.
+POLL_SECONDS = 0.03
+
+
+class Engine:
+    """Owns storage, workers and whatever runs: ``poll`` lets it go on, which a timer calls.
+
+    ``jobs`` and ``toolsJobs`` are the JobMonitors of the two workers, ``library`` the models, ``runs`` all generations
+    and ``run`` the last one that the user started, ``batch`` the last batch, ``check`` the mask check, ``autoUpdate``
+    the automatic update, ``recovery`` what earlier sessions left. ``python``: the interpreter of the workers, None for
+    Slicer's own. All methods return at once; errors of what goes on in the background are told by its objects, only
+    impossible orders raise MedDDPMError.
+    """
+
+    def __init__(
+        self,
+        storage: Any,
+        python: Sequence[str] | None = None,
+        settings: Settings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.storage = storage
+        self.jobs = _monitor(storage.synthesisSpool, python, storage.exchange)
+        self.toolsJobs = _monitor(storage.toolsSpool, python, storage.exchange)
+        self.library = ModelLibrary(storage.models, settings or defaultSettings(), self.toolsJobs)
+        self.runs = RunList()
+        self.run: SynthRun | None = None
+        self.batch: BatchRun | None = None
+        self.check = LiveCheck(storage, self.toolsJobs, self.library, clock)
+        self.autoUpdate = AutoUpdate(self._startAutomatic, self.activeRun, self.jobs, clock)
+        self.recovery = Recovery(self.jobs, self.library, self._isOwn, self._continue)
+        self._retention = Retention(self.jobs, clock)
+        self._estimator = Estimator(self.toolsJobs, storage.exchange / "none.nrrd")
+        self._tasks: list[Any] = []
+        self._turns = Turns(POLL_SECONDS)
+        self._timer: Any = None
+        self._sceneTags = self._observeScene()
+
+    def generate(self, inputs: SynthInputs, options: SynthOptions, automatic: bool = False) -> SynthRun:
+        """Start a generation. What is wrong with mask or model, the run tells."""
+        run = SynthRun(inputs, options, self.library, self.storage, self.jobs, automatic)
+        self.runs.add(run)
+        if not automatic:
+            self.run = run
+        self.startTimer()
+        return run
+
+    def runBatch(self, source: Any, output: Path, options: SynthOptions) -> BatchRun:
+        """Start a batch of a folder of masks (Path) or a sequence node, with results in the folder ``output``.
+
+        Raises InputError where there is no mask, or the folder cannot be written.
+        """
+        if self.batch is not None and not self.batch.finished:
+            raise InputError("A batch is running already. Wait for it, or cancel it.")
+        self.batch = newBatch(source, output, options, self.library, self.storage, self.jobs)
+        self.startTimer()
+        return self.batch
+
+    def startTask(self, task: Any) -> None:
+        """Let a SlicedTask work to its end."""
+        self.addTicker(TaskTicker(task))
+
+    def addTicker(self, ticker: Any) -> None:
+        """Let something go on until it is ``finished``; it is cancelled with the scene."""
+        self._tasks.append(ticker)
+        self.startTimer()
+
+    def activeRun(self, segmentationNode: Any) -> SynthRun | None:
+        """The generation of a segmentation that the user started and that has not ended."""
+        return next(iter(self.runs.activeOf(segmentationNode)), None)
+
+    def poll(self) -> None:
+        """Let everything go on for some milliseconds; a timer calls this 20 times a second."""
+        self.jobs.poll()
+        self.toolsJobs.poll()
+        for run in self.runs:
+            self._retention.watch(run)
+        self._turns.round(self._tickers())
+
+    def startTimer(self) -> None:
+        """Let ``poll`` be called; nothing happens without Qt, where ``waitFor`` does it."""
+        if self._timer is None:
+            try:
+                self._timer = PollTimer(self.poll, TICK_MS)
+            except ImportError:
+                return
+        self._timer.start()
+
+    def waitFor(self, run: Any, timeoutSeconds: float | None = None) -> None:
+        """Poll until ``run`` (a SynthRun or BatchRun) has ended, with the application alive; for scripts.
+
+        Raises TimeoutError with a sentence; the run goes on then.
+        """
+        end = None if timeoutSeconds is None else time.monotonic() + timeoutSeconds
+        while not run.finished:
+            if end is not None and time.monotonic() > end:
+                raise TimeoutError(f"It has not ended within {timeoutSeconds:g} s. It goes on; wait longer.")
+            self.poll()
+            slicer.app.processEvents()
+            time.sleep(0.01)
+        self.poll()
+
+    def closeScene(self) -> None:
+        """The scene is about to go: end all that works for it. Calling it again does no harm."""
+        self.autoUpdate.observe(None)
+        self.check.stop()
+        self._estimator.cancel()
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = []
+        for run in [*self.runs, *([self.batch] if self.batch is not None else [])]:
+            run.cancel()
+        self._retention.dropAll()
+
+    def shutdown(self, keepJobs: bool = False) -> None:
+        """Let no process of ours remain: the module is reloaded or, with ``keepJobs``, the application ends.
+
+        Jobs that are kept are offered again in the next session.
+        """
+        if self._timer is not None:
+            self._timer.stop()
+        if not keepJobs:
+            self.closeScene()
+        self._retention.dropAll()
+        self.detach()
+        self.jobs.shutdown(keepJobs)
+        self.toolsJobs.shutdown(keepJobs)
+
+    def detach(self) -> None:
+        """Take no more notice of the scene."""
+        for scene, tag in self._sceneTags:
+            scene.RemoveObserver(tag)
+        self._sceneTags = []
+
+    def _tickers(self) -> list[Ticker]:
+        self._tasks = [task for task in self._tasks if not task.finished]
+        batch = [self.batch] if self.batch is not None and not self.batch.finished else []
+        return [*self.runs.unsettled(), *batch, *self._tasks, self.check, self.autoUpdate, self._retention]
+
+    def _startAutomatic(self, inputs: SynthInputs, options: SynthOptions) -> SynthRun:
+        return self.generate(inputs, options, automatic=True)
+
+    def _isOwn(self, handle: Any) -> bool:
+        """Whether a job belongs to something that goes on in this session."""
+        rows = self.batch.rows if self.batch is not None else []
+        return any(owner.handle is handle for owner in [*self.runs, *rows])
+
+    def _continue(self, job: RecoverableJob, inputs: SynthInputs) -> SynthRun | BatchRun:
+        """Bring a job of an earlier session to its end."""
+        options = optionsOfJob(job)
+        handle = job.handle if job.finished else self.jobs.resume(job.handle)
+        self.startTimer()
+        if job.record.output:
+            output = Path(job.record.output)
+            row = BatchCase(job.record.caseName, None, output)
+            row.attach(handle)
+            self.batch = BatchRun([row], output.parent, options, None, self.storage, self.jobs)
+            return self.batch
+        run = SynthRun(inputs, options, self.library, self.storage, self.jobs, handle=handle)
+        self.runs.add(run)
+        self.run = run
+        return run
+
+    def _observeScene(self) -> list[tuple[Any, int]]:
+        scene, engine = slicer.mrmlScene, weakref.ref(self)
+
+        def onClose(_caller: Any, _event: str) -> None:
+            known = engine()
+            if known is not None:
+                known.closeScene()
+
+        return [(scene, scene.AddObserver(scene.StartCloseEvent, onClose))]
+
+
+def _monitor(spool: Path, python: Sequence[str] | None, exchange: Path) -> JobMonitor:
+    return JobMonitor(spool, WorkerProcess(spool, python), exchange)

@@ -1,0 +1,135 @@
+"""Editing a real scan: the mask is changed here and there, and only around these voxels the image is made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import slicer
+from medddpm.errors import InputError
+from medddpm.geometry.volume import Volume
+from MedDDPMSlicerLib.Lattice import Lattice, newImage
+from MedDDPMSlicerLib.SegmentMasks import composeLabels
+
+from .Display import removeNode
+from .Models import ModelDescription
+from .Options import SynthInputs, SynthOptions
+from .Slabs import slabs
+
+SNAPSHOT_OF = "MedDDPM.snapshotOf"
+# Voxels of a distance map that is computed between two pauses: about 20 milliseconds.
+DISTANCE_VOXELS = 400_000
+
+
+def takeSnapshot(segmentationNode: Any) -> Any:
+    """A hidden copy of the mask as it is now: the original of a local edit. Returns the new segmentation node."""
+    scene = slicer.mrmlScene
+    name = f"{segmentationNode.GetName()} before editing"
+    snapshot = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    _copyMask(segmentationNode, snapshot)
+    snapshot.SetNodeReferenceID(SNAPSHOT_OF, segmentationNode.GetID())
+    snapshot.SetHideFromEditors(True)
+    if snapshot.GetDisplayNode() is not None:
+        snapshot.GetDisplayNode().SetVisibility(False)
+    return snapshot
+
+
+def restoreSnapshot(segmentationNode: Any, snapshot: Any) -> None:
+    """Undo all editing since the snapshot."""
+    _copyMask(snapshot, segmentationNode)
+
+
+def removeSnapshot(snapshot: Any) -> None:
+    """Remove a snapshot with its display node."""
+    removeNode(snapshot)
+
+
+def missingForEdit(model: ModelDescription, inputs: SynthInputs) -> str | None:
+    """A sentence that says why a local edit cannot start; None where it can."""
+    if not any(inputs.knownVolumes.get(m) is not None for m in model.modalities):
+        return f"Choose the real scan's volume for {' or '.join(model.modalities)}; the more of them, the better it fits."
+    if inputs.originalSegmentation is None:
+        return (
+            'Press "Remember this mask as the scan\'s own" (section Edit a real scan) before you change the mask, so '
+            "that the change is known."
+        )
+    if inputs.originalSegmentation is inputs.segmentation:
+        return "The mask before the edit and the edited mask are the same node. Choose the edited one above."
+    return None
+
+
+def changedRegion(
+    inputs: SynthInputs, options: SynthOptions, model: ModelDescription, edited: Any
+) -> Generator[None, None, Any]:
+    """Steps that find where the mask was changed; they return the region as a Volume (1 inside, uint8).
+
+    ``edited`` is the composed mask. The region is every changed voxel and what lies within ``options.marginMm`` of one.
+    Raises InputError where nothing was changed.
+    """
+    original = composeLabels(inputs.originalSegmentation, model.config.scheme, gridImage(edited))
+    yield
+    changed = np.not_equal(original.data, edited.data)
+    yield
+    if not changed.any():
+        raise InputError("The mask has not been changed since the edit began. Paint or move something first.")
+    region = yield from grown(changed, edited.spacing, options.marginMm)
+    return Volume(region.astype(np.uint8), edited.affine)
+
+
+def gridImage(volume: Any) -> Any:
+    """The grid of a Volume as a vtkOrientedImageData, as ``composeLabels`` takes it."""
+    return newImage(Lattice.ofVolume(volume))
+
+
+def grown(mask: np.ndarray, spacing: tuple[float, float, float], margin: float) -> Generator[None, None, np.ndarray]:
+    """Steps that grow ``mask`` (bool) by ``margin`` mm in all directions; they return the grown mask.
+
+    The distance is taken to the centers of the voxels of ``mask``, along the array axes with ``spacing`` (mm).
+    """
+    if margin <= 0:
+        return mask
+    reach = [int(np.ceil(margin / s)) for s in spacing]
+    box = _boundingBox(mask, reach)
+    result = np.zeros(mask.shape, dtype=bool)
+    yield
+    area = (box[1].stop - box[1].start) * (box[2].stop - box[2].start)
+    for part in slabs(box[0].stop - box[0].start, area, DISTANCE_VOXELS):
+        start, stop = box[0].start + part.start, box[0].start + part.stop
+        low, high = max(0, start - reach[0]), min(mask.shape[0], stop + reach[0])
+        near = _within(mask[low:high, box[1], box[2]], spacing, margin)
+        result[start:stop, box[1], box[2]] = near[start - low : stop - low]
+        yield
+    return result
+
+
+def _boundingBox(mask: np.ndarray, reach: list[int]) -> tuple[slice, slice, slice]:
+    """The box around the voxels of ``mask``, larger by ``reach`` where the array allows."""
+    box = []
+    for axis, size in enumerate(mask.shape):
+        used = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        box.append(slice(max(0, int(used[0]) - reach[axis]), min(size, int(used[-1]) + 1 + reach[axis])))
+    return box[0], box[1], box[2]
+
+
+def _within(mask: np.ndarray, spacing: tuple[float, float, float], margin: float) -> np.ndarray:
+    """Voxels of an array (X, Y, Z) whose center is at most ``margin`` mm from one of ``mask``."""
+    import SimpleITK as sitk  # noqa: N813
+
+    if not mask.any():
+        return mask
+    image = sitk.GetImageFromArray(np.ascontiguousarray(mask, dtype=np.uint8))
+    image.SetSpacing(spacing[::-1])  # SimpleITK's index order is the reverse of the array's
+    # Ten times as fast as Danielsson's, and outside of the object as exact.
+    distance = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
+    return mask | (sitk.GetArrayViewFromImage(distance) <= margin + 1e-4)
+
+
+def _copyMask(source: Any, target: Any) -> None:
+    """Segments with their voxels, names and tags, the geometry and the place; not the display."""
+    target.GetSegmentation().DeepCopy(source.GetSegmentation())
+    for role in (source.GetReferenceImageGeometryReferenceRole(),):
+        target.SetNodeReferenceID(role, source.GetNodeReferenceID(role))
+    target.SetAndObserveTransformNodeID(source.GetTransformNodeID())
+    if target.GetDisplayNode() is None:
+        target.CreateDefaultDisplayNodes()

@@ -1,0 +1,164 @@
+"""The mask check while painting: findings of the core on the mask as it is, and their fixes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+from medddpm.errors import InputError, MedDDPMError
+from medddpm.jobs.regular import read_bounded
+from medddpm.labels.findings import Finding
+from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
+from MedDDPMSlicerLib.VolumeNodes import saveVolume
+
+from .Models import ModelDescription, ModelLibrary
+from .Observed import Observed
+from .Request import exportVolume, ownLabels, requestedModel
+from .ToolJob import ToolJob
+from .Watch import Clock, SegmentationWatch
+
+QUIET_SECONDS = 1.0
+FINDINGS, FIXED = "findings.json", "fixed.nrrd"
+MAX_BYTES, MAX_FINDINGS = 4 * 2**20, 200
+
+
+class LiveCheck(Observed):
+    """Checks the mask of one segmentation whenever it has changed and the hand rests.
+
+    ``findings`` are those of the last check, ``checking`` tells that a newer one is on its way, ``message`` is a
+    sentence where there can be none (an empty mask, a model that is gone).
+    """
+
+    def __init__(self, storage: Any, jobs: Any, library: ModelLibrary, clock: Clock = time.monotonic) -> None:
+        super().__init__()
+        self.findings: list[Finding] = []
+        self.message = ""
+        self._storage, self._jobs, self._library = storage, jobs, library
+        self._watch = SegmentationWatch(QUIET_SECONDS, clock)
+        self._reference: Any = None
+        self._modelKey = ""
+        self._job: ToolJob | None = None
+
+    @property
+    def checking(self) -> bool:
+        """Whether a check or a fix is on its way, or about to begin."""
+        return self._watch.pending or (self._job is not None and not self._job.finished)
+
+    def observe(self, segmentationNode: Any, referenceVolume: Any = None, modelKey: str = "demo") -> None:
+        """Check another segmentation, or None; ``referenceVolume`` is the MRI that belongs to it, if any."""
+        same = segmentationNode is self._watch.node and modelKey == self._modelKey
+        if same and referenceVolume is self._reference:
+            return
+        self.stop()
+        self._reference, self._modelKey = referenceVolume, modelKey
+        self._watch.observe(segmentationNode)
+        if segmentationNode is not None:
+            self._watch.touch()
+
+    def checkNow(self) -> None:
+        """Check without waiting for a rest."""
+        self._watch.settle()
+        if self._watch.node is not None:
+            self._begin(self._steps(None), self._takeFindings)
+
+    def fix(self, finding: Finding, saveUndo: Callable[[], None] | None = None) -> None:
+        """Let the core put one finding right, and check again; ``saveUndo`` is called before the segments change."""
+        self._fix([finding.code], saveUndo)
+
+    def fixAll(self, saveUndo: Callable[[], None] | None = None) -> None:
+        """Put right whatever can be, and check again."""
+        self._fix([finding.code for finding in self.findings if finding.fixable], saveUndo)
+
+    def stop(self) -> None:
+        """End checking and forget the findings."""
+        self._watch.observe(None)
+        self._reference = None
+        self._endJob()
+        self._tell([], "")
+
+    def tick(self) -> None:
+        """Called regularly by the service."""
+        if self._watch.pending:
+            self._endJob()  # what is being checked is out of date
+        if self._watch.tick():
+            self.checkNow()
+        if self._job is not None:
+            self._job.tick()
+
+    def _fix(self, codes: list[str], saveUndo: Callable[[], None] | None) -> None:
+        if self._watch.node is None or not codes:
+            return
+        self._watch.settle()
+        self._begin(self._steps(codes), lambda outputs: self._takeFixed(outputs, saveUndo))
+
+    def _begin(self, steps: Any, onResult: Callable[[Path], None]) -> None:
+        self._endJob()
+        self._job = ToolJob(self._jobs, steps, onResult, lambda sentence: self._tell([], sentence))
+        self.changed()
+        self.notify()
+
+    def _endJob(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+        self._job = None
+
+    def _steps(self, codes: list[str] | None) -> Generator[None, None, tuple[str, dict[str, Any]]]:
+        model = self._library.describe(self._modelKey)
+        segmentation = self._watch.node
+        labels = composeLabels(segmentation, model.config.scheme)
+        yield
+        path = self._storage.exchangeFile(".nrrd")
+        saveVolume(labels, path)
+        yield
+        request: dict[str, Any] = {
+            "mask": str(path),
+            "model": requestedModel(model),
+            "image": None,
+            "labels": ownLabels(model),
+            "fix": codes is not None,
+        }
+        if codes is not None:
+            request["fix_codes"] = codes
+        if self._reference is not None:
+            request["image"] = str((yield from exportVolume(self._reference, segmentation, self._storage)))
+        return "check", request
+
+    def _takeFindings(self, outputs: Path) -> None:
+        self._tell(_readFindings(outputs / FINDINGS), "")
+
+    def _takeFixed(self, outputs: Path, saveUndo: Callable[[], None] | None) -> None:
+        from medddpm.geometry.io import read_mask
+
+        segmentation = self._watch.node
+        if segmentation is None or segmentation.GetScene() is None:
+            return
+        model: ModelDescription = self._library.describe(self._modelKey)
+        fixed = read_mask(outputs / FIXED).volume
+        if saveUndo is not None:
+            saveUndo()
+        applyLabels(segmentation, model.config.scheme, fixed)
+        self._watch.touch()
+
+    def _tell(self, findings: list[Finding], message: str) -> None:
+        self.findings, self.message = findings, message
+        self.changed()
+        self.notify()
+
+
+def _readFindings(path: Path) -> list[Finding]:
+    try:
+        entries = json.loads(read_bounded(path, MAX_BYTES))
+        entries = entries["findings"] if isinstance(entries, dict) else entries
+        return [_finding(entry) for entry in entries[:MAX_FINDINGS]]
+    except MedDDPMError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
+        raise InputError("The result of the mask check could not be read. Check again.") from exc
+
+
+def _finding(entry: dict[str, Any]) -> Finding:
+    texts = [str(entry[name]) for name in ("code", "severity", "sentence")]
+    return Finding(*texts, fixable=bool(entry.get("fixable", False)), fix=str(entry.get("fix", "")))

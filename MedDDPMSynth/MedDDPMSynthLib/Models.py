@@ -1,0 +1,224 @@
+"""The models that a user can choose from, and what is to be known of each before using it.
+
+Model folders are described without torch. A published ``.pt`` is first converted to a model folder by a job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medddpm.config import ModelConfig
+from medddpm.errors import InputError, MedDDPMError
+from medddpm.jobs.outcome import outcome_of
+from medddpm.labels.scheme import Label
+from medddpm.models.places import find_model, list_models, read_config
+from MedDDPMSlicerLib.Jobs import JobState
+
+from .Settings import Settings, readList, writeList
+
+REMEMBERED, ACKNOWLEDGED, LAST = "modelFolders", "acknowledgedModels", "lastModel"
+DEMO = "demo"
+# Licences under which weights and what is made with them may be used without asking.
+PERMISSIVE = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")
+# Samplers that take all steps of the schedule unless told otherwise.
+FULL_SAMPLERS = ("ddpm", "ddpm-paper")
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What a person should know of a model.
+
+    ``key`` is what requests name: the name of a bundled model or a path as text. ``gridShape`` and ``spacingMm`` are
+    those of the model's own grid. ``steps`` is the usual number of sampling steps, ``allSteps`` that of the noise
+    schedule. ``permissive``: whether the licence is one of the well-known free ones; others are to be acknowledged.
+    """
+
+    key: str
+    title: str
+    path: Path
+    config: ModelConfig
+    bundled: bool
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the images that the model makes."""
+        return self.config.modalities
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The labels that a mask for it has."""
+        return self.config.scheme.labels
+
+    @property
+    def gridShape(self) -> tuple[int, int, int]:
+        """Voxels along the axes of the model's grid."""
+        return self.config.grid.shape
+
+    @property
+    def spacingMm(self) -> tuple[float, float, float]:
+        """Size of its voxels, mm."""
+        return self.config.grid.spacing
+
+    @property
+    def licence(self) -> str:
+        """Terms of use of the weights."""
+        return self.config.licence
+
+    @property
+    def permissive(self) -> bool:
+        """See the class."""
+        return self.licence.strip().casefold() in PERMISSIVE
+
+    @property
+    def intendedUse(self) -> str:
+        """What the model is for, and what not."""
+        return self.config.intended_use
+
+    @property
+    def sampler(self) -> str:
+        """The sampler that is used unless told otherwise."""
+        return self.config.sampler
+
+    @property
+    def allSteps(self) -> int:
+        """Steps of the noise schedule."""
+        return self.config.schedule.steps
+
+    @property
+    def steps(self) -> int:
+        """Sampling steps unless told otherwise."""
+        return self.allSteps if self.sampler in FULL_SAMPLERS else self.config.sampler_steps
+
+
+class ModelLibrary:
+    """Bundled models, converted checkpoints (in ``modelsFolder``), and folders that were chosen before.
+
+    ``toolsJobs`` (a JobMonitor) runs the conversion of checkpoints.
+    """
+
+    def __init__(self, modelsFolder: Path, settings: Settings, toolsJobs: Any = None) -> None:
+        self._folder = Path(modelsFolder)
+        self._settings = settings
+        self._jobs = toolsJobs
+
+    def entries(self) -> list[tuple[str, str]]:
+        """(key, title) of all usable models: bundled, converted, remembered. What is broken or gone is left out."""
+        found: dict[str, str] = {}
+        for key in self._keys():
+            with contextlib.suppress(MedDDPMError):
+                found[key] = self.describe(key).title
+        return list(found.items())
+
+    def describe(self, key: str) -> ModelDescription:
+        """What is to be known of a model. Raises InputError where it is gone, damaged or no model folder."""
+        path = find_model(key)
+        if not path.is_dir():
+            raise InputError(f"{path} is a checkpoint file, not a model folder. Import it first.")
+        config = read_config(path)
+        return ModelDescription(key, config.name, path, config, bundled=key in _bundled())
+
+    def remember(self, folder: str | Path) -> str:
+        """Take a model folder into the list, if it is one; returns its key. Raises InputError where it is none."""
+        key = str(Path(folder).expanduser().absolute())
+        self.describe(key)
+        known = readList(self._settings, REMEMBERED)
+        if key not in known:
+            writeList(self._settings, REMEMBERED, [*known, key])
+        return key
+
+    def forget(self, key: str) -> None:
+        """Take a model out of the list; a converted one is deleted, a chosen folder stays where it is."""
+        writeList(self._settings, REMEMBERED, [k for k in readList(self._settings, REMEMBERED) if k != key])
+        path = Path(key)
+        if path.parent == self._folder and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+
+    def acknowledged(self, key: str) -> bool:
+        """Whether the user has agreed to the terms of a model, or need not."""
+        description = self.describe(key)
+        return description.permissive or self._terms(description) in readList(self._settings, ACKNOWLEDGED)
+
+    def acknowledge(self, key: str) -> None:
+        """The user agrees to the terms of a model."""
+        known = readList(self._settings, ACKNOWLEDGED)
+        writeList(self._settings, ACKNOWLEDGED, sorted({*known, self._terms(self.describe(key))}))
+
+    @property
+    def lastUsed(self) -> str:
+        """The model that was chosen last; the demo where that is gone."""
+        last = self._settings.read(LAST) or DEMO
+        with contextlib.suppress(MedDDPMError):
+            return self.describe(last).key
+        return DEMO
+
+    @lastUsed.setter
+    def lastUsed(self, key: str) -> None:
+        self._settings.write(LAST, key)
+
+    def importCheckpoint(
+        self,
+        path: str | Path,
+        name: str,
+        onDone: Callable[[str], None] | None = None,
+        onError: Callable[[str], None] | None = None,
+    ) -> Any:
+        """Convert a published ``.pt`` to a model folder by a job; returns its JobHandle.
+
+        ``name`` becomes the folder's name. ``onDone`` gets the new key, ``onError`` a sentence. Raises InputError where
+        the name is taken or impossible.
+        """
+        target = self._folder / _folderName(name)
+        if target.exists():
+            raise InputError(f"There is already an imported model called '{name}'. Choose another name.")
+        handle = self._jobs.submit({"model": str(path), "name": name}, kind="convert")
+
+        def follow(job: Any) -> None:
+            if job.finished:
+                job.observers.remove(follow)
+                self._finishImport(job, target, onDone, onError)
+
+        handle.observers.append(follow)
+        return handle
+
+    def _finishImport(self, job: Any, target: Path, onDone: Any, onError: Any) -> None:
+        result: str | MedDDPMError | OSError
+        try:
+            if job.state is not JobState.DONE:
+                raise InputError(job.message or "The checkpoint could not be converted.")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            job.folder.output("model").replace(target)
+            result = self.remember(target)
+        except (MedDDPMError, OSError) as exc:
+            result = exc
+        job.discard()
+        if isinstance(result, str):
+            if onDone is not None:
+                onDone(result)
+        elif onError is not None:
+            onError(outcome_of(result).message)
+
+    def _keys(self) -> list[str]:
+        converted = sorted(str(p) for p in self._folder.iterdir()) if self._folder.is_dir() else []
+        return list(dict.fromkeys([*_bundled(), *converted, *readList(self._settings, REMEMBERED)]))
+
+    @staticmethod
+    def _terms(description: ModelDescription) -> str:
+        """What is agreed to: these weights under this licence."""
+        return f"{description.config.weights_sha256 or description.path}|{description.licence}"
+
+
+def _bundled() -> list[str]:
+    return [name for name, path in list_models().items() if path.is_dir()]
+
+
+def _folderName(name: str) -> str:
+    safe = re.sub(r"[^\w.+-]+", "_", name).strip("._")
+    if not safe:
+        raise InputError(f"'{name}' cannot be the name of a model: use letters and digits.")
+    return safe[:60]

@@ -1,0 +1,105 @@
+"""What is asked of a generation, as plain data: from the parameter node, a script or the automatic update."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .Models import ModelDescription
+
+# The core takes 63 bits; a spin box holds 31.
+MAX_SEED = 2**31 - 1
+SAMPLERS = ("dpm++2m", "dpm++3m", "unipc", "ddim", "ddpm", "ddpm-paper")
+REFERENCE_SAMPLER = "ddpm"
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+# A preview takes this part of the model's usual number of steps, but no fewer than the fast samplers need.
+PREVIEW_SHARE, MIN_PREVIEW_STEPS = 1 / 3, 4
+
+
+class Quality(enum.Enum):
+    """How much computing an image gets; see ``samplerAndSteps``."""
+
+    PREVIEW = "preview"
+    STANDARD = "standard"
+    REFERENCE = "reference"
+    CUSTOM = "custom"
+
+    def label(self) -> str:
+        """The text for people."""
+        return _QUALITY_LABELS[self]
+
+
+_QUALITY_LABELS = {
+    Quality.PREVIEW: "Preview (fast)",
+    Quality.STANDARD: "Standard",
+    Quality.REFERENCE: "Reference (all steps)",
+    Quality.CUSTOM: "Custom (see Advanced)",
+}
+
+
+@dataclass(frozen=True)
+class SynthOptions:
+    """Options of a generation. ``sampler`` and ``steps`` None mean the model's own; ``modalities`` empty means all.
+
+    ``seamMm``: width of the soft seam of a local edit; ``marginMm``: what around the changed voxels is made anew.
+    """
+
+    model: str = "demo"
+    samples: int = 1
+    seed: int = 0
+    sampler: str | None = None
+    steps: int | None = None
+    modalities: tuple[str, ...] = ()
+    device: str = "auto"
+    precision: str = "auto"
+    showPreview: bool = True
+    seamMm: float = 4.0
+    marginMm: float = 6.0
+
+
+@dataclass
+class SynthInputs:
+    """Nodes that a generation reads.
+
+    ``knownVolumes`` (modality -> volume node of the real scan) together with ``originalSegmentation`` (the mask
+    before the edit) make it a local edit.
+    """
+
+    segmentation: Any
+    referenceVolume: Any = None
+    knownVolumes: dict[str, Any] = field(default_factory=dict)
+    originalSegmentation: Any = None
+
+    @property
+    def isLocalEdit(self) -> bool:
+        """Whether only the changed region of a real scan is regenerated."""
+        return bool(self.knownVolumes)
+
+
+def nextSeed(seed: int, samples: int, locked: bool) -> int:
+    """The seed for the next generation: the same where it is locked, else the first that was not used yet."""
+    if locked:
+        return seed
+    following = seed + max(1, samples)
+    return following if following <= MAX_SEED else 0
+
+
+def samplerAndSteps(
+    quality: Quality, model: ModelDescription, sampler: str = "", steps: int = 0
+) -> tuple[str | None, int | None]:
+    """Sampler and steps of a quality, None where the model's own are meant.
+
+    PREVIEW: the model's sampler with about a third of its steps; STANDARD: the model's own choice; REFERENCE: the
+    published sampler with all steps; CUSTOM: ``sampler`` and ``steps`` ("" and 0 for the model's own).
+    """
+    if quality is Quality.PREVIEW:
+        fewer = max(min(MIN_PREVIEW_STEPS, model.steps), round(model.steps * PREVIEW_SHARE))
+        return model.sampler, fewer
+    if quality is Quality.REFERENCE:
+        return REFERENCE_SAMPLER, model.allSteps
+    if quality is Quality.CUSTOM:
+        return sampler or None, steps or None
+    return None, None

@@ -1,0 +1,136 @@
+"""Many masks at once, with a table of states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+
+from .Base import Context, Panel, plainErrors
+from .Texts import duration
+from .Widgets import DetailsDialog, enable, say
+
+FOLDER, SEQUENCE = range(2)
+
+
+class BatchPanel(Panel):
+    """Shows ``service.batch``."""
+
+    def __init__(self, ui: Any, context: Context) -> None:
+        super().__init__(ui, context)
+        self._shown: list[tuple[str, str, str]] = []
+        self._problem = ""
+        self.details = DetailsDialog(slicer.util.mainWindow())
+        self._setUpTable()
+        ui.BatchKindComboBox.activated.connect(lambda *_: self._kindChosen())
+        ui.BatchSourcePath.connect("currentPathChanged(QString)", lambda *_: self._pathsChanged())
+        ui.BatchOutputPath.connect("currentPathChanged(QString)", lambda *_: self._pathsChanged())
+        ui.BatchTable.cellDoubleClicked.connect(lambda row, *_: self.showDetails(row))
+        ui.BatchButton.clicked.connect(self.onButton)
+        say(ui.BatchMessageLabel, "")
+
+    def refresh(self) -> None:
+        """Show the chosen source and output."""
+        parameters = self.context.parameters
+        if parameters is None:
+            return
+        if parameters.batchSequence is not None:
+            self.ui.BatchKindComboBox.currentIndex = SEQUENCE
+        for widget, text in (
+            (self.ui.BatchSourcePath, parameters.batchSource),
+            (self.ui.BatchOutputPath, parameters.batchOutput),
+        ):
+            if widget.currentPath != text:
+                widget.currentPath = text
+        self._showKind()
+
+    def tick(self) -> None:
+        """Show the states of the cases."""
+        batch = self.context.service.batch
+        rows = [(row.name, row.state.value, row.message or "") for row in batch.rows] if batch is not None else []
+        if rows != self._shown:
+            self._shown = rows
+            self._fill(rows)
+        self._updateButton(batch)
+        self._showMessage(batch)
+
+    def cleanup(self) -> None:
+        """Close the details window."""
+        self.details.dialog.hide()
+        self.details.dialog.deleteLater()
+
+    def onButton(self) -> None:
+        """Start the batch, or cancel it."""
+        self._problem = ""
+        with plainErrors(self._sayError):
+            batch = self.context.service.batch
+            if batch is not None and not batch.finished:
+                batch.cancel()
+            else:
+                self.context.service.startBatch(self.context.parameters)
+        self.tick()
+
+    def showDetails(self, row: int) -> None:
+        """Show the log of one case."""
+        batch = self.context.service.batch
+        if batch is not None and row < len(batch.rows):
+            case = batch.rows[row]
+            self.details.show(f"Log of {case.name}", case.details())
+
+    def _setUpTable(self) -> None:
+        table = self.ui.BatchTable
+        table.verticalHeader().visible = False
+        table.toolTip = "Double-click a row for its log."
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(2, qt.QHeaderView.Stretch)
+
+    def _fill(self, rows: list[tuple[str, str, str]]) -> None:
+        table = self.ui.BatchTable
+        table.rowCount = len(rows)
+        for number, row in enumerate(rows):
+            for column, text in enumerate(row):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(text)
+                table.setItem(number, column, item)
+
+    def _kindChosen(self) -> None:
+        if self.ui.BatchKindComboBox.currentIndex == FOLDER:
+            self.context.parameters.batchSequence = None
+        self._showKind()
+
+    def _showKind(self) -> None:
+        fromFolder = self.ui.BatchKindComboBox.currentIndex == FOLDER
+        for widget in (self.ui.BatchSourcePath, self.ui.BatchSourcePathCaption):
+            widget.visible = fromFolder
+        for widget in (self.ui.BatchSequenceSelector, self.ui.BatchSequenceSelectorCaption):
+            widget.visible = not fromFolder
+
+    def _pathsChanged(self) -> None:
+        parameters = self.context.parameters
+        if parameters is not None:
+            parameters.batchSource = self.ui.BatchSourcePath.currentPath
+            parameters.batchOutput = self.ui.BatchOutputPath.currentPath
+
+    def _updateButton(self, batch: Any) -> None:
+        running = batch is not None and not batch.finished
+        self.ui.BatchButton.text = "Cancel" if running else "Start"
+        if running or self.context.parameters is None:
+            enable(self.ui.BatchButton, None if running else "The scene is closing.")
+            return
+        missing = "Python packages are missing: install them with the button at the top."
+        reason = missing if self.context.missing else self.context.modelProblem
+        enable(self.ui.BatchButton, reason or self.context.service.batchBlockedReason(self.context.parameters))
+
+    def _showMessage(self, batch: Any) -> None:
+        if self._problem:
+            say(self.ui.BatchMessageLabel, self._problem, "error")
+        elif batch is not None:
+            left = f" About {duration(batch.secondsLeft)} left." if batch.secondsLeft is not None else ""
+            say(self.ui.BatchMessageLabel, f"{batch.message or ''}{left}".strip())
+
+    def _sayError(self, text: str) -> None:
+        self._problem = text
+        say(self.ui.BatchMessageLabel, text, "error")

@@ -1,0 +1,111 @@
+"""Editing a real scan: the volumes that are kept, the mask they belong to, margin and seam."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+
+from .. import LocalEdit
+from ..Options import SynthInputs
+from .Base import Context, Panel, plainErrors
+from .Widgets import enable, say
+
+
+class EditScanPanel(Panel):
+    """One volume selector for each modality of the model."""
+
+    def __init__(self, ui: Any, context: Context) -> None:
+        super().__init__(ui, context)
+        self.selectors: dict[str, Any] = {}
+        self._shownModel: Any = None
+        ui.RememberMaskButton.clicked.connect(self.rememberMask)
+        ui.RestoreMaskButton.clicked.connect(self.restoreMask)
+
+    def refresh(self) -> None:
+        """Show the chosen volumes and what is still missing."""
+        parameters = self.context.parameters
+        if parameters is None:
+            return
+        if self.context.model is not self._shownModel:
+            self._makeSelectors()
+        chosen = dict(parameters.knownVolumes)
+        for name, selector in self.selectors.items():
+            blocked = selector.blockSignals(True)
+            selector.setCurrentNodeID(chosen.get(name, ""))
+            selector.blockSignals(blocked)
+        self._showStatus(parameters)
+
+    def rememberMask(self) -> None:
+        """Take the mask as the one that the real scan shows."""
+        with plainErrors(self._sayError):
+            parameters = self.context.parameters
+            self._forget(parameters.originalSegmentation)
+            parameters.originalSegmentation = LocalEdit.takeSnapshot(parameters.segmentation)
+
+    def restoreMask(self) -> None:
+        """Bring the remembered mask back; can be undone in the editor."""
+        with plainErrors(self._sayError):
+            parameters = self.context.parameters
+            self.ui.SegmentEditorWidget.saveStateForUndo()
+            LocalEdit.restoreSnapshot(parameters.segmentation, parameters.originalSegmentation)
+
+    def _forget(self, snapshot: Any) -> None:
+        if snapshot is not None:
+            LocalEdit.removeSnapshot(snapshot)
+
+    def _makeSelectors(self) -> None:
+        self._shownModel, self.selectors = self.context.model, {}
+        form = self.ui.KnownVolumesForm
+        while form.rowCount():
+            form.removeRow(0)
+        for name in self.context.model.modalities if self.context.model is not None else ():
+            selector = self._makeSelector(name)
+            form.addRow(f"{name}:", selector)
+            self.selectors[name] = selector
+
+    def _makeSelector(self, name: str) -> Any:
+        selector = slicer.qMRMLNodeComboBox()
+        selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+        selector.showChildNodeTypes = False
+        selector.addEnabled = False
+        selector.removeEnabled = False
+        selector.noneEnabled = True
+        selector.noneDisplay = f"The patient's {name}"
+        selector.toolTip = f"The real {name} volume that is kept outside the changed region."
+        selector.setMRMLScene(slicer.mrmlScene)
+        selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._volumesChanged())
+        return selector
+
+    def _volumesChanged(self) -> None:
+        if self.context.parameters is None:
+            return
+        ids = {name: selector.currentNodeID for name, selector in self.selectors.items() if selector.currentNodeID}
+        if ids != dict(self.context.parameters.knownVolumes):
+            self.context.parameters.knownVolumes = ids
+
+    def _showStatus(self, parameters: Any) -> None:
+        noMask = "Choose a segmentation first (section 2)." if parameters.segmentation is None else None
+        enable(self.ui.RememberMaskButton, noMask)
+        remembered = parameters.originalSegmentation is not None
+        self.ui.RememberedLabel.text = "Remembered." if remembered else "Not yet remembered."
+        enable(self.ui.RestoreMaskButton, noMask or (None if remembered else "No mask is remembered yet."))
+        missing = self._missing(parameters)
+        enable(self.ui.EditRealScanCheckBox, missing if not parameters.editRealScan else None)
+        if missing:
+            say(self.ui.EditStatusLabel, missing, "warning" if parameters.editRealScan else "info")
+        else:
+            say(self.ui.EditStatusLabel, "Ready: change the mask, then press Generate.")
+
+    def _missing(self, parameters: Any) -> str | None:
+        if self.context.model is None:
+            return "Choose a model first (section 1)."
+        if parameters.segmentation is None:
+            return "Choose the mask of the scan first (section 2)."
+        known = {name: selector.currentNode() for name, selector in self.selectors.items()}
+        known = {name: node for name, node in known.items() if node is not None}
+        inputs = SynthInputs(parameters.segmentation, None, known, parameters.originalSegmentation)
+        return LocalEdit.missingForEdit(self.context.model, inputs)
+
+    def _sayError(self, text: str) -> None:
+        say(self.ui.EditStatusLabel, text, "error")

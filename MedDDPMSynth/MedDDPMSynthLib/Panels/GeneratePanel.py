@@ -1,0 +1,231 @@
+"""Generating: choices, estimate, the button that becomes Cancel, and progress."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import qt
+import slicer
+from medddpm.errors import MedDDPMError
+
+from ..Options import DEVICES, MAX_SEED, PRECISIONS, SAMPLERS, Quality
+from ..State import Outcome, SynthState
+from .Base import Context, Panel, plainErrors
+from .Texts import progressPercent, progressText
+from .Widgets import DetailsDialog, chooseData, clearLayout, enable, fillComboBox, say
+
+_SAMPLER_TEXT = {
+    "dpm++2m": "DPM-Solver++ 2M",
+    "dpm++3m": "DPM-Solver++ 3M",
+    "unipc": "UniPC",
+    "ddim": "DDIM",
+    "ddpm": "DDPM (all steps)",
+    "ddpm-paper": "DDPM as published",
+}
+_DEVICE_TEXT = {"auto": "Automatic", "cpu": "Processor (CPU)", "cuda": "NVIDIA graphics card", "mps": "Apple graphics"}
+_PRECISION_TEXT = {"auto": "Automatic", "fp32": "Single (32 bit)", "bf16": "Half, bfloat16", "fp16": "Half, float16"}
+# Ticks without a change before the estimate is asked for.
+_ESTIMATE_DELAY = 3
+
+
+class GeneratePanel(Panel):
+    """Shows the generation that goes on, whoever started it."""
+
+    def __init__(self, ui: Any, context: Context) -> None:
+        super().__init__(ui, context)
+        self.details = DetailsDialog(slicer.util.mainWindow())
+        self._estimated: tuple[Any, ...] = ()
+        self._estimateIn = 0
+        self._shownModel: Any = None
+        self._problem = ""
+        self._blocked: str | None = None
+        self._modalityBoxes: dict[str, Any] = {}
+        self._fillChoices()
+        ui.GenerateButton.clicked.connect(self.onGenerate)
+        ui.NewSeedButton.clicked.connect(self.newSeed)
+        ui.DetailsButton.clicked.connect(self.showDetails)
+        for label in (ui.EstimateLabel, ui.MessageLabel, ui.ProgressLabel):
+            say(label, "")
+
+    def refresh(self) -> None:
+        """Show the parameter node's choices."""
+        parameters = self.context.parameters
+        if parameters is None:
+            return
+        self._showModalities(parameters)
+        chooseData(self.ui.SamplerComboBox, parameters.sampler)
+        chooseData(self.ui.DeviceComboBox, parameters.device)
+        chooseData(self.ui.PrecisionComboBox, parameters.precision)
+        custom = None if parameters.quality == Quality.CUSTOM else "Choose the quality Custom to set this."
+        enable(self.ui.SamplerComboBox, custom)
+        enable(self.ui.StepsSpinBox, custom)
+        self.context.service.watchForUpdates(parameters)
+
+    def tick(self) -> None:
+        """Show the progress; ask for the estimate when the choices have rested."""
+        self._followChoices()
+        self._updateButton()
+        self._showRun(self._shownRun())
+        if self._estimateIn > 0 and self.context.busyRun is None:
+            self._estimateIn -= 1
+            if self._estimateIn == 0:
+                self._askEstimate()
+
+    def sceneClosing(self) -> None:
+        """The service ends what runs; here is nothing left to show."""
+        self.context.service.watchForUpdates(None)
+        self._problem = ""
+
+    def cleanup(self) -> None:
+        """Close the details window."""
+        self.context.service.watchForUpdates(None)
+        self.details.dialog.hide()
+        self.details.dialog.deleteLater()
+
+    def onGenerate(self) -> None:
+        """Start a generation, or cancel the one that is going on."""
+        self._problem = ""
+        with plainErrors(self._sayError):
+            run = self.context.busyRun
+            if run is not None:
+                run.cancel()
+            else:
+                self.context.service.start(self.context.parameters)
+        self.tick()
+
+    def newSeed(self) -> None:
+        """Draw a random seed."""
+        self.context.parameters.seed = random.randrange(MAX_SEED)
+
+    def showDetails(self) -> None:
+        """Show the log of the last generation."""
+        run = self.context.service.run
+        self.details.show("Log of the last generation", run.details() if run is not None else "")
+
+    def _followChoices(self) -> None:
+        wanted = self._estimateKey(self.context.parameters) if self.context.parameters is not None else ()
+        if wanted != self._estimated:
+            self._estimated, self._estimateIn = wanted, _ESTIMATE_DELAY
+
+    def _fillChoices(self) -> None:
+        ui = self.ui
+        choices = (
+            (ui.SamplerComboBox, SAMPLERS, _SAMPLER_TEXT, "sampler"),
+            (ui.DeviceComboBox, DEVICES, _DEVICE_TEXT, "device"),
+            (ui.PrecisionComboBox, PRECISIONS, _PRECISION_TEXT, "precision"),
+        )
+        for box, values, texts, name in choices:
+            fillComboBox(box, [(texts.get(value, value), value) for value in values], values[0])
+            box.activated.connect(self._setter(box, name))
+
+    def _setter(self, box: Any, name: str) -> Any:
+        return lambda index: setattr(self.context.parameters, name, box.itemData(index))
+
+    def _showModalities(self, parameters: Any) -> None:
+        """One check box a modality of the model."""
+        model = self.context.model
+        if model is not self._shownModel:
+            self._shownModel, self._modalityBoxes = model, {}
+            clearLayout(self.ui.ModalitiesLayout)
+            for name in model.modalities if model is not None else ():
+                box = qt.QCheckBox(name)
+                box.toggled.connect(lambda *_: self._modalitiesChanged())
+                self.ui.ModalitiesLayout.addWidget(box)
+                self._modalityBoxes[name] = box
+        for name, box in self._modalityBoxes.items():
+            blocked = box.blockSignals(True)
+            box.checked = not parameters.modalities or name in parameters.modalities
+            box.blockSignals(blocked)
+
+    def _modalitiesChanged(self) -> None:
+        chosen = [name for name, box in self._modalityBoxes.items() if box.checked]
+        if not chosen:  # an image without any modality is none: keep all
+            chosen = list(self._modalityBoxes)
+        self.context.parameters.modalities = [] if len(chosen) == len(self._modalityBoxes) else chosen
+
+    def _updateButton(self) -> None:
+        button, run = self.ui.GenerateButton, self.context.busyRun
+        if run is not None:
+            button.text = "Cancel"
+            cancelling = run.state == SynthState.CANCELLING
+            enable(button, "The generation is being cancelled." if cancelling else None)
+            return
+        button.text = "Generate"
+        self._blocked = self._blockedReason()
+        enable(button, self._blocked)
+
+    def _blockedReason(self) -> str | None:
+        context = self.context
+        if context.parameters is None:
+            return "The scene is closing."
+        if context.missing:
+            return "Python packages are missing: install them with the button at the top."
+        if context.modelProblem:
+            return context.modelProblem
+        if not context.agreed:
+            return "Agree to the terms of the model first (section 1)."
+        return context.service.blockedReason(context.parameters)
+
+    def _shownRun(self) -> Any:
+        """What the user started; the automatic preview only while nothing else runs."""
+        automatic = self.context.service.autoUpdate.run
+        busy = automatic is not None and automatic.state.busy and self.context.busyRun is None
+        return automatic if busy else self.context.service.run
+
+    def _showRun(self, run: Any) -> None:
+        busy = run is not None and run.state.busy
+        self.ui.ProgressBar.visible = busy
+        if busy:
+            percent = progressPercent(run.progress)
+            self.ui.ProgressBar.maximum = 0 if percent is None else 100
+            self.ui.ProgressBar.value = percent or 0
+            say(self.ui.ProgressLabel, progressText(run.stage, run.step, run.total, run.secondsLeft))
+        else:
+            say(self.ui.ProgressLabel, "")
+        self.ui.DetailsButton.visible = run is not None
+        self._showMessage(run, busy)
+        if run is not None:
+            self.ui.MessageLabel.visible = True  # keeps the Details button at the right
+
+    def _showMessage(self, run: Any, busy: bool) -> None:
+        if self._problem:
+            say(self.ui.MessageLabel, self._problem, "error")
+        elif busy:
+            say(self.ui.MessageLabel, "")
+        elif self._blocked is not None:
+            say(self.ui.MessageLabel, self._blocked)
+        elif run is None:
+            say(self.ui.MessageLabel, "")
+        else:
+            text = " ".join([run.message or "", *run.warnings]).strip()
+            say(self.ui.MessageLabel, text, "error" if run.outcome == Outcome.FAILED else "info")
+
+    def _estimateKey(self, parameters: Any) -> tuple[Any, ...]:
+        own = (parameters.sampler, parameters.steps) if parameters.quality == Quality.CUSTOM else ()
+        ready = not self.context.missing and self.context.model is not None and self.context.agreed
+        where = (parameters.device, parameters.precision)
+        return (ready, parameters.model, parameters.samples, parameters.quality, own, where)
+
+    def _askEstimate(self) -> None:
+        key = self._estimated
+        if not key or not key[0]:
+            say(self.ui.EstimateLabel, "")
+            return
+
+        def show(estimate: Any) -> None:
+            if key == self._estimated:
+                say(self.ui.EstimateLabel, estimate.sentence, "info" if estimate.fits else "error")
+
+        def fail(sentence: str) -> None:
+            if key == self._estimated:
+                say(self.ui.EstimateLabel, f"Time and memory cannot be told: {sentence}", "warning")
+
+        try:
+            self.context.service.requestEstimate(self.context.parameters, show, fail)
+        except MedDDPMError as error:
+            fail(str(error))
+
+    def _sayError(self, text: str) -> None:
+        self._problem = text
+        say(self.ui.MessageLabel, text, "error")

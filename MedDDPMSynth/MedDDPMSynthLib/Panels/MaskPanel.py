@@ -1,0 +1,193 @@
+"""The mask: sample case, segments, outline from the MRI, the embedded editor and the live check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+from MedDDPMSlicerLib import SegmentMasks
+
+from .. import SampleCase, Views
+from .Base import Context, Panel, plainErrors
+from .EmptyMask import canvasOf, giveGeometry, newSegmentation
+from .FindingsList import FindingsList
+from .Texts import checkSummary
+from .Widgets import enable, say
+
+EDITOR_TAG = "MedDDPMSynth"
+# How the values of a file were read: of no use here, where the segments say what they are.
+_OF_FILES = ("convention", "mapping")
+
+
+class MaskPanel(Panel):
+    """Everything about the mask."""
+
+    def __init__(self, ui: Any, context: Context) -> None:
+        super().__init__(ui, context)
+        self.editor = ui.SegmentEditorWidget
+        self.findings = FindingsList(ui.FindingsLayout, self.fix)
+        self._problem = ""
+        self._shownReference: Any = None
+        self._connectEditor()
+        ui.SampleCaseButton.clicked.connect(self.loadSampleCase)
+        ui.CreateSegmentsButton.clicked.connect(self.createSegments)
+        ui.OutlineButton.clicked.connect(self.outline)
+        ui.FixAllButton.clicked.connect(self.fixAll)
+
+    def refresh(self) -> None:
+        """Bring editor, check and buttons in line with the chosen nodes."""
+        parameters = self.context.parameters
+        if parameters is None:
+            return
+        self._selectEditorNode()
+        self._selectNodes(parameters)
+        watched = parameters.segmentation if parameters.liveCheck else None
+        self.context.service.check.observe(watched, parameters.referenceVolume, parameters.model)
+        self._updateButtons()
+
+    def tick(self) -> None:
+        """Show what the check says."""
+        check = self.context.service.check
+        parameters = self.context.parameters
+        watched = parameters is not None and parameters.segmentation is not None and parameters.liveCheck
+        self.findings.show([finding for finding in check.findings if finding.code not in _OF_FILES] if watched else ())
+        self._updateCheckStatus(check, watched)
+        fixable = [finding for finding in check.findings if finding.fixable] if watched else []
+        self.ui.FixAllButton.visible = len(fixable) > 1
+        busy = "The mask is being checked; one moment." if check.checking else None
+        self.findings.enable(busy)
+        enable(self.ui.FixAllButton, busy)
+
+    def enter(self) -> None:
+        """Give the editor its views and shortcuts."""
+        self._selectEditorNode()
+        self.editor.setupViewObservations()
+        self.editor.installKeyboardShortcuts()
+        self.editor.updateWidgetFromMRML()
+
+    def exit(self) -> None:
+        """Leave views and shortcuts to others."""
+        self.editor.setActiveEffect(None)
+        self.editor.uninstallKeyboardShortcuts()
+        self.editor.removeViewObservations()
+
+    def sceneClosing(self) -> None:
+        """Let go of the nodes."""
+        self._shownReference = None
+        self.context.service.check.stop()
+        self.editor.setActiveEffect(None)
+        self.editor.setSegmentationNode(None)
+        self.editor.removeViewObservations()
+
+    def cleanup(self) -> None:
+        """Leave nothing behind that would call into deleted widgets."""
+        self.context.service.check.stop()
+        self._factory.disconnect("effectRegistered(QString)", self._onEffectRegistered)
+        self.editor.setMRMLSegmentEditorNode(None)
+
+    def loadSampleCase(self) -> None:
+        """Load the sample mask and choose it."""
+        with plainErrors(self._sayError):
+            self.context.parameters.segmentation = SampleCase.loadSampleCase(self.context.scheme)
+            self._noteModel(self.context.parameters)
+            slicer.util.resetSliceViews()
+            self._problem = ""
+
+    def createSegments(self) -> None:
+        """Add the model's segments; makes a segmentation where none is chosen."""
+        with plainErrors(self._sayError):
+            parameters, grid = self.context.parameters, self.context.model.config.grid
+            if parameters.segmentation is None:
+                parameters.segmentation = newSegmentation(parameters.referenceVolume, grid)
+            giveGeometry(parameters.segmentation, parameters.referenceVolume, grid)
+            self.saveUndo()
+            SegmentMasks.createSegments(parameters.segmentation, self.context.scheme)
+            self._noteModel(parameters)
+            self._problem = ""
+
+    def outline(self) -> None:
+        """Make the head or brain segment from the reference MRI, in the background."""
+        with plainErrors(self._sayError):
+            if self.context.parameters.segmentation is None:
+                self.createSegments()
+            say(self.ui.CheckStatusLabel, "The outline is being made…")
+            self.context.service.outline(self.context.parameters, self._onOutline, self._sayError, self.saveUndo)
+
+    def fix(self, finding: Any) -> None:
+        """Put one finding right."""
+        with plainErrors(self._sayError):
+            self.context.service.check.fix(finding, self.saveUndo)
+
+    def fixAll(self) -> None:
+        """Put all findings right that have a fix."""
+        with plainErrors(self._sayError):
+            self.context.service.check.fixAll(self.saveUndo)
+
+    def saveUndo(self) -> None:
+        """Remember the mask as it is for the editor's undo button."""
+        self.editor.saveStateForUndo()
+
+    def _connectEditor(self) -> None:
+        """The editor's node must be set before its scene; effects that come later must appear, too."""
+        self._selectEditorNode()
+        self.editor.setMRMLScene(slicer.mrmlScene)
+        self._factory = slicer.qSlicerSegmentEditorEffectFactory.instance()
+        self._factory.connect("effectRegistered(QString)", self._onEffectRegistered)
+
+    def _onEffectRegistered(self, *_: Any) -> None:
+        self.editor.updateEffectList()
+
+    def _selectEditorNode(self) -> None:
+        node = slicer.mrmlScene.GetSingletonNode(EDITOR_TAG, "vtkMRMLSegmentEditorNode")
+        if node is None:
+            node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
+            node.UnRegister(None)
+            node.SetSingletonTag(EDITOR_TAG)
+            node = slicer.mrmlScene.AddNode(node)
+            node.SetOverwriteMode(node.OverwriteNone)
+        if self.editor.mrmlSegmentEditorNode() != node:
+            self.editor.setMRMLSegmentEditorNode(node)
+
+    def _selectNodes(self, parameters: Any) -> None:
+        """Segmentation and volume to the editor; a newly chosen MRI also to the slice views."""
+        self.editor.setSegmentationNode(parameters.segmentation)
+        source = parameters.referenceVolume
+        if source is None and parameters.segmentation is not None:
+            source = canvasOf(parameters.segmentation)
+        self.editor.setSourceVolumeNode(source)
+        if parameters.referenceVolume is not None and parameters.referenceVolume != self._shownReference:
+            Views.showInSlices(parameters.referenceVolume)
+        self._shownReference = parameters.referenceVolume
+
+    def _noteModel(self, parameters: Any) -> None:
+        """Let the segmentation say which model its labels are for; the editor's effect reads it."""
+        parameters.segmentation.SetAttribute("MedDDPM.model", parameters.model)
+
+    def _updateButtons(self) -> None:
+        parameters, model = self.context.parameters, self.context.model
+        noModel = "Choose a model first." if model is None else None
+        enable(self.ui.CreateSegmentsButton, noModel)
+        name = model.config.scheme.label(model.config.scheme.surround).name if model is not None else "Outline"
+        self.ui.OutlineButton.text = f"{name} from MRI"
+        noMri = "Choose the reference MRI above first." if parameters.referenceVolume is None else None
+        enable(self.ui.OutlineButton, noModel or noMri)
+
+    def _updateCheckStatus(self, check: Any, watched: bool) -> None:
+        if self._problem:
+            say(self.ui.CheckStatusLabel, self._problem, "error")
+        elif not watched:
+            say(self.ui.CheckStatusLabel, "")
+        elif check.message:
+            say(self.ui.CheckStatusLabel, check.message)
+        elif check.checking:
+            say(self.ui.CheckStatusLabel, "The mask is being checked…")
+        else:
+            worst = "error" if any(finding.severity == "error" for finding in check.findings) else "info"
+            say(self.ui.CheckStatusLabel, checkSummary(check.findings), worst)
+
+    def _onOutline(self, *_: Any) -> None:
+        self._problem = ""
+
+    def _sayError(self, text: str) -> None:
+        self._problem = text
+        say(self.ui.CheckStatusLabel, text, "error")

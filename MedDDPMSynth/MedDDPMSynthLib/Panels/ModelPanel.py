@@ -1,0 +1,110 @@
+"""Choosing the model, and what is to be known of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+
+from .Base import Context, Panel, plainErrors
+from .Texts import modelSummary, termsText
+from .Widgets import fillComboBox, say
+
+# Data of the entries that are actions, not models; no key of a model begins with a line feed.
+CHOOSE_FOLDER, CHOOSE_CHECKPOINT = "\nfolder", "\ncheckpoint"
+
+
+class ModelPanel(Panel):
+    """The combo box of models, the summary and the terms of use."""
+
+    def __init__(self, ui: Any, context: Context) -> None:
+        super().__init__(ui, context)
+        ui.ModelComboBox.activated.connect(self.onActivated)
+        ui.ModelTermsButton.clicked.connect(self.acknowledge)
+        say(ui.ModelMessageLabel, "")
+
+    def refresh(self) -> None:
+        """Show the chosen model."""
+        if self.context.parameters is None:
+            return
+        self.fill()
+        model = self.context.model
+        self.ui.ModelSummaryLabel.visible = model is not None
+        if model is not None:
+            self.ui.ModelSummaryLabel.text = modelSummary(model)
+        elif self.context.modelProblem:
+            say(self.ui.ModelMessageLabel, self.context.modelProblem, "error")
+        self._showTerms()
+
+    def fill(self) -> None:
+        """Put the known models and the two ways to add one into the combo box."""
+        chosen = self.context.parameters.model
+        entries = [(title, key) for key, title in self.context.service.library.entries()]
+        if chosen not in [key for _, key in entries]:
+            entries.append((f"Not found here: {Path(chosen).name}", chosen))
+        actions = [("Choose model folder…", CHOOSE_FOLDER), ("Choose published .pt file…", CHOOSE_CHECKPOINT)]
+        fillComboBox(self.ui.ModelComboBox, entries + actions, chosen)
+        self.ui.ModelComboBox.insertSeparator(len(entries))
+
+    def onActivated(self, index: int) -> None:
+        """The user chose an entry."""
+        data = self.ui.ModelComboBox.itemData(index)
+        say(self.ui.ModelMessageLabel, "")
+        if data == CHOOSE_FOLDER:
+            self.chooseFolder()
+        elif data == CHOOSE_CHECKPOINT:
+            self.chooseCheckpoint()
+        elif data:
+            self.choose(data)
+        self.fill()
+
+    def choose(self, key: str) -> None:
+        """Make a model the one to use, here and in the next scene."""
+        self.context.parameters.model = key
+        self.context.service.library.lastUsed = key
+        if self.context.parameters.segmentation is not None:
+            self.context.parameters.segmentation.SetAttribute("MedDDPM.model", key)
+
+    def chooseFolder(self) -> None:
+        """Let the user choose a model folder and remember it."""
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Choose a model folder")
+        if folder:
+            with plainErrors(self._sayError):
+                self.choose(self.context.service.library.remember(Path(folder)))
+
+    def chooseCheckpoint(self) -> None:
+        """Let the user choose a published checkpoint; it is converted in the background."""
+        if self.context.missing:
+            self._sayError("A .pt file can be read only after the missing packages are installed (see above).")
+            return
+        path = qt.QFileDialog.getOpenFileName(
+            slicer.util.mainWindow(), "Choose a published Med-DDPM file", "", "Checkpoints (*.pt *.pth)"
+        )
+        if not path:
+            return
+        with plainErrors(self._sayError):
+            library = self.context.service.library
+            library.importCheckpoint(Path(path), Path(path).stem, self._onImported, self._sayError)
+            say(self.ui.ModelMessageLabel, "The file is being read and converted. This takes a moment…")
+
+    def acknowledge(self) -> None:
+        """The user agrees to the model's terms."""
+        self.context.service.library.acknowledge(self.context.parameters.model)
+        self._showTerms()
+
+    def _onImported(self, key: str) -> None:
+        say(self.ui.ModelMessageLabel, "The model was added to the list.")
+        if self.context.parameters is not None:
+            self.choose(key)
+
+    def _showTerms(self) -> None:
+        model = self.context.model
+        asked = model is not None and not self.context.agreed
+        self.ui.ModelTermsFrame.visible = asked
+        if asked:
+            self.ui.ModelTermsLabel.text = termsText(model)
+
+    def _sayError(self, text: str) -> None:
+        say(self.ui.ModelMessageLabel, text, "error")

@@ -1,0 +1,63 @@
+"""The banner that offers what an earlier session left: interrupted jobs and results that were never taken."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from .Base import Context, Panel, plainErrors
+from .Widgets import say
+
+
+class RecoveryPanel(Panel):
+    """Shows one left-over job at a time; visible only while there is one."""
+
+    def __init__(self, ui: Any, context: Context) -> None:
+        super().__init__(ui, context)
+        self.jobs: list[Any] = []
+        ui.RecoveryResumeButton.clicked.connect(self.resume)
+        ui.RecoveryDiscardButton.clicked.connect(self.discard)
+        self.look()
+
+    def enter(self) -> None:
+        """Look again for left-over jobs."""
+        self.look()
+
+    def look(self) -> None:
+        """Read from the disk what an earlier session left."""
+        self.jobs = []
+        with plainErrors(self._sayError):
+            self.jobs = list(self.context.service.recovery.found())
+        self._show()
+
+    def resume(self) -> None:
+        """Take the results of the shown job, or run it again."""
+        with plainErrors(self._sayError):
+            segmentation = self.context.parameters.segmentation if self.context.parameters else None
+            self.context.service.recovery.resume(self.jobs[0], segmentation)
+            self.jobs.pop(0)
+            self._show()
+
+    def discard(self) -> None:
+        """Delete the shown job."""
+        with plainErrors(self._sayError):
+            self.context.service.recovery.discard(self.jobs.pop(0))
+            self._show()
+
+    def _show(self) -> None:
+        self.ui.RecoveryFrame.visible = bool(self.jobs)
+        if not self.jobs:
+            return
+        job = self.jobs[0]
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.created))
+        more = f" ({len(self.jobs) - 1} more after this one.)" if len(self.jobs) > 1 else ""
+        if job.finished:
+            text = f"A generation of {when} was finished, but its images were not brought into a scene: {job.title}."
+        else:
+            text = f"A generation of {when} was interrupted: {job.title}."
+        say(self.ui.RecoveryLabel, text + more)
+        self.ui.RecoveryResumeButton.text = "Import the images" if job.finished else "Run again"
+
+    def _sayError(self, text: str) -> None:
+        self.ui.RecoveryFrame.visible = True
+        say(self.ui.RecoveryLabel, text, "error")

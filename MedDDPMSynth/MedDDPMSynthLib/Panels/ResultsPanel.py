@@ -1,0 +1,208 @@
+"""The samples that were generated from the chosen segmentation, and what can be done with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+
+from .. import Results, Statistics, Views
+from .Base import Context, Panel, plainErrors
+from .Widgets import enable, fillComboBox, say
+
+KEEP, NAME, SEED, MODEL = range(4)
+# So many views fit side by side.
+MAX_VIEWS = 4
+
+
+class ResultsPanel(Panel):
+    """A table of samples and its buttons."""
+
+    def __init__(self, ui: Any, context: Context) -> None:
+        super().__init__(ui, context)
+        self.samples: list[Any] = []
+        self._ended: list[Any] = []
+        self._stale = True
+        self._filling = False
+        self._segmentation: Any = None
+        self._usualLayout: int | None = None
+        self._setUpTable()
+        ui.ResultsTable.itemChanged.connect(self.onItemChanged)
+        ui.ResultsTable.itemSelectionChanged.connect(self._updateButtons)
+        ui.ResultsTable.cellDoubleClicked.connect(lambda *_: self.show())
+        ui.ShowButton.clicked.connect(self.show)
+        ui.SideBySideButton.clicked.connect(self.sideBySide)
+        ui.CompareButton.clicked.connect(self.compare)
+        ui.UsualLayoutButton.clicked.connect(self.usualLayout)
+        ui.StatisticsButton.clicked.connect(self.statistics)
+        ui.DiscardButton.clicked.connect(self.discard)
+        say(ui.ResultsMessageLabel, "")
+
+    def refresh(self) -> None:
+        """Show the samples of another segmentation."""
+        parameters = self.context.parameters
+        segmentation = parameters.segmentation if parameters is not None else None
+        if segmentation != self._segmentation:
+            self._segmentation, self._stale = segmentation, True
+        self._updateButtons()
+
+    def tick(self) -> None:
+        """Fill the table again where samples came or went."""
+        ended = [run for run in self.context.service.runs if run.finished]
+        if ended != self._ended:
+            self._ended, self._stale = ended, True
+        if self._stale and self.context.busyRun is None:
+            self.fill()
+
+    def sceneChanged(self) -> None:
+        """Samples may have come or gone."""
+        self._stale = True
+
+    def sceneClosing(self) -> None:
+        """Forget all nodes."""
+        self.samples, self._segmentation, self._usualLayout = [], None, None
+        self.ui.ResultsTable.rowCount = 0
+
+    def fill(self) -> None:
+        """Read the samples from the scene into the table."""
+        self._stale = False
+        chosen = {sample.key for sample in self.selected()}
+        self.samples = list(Results.samplesOf(self._segmentation)) if self._segmentation is not None else []
+        self._filling = True
+        table = self.ui.ResultsTable
+        table.rowCount = len(self.samples)
+        for row, sample in enumerate(self.samples):
+            self._fillRow(row, sample)
+            if sample.key in chosen:
+                table.selectRow(row)
+        self._filling = False
+        names = Results.modalitiesOf(self.samples)
+        box = self.ui.ResultsModalityComboBox
+        fillComboBox(box, [(name, name) for name in names], box.currentText)
+        self._updateButtons()
+
+    def onItemChanged(self, item: Any) -> None:
+        """The user set or removed a check in the column Keep."""
+        if not self._filling and item.column() == KEEP:
+            Results.setKept(self.samples[item.row()], item.checkState() == qt.Qt.Checked)
+            self._stale = True
+
+    def selected(self) -> list[Any]:
+        """The samples whose rows are selected, in the order of the table."""
+        rows = sorted({index.row() for index in self.ui.ResultsTable.selectionModel().selectedRows()})
+        return [self.samples[row] for row in rows if row < len(self.samples)]
+
+    def show(self) -> None:
+        """Show the selected sample (or the first) in the usual slice views."""
+        with plainErrors(self._sayError):
+            volume = self._volumeOf(self._first())
+            self.usualLayout()
+            Views.showInSlices(volume)
+
+    def sideBySide(self) -> None:
+        """Show several samples next to each other in linked views."""
+        with plainErrors(self._sayError):
+            chosen = self.selected()
+            chosen = chosen if len(chosen) > 1 else self.samples
+            self._apply(Views.compareSamples(chosen[:MAX_VIEWS], self.modality))
+
+    def compare(self) -> None:
+        """Show the selected sample beside the real MRI."""
+        with plainErrors(self._sayError):
+            volume = self._volumeOf(self._first())
+            self._apply(Views.compareWithReal(self.context.parameters.referenceVolume, volume))
+
+    def usualLayout(self) -> None:
+        """Go back to the layout from before the comparison."""
+        if self._usualLayout is not None:
+            slicer.app.layoutManager().setLayout(self._usualLayout)
+            self._usualLayout = None
+        self._updateButtons()
+
+    def statistics(self) -> None:
+        """Compute mean and variability over the kept samples, in small pieces."""
+        with plainErrors(self._sayError):
+            kept = [sample for sample in self.samples if sample.kept]
+            self._say("Mean and variability are being computed…")
+            task = Statistics.statisticsTask(kept, self.modality, self._onStatistics, self._sayError)
+            self.context.service.startTask(task)
+
+    def discard(self) -> None:
+        """Remove the samples that are not kept."""
+        with plainErrors(self._sayError):
+            dropped = [sample for sample in self.samples if not sample.kept]
+            for sample in dropped:
+                Results.discardSample(sample, self.context.service.jobs)
+            self._say(f"{len(dropped)} removed." if dropped else "")
+            self.fill()
+
+    @property
+    def modality(self) -> str:
+        """The image that the buttons work on."""
+        return self.ui.ResultsModalityComboBox.currentText
+
+    def _setUpTable(self) -> None:
+        table = self.ui.ResultsTable
+        table.verticalHeader().visible = False
+        table.wordWrap = False
+        header = table.horizontalHeader()
+        for column in (KEEP, NAME, SEED):
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(MODEL, qt.QHeaderView.Stretch)
+
+    def _fillRow(self, row: int, sample: Any) -> None:
+        keep = qt.QTableWidgetItem()
+        keep.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsSelectable)
+        keep.setCheckState(qt.Qt.Checked if sample.kept else qt.Qt.Unchecked)
+        model = sample.volumes[0].GetAttribute("MedDDPM.model") if sample.volumes else ""
+        name = f"Sample {sample.number:02d}" + (" (preview)" if sample.automatic else "")
+        texts = {NAME: name, SEED: str(sample.seed), MODEL: model or ""}
+        self.ui.ResultsTable.setItem(row, KEEP, keep)
+        for column, text in texts.items():
+            item = qt.QTableWidgetItem(text)
+            item.setToolTip(text)
+            self.ui.ResultsTable.setItem(row, column, item)
+
+    def _first(self) -> Any:
+        chosen = self.selected()
+        return chosen[0] if chosen else self.samples[0]
+
+    def _volumeOf(self, sample: Any) -> Any:
+        volume = sample.volume(self.modality)
+        return volume if volume is not None else sample.volumes[0]
+
+    def _apply(self, plan: Any) -> None:
+        manager = slicer.app.layoutManager()
+        if self._usualLayout is None:
+            self._usualLayout = manager.layout
+        Views.applyPlan(plan, manager.layoutLogic().GetLayoutNode())
+        slicer.app.processEvents()  # the new views must exist before they are fitted
+        slicer.util.resetSliceViews()
+        self._updateButtons()
+
+    def _updateButtons(self) -> None:
+        ui, parameters = self.ui, self.context.parameters
+        count, kept = len(self.samples), sum(sample.kept for sample in self.samples)
+        none = "There are no samples of this segmentation yet: press Generate." if not count else None
+        hasMri = parameters is not None and parameters.referenceVolume is not None
+        noMri = None if hasMri else "Choose the reference MRI in section 2 first."
+        enable(ui.ShowButton, none)
+        enable(ui.SideBySideButton, none or ("There is only one sample: generate another." if count < 2 else None))
+        enable(ui.CompareButton, none or noMri)
+        enable(ui.UsualLayoutButton, None if self._usualLayout is not None else "No comparison is shown.")
+        fewKept = "Fewer than two samples are kept: generate more or check Keep." if kept < 2 else None
+        enable(ui.StatisticsButton, none or fewKept)
+        allKept = "All samples are kept: remove the check of those to discard." if kept == count else None
+        enable(ui.DiscardButton, none or allKept)
+
+    def _onStatistics(self, *nodes: Any) -> None:
+        self._say("Mean and variability were added beside the samples.")
+        if nodes:
+            Views.showInSlices(nodes[-1])
+
+    def _say(self, text: str) -> None:
+        say(self.ui.ResultsMessageLabel, text)
+
+    def _sayError(self, text: str) -> None:
+        say(self.ui.ResultsMessageLabel, text, "error")

@@ -1,0 +1,143 @@
+"""The picture that sharpens while a job samples: one volume node, updated in place."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+from medddpm.errors import InputError
+from medddpm.jobs.preview import read_preview
+from medddpm.jobs.regular import read_bounded
+from MedDDPMSlicerLib.SlicedTask import SlicedTask
+
+from .Display import displayGray, placeLike, removeNode, setAffine
+from .Slabs import newImage, slabs
+from .Views import SliceLayers, showInSlices
+
+logger = logging.getLogger(__name__)
+
+GRID_NAME, MAX_GRID_BYTES = "grid.json", 64 * 1024
+# [-1, 1] in the preview file, 0 to this in the scene, as in the results.
+BRIGHTEST = 1000
+
+
+class PreviewVolume:
+    """The preview of one generation. Makes its node with the first picture and shows it in the slice views.
+
+    ``modality``: the one of the pictures that is shown. ``remove`` takes the node away and shows what was there before.
+    """
+
+    def __init__(self, segmentationNode: Any, modality: str) -> None:
+        self._segmentation, self._modality = segmentationNode, modality
+        self._layers: SliceLayers | None = None
+        self._id: str | None = None
+
+    @property
+    def node(self) -> Any:
+        """The volume node; None as long as there is none."""
+        return slicer.mrmlScene.GetNodeByID(self._id) if self._id else None
+
+    def update(self, picture: Path) -> Generator[None, None, None]:
+        """Steps that show a picture file of a job. One that is gone or unreadable is passed over."""
+        try:
+            data, affine = self._read(picture)
+        except (FileNotFoundError, InputError) as exc:
+            logger.info("a preview was passed over: %s", type(exc).__name__)
+            return
+        yield
+        image, target = newImage(data.shape, np.dtype(np.int16))
+        source = data.T
+        for part in slabs(target.shape[0], target.shape[1] * target.shape[2]):
+            target[part] = np.rint((source[part].astype(np.float32) + 1) * (BRIGHTEST / 2))
+            yield
+        self._show(image, affine)
+
+    def remove(self) -> None:
+        """Take the node away; views that showed it show what they did before."""
+        node = self.node
+        if node is None:
+            return
+        if self._layers is not None:
+            self._layers.restore(instead=self._id)
+        removeNode(node)
+        self._id = None
+
+    def _read(self, picture: Path) -> tuple[np.ndarray, np.ndarray]:
+        """The shown modality (X, Y, Z) in [-1, 1], and the affine of the model's grid."""
+        channels = read_preview(picture)
+        grid = _readGrid(picture.parent / GRID_NAME)
+        modalities = [str(m).casefold() for m in grid.get("modalities", [])]
+        wanted = self._modality.casefold()
+        channel = modalities.index(wanted) if wanted in modalities else 0
+        affine = np.asarray(grid["affine"], dtype=np.float64)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or channel >= channels.shape[0]:
+            raise InputError("The grid of the preview does not fit.")
+        return channels[channel], affine
+
+    def _show(self, image: Any, affine: np.ndarray) -> None:
+        node = self.node
+        if node is not None:
+            node.SetAndObserveImageData(image)
+            return
+        name = f"{self._segmentation.GetName()} {self._modality} preview (synthetic)"
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        node.SetSaveWithScene(False)
+        self._id = node.GetID()
+        setAffine(node, affine)
+        placeLike(node, self._segmentation)
+        displayGray(node, 0, BRIGHTEST)
+        node.SetAndObserveImageData(image)
+        self._layers = SliceLayers()
+        showInSlices(node)
+
+
+class PreviewFollower:
+    """Shows the newest picture of a job, one at a time, in small steps."""
+
+    def __init__(self, segmentationNode: Any, modality: str) -> None:
+        self._volume = PreviewVolume(segmentationNode, modality)
+        self._task: Any = None
+        self._shown: Path | None = None
+
+    @property
+    def node(self) -> Any:
+        """The volume node; None as long as there is none."""
+        return self._volume.node
+
+    def follow(self, picture: Path | None) -> None:
+        """Begin to show a picture, unless it was shown or an older one is still on its way."""
+        busy = self._task is not None and not self._task.finished
+        if picture is None or picture == self._shown or busy:
+            return
+        self._shown = picture
+        self._task = SlicedTask(self._volume.update(picture), lambda _: None, _logFailure)
+
+    def tick(self, seconds: float) -> None:
+        """Work for about ``seconds``."""
+        if self._task is not None and not self._task.finished:
+            self._task.step(seconds)
+
+    def remove(self) -> None:
+        """End showing, and take the node away."""
+        if self._task is not None and not self._task.finished:
+            self._task.cancel()
+        self._volume.remove()
+
+
+def _logFailure(error: Exception) -> None:
+    logger.warning("a preview could not be shown: %s", type(error).__name__)
+
+
+def _readGrid(path: Path) -> dict[str, Any]:
+    try:
+        grid = json.loads(read_bounded(path, MAX_GRID_BYTES))
+    except (ValueError, RecursionError) as exc:
+        raise InputError(f"{path} is no description of a grid.") from exc
+    if not isinstance(grid, dict) or "affine" not in grid:
+        raise InputError(f"{path} is no description of a grid.")
+    return grid

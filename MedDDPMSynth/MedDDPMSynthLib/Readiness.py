@@ -1,0 +1,81 @@
+"""Why something cannot be started yet, in a sentence: what a disabled button says."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from medddpm.errors import MedDDPMError
+from MedDDPMSlicerLib.Dependencies import missingPackages
+
+from .Choices import inputsOf
+from .LocalEdit import missingForEdit
+from .Models import ModelLibrary
+
+# Looking for packages touches the disk; they do not come and go more often than this (seconds).
+PACKAGE_SECONDS = 5.0
+
+
+class Readiness:
+    """Answers None where nothing stands in the way, else a sentence that says what to do."""
+
+    def __init__(self, library: ModelLibrary) -> None:
+        self._library = library
+        self._looked = -PACKAGE_SECONDS
+        self._missing: list[str] = []
+
+    def generation(self, parameterNode: Any) -> str | None:
+        """Of a generation with what the parameter node says."""
+        return self.computing(parameterNode.model) or self._mask(parameterNode)
+
+    def batch(self, parameterNode: Any) -> str | None:
+        """Of a batch."""
+        return self.computing(parameterNode.model) or _batchFolders(parameterNode)
+
+    def computing(self, modelKey: str) -> str | None:
+        """Of anything that needs the model: packages, the model itself, its terms."""
+        missing = self._missingNames()
+        if missing:
+            return f"Install the missing packages first: {', '.join(missing)}."
+        try:
+            model = self._library.describe(modelKey)
+            if not self._library.acknowledged(modelKey):
+                return f"Read and accept the terms of the model '{model.title}' first."
+        except MedDDPMError as exc:
+            return str(exc)
+        return None
+
+    def lookAgain(self) -> None:
+        """Packages were installed: look for them at the next question."""
+        self._looked = -PACKAGE_SECONDS
+
+    def _missingNames(self) -> list[str]:
+        if time.monotonic() - self._looked > PACKAGE_SECONDS:
+            self._missing = [package.name for package in missingPackages()]
+            self._looked = time.monotonic()
+        return self._missing
+
+    def _mask(self, parameterNode: Any) -> str | None:
+        segmentation = parameterNode.segmentation
+        if segmentation is None:
+            return "Choose a segmentation, or load the sample data."
+        if segmentation.GetSegmentation().GetNumberOfSegments() == 0:
+            return "The segmentation has no segments yet. Press 'Create segments' and paint."
+        if parameterNode.editRealScan:
+            return missingForEdit(self._library.describe(parameterNode.model), inputsOf(parameterNode))
+        return None
+
+
+def _batchFolders(parameterNode: Any) -> str | None:
+    source, output = parameterNode.batchSource, parameterNode.batchOutput
+    if parameterNode.batchSequence is None:
+        if not source:
+            return "Choose a folder of masks, or a sequence."
+        if not Path(source).is_dir():
+            return f"The folder {source} does not exist. Choose another one."
+    if not output:
+        return "Choose a folder for the results."
+    if source and Path(output) == Path(source):
+        return "Choose another folder for the results than that of the masks."
+    return None

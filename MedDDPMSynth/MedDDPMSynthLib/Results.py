@@ -1,0 +1,132 @@
+"""Results in the scene: samples, where they are in the hierarchy, and which of them are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import slicer
+from MedDDPMSlicerLib.Hierarchy import folderFor, hierarchyOf, itemOf, parentOf, removeIfEmpty
+from MedDDPMSlicerLib.SyntheticNodes import field, syntheticVolumes
+
+from .Display import removeNode
+
+# Attributes of our own beside those of MedDDPMSlicerLib.SyntheticNodes.
+JOB, KEPT, AUTOMATIC, STATISTIC = "MedDDPM.job", "MedDDPM.kept", "MedDDPM.automatic", "MedDDPM.statistic"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample in the scene: volumes made from one mask with one seed. ``item``: its subject hierarchy folder.
+
+    ``key`` names its job. ``automatic``: made by the automatic update. ``kept``: counts for mean and variability.
+    """
+
+    number: int
+    seed: int
+    key: str
+    volumes: tuple[Any, ...]
+    kept: bool
+    automatic: bool
+    item: int
+
+    def volume(self, modality: str) -> Any:
+        """The volume of a modality, or None."""
+        return next((v for v in self.volumes if modalityOf(v) == modality), None)
+
+
+def samplesOf(segmentationNode: Any) -> list[Sample]:
+    """The samples made from a segmentation, in order of their numbers."""
+    if segmentationNode is None:
+        return []
+    groups: dict[int, list[Any]] = {}
+    for node in syntheticVolumes(slicer.mrmlScene, segmentationNode):
+        number = field(node, "sample") or ""
+        if number.isdigit():
+            groups.setdefault(int(number), []).append(node)
+    return [_sample(number, nodes) for number, nodes in sorted(groups.items())]
+
+
+def setKept(sample: Sample, kept: bool) -> None:
+    """Let a sample count for mean and variability, or not. One of the automatic update is kept for good then."""
+    for node in sample.volumes:
+        node.SetAttribute(KEPT, "1" if kept else "0")
+        if kept:
+            node.RemoveAttribute(AUTOMATIC)
+
+
+def discardSample(sample: Sample, jobs: Any = None) -> None:
+    """Remove a sample's volumes and folder from the scene, and its job's folder when that was its last sample.
+
+    ``jobs``: the JobMonitor that ran it.
+    """
+    above = hierarchyOf().GetItemParent(sample.item)
+    for node in sample.volumes:
+        removeNode(node)
+    removeEmptyItems(sample.item, above)
+    if jobs is not None and sample.key and not _jobInUse(sample.key):
+        discardJob(jobs, sample.key)
+
+
+def discardJob(jobs: Any, name: str) -> None:
+    """Delete the folder of a finished job by its name; nothing happens where it is gone."""
+    path = jobs.spool / Path(name).name
+    if path.is_dir() and not path.is_symlink():
+        jobs.follow(path).discard()
+
+
+def modalityOf(volumeNode: Any) -> str:
+    """The modality of a synthetic volume; empty for others."""
+    return field(volumeNode, "modality") or ""
+
+
+def modalitiesOf(samples: Iterable[Sample]) -> list[str]:
+    """All modalities of some samples, in their order."""
+    return list(dict.fromkeys(modalityOf(v) for s in samples for v in s.volumes))
+
+
+def nextSampleNumber(segmentationNode: Any) -> int:
+    """The number of the next sample made from a segmentation."""
+    return max((s.number for s in samplesOf(segmentationNode)), default=0) + 1
+
+
+def caseItem(segmentationNode: Any) -> int:
+    """The hierarchy folder ``<case> – synthetic`` beside a segmentation, made where it is not there.
+
+    It is found by the samples in it, also after the segmentation was renamed.
+    """
+    tree = hierarchyOf()
+    for sample in samplesOf(segmentationNode):
+        above = int(tree.GetItemParent(sample.item))
+        if above not in (0, tree.GetSceneItemID()) and tree.GetItemDataNode(above) is None:
+            return above
+    name = f"{segmentationNode.GetName()} – synthetic"
+    return folderFor(name, parentOf(segmentationNode), key=segmentationNode.GetID())
+
+
+def removeEmptyItems(*items: int) -> None:
+    """Remove those hierarchy folders that hold no node any more."""
+    tree = hierarchyOf()
+    for item in items:
+        if item and item != tree.GetSceneItemID() and tree.GetItemDataNode(item) is None:
+            removeIfEmpty(item)
+
+
+def _sample(number: int, nodes: list[Any]) -> Sample:
+    first = nodes[0]
+    seed = field(first, "seed") or ""
+    return Sample(
+        number,
+        int(seed) if seed.isdigit() else 0,
+        first.GetAttribute(JOB) or "",
+        tuple(nodes),
+        all(node.GetAttribute(KEPT) != "0" for node in nodes),
+        first.GetAttribute(AUTOMATIC) == "1",
+        int(hierarchyOf().GetItemParent(itemOf(first))),
+    )
+
+
+def _jobInUse(name: str) -> bool:
+    return any(node.GetAttribute(JOB) == name for node in syntheticVolumes(slicer.mrmlScene))

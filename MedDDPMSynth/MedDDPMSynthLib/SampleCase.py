@@ -1,0 +1,82 @@
+"""The sample case: a glioma mask that comes with the extension."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import slicer
+from medddpm.errors import InputError
+from medddpm.geometry.volume import Volume
+from medddpm.labels.scheme import LabelScheme, load_scheme
+from MedDDPMSlicerLib.SegmentMasks import applyLabels, createSegments
+from MedDDPMSlicerLib.VolumeNodes import loadVolume, volumeOf
+
+from .Display import removeNode
+
+logger = logging.getLogger(__name__)
+
+FILE, NODE_NAME = "glioma.nii.gz", "Glioma sample"
+CATEGORY, SAMPLE_NAME = "MedDDPM", "MedDDPMGlioma"
+# The values in the file are those of this scheme.
+SCHEME = "brats"
+
+
+def sampleMaskPath() -> Path:
+    """The mask file: beside the installed module, or in the repository. Raises InputError where it is gone."""
+    here = Path(__file__).resolve()
+    candidates = [parent / "Resources" / "SampleMasks" / FILE for parent in here.parents[1:3]]
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise InputError(f"The sample mask is not there: {candidates[0]}. Install the extension again.")
+
+
+def loadSampleCase(scheme: LabelScheme | None = None) -> Any:
+    """Load the sample case; returns its segmentation node with the segments of ``scheme`` (by default the demo's).
+
+    Parts that ``scheme`` has no label for become its nearest one: a whole-head model gets one tumor.
+    """
+    scheme = scheme or load_scheme(SCHEME)
+    loaded = loadVolume(sampleMaskPath(), NODE_NAME)
+    try:
+        volume = volumeOf(loaded)
+        labels = Volume(_inScheme(volume.data, scheme), volume.affine)
+    finally:
+        removeNode(loaded)
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", NODE_NAME)
+    segmentation.CreateDefaultDisplayNodes()
+    createSegments(segmentation, scheme)
+    applyLabels(segmentation, scheme, labels)
+    return segmentation
+
+
+def registerSampleData() -> None:
+    """List the sample case in the module Sample Data. Call it when the application has started up."""
+    try:
+        import SampleData
+    except ImportError:
+        logger.info("the module Sample Data is not loaded")
+        return
+    path = sampleMaskPath()
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category=CATEGORY,
+        sampleName=SAMPLE_NAME,
+        uris=path.as_uri(),
+        fileNames=FILE,
+        nodeNames=NODE_NAME,
+        loadFileTypes="SegmentationFile",
+        customDownloader=lambda _source: loadSampleCase(),
+    )
+
+
+def _inScheme(data: Any, scheme: LabelScheme) -> Any:
+    import numpy as np
+    from medddpm.labels.conventions import label_role, scheme_value
+
+    own = load_scheme(SCHEME)
+    mapped = np.zeros(data.shape, np.uint8)
+    for label in own.labels:
+        mapped[data == label.value] = scheme_value(label_role(label, own), scheme)
+    return mapped

@@ -1,0 +1,75 @@
+"""What scripts call: ``slicer.modules.medddpmsynth.logic().synthesize(...)``. The module's logic derives from this.
+
+The application loads this file at its start, so the rest is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .Run import SynthRun
+    from .SynthService import SynthService
+
+
+class SynthLogic:
+    """Generations without a panel."""
+
+    @property
+    def service(self) -> SynthService:
+        """The one service of the application."""
+        from .SynthService import SynthService
+
+        return SynthService.instance()
+
+    def synthesize(
+        self,
+        segmentationNode: Any,
+        model: str = "demo",
+        *,
+        samples: int = 1,
+        seed: int = 0,
+        sampler: str | None = None,
+        steps: int | None = None,
+        modalities: Sequence[str] = (),
+        device: str = "auto",
+        precision: str = "auto",
+        referenceVolume: Any = None,
+        knownVolumes: Mapping[str, Any] | None = None,
+        originalSegmentation: Any = None,
+        showPreview: bool = False,
+        onFinished: Callable[[SynthRun], None] | None = None,
+        waitForCompletion: bool = False,
+    ) -> SynthRun:
+        """Make MRI volumes from a segmentation; returns at once, unless ``waitForCompletion``.
+
+        ``model``: name or path. ``sampler``, ``steps``: None for the model's own. ``modalities``: empty for all.
+        ``referenceVolume``: the MRI that belongs to the mask; a missing outline is made from it. ``knownVolumes``
+        (modality -> volume node of a real scan) with ``originalSegmentation`` (the mask before it was changed): only
+        the changed region is made anew. ``onFinished`` is called with the SynthRun, whose ``volumes`` are the results.
+
+        Raises InputError for an order that makes no sense. With ``waitForCompletion`` also MedDDPMError, with the
+        sentence, where the generation fails; otherwise ``outcome`` and ``message`` of the run tell.
+        """
+        from medddpm.errors import InputError
+
+        from .Options import SynthInputs, SynthOptions
+
+        if segmentationNode is None:
+            raise InputError("There is no segmentation to synthesize from. Give a vtkMRMLSegmentationNode.")
+        if samples < 1:
+            raise InputError(f"{samples} samples were asked for; it must be 1 or more.")
+        if knownVolumes and originalSegmentation is None:
+            raise InputError("A local edit needs originalSegmentation, the mask before it was changed.")
+        options = SynthOptions(
+            model, samples, seed, sampler, steps, tuple(modalities), device, precision, showPreview=showPreview
+        )
+        inputs = SynthInputs(segmentationNode, referenceVolume, dict(knownVolumes or {}), originalSegmentation)
+        run = self.service.generate(inputs, options)
+        if onFinished is not None:
+            run.observers.append(lambda r: onFinished(r) if r.finished else None)
+        if waitForCompletion:
+            self.service.waitFor(run)
+            run.raiseFailure()
+        return run

@@ -1,0 +1,150 @@
+"""What the panels order: the engine, told by the parameter node. One lives as long as the application."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from medddpm.errors import InputError
+from MedDDPMSlicerLib.Storage import defaultStorage
+
+from . import Choices
+from .AutoUpdate import previewOptions
+from .Batch import BatchRun
+from .Engine import Engine
+from .Estimates import Estimate
+from .Options import SynthInputs, SynthOptions, nextSeed
+from .Outlines import OutlineJob
+from .Readiness import Readiness
+from .Run import SynthRun
+from .Settings import Settings
+
+
+class SynthService(Engine):
+    """The engine with orders that take a ``MedDDPMSynthParameterNode``."""
+
+    _instance: SynthService | None = None
+
+    def __init__(
+        self,
+        storage: Any,
+        python: Sequence[str] | None = None,
+        settings: Settings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(storage, python, settings, clock)
+        self._readiness = Readiness(self.library)
+
+    @classmethod
+    def instance(cls) -> SynthService:
+        """The service of this application, made when first asked for. Raises InputError without a usable folder."""
+        if cls._instance is None:
+            cls._instance = cls(defaultStorage())
+        return cls._instance
+
+    @classmethod
+    def existing(cls) -> SynthService | None:
+        """The service of this application if there is one already."""
+        return cls._instance
+
+    def shutdown(self, keepJobs: bool = False) -> None:
+        """See Engine; the next ``instance`` is a new one."""
+        super().shutdown(keepJobs)
+        if SynthService._instance is self:
+            SynthService._instance = None
+
+    def start(self, parameterNode: Any) -> SynthRun:
+        """Start what the parameter node asks for, and put the next seed into it where it is not locked.
+
+        Raises InputError where ``blockedReason`` has one.
+        """
+        reason = self.blockedReason(parameterNode)
+        if reason is not None:
+            raise InputError(reason)
+        model = self.library.describe(parameterNode.model)
+        run = self.generate(Choices.inputsOf(parameterNode), Choices.optionsOf(parameterNode, model))
+        self.library.lastUsed = parameterNode.model
+        parameterNode.seed = nextSeed(parameterNode.seed, parameterNode.samples, parameterNode.lockSeed)
+        return run
+
+    def startBatch(self, parameterNode: Any) -> BatchRun:
+        """Start the batch of the parameter node. Raises InputError where ``batchBlockedReason`` has one."""
+        reason = self.batchBlockedReason(parameterNode)
+        if reason is not None:
+            raise InputError(reason)
+        node = parameterNode
+        source = node.batchSequence if node.batchSequence is not None else Path(node.batchSource)
+        options = Choices.optionsOf(node, self.library.describe(node.model))
+        return self.runBatch(source, Path(node.batchOutput), options)
+
+    def requestEstimate(
+        self,
+        parameterNode: Any,
+        onDone: Callable[[Estimate], None],
+        onError: Callable[[str], None] | None = None,
+    ) -> None:
+        """Ask how long the parameter node's generation takes and whether it fits; newer questions replace older."""
+        reason = self._readiness.computing(parameterNode.model)
+        if reason is not None:
+            if onError is not None:
+                onError(reason)
+            return
+        model = self.library.describe(parameterNode.model)
+        self._estimator.ask(Choices.optionsOf(parameterNode, model), model, onDone, onError)
+        self.startTimer()
+
+    def outline(
+        self,
+        parameterNode: Any,
+        onDone: Callable[[], None] | None = None,
+        onError: Callable[[str], None] | None = None,
+        saveUndo: Callable[[], None] | None = None,
+    ) -> OutlineJob:
+        """Make the head or brain segment from the reference volume; ``saveUndo`` is called before segments change.
+
+        Raises InputError where segmentation or reference volume are missing.
+        """
+        node = parameterNode
+        model = self.library.describe(node.model)
+        order = (node.segmentation, node.referenceVolume, model, self.storage, self.toolsJobs)
+        job = OutlineJob(*order, onDone, onError, saveUndo)
+        self.addTicker(job)
+        return job
+
+    def blockedReason(self, parameterNode: Any) -> str | None:
+        """A sentence that says why no generation can start now; None where it can."""
+        if parameterNode is None:
+            return "The scene is closing."
+        if self.activeRun(parameterNode.segmentation) is not None:
+            return "A generation of this segmentation is running. Wait for it, or cancel it."
+        return self._readiness.generation(parameterNode)
+
+    def batchBlockedReason(self, parameterNode: Any) -> str | None:
+        """A sentence that says why no batch can start now; None where it can."""
+        if parameterNode is None:
+            return "The scene is closing."
+        if self.batch is not None and not self.batch.finished:
+            return "A batch is running already. Wait for it, or cancel it."
+        return self._readiness.batch(parameterNode)
+
+    def refreshPackages(self) -> None:
+        """Packages were installed: look again what there is."""
+        self._readiness.lookAgain()
+
+    def watchForUpdates(self, parameterNode: Any) -> None:
+        """Follow the parameter node's choice of the automatic update; None ends it."""
+        wanted = parameterNode is not None and parameterNode.autoUpdate and parameterNode.segmentation is not None
+        if not wanted:
+            self.autoUpdate.observe(None)
+            return
+
+        def ask() -> tuple[SynthInputs, SynthOptions] | None:
+            if self._readiness.generation(parameterNode) is not None:
+                return None
+            model = self.library.describe(parameterNode.model)
+            return Choices.inputsOf(parameterNode), previewOptions(Choices.optionsOf(parameterNode, model), model)
+
+        self.autoUpdate.observe(parameterNode.segmentation, ask)
+        self.startTimer()

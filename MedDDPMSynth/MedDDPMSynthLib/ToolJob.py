@@ -1,0 +1,99 @@
+"""A small job of the tools worker on one file: write the file in steps, follow the job, hand over its result."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+from medddpm.errors import InputError, MedDDPMError
+from medddpm.jobs.outcome import outcome_of
+from MedDDPMSlicerLib.Jobs import JobState
+from MedDDPMSlicerLib.SlicedTask import SlicedTask
+
+from .Tickers import SLICE_SECONDS
+
+logger = logging.getLogger(__name__)
+
+# What a person calls the files of a request; their paths say nothing to them.
+WORDS = {"mask": "The mask", "image": "The volume"}
+
+
+class ToolJob:
+    """``prepare`` are steps that return (kind, request); ``onResult`` gets the outputs folder of the finished job.
+
+    ``onError`` gets a sentence; after ``cancel`` neither is called. The folder is deleted when ``onResult`` returns.
+    Files in the exchange folder that the request names go with the job. Call ``tick`` regularly.
+    """
+
+    def __init__(
+        self,
+        jobs: Any,
+        prepare: Generator[None, None, tuple[str, dict[str, Any]]],
+        onResult: Callable[[Path], None],
+        onError: Callable[[str], None],
+    ) -> None:
+        self._jobs, self._onResult, self._onError = jobs, onResult, onError
+        self._handle: Any = None
+        self._request: dict[str, Any] = {}
+        self._task = SlicedTask(prepare, self._submit, self._fail)
+        self.finished = False
+
+    def tick(self) -> None:
+        """Work for some milliseconds."""
+        if not self._task.finished:
+            self._task.step(SLICE_SECONDS)
+
+    def cancel(self) -> None:
+        """End it; nothing is handed over any more."""
+        if self.finished:
+            return
+        self.finished = True
+        if not self._task.finished:
+            self._task.cancel()
+        if self._handle is not None:
+            self._handle.cancel()
+            self._discardWhereEnded()
+
+    def _submit(self, order: tuple[str, dict[str, Any]]) -> None:
+        kind, self._request = order
+        try:
+            self._handle = self._jobs.submit(self._request, kind=kind)
+        except MedDDPMError as exc:
+            self._fail(exc)
+            return
+        self._handle.observers.append(self._onJob)
+
+    def _onJob(self, job: Any) -> None:
+        if not job.finished:
+            return
+        if not self.finished:
+            self.finished = True
+            try:
+                if job.state is not JobState.DONE:
+                    raise InputError(job.message or "The job failed.")
+                self._onResult(job.folder.outputs)
+            except Exception as exc:
+                self._fail(exc)
+        self._discardWhereEnded()
+
+    def _discardWhereEnded(self) -> None:
+        if not self._handle.finished:
+            return
+        try:
+            self._handle.discard()
+        except MedDDPMError as exc:
+            logger.warning("a job folder stays: %s", type(exc.__cause__).__name__)
+
+    def _fail(self, error: BaseException) -> None:
+        self.finished = True
+        if not isinstance(error, MedDDPMError):
+            logger.error("a tool failed", exc_info=error)
+        self._onError(self._plain(outcome_of(error).message))
+
+    def _plain(self, sentence: str) -> str:
+        for name, words in WORDS.items():
+            path = self._request.get(name)
+            sentence = sentence.replace(path, words) if path else sentence
+        return sentence

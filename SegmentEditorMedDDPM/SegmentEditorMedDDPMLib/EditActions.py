@@ -1,0 +1,109 @@
+"""What the buttons and the mouse of the effect do to the mask; everything but widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from medddpm.labels.scheme import LabelScheme
+from medddpm.masks.roles import tumor_roles
+
+from . import LesionOperations, Options
+from .Ghost import Ghost
+from .GhostCache import GhostCache
+from .LesionOperations import Outcome
+from .OpenedMask import SaveUndo
+from .Options import Motion, Point
+from .SchemeChoice import chooseScheme
+
+
+class EditActions:
+    """Runs the operations with the parameters of the effect.
+
+    ``read`` and ``write`` are the parameters (name, text); ``segmentationNode`` gives the node that is edited and
+    ``synthParameters`` the parameter node of MedDDPM Synth (or None). Errors are InputError, with a sentence.
+    """
+
+    def __init__(
+        self,
+        read: Options.Read,
+        write: Callable[[str, str], None],
+        segmentationNode: Callable[[], Any],
+        synthParameters: Callable[[], Any],
+        saveUndo: SaveUndo,
+    ) -> None:
+        self._read, self._write = read, write
+        self._node, self._synthParameters = segmentationNode, synthParameters
+        self._saveUndo = saveUndo
+        self._ghosts = GhostCache()
+
+    def scheme(self) -> LabelScheme:
+        """The labels of the mask."""
+        return chooseScheme(self._node(), self._synthParameters())
+
+    def parts(self) -> set[str]:
+        """Which parts a lesion can have in this mask."""
+        return set(tumor_roles(self.scheme()))
+
+    def place(self, point: Point) -> Outcome:
+        """A lesion at a point (RAS mm, world), after the parameters."""
+        options = Options.lesionOptions(self._read)
+        outcome = LesionOperations.placeLesion(self._node(), self.scheme(), point, options, self._saveUndo)
+        self.pick(point)
+        return outcome
+
+    def apply(self) -> Outcome:
+        """Change the tumor as the values say, and put these back."""
+        motion, at = Options.motion(self._read), Options.picked(self._read)
+        outcome = LesionOperations.changeTumor(self._node(), self.scheme(), motion, at, self._saveUndo)
+        self._movePicked(motion)
+        self.reset()
+        return outcome
+
+    def mirror(self) -> Outcome:
+        """Bring the tumor to the other side."""
+        at = Options.picked(self._read)
+        return LesionOperations.mirrorTumor(self._node(), self.scheme(), at, self._saveUndo)
+
+    def drop(self, start: Point, motion: Motion) -> Outcome:
+        """The lesion at ``start`` (RAS mm, world) was dragged."""
+        outcome = LesionOperations.changeTumor(self._node(), self.scheme(), motion, start, self._saveUndo)
+        self.pick(start)
+        self._movePicked(motion)
+        return outcome
+
+    def pick(self, point: Point) -> None:
+        """Remember the lesion that was clicked."""
+        self._write("Picked", Options.formatPoint(point))
+
+    def reset(self) -> None:
+        """Put all values of a change back."""
+        for name in Options.MOTION_NAMES:
+            self._write(name, Options.DEFAULTS[name])
+
+    def newShape(self) -> None:
+        """Another shape for the next lesion."""
+        seed = int(Options.number(self._read, "Seed"))
+        self._write("Seed", str(seed % Options.MAX_SEED + 1))
+
+    def ghostAt(self, point: Point) -> Ghost:
+        """The outline of the lesion at a point."""
+        return self._ghosts.get(self._node(), self.scheme(), point)
+
+    def ghostOfChange(self) -> tuple[Ghost, Motion] | None:
+        """What Apply would change and how; None where the values say no change."""
+        motion = Options.motion(self._read)
+        if self._node() is None or not motion.changes:
+            return None
+        return self._ghosts.get(self._node(), self.scheme(), Options.picked(self._read), motion.grow), motion
+
+    def forget(self) -> None:
+        """Free what only a preview needs."""
+        self._ghosts.clear()
+
+    def _movePicked(self, motion: Motion) -> None:
+        """Let the remembered point go along with its lesion, where it only was shifted."""
+        point = Options.parsePoint(self._read("Picked"))
+        if point is not None:
+            r, a, s = (p + d for p, d in zip(point, motion.shift, strict=True))
+            self.pick((r, a, s))

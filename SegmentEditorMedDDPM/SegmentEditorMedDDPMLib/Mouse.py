@@ -1,0 +1,143 @@
+"""What the mouse does in slice views: place a lesion by a click, drag a tumor, show where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import vtk
+
+from .Drag import Drag
+from .Ghost import Ghost, circle
+from .Options import PLACE, Motion, Point
+from .SliceOverlays import SliceOverlays, pixelSize, pixelToWorld, pointAt, sizeOf
+
+EVENTS = vtk.vtkCommand
+
+
+class Host(Protocol):
+    """What the mouse asks of the effect."""
+
+    tool: str
+
+    def diameter(self) -> float:
+        """Diameter (mm) of the next lesion."""
+
+    def place(self, point: Point) -> None:
+        """Place a lesion at a point (RAS mm, world)."""
+
+    def ghostToDrag(self, point: Point) -> Ghost | None:
+        """The tumor at a point, which is then dragged; None, after saying so, where there is none."""
+
+    def pick(self, point: Point) -> None:
+        """A tumor was clicked at a point."""
+
+    def drop(self, start: Point, motion: Motion) -> None:
+        """The tumor at ``start`` was dragged by ``motion``."""
+
+    def showChange(self) -> None:
+        """Show what the sliders would do, instead of the outline that followed the mouse."""
+
+
+class Mouse:
+    """Turns events of slice views into calls of its ``host``; draws with ``overlays``.
+
+    View widgets need ``mrmlSliceNode()``, interactors are VTK's. Nothing else of the application is used.
+    """
+
+    def __init__(self, host: Host, overlays: SliceOverlays) -> None:
+        self._host, self._overlays = host, overlays
+        self._drag: Drag | None = None
+        self._pressed = False
+        self._handlers: dict[int, Callable[[Any, Any], bool]] = {
+            EVENTS.LeftButtonPressEvent: self._press,
+            EVENTS.LeftButtonDoubleClickEvent: lambda *_: True,  # would enlarge the view after two quick clicks
+            EVENTS.MouseMoveEvent: self._move,
+            EVENTS.LeftButtonReleaseEvent: self._release,
+            EVENTS.LeaveEvent: self._leave,
+            EVENTS.KeyPressEvent: self._key,
+        }
+
+    @property
+    def dragging(self) -> bool:
+        """Whether a tumor is being dragged."""
+        return self._drag is not None
+
+    def handle(self, interactor: Any, event: int, viewWidget: Any) -> bool:
+        """Deal with an event; returns whether nobody else is to see it."""
+        handler = self._handlers.get(event)
+        return handler(interactor, viewWidget) if handler is not None else False
+
+    def cancel(self) -> None:
+        """End a drag without a change."""
+        if self._drag is not None:
+            self._drag = None
+            self._overlays.hideAll()
+            self._host.showChange()
+
+    def _press(self, interactor: Any, viewWidget: Any) -> bool:
+        if _hasModifier(interactor):
+            return False
+        self._pressed = True
+        pixel = interactor.GetEventPosition()
+        point = pointAt(viewWidget.mrmlSliceNode(), pixel)
+        if self._host.tool == PLACE:
+            self._overlays.hide(viewWidget)
+            self._host.place(point)
+            return True
+        ghost = self._host.ghostToDrag(point)
+        if ghost is not None:
+            self._drag = Drag(viewWidget, ghost, point, pixel)
+        return True
+
+    def _move(self, interactor: Any, viewWidget: Any) -> bool:
+        sliceNode = viewWidget.mrmlSliceNode()
+        pixel = interactor.GetEventPosition()
+        if self._drag is not None:
+            if viewWidget is self._drag.view:
+                self._drag.moveTo(pointAt(sliceNode, pixel), pixel)
+                self._showDrag(self._drag)
+            return True
+        if self._host.tool == PLACE and not _hasModifier(interactor):
+            radius = self._host.diameter() / 2 / pixelSize(sliceNode)
+            self._overlays.show(viewWidget, circle(pixel, radius))
+        return False
+
+    def _release(self, interactor: Any, viewWidget: Any) -> bool:
+        drag, self._drag = self._drag, None
+        # Whoever saw the press must see the release.
+        pressed, self._pressed = self._pressed, False
+        if drag is None:
+            return pressed
+        self._overlays.hideAll()
+        if drag.isClick:
+            self._host.pick(drag.start)
+        else:
+            self._host.drop(drag.start, drag.motion)
+        return True
+
+    def _leave(self, interactor: Any, viewWidget: Any) -> bool:
+        if self._host.tool == PLACE:
+            self._overlays.hide(viewWidget)
+        return False
+
+    def _key(self, interactor: Any, viewWidget: Any) -> bool:
+        if interactor.GetKeySym() != "Escape" or self._drag is None:
+            return False
+        self.cancel()
+        return True
+
+    def _showDrag(self, drag: Drag) -> None:
+        for viewWidget in self._overlays.views():
+            showGhost(self._overlays, viewWidget, drag.ghost, drag.motion)
+
+
+def showGhost(overlays: SliceOverlays, viewWidget: Any, ghost: Ghost, motion: Motion) -> None:
+    """Draw where the moved tumor cuts a slice view."""
+    sliceNode = viewWidget.mrmlSliceNode()
+    overlays.show(viewWidget, ghost.outline(motion, pixelToWorld(sliceNode), sizeOf(sliceNode)))
+
+
+def _hasModifier(interactor: Any) -> bool:
+    """Whether a key is held that makes the mouse do other things (pan, zoom, window)."""
+    return bool(interactor.GetShiftKey() or interactor.GetControlKey() or interactor.GetAltKey())

@@ -1,0 +1,290 @@
+"""The effect MedDDPM in the Segment Editor: its life, parameters and buttons. ``EditActions`` does the work."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from medddpm.errors import InputError, MedDDPMError
+from medddpm.jobs.outcome import outcome_of
+from MedDDPMSlicerLib.Timer import PollTimer
+from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
+from slicer.i18n import tr as _
+
+from . import Options
+from .EditActions import EditActions
+from .Generation import MODULE_MISSING, Generation, blockedView
+from .Mouse import Mouse, showGhost
+from .OptionsFrame import OptionsFrame, waitCursor
+from .SliceOverlays import SliceOverlays
+
+logger = logging.getLogger(__name__)
+
+REFRESH_MS = 300
+SLICE_WIDGET = "qMRMLSliceWidget"
+NO_SEGMENTATION = "Choose a segmentation first."
+
+
+class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
+    """Places lesions by a click, drags and reshapes tumors, and generates MRI from the mask."""
+
+    def __init__(self, scriptedEffect: Any) -> None:
+        scriptedEffect.name = "MedDDPM"  # not translated: scripts find the effect by its name
+        scriptedEffect.title = _("MedDDPM")
+        scriptedEffect.perSegment = False
+        scriptedEffect.requireSegments = True
+        scriptedEffect.showEffectCursorInThreeDView = False
+        super().__init__(scriptedEffect)
+        self.overlays = SliceOverlays(scriptedEffect)
+        self.mouse = Mouse(self, self.overlays)
+        self.actions = EditActions(
+            self.parameter,
+            scriptedEffect.setParameter,
+            lambda: self.segmentationNode,
+            synthParameters,
+            scriptedEffect.saveStateForUndo,
+        )
+        self.frame: OptionsFrame | None = None
+        self._timer: PollTimer | None = None
+
+    # What the Segment Editor asks for
+
+    def clone(self) -> Any:
+        """A new effect of this kind."""
+        from qSlicerSegmentationsEditorEffectsPythonQt import qSlicerSegmentEditorScriptedEffect
+
+        cloned = qSlicerSegmentEditorScriptedEffect(None)
+        cloned.setPythonSource(Path(__file__).as_posix())
+        return cloned
+
+    def icon(self) -> Any:
+        """The icon of the effect's button."""
+        path = Path(__file__).with_suffix(".png")
+        return qt.QIcon(str(path)) if path.exists() else qt.QIcon()
+
+    def helpText(self) -> str:
+        """What the effect does, as rich text."""
+        return "<html>" + _(
+            "Place and change tumors in a mask of the brain or head.<br><ul style='margin: 0'>"
+            "<li><b>New lesion:</b> click in a slice view.</li>"
+            "<li><b>Move and reshape:</b> drag the tumor in a slice view, or set values and press Apply."
+            " Escape ends a drag.</li>"
+            "<li><b>Generate MRI</b> makes images of the mask.</li></ul>"
+            "A tumor always stays inside of the brain or head, and nothing below it is lost. All segments of the mask"
+            " change together; masking and overwrite settings of the editor do not count. Each change is one undo step."
+        )
+
+    def setMRMLDefaults(self) -> None:
+        """Parameters of a new segment editor node."""
+        for name, value in Options.DEFAULTS.items():
+            self.scriptedEffect.setParameterDefault(name, value)
+
+    def setupOptionsFrame(self) -> None:
+        """Make the widgets."""
+        actions = {
+            "newShape": self.onNewShape,
+            "apply": self.onApply,
+            "reset": self.onReset,
+            "mirror": self.onMirror,
+            "generate": self.onGenerate,
+        }
+        self.frame = OptionsFrame(self.updateMRMLFromGUI, actions)
+        self.scriptedEffect.addOptionsWidget(self.frame.widget)
+
+    def activate(self) -> None:
+        """The effect was chosen."""
+        self.frame.say("")
+        self._timer = self._timer or PollTimer(self.updateGeneration, REFRESH_MS)
+        self._timer.start()
+        self.updateGeneration()
+
+    def deactivate(self) -> None:
+        """Another effect was chosen."""
+        if self._timer is not None:
+            self._timer.stop()
+        self.mouse.cancel()
+        self.overlays.remove()
+        self.actions.forget()
+
+    def cleanup(self) -> None:
+        """Leave nothing behind that would call into deleted objects."""
+        self.deactivate()
+        if self.frame is not None:
+            self.frame.cleanup()
+        self._timer = None
+
+    def createCursor(self, viewWidget: Any) -> Any:
+        """A cross, so that the point of a click is clear."""
+        return qt.QCursor(qt.Qt.CrossCursor)
+
+    def updateGUIFromMRML(self) -> None:
+        """Show the parameters, and what the mask's labels allow."""
+        self.frame.show(self.parameter)
+        self._describeMask()
+        self.showChange()
+
+    def updateMRMLFromGUI(self) -> None:
+        """Keep what the user has set."""
+        for name, value in self.frame.values().items():
+            if value != self.parameter(name):
+                self.scriptedEffect.setParameter(name, value)
+        self.showChange()
+
+    def processInteractionEvents(self, callerInteractor: Any, eventId: int, viewWidget: Any) -> bool:
+        """Mouse and keyboard over a view; returns whether nobody else is to see the event."""
+        if viewWidget.className() != SLICE_WIDGET:
+            return False
+        return self.mouse.handle(callerInteractor, eventId, viewWidget)
+
+    def processViewNodeEvents(self, callerViewNode: Any, eventId: int, viewWidget: Any) -> None:
+        """A slice view was scrolled, zoomed or resized."""
+        if viewWidget.className() == SLICE_WIDGET and self.tool == Options.MOVE and not self.mouse.dragging:
+            self.showChange()
+
+    # What the mouse asks for
+
+    @property
+    def tool(self) -> str:
+        """Which page is open: ``Options.PLACE`` or ``Options.MOVE``."""
+        return self.parameter("Tool")
+
+    def diameter(self) -> float:
+        """Diameter (mm) of the next lesion."""
+        return Options.number(self.parameter, "Diameter")
+
+    def place(self, point: Options.Point) -> None:
+        """Place a lesion at a point (RAS mm, world)."""
+        self._do(lambda: self.actions.place(point))
+
+    def ghostToDrag(self, point: Options.Point) -> Any:
+        """The tumor at a point; None, after saying so, where there is none."""
+        found: list[Any] = []
+        self._do(lambda: found.append(self.actions.ghostAt(point)))
+        return found[0] if found else None
+
+    def pick(self, point: Options.Point) -> None:
+        """A tumor was clicked."""
+        self.actions.pick(point)
+        self.frame.say(_("Lesion chosen."))
+        self.showChange()
+
+    def drop(self, start: Options.Point, motion: Options.Motion) -> None:
+        """The tumor at ``start`` was dragged by ``motion``."""
+        self._do(lambda: self.actions.drop(start, motion))
+
+    def showChange(self) -> None:
+        """Show in the slice views what Apply would do."""
+        change = None
+        if self.tool == Options.MOVE and not self.mouse.dragging:
+            with plainErrors(self._sayError):
+                change = self.actions.ghostOfChange()
+        if change is None:
+            self.overlays.hideAll()
+            return
+        for viewWidget in self.overlays.views():
+            showGhost(self.overlays, viewWidget, *change)
+
+    # Buttons
+
+    def onNewShape(self) -> None:
+        """Another shape for the next lesion."""
+        self.actions.newShape()
+        self.frame.show(self.parameter)
+
+    def onApply(self) -> None:
+        """Change the tumor as the values say, then put these back."""
+        self._do(self.actions.apply)
+
+    def onMirror(self) -> None:
+        """Bring the tumor to the other side."""
+        self._do(self.actions.mirror)
+
+    def onReset(self) -> None:
+        """Put all values of a change back."""
+        self.actions.reset()
+        self.frame.say("")
+        self.updateGUIFromMRML()
+
+    def onGenerate(self) -> None:
+        """Start a generation, or cancel it."""
+        with plainErrors(self._sayError):
+            synth = synthModule()
+            if synth is None:
+                raise InputError(MODULE_MISSING)
+            Generation(synth.synthService(), synth.parameterNode()).press(self.segmentationNode)
+        self.updateGeneration()
+
+    def updateGeneration(self) -> None:
+        """Show how it stands with the generation."""
+        synth = synthModule()
+        if synth is None:
+            self.frame.showGeneration(blockedView(MODULE_MISSING))
+            return
+        with plainErrors(lambda text: self.frame.showGeneration(blockedView(text))):
+            generation = Generation(synth.synthService(), synth.parameterNode())
+            self.frame.showGeneration(generation.view(self.segmentationNode))
+
+    # Small things
+
+    def parameter(self, name: str) -> str:
+        """A parameter of the effect as text."""
+        return self.scriptedEffect.parameter(name)
+
+    @property
+    def segmentationNode(self) -> Any:
+        """The segmentation that is edited; None where none is chosen."""
+        node = self.scriptedEffect.parameterSetNode()
+        return node.GetSegmentationNode() if node is not None else None
+
+    def _do(self, action: Callable[[], Any]) -> None:
+        """Run an action with the wait cursor, and say how it ended."""
+        self.frame.say("")
+        with plainErrors(self._sayError), waitCursor():
+            if self.segmentationNode is None:
+                raise InputError(NO_SEGMENTATION)
+            outcome = action()
+            if outcome is not None:
+                self.frame.say(outcome.message)
+        self.frame.show(self.parameter)
+        self.showChange()
+
+    def _sayError(self, text: str) -> None:
+        self.frame.say(text, "error")
+
+    def _describeMask(self) -> None:
+        """Let the page for new lesions offer what the labels of the mask have."""
+        node = self.segmentationNode
+        if node is None:
+            return
+        with contextlib.suppress(InputError):
+            self.frame.setParts(self.actions.parts())
+
+
+@contextlib.contextmanager
+def plainErrors(show: Callable[[str], None]) -> Iterator[None]:
+    """Hand errors of the block to ``show`` as a sentence; what was not meant for people also goes to the log."""
+    try:
+        yield
+    except MedDDPMError as error:
+        show(str(error))
+    except Exception as error:
+        logger.exception("Unexpected error in the effect")
+        show(outcome_of(error).message)
+
+
+def synthModule() -> Any:
+    """The logic of MedDDPM Synth, which offers its functions to scripts; None where it is not loaded."""
+    module = getattr(slicer.modules, "medddpmsynth", None)
+    logic = module.logic() if module is not None else None
+    return logic if hasattr(logic, "synthService") else None
+
+
+def synthParameters() -> Any:
+    """The parameter node of MedDDPM Synth; None where it is not loaded."""
+    synth = synthModule()
+    return synth.parameterNode() if synth is not None else None

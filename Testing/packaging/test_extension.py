@@ -1,0 +1,246 @@
+"""The extension as Slicer's build system and catalog see it: metadata, descriptions, file lists, installed layout."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import cmake_lists
+import pytest
+from cmake_lists import HOW_TO_MEND, LISTS, MODULES, FileList, belongs
+from extension import (
+    CATEGORIES,
+    LICENSE_NAMES,
+    catalog_entry,
+    cmake_text,
+    entry_problems,
+    file_behind,
+    home,
+    metadata,
+    png_size,
+    s4ext,
+    subdirectories,
+)
+from repository import ROOT, repository_files
+
+MAX_REPOSITORY_MB = 100
+DESCRIPTION = s4ext((ROOT / "MedDDPM.s4ext").read_text(encoding="utf-8"))
+ROOMS = ("MedDDPMCore", "MedDDPMSlicer", *MODULES)
+
+
+# --- metadata -------------------------------------------------------------------------------------------------------
+
+
+def test_every_value_of_the_metadata_is_one_plain_string() -> None:
+    wanted = {"HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"}
+    values = metadata()
+    assert wanted <= set(values)
+    assert not [name for name in wanted if "${" in values[name] or ";" in values[name]]
+
+
+def test_the_project_has_the_name_of_the_catalog_entry() -> None:
+    assert re.findall(r"^project\((\w+)", cmake_text(), re.MULTILINE) == ["MedDDPM"]
+    assert [path.stem for path in ROOT.glob("*.s4ext")] == ["MedDDPM"]
+    assert not "MedDDPM".startswith("Slicer")
+
+
+@pytest.mark.parametrize("key", ["homepage", "contributors", "description", "iconurl", "screenshoturls", "depends"])
+def test_s4ext_says_what_cmake_says(key: str) -> None:
+    assert DESCRIPTION[key] == metadata()[key.upper()]
+
+
+def test_s4ext_says_what_the_catalog_entry_says() -> None:
+    entry = catalog_entry()
+    assert (DESCRIPTION["scmurl"], DESCRIPTION["scmrevision"]) == (entry["scm_url"], entry["scm_revision"])
+    assert DESCRIPTION["depends"].split() == entry["build_dependencies"]
+    assert DESCRIPTION["build_subdirectory"] == entry["build_subdirectory"]
+    assert DESCRIPTION["category"] == entry["category"]
+    assert DESCRIPTION["tier"] == str(entry["tier"])
+    assert (DESCRIPTION["scm"], DESCRIPTION["enabled"]) == (entry.get("scm_type", "git"), "1")
+
+
+def test_s4ext_has_every_keyword_once() -> None:
+    lines = (ROOT / "MedDDPM.s4ext").read_text(encoding="utf-8").splitlines()
+    keys = [line.split()[0] for line in lines if line and not line.startswith("#")]
+    assert max(Counter(keys).values()) == 1
+    assert set(keys) == {
+        *("scm", "scmurl", "scmrevision", "depends", "recommends", "build_subdirectory", "homepage", "contributors"),
+        *("category", "iconurl", "status", "tier", "description", "screenshoturls", "enabled"),
+        *("dicom_support_rule", "keywords"),
+    }
+
+
+def test_the_catalog_entry_keeps_the_catalogs_rules() -> None:
+    assert not entry_problems(catalog_entry())
+    schema = "https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/slicer-extension-catalog-entry-schema-v1.0.1"
+    assert catalog_entry()["$schema"] == f"{schema}.json#"
+    assert b"\r" not in (ROOT / "MedDDPM.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"homepage": "x"}, "homepage is no field"),
+        ({"category": "Magic"}, "category is not one"),
+        ({"tier": True}, "tier has the wrong type"),
+        ({"tier": 6}, "tier is not"),
+        ({"scm_url": "git@host:x/SlicerMedDDPM.git"}, "scm_url is not"),
+        ({"scm_url": "https://github.com/x/MedDDPM.git"}, "does not start with Slicer"),
+        ({"build_dependencies": [1]}, "build_dependencies holds"),
+    ],
+)
+def test_a_wrong_catalog_entry_would_be_found(change: dict[str, object], complaint: str) -> None:
+    assert "Image Synthesis" in CATEGORIES
+    assert complaint in " ".join(entry_problems({**catalog_entry(), **change}))
+
+
+def test_all_addresses_are_of_the_one_repository() -> None:
+    values = metadata()
+    assert home().split("/")[-1] == "SlicerMedDDPM"
+    assert values["HOMEPAGE"] == home()
+    assert catalog_entry()["scm_url"] == f"{home()}.git"
+    for address in [values["ICONURL"], *values["SCREENSHOTURLS"].split()]:
+        assert file_behind(address) in repository_files(), address
+
+
+def test_the_icon_is_a_png_of_128_by_128_pixels() -> None:
+    assert png_size(file_behind(metadata()["ICONURL"])) == (128, 128)
+
+
+def test_screenshots_are_pictures_that_can_be_read() -> None:
+    sizes = [png_size(file_behind(address)) for address in metadata()["SCREENSHOTURLS"].split()]
+    assert sizes and min(min(size) for size in sizes) >= 400
+
+
+# --- repository -----------------------------------------------------------------------------------------------------
+
+
+def test_the_license_is_at_the_root_and_packaged() -> None:
+    assert any((ROOT / name).is_file() for name in LICENSE_NAMES)
+    for name in ("EXTENSION_LICENSE_FILE", "EXTENSION_README_FILE"):
+        (path,) = re.findall(rf'set\({name} "\${{CMAKE_CURRENT_SOURCE_DIR}}/(.+)"\)', cmake_text())
+        assert (ROOT / path).is_file()
+
+
+def test_the_repository_with_its_history_is_small_enough_for_the_catalog() -> None:
+    history = [path for path in (ROOT / ".git").rglob("*") if path.is_file()]
+    total = sum(path.stat().st_size for path in [*repository_files(), *history])
+    assert total / 2**20 < MAX_REPOSITORY_MB
+
+
+# --- modules and lists ----------------------------------------------------------------------------------------------
+
+
+def test_every_room_is_part_of_the_build() -> None:
+    assert [*ROOMS, "Testing"] == subdirectories()
+    assert sorted(path.parent.name for path in ROOT.glob("*/CMakeLists.txt")) == sorted(subdirectories())
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_named_like_its_file_and_folder(name: str) -> None:
+    assert f"set(MODULE_NAME {name})" in cmake_text(name)
+    assert (ROOT / name / f"{name}.py").is_file()
+    assert not name.endswith(("Test", "Tests")), "Slicer 5.13 does not load modules with such names"
+
+
+@pytest.mark.parametrize("one", LISTS, ids=lambda one: f"{one.cmake}:{one.variable}")
+def test_cmake_lists_name_every_file_and_none_that_is_absent(one: FileList) -> None:
+    found = one.problems(ROOT)
+    assert not found, "\n".join([*found, HOW_TO_MEND])
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_file_of_a_room_is_outside_of_every_list(room: str) -> None:
+    base = ROOT / room
+    present = {path.relative_to(base) for path in repository_files() if path.is_relative_to(base)}
+    listed = {name for one in LISTS if one.base == room for name in one.present(ROOT)}
+    assert sorted(name.as_posix() for name in present if belongs(name) and name.as_posix() not in listed) == []
+
+
+def test_names_in_the_folder_that_all_extensions_share_are_our_own() -> None:
+    names = {name.split("/")[0] for room in ROOMS for one in LISTS if one.base == room for name in one.named(ROOT)}
+    assert not [name for name in names - {"Resources"} if "medddpm" not in name.lower()]
+
+
+def test_no_two_rooms_install_the_same_file() -> None:
+    names = [name for room in ROOMS for one in LISTS if one.base == room for name in one.named(ROOT)]
+    assert not [name for name, times in Counter(names).items() if times > 1]
+
+
+def test_the_extension_and_the_wheel_ship_the_same_files_of_a_model() -> None:
+    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
+    (names,) = re.findall(r"^FILES = \((.+)\)$", setup, re.MULTILINE)
+    assert {f"*/{name}" for name in re.findall(r'"(.+?)"', names)} == set(cmake_lists.MODEL_FILES)
+
+
+def test_the_tool_finds_and_mends_what_is_wrong_with_a_list(tmp_path: Path) -> None:
+    one = FileList("Room/CMakeLists.txt", "FILES", "Room", ("**/*",), python=True)
+    room = tmp_path / "Room"
+    (room / "Lib" / "__pycache__").mkdir(parents=True)
+    for name in ("Room.py", "Lib/New.py", "Lib/picture.png", "Lib/__pycache__/New.pyc", ".hidden.py"):
+        (room / name).touch()
+    (room / "CMakeLists.txt").write_text("# before\nset(FILES\n  Room.py\n  Lib/Old.py\n  Room.py\n  )\n# after\n")
+    assert [sentence.split(": ")[1] for sentence in one.problems(tmp_path)] == [
+        "Lib/New.py is not named.",
+        "Lib/Old.py is named, but there is no such file.",
+        "Room.py is named twice.",
+    ]
+    one.write(tmp_path)
+    assert one.problems(tmp_path) == []
+    assert (room / "CMakeLists.txt").read_text() == "# before\nset(FILES\n  Lib/New.py\n  Room.py\n  )\n# after\n"
+
+
+# --- what is installed ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of scripted modules that the lists make."""
+    folder = tmp_path_factory.mktemp("qt-scripted-modules")
+    places = {"Resources/Models": "medddpm/models/bundled", "Resources/SampleMasks": "Resources/SampleMasks"}
+    for one in LISTS:
+        if one.base == "Testing":
+            continue
+        for name in one.named(ROOT):
+            target = folder / places.get(one.base, "") / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / one.base / name, target)
+    return folder
+
+
+def test_cmake_copies_models_and_sample_masks_to_where_they_are_looked_for() -> None:
+    text = cmake_text("MedDDPMCore")
+    assert "Resources/Models/${file} ${modules_dir}/medddpm/models/bundled/${file} COPYONLY" in text
+    assert "Resources/SampleMasks/${file} ${modules_dir}/Resources/SampleMasks/${file} COPYONLY" in text
+
+
+def test_the_installed_core_has_its_model_and_schemes(installed: Path) -> None:
+    code = (
+        "import medddpm; from medddpm.labels.scheme import load_scheme; from medddpm.models.places import find_model;"
+        "load_scheme('brats'); load_scheme('whole-head'); print(find_model('demo')); print(medddpm.__file__)"
+    )
+    lines = [Path(line) for line in _python_in(installed, code)]
+    assert lines == [installed / "medddpm/models/bundled/demo", installed / "medddpm/__init__.py"]
+    assert (installed / "Resources" / "SampleMasks" / "glioma.nii.gz").is_file()
+
+
+def test_the_installed_packages_are_found_beside_the_modules(installed: Path) -> None:
+    names = ["MedDDPMSlicerLib", "MedDDPMSynthLib", "SegmentEditorMedDDPMLib", "medddpm"]
+    code = f"from importlib.util import find_spec\nfor name in {names}: print(find_spec(name).origin)"
+    assert [Path(line) for line in _python_in(installed, code)] == [installed / name / "__init__.py" for name in names]
+
+
+def _python_in(folder: Path, code: str) -> list[str]:
+    """The lines that ``code`` prints in a Python that sees ``folder`` and what is installed in this environment."""
+    # -P leaves the working folder out; the editable install of the clone would come after PYTHONPATH.
+    variables = {"PYTHONPATH": str(folder), "PYTHONUTF8": "1", "MEDDDPM_MODELS": ""}
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", code], env={**os.environ, **variables}, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()

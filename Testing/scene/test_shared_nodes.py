@@ -1,0 +1,267 @@
+"""Volume nodes, the subject hierarchy and the marks of synthetic volumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+from medddpm.errors import InputError
+from medddpm.geometry.io import read_mask, read_volume
+from medddpm.geometry.volume import Volume
+from MedDDPMSlicerLib import Hierarchy, SyntheticNodes
+from MedDDPMSlicerLib.Lattice import toMatrix
+from MedDDPMSlicerLib.VolumeNodes import (
+    affineOf,
+    loadVolume,
+    saveVolume,
+    transformToSame,
+    updateVolumeArray,
+    volumeNodeFromArray,
+    volumeOf,
+)
+from scene_phantoms import GEOMETRIES, placed
+
+
+def ramp(shape: tuple[int, int, int] = (5, 6, 7), dtype: str = "float32") -> np.ndarray:
+    """Every voxel has its own number."""
+    return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32", "float64"])
+def test_arrays_become_nodes_and_come_back(scene: Any, affine: np.ndarray, dtype: str) -> None:
+    node = volumeNodeFromArray(scene, "T1", ramp(dtype=dtype), affine)
+    volume = volumeOf(node)
+    np.testing.assert_array_equal(volume.data, ramp(dtype=dtype))
+    assert volume.data.dtype == np.dtype(dtype)
+    np.testing.assert_allclose(volume.affine, affine, atol=1e-12)
+    assert node.GetName() == "T1"
+    assert node.GetScene() is scene
+    assert node.GetDisplayNode() is not None
+    # Slicer's own reading of the same node: (Z, Y, X).
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), ramp(dtype=dtype).transpose(2, 1, 0))
+
+
+def test_a_voxel_lies_where_slicer_says(scene: Any, affine: np.ndarray) -> None:
+    node = volumeNodeFromArray(scene, "T1", ramp(), affine)
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    point = matrix.MultiplyPoint((1, 2, 3, 1))[:3]
+    np.testing.assert_allclose(point, affine[:3, :3] @ (1, 2, 3) + affine[:3, 3])
+
+
+def test_half_floats_and_booleans_are_widened(scene: Any) -> None:
+    picture = np.linspace(-1, 1, 24).reshape(2, 3, 4).astype(np.float16)
+    node = volumeNodeFromArray(scene, "preview", picture, np.eye(4))
+    assert volumeOf(node).data.dtype == np.float32
+    np.testing.assert_array_equal(volumeOf(node).data, picture.astype(np.float32))
+    assert volumeOf(volumeNodeFromArray(scene, "mask", picture > 0, np.eye(4))).data.dtype == np.uint8
+
+
+def test_updating_keeps_the_memory_and_the_place(scene: Any, affine: np.ndarray) -> None:
+    node = volumeNodeFromArray(scene, "preview", ramp(), affine)
+    image, told = node.GetImageData(), []
+    node.AddObserver(slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, lambda *_: told.append(1))
+    updateVolumeArray(node, ramp()[::-1])
+    assert node.GetImageData() is image
+    assert told
+    np.testing.assert_array_equal(volumeOf(node).data, ramp()[::-1])
+    updateVolumeArray(node, ramp((2, 2, 2), "int16"))
+    np.testing.assert_array_equal(volumeOf(node).data, ramp((2, 2, 2), "int16"))
+    np.testing.assert_allclose(affineOf(node), affine, atol=1e-12)
+
+
+@pytest.mark.parametrize("data", [np.zeros((3, 4)), np.zeros((3, 0, 2))])
+def test_an_array_that_is_no_image_is_refused(scene: Any, data: np.ndarray) -> None:
+    with pytest.raises(InputError, match="three axes"):
+        volumeNodeFromArray(scene, "x", data, np.eye(4))
+
+
+def test_a_node_without_voxels_or_with_colors_is_refused(scene: Any) -> None:
+    with pytest.raises(InputError, match="no voxels"):
+        volumeOf(scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode"))
+    image = vtk.vtkImageData()
+    image.SetDimensions(2, 2, 2)
+    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
+    colors = scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode")
+    colors.SetAndObserveImageData(image)
+    with pytest.raises(InputError, match="3 numbers a voxel"):
+        volumeOf(colors)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_saved_files_lie_in_the_same_place_for_the_core(tmp_path: Path, affine: np.ndarray, dtype: str) -> None:
+    path = tmp_path / "a folder with ümlauts" / "image.nrrd"
+    saveVolume(Volume(ramp(dtype=dtype), affine), path)
+    read = read_mask(path).volume if dtype == "uint8" else read_volume(path)
+    np.testing.assert_array_equal(read.data, ramp(dtype=dtype))
+    np.testing.assert_allclose(read.affine, affine, atol=1e-5)
+    assert [item.name for item in path.parent.iterdir()] == ["image.nrrd"]
+    assert b"encoding: raw" in path.read_bytes()[:500]
+
+
+def test_loaded_files_lie_in_the_same_place_and_can_be_deleted(scene: Any, tmp_path: Path, affine: np.ndarray) -> None:
+    saveVolume(Volume(ramp(), affine), tmp_path / "image.nrrd")
+    node = loadVolume(tmp_path / "image.nrrd", "T1ce", scene)
+    (tmp_path / "image.nrrd").unlink()
+    expected, place = ramp(), affine.copy()
+    if np.linalg.det(affine) < 0:  # Slicer reads left-handed axes as right-handed ones; the voxels stay in place
+        expected = expected[:, :, ::-1]
+        place[:3, 3] += place[:3, 2] * (expected.shape[2] - 1)
+        place[:3, 2] *= -1
+    np.testing.assert_array_equal(volumeOf(node).data, expected)
+    np.testing.assert_allclose(affineOf(node), place, atol=1e-5)
+    assert node.GetName() == "T1ce"
+    assert node.GetStorageNode() is None
+    assert node.GetModifiedSinceRead()
+    assert node.GetDisplayNode().GetScene() is scene
+
+
+def test_neighboring_files_are_not_taken_for_a_series(scene: Any, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        saveVolume(Volume(ramp() + number, np.eye(4)), tmp_path / f"image_{number}.nrrd")
+    node = loadVolume(tmp_path / "image_2.nrrd", "second", scene)
+    np.testing.assert_array_equal(volumeOf(node).data, ramp() + 2)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"NRRD0004\ntype: float\n", b"nonsense"])
+def test_unreadable_files_are_told_and_leave_no_node(scene: Any, tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "image.nrrd").write_bytes(content)
+    before = scene.GetNumberOfNodes()
+    with pytest.raises(InputError, match="could not be read as an image"):
+        loadVolume(tmp_path / "image.nrrd", "T1", scene)
+    assert scene.GetNumberOfNodes() == before
+
+
+def test_writing_into_a_file_instead_of_a_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="could not be written"):
+        saveVolume(Volume(ramp(), np.eye(4)), tmp_path / "file" / "image.nrrd")
+
+
+def linear(scene: Any, matrix: np.ndarray, parent: Any = None) -> Any:
+    """A linear transform node."""
+    node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    node.SetMatrixTransformToParent(toMatrix(matrix))
+    if parent is not None:
+        node.SetAndObserveTransformNodeID(parent.GetID())
+    return node
+
+
+def test_coordinates_are_brought_from_one_transform_to_another(scene: Any) -> None:
+    a, b = placed("RAS", (1, 1, 1), 30.0), placed("LPS", (1, 1, 1), -11.0)
+    outer = linear(scene, placed("RAS", (1, 1, 1), 70.0))
+    volume = volumeNodeFromArray(scene, "T1", ramp(), np.eye(4))
+    segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    np.testing.assert_array_equal(transformToSame(volume, segmentation), np.eye(4))
+    volume.SetAndObserveTransformNodeID(linear(scene, a, outer).GetID())
+    np.testing.assert_allclose(transformToSame(volume, segmentation), placed("RAS", (1, 1, 1), 70.0) @ a, atol=1e-9)
+    segmentation.SetAndObserveTransformNodeID(linear(scene, b, outer).GetID())
+    np.testing.assert_allclose(transformToSame(volume, segmentation), np.linalg.inv(b) @ a, atol=1e-9)
+
+
+def test_a_bent_transform_between_is_refused_but_a_common_one_is_not(scene: Any) -> None:
+    bent = scene.AddNewNodeByClass("vtkMRMLBSplineTransformNode")
+    spline = slicer.vtkOrientedBSplineTransform()
+    grid = vtk.vtkImageData()
+    grid.SetDimensions(5, 5, 5)
+    grid.AllocateScalars(vtk.VTK_DOUBLE, 3)
+    spline.SetCoefficientData(grid)
+    bent.SetAndObserveTransformFromParent(spline)
+    volume = volumeNodeFromArray(scene, "T1", ramp(), np.eye(4))
+    segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    volume.SetAndObserveTransformNodeID(bent.GetID())
+    with pytest.raises(InputError, match="Harden it"):
+        transformToSame(volume, segmentation)
+    segmentation.SetAndObserveTransformNodeID(bent.GetID())
+    np.testing.assert_array_equal(transformToSame(volume, segmentation), np.eye(4))
+
+
+def test_folders_are_made_once_and_told_apart_by_key(scene: Any) -> None:
+    tree = Hierarchy.hierarchyOf()
+    folder = Hierarchy.folderFor("Case – synthetic")
+    assert Hierarchy.folderFor("Case – synthetic") == folder
+    other = Hierarchy.folderFor("Case – synthetic", key="vtkMRMLSegmentationNode2")
+    assert other != folder
+    assert Hierarchy.folderFor("Case – synthetic", key="vtkMRMLSegmentationNode2") == other
+    sample = Hierarchy.folderFor("Sample 01 (seed 7)", folder)
+    assert tree.GetItemParent(sample) == folder
+    assert Hierarchy.folderFor("Sample 01 (seed 7)", other) != sample
+
+
+def test_nodes_lie_under_their_folder_and_are_found_there(scene: Any) -> None:
+    folder = Hierarchy.folderFor("Case")
+    sample = Hierarchy.folderFor("Sample", folder)
+    volumes = [volumeNodeFromArray(scene, name, ramp(), np.eye(4)) for name in ("T1", "FLAIR")]
+    for node in volumes:
+        Hierarchy.putUnder(node, sample)
+        assert Hierarchy.parentOf(node) == sample
+    assert Hierarchy.nodesUnder(folder) == volumes
+    assert Hierarchy.nodesUnder(folder, recursive=False) == []
+    assert not Hierarchy.removeIfEmpty(folder)
+    for node in volumes:
+        scene.RemoveNode(node)
+    assert Hierarchy.removeIfEmpty(folder)
+    assert Hierarchy.hierarchyOf().GetItemByName("Sample") == 0
+    assert not Hierarchy.removeIfEmpty(Hierarchy.hierarchyOf().GetSceneItemID())
+
+
+FIELDS = {
+    "model": "demo",
+    "modelSha256": "ab" * 32,
+    "seed": 7,
+    "sampler": None,
+    "steps": 20,
+    "modality": "T1ce",
+    "sample": 1,
+}
+
+
+def test_marks_and_hierarchy_survive_saving_the_scene(scene: Any, tmp_path: Path) -> None:
+    segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Case")
+    synthetic = volumeNodeFromArray(scene, "T1ce", ramp(), GEOMETRIES["oblique"])
+    real = volumeNodeFromArray(scene, "real", ramp(), np.eye(4))
+    SyntheticNodes.markSynthetic(synthetic, segmentation, FIELDS, {"seed": 7, "name": 'Ümlaut "quoted" <x> & ;|'})
+    Hierarchy.putUnder(synthetic, Hierarchy.folderFor("Case – synthetic", key="k"))
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    assert scene.Commit()
+    scene.Clear(1)
+    assert SyntheticNodes.syntheticVolumes(scene) == []
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    scene.Connect()
+    found = SyntheticNodes.syntheticVolumes(scene)
+    assert [node.GetName() for node in found] == ["T1ce"]
+    assert SyntheticNodes.isSynthetic(found[0])
+    assert SyntheticNodes.provenanceOf(found[0]) == {"seed": 7, "name": 'Ümlaut "quoted" <x> & ;|'}
+    assert SyntheticNodes.segmentationOf(found[0]).GetName() == "Case"
+    assert SyntheticNodes.field(found[0], "seed") == "7"
+    assert SyntheticNodes.field(found[0], "sampler") is None
+    assert Hierarchy.nodesUnder(Hierarchy.folderFor("Case – synthetic", key="k")) == found
+    assert not SyntheticNodes.isSynthetic(scene.GetFirstNodeByName("real"))
+    assert real is not None
+
+
+def test_volumes_of_several_segmentations_do_not_mix(scene: Any) -> None:
+    first, second = (scene.AddNewNodeByClass("vtkMRMLSegmentationNode") for _ in range(2))
+    volumes = [volumeNodeFromArray(scene, "T1", ramp(), np.eye(4)) for _ in range(3)]
+    for node, segmentation in zip(volumes, (first, second, first), strict=True):
+        SyntheticNodes.markSynthetic(node, segmentation, {"seed": 1})
+    assert SyntheticNodes.syntheticVolumes(scene, first) == [volumes[0], volumes[2]]
+    assert SyntheticNodes.syntheticVolumes(scene, second) == [volumes[1]]
+    assert len(SyntheticNodes.syntheticVolumes(scene)) == 3
+
+
+def test_unknown_fields_and_damaged_records(scene: Any) -> None:
+    node = volumeNodeFromArray(scene, "T1", ramp(), np.eye(4))
+    with pytest.raises(KeyError):
+        SyntheticNodes.markSynthetic(node, None, {"patient": "x"})
+    assert not SyntheticNodes.isSynthetic(node)
+    for text in ("{", "[1]", "[" * 100000):
+        node.SetAttribute("MedDDPM.provenance", text)
+        assert SyntheticNodes.provenanceOf(node) == {}
+    assert SyntheticNodes.segmentationOf(node) is None
+    assert not SyntheticNodes.isSynthetic(None)

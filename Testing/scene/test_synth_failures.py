@@ -1,0 +1,220 @@
+"""What goes wrong during a generation: a plain sentence, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+
+import pytest
+
+slicer = pytest.importorskip("slicer")
+
+from medddpm.errors import InputError, MedDDPMError  # noqa: E402
+from medddpm.jobs import spool as spools  # noqa: E402
+from MedDDPMSlicerLib.Hierarchy import hierarchyOf  # noqa: E402
+from MedDDPMSynthLib.Options import SynthInputs  # noqa: E402
+from MedDDPMSynthLib.State import Outcome, SynthState  # noqa: E402
+from MedDDPMSynthLib.SynthLogic import SynthLogic  # noqa: E402
+from MedDDPMSynthLib.SynthService import SynthService  # noqa: E402
+from synth_helpers import (  # noqa: E402
+    SECONDS,
+    endWorkers,
+    generated,
+    leftovers,
+    lentService,
+    newService,
+    options,
+    pollUntil,
+)
+from synth_phantoms import painted  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("synth")
+    yield folder
+    endWorkers(folder)
+
+
+@pytest.fixture
+def service(scene, root, workerPython):
+    yield from lentService(root, workerPython)
+
+
+@pytest.fixture
+def segmentation(scene):
+    return painted(scene)
+
+
+def longRun(service, segmentation, model, **changes):
+    """A generation of many steps that is at its sampling."""
+    run = service.generate(SynthInputs(segmentation), options(model, **{"sampler": "ddpm", "steps": 250, **changes}))
+    pollUntil(service, lambda: run.finished or (run.step or 0) > 3)
+    assert run.state is SynthState.SAMPLING, run.message
+    return run
+
+
+def assertNothingLeft(service, scene):
+    assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
+    assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeDisplayNode") == 0
+    assert not hierarchyOf().GetItemByName("Case – synthetic")
+    assert leftovers(service) == []
+
+
+def test_cancel_while_sampling(service, scene, segmentation, modelFolder):
+    red = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    former = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "former")
+    red.SetBackgroundVolumeID(former.GetID())
+    run = longRun(service, segmentation, modelFolder, samples=4)
+    pollUntil(service, lambda: run.previewVolume is not None)
+    assert red.GetBackgroundVolumeID() == run.previewVolume.GetID()
+    step = run.step
+    run.cancel()
+    run.cancel()
+    assert run.state in (SynthState.CANCELLING, SynthState.IDLE)
+    service.waitFor(run, SECONDS)
+    assert run.outcome is Outcome.CANCELLED and run.state is SynthState.IDLE and run.volumes == []
+    assert run.step is not None and run.step < step + 100, "it did not run to its end"
+    assert red.GetBackgroundVolumeID() == former.GetID()
+    scene.RemoveNode(former)
+    assertNothingLeft(service, scene)
+    assert generated(service, segmentation, modelFolder).volumes, "the next one runs"
+
+
+def test_cancel_while_preparing_and_importing(service, scene, segmentation, modelFolder):
+    run = service.generate(SynthInputs(segmentation), options(modelFolder))
+    run.cancel()
+    assert run.outcome is Outcome.CANCELLED
+    assertNothingLeft(service, scene)
+
+    run = service.generate(SynthInputs(segmentation), options(modelFolder, samples=3))
+    run.observers.append(lambda r: cancelled.append(r) if r.state is SynthState.IMPORTING else None)
+    cancelled: list = []
+    pollUntil(service, lambda: bool(cancelled) or run.finished)
+    run.cancel()
+    service.waitFor(run, SECONDS)
+    assert run.outcome is Outcome.CANCELLED
+    assertNothingLeft(service, scene)
+
+
+def test_worker_killed(service, scene, segmentation, modelFolder):
+    run = longRun(service, segmentation, modelFolder)
+    owner = spools.lock(service.jobs.spool).living_owner()
+    os.kill(owner.pid, signal.SIGKILL)
+    service.waitFor(run, SECONDS)
+    assert run.outcome is Outcome.FAILED and run.state is SynthState.FAILED
+    assert run.message.startswith("The background process") and "/" not in run.message
+    assert "stage" in run.details()
+    with pytest.raises(MedDDPMError, match="background process"):
+        run.raiseFailure()
+    assertNothingLeft(service, scene)
+    assert generated(service, segmentation, modelFolder).volumes, "a new process is started"
+
+
+def test_model_vanished(service, scene, segmentation, modelFolder, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(modelFolder, model)
+    first = longRun(service, segmentation, modelFolder)
+    second = service.generate(SynthInputs(segmentation), options(model))
+    pollUntil(service, lambda: second.handle is not None)
+    shutil.rmtree(model)
+    first.cancel()
+    service.waitFor(second, SECONDS)
+    assert second.outcome is Outcome.FAILED and str(model) in second.message
+    third = service.generate(SynthInputs(segmentation), options(model))
+    service.waitFor(third, SECONDS)
+    assert third.outcome is Outcome.FAILED and str(model) in third.message and third.handle is None
+    assertNothingLeft(service, scene)
+
+
+def test_mask_that_cannot_be_used(service, scene, modelFolder):
+    empty = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Empty")
+    run = service.generate(SynthInputs(empty), options(modelFolder))
+    service.waitFor(run, SECONDS)
+    assert run.outcome is Outcome.FAILED and "segment" in run.message
+
+    from medddpm.geometry.volume import Volume
+    from medddpm.labels.scheme import load_scheme
+    from MedDDPMSlicerLib.SegmentMasks import applyLabels
+    from synth_phantoms import phantom
+
+    small = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Small")
+    whole = phantom()
+    affine = whole.affine.copy()
+    affine[:3] /= 10
+    applyLabels(small, load_scheme("brats"), Volume(whole.data, affine))
+    run = service.generate(SynthInputs(small), options(modelFolder))
+    service.waitFor(run, SECONDS)
+    assert run.outcome is Outcome.FAILED
+    assert run.message.startswith("The mask cannot be used.") and "centimeters" in run.message
+    assert leftovers(service) == []
+
+
+@pytest.mark.parametrize("changes", [{"modalities": ("T9",)}, {"steps": 251}, {"steps": 0}])
+def test_impossible_options(service, scene, segmentation, modelFolder, changes):
+    run = service.generate(SynthInputs(segmentation), options(modelFolder, **changes))
+    service.waitFor(run, SECONDS)
+    assert run.outcome is Outcome.FAILED and str(next(iter(changes.values()))).strip("(',)") in run.message
+    assertNothingLeft(service, scene)
+
+
+def test_damaged_result(service, scene, segmentation, modelFolder):
+    run = service.generate(SynthInputs(segmentation), options(modelFolder))
+
+    def damage(r):
+        if r.state is SynthState.IMPORTING:
+            for image in r.handle.folder.outputs.glob("*/*FLAIR.nii*"):
+                image.write_bytes(image.read_bytes()[:400])
+
+    run.observers.append(damage)
+    service.waitFor(run, SECONDS)
+    assert run.outcome is Outcome.FAILED and "FLAIR" in run.message
+    assertNothingLeft(service, scene)
+
+
+def test_scene_closed_and_segmentation_removed(service, scene, segmentation, modelFolder):
+    run = longRun(service, segmentation, modelFolder)
+    scene.RemoveNode(segmentation)
+    service.waitFor(run, SECONDS)
+    assert run.outcome is Outcome.CANCELLED and "removed" in run.message
+    again = painted(scene)
+    run = longRun(service, again, modelFolder)
+    scene.Clear(0)
+    service.waitFor(run, SECONDS)
+    assert run.outcome is Outcome.CANCELLED
+    assert leftovers(service) == []
+    later = painted(scene)
+    done = generated(service, later, modelFolder)
+    assert done.handle.folder.path.is_dir()
+    scene.Clear(0)
+    assert leftovers(service) == [], "the results went with their scene"
+
+
+def test_shutdown_leaves_no_process(scene, modelFolder, workerPython, tmp_path):
+    service = newService(tmp_path / "own", workerPython)
+    run = longRun(service, painted(scene), modelFolder)
+    owner = spools.lock(service.jobs.spool).living_owner()
+    service.shutdown()
+    pollUntil(service, lambda: run.finished and not service.jobs.active)
+    from medddpm.jobs.process import process_alive
+
+    pollUntil(service, lambda: not process_alive(owner.pid, owner.token), 20)
+    assert run.outcome is Outcome.CANCELLED and leftovers(service) == []
+
+
+def test_scripts(service, scene, segmentation, modelFolder, monkeypatch):
+    monkeypatch.setattr(SynthService, "_instance", service)
+    logic = SynthLogic()
+    ended = []
+    run = logic.synthesize(
+        segmentation, str(modelFolder), steps=2, device="cpu", onFinished=ended.append, waitForCompletion=True
+    )
+    assert run.outcome is Outcome.DONE and len(run.volumes) == 2 and ended == [run]
+    with pytest.raises(MedDDPMError, match="no model"):
+        logic.synthesize(segmentation, "no-such-model", waitForCompletion=True)
+    for wrong in ({"segmentationNode": None}, {"segmentationNode": segmentation, "samples": 0}):
+        with pytest.raises(InputError):
+            logic.synthesize(**wrong)
+    with pytest.raises(InputError, match="originalSegmentation"):
+        logic.synthesize(segmentation, knownVolumes={"T1": run.volumes[0]})

@@ -1,0 +1,144 @@
+"""Samples in the scene: statistics over them, comparison in linked views. No worker is needed."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer")
+
+from MedDDPMSlicerLib.Hierarchy import folderFor, hierarchyOf, parentOf, putUnder  # noqa: E402
+from MedDDPMSlicerLib.SyntheticNodes import isSynthetic, markSynthetic, segmentationOf  # noqa: E402
+from MedDDPMSlicerLib.VolumeNodes import affineOf, volumeNodeFromArray, volumeOf  # noqa: E402
+from MedDDPMSynthLib.Display import displayGray  # noqa: E402
+from MedDDPMSynthLib.Results import caseItem, modalitiesOf, samplesOf, setKept  # noqa: E402
+from MedDDPMSynthLib.Statistics import statisticsTask  # noqa: E402
+from MedDDPMSynthLib.Views import (  # noqa: E402
+    SliceLayers,
+    applyPlan,
+    compareSamples,
+    compareWithReal,
+    compositeNode,
+    showInSlices,
+)
+from synth_phantoms import GEOMETRIES, painted  # noqa: E402
+
+
+@pytest.fixture
+def segmentation(scene):
+    node = painted(scene, grid="oblique")
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    return node
+
+
+def addSample(scene, segmentation, number, modalities=("T1", "FLAIR"), shape=None):
+    """A sample of random intensities, as an import leaves it."""
+    generator = np.random.default_rng(number)
+    shape = shape or GEOMETRIES["oblique"][0]
+    item = folderFor(f"Sample {number:02d}", caseItem(segmentation))
+    for modality in modalities:
+        data = generator.integers(0, 1000, shape).astype(np.int16)
+        node = volumeNodeFromArray(scene, f"{modality} {number}", data, GEOMETRIES["oblique"][1])
+        node.SetAndObserveTransformNodeID(segmentation.GetTransformNodeID())
+        markSynthetic(node, segmentation, {"modality": modality, "sample": number, "seed": 10 + number})
+        displayGray(node, 0, 1000)
+        putUnder(node, item)
+
+
+def statistics(samples, modality):
+    """The mean and variability nodes, or the sentence of the error."""
+    results: list = []
+    task = statisticsTask(samples, modality, lambda mean, deviation: results.extend((mean, deviation)), results.append)
+    task.runToEnd()
+    return results
+
+
+def test_mean_and_variability(scene, segmentation, monkeypatch):
+    from MedDDPMSynthLib import Statistics
+
+    monkeypatch.setattr(Statistics, "NUMBERS_AT_ONCE", 5000)  # many slabs
+    for number in (1, 2, 3, 4):
+        addSample(scene, segmentation, number)
+    samples = samplesOf(segmentation)
+    setKept(samples[1], False)
+    samples = samplesOf(segmentation)
+    mean, deviation = statistics(samples, "FLAIR")
+    stack = np.stack([volumeOf(s.volume("FLAIR")).data for s in samples if s.kept]).astype(np.float64)
+    assert stack.shape[0] == 3
+    np.testing.assert_allclose(volumeOf(mean).data, stack.mean(axis=0), atol=1e-3)
+    np.testing.assert_allclose(volumeOf(deviation).data, stack.std(axis=0), atol=1e-3)
+    for node in (mean, deviation):
+        np.testing.assert_allclose(affineOf(node), affineOf(samples[0].volumes[0]))
+        assert node.GetTransformNodeID() == segmentation.GetTransformNodeID()
+        assert isSynthetic(node) and segmentationOf(node) is segmentation
+        assert hierarchyOf().GetItemParent(parentOf(node)) == caseItem(segmentation)
+    assert mean.GetName() == "Case FLAIR mean of 3 (synthetic)"
+    assert deviation.GetName() == "Case FLAIR variability of 3 (SD) (synthetic)"
+    assert deviation.GetDisplayNode().GetWindowLevelMin() == 0
+    assert len(samplesOf(segmentation)) == 4, "statistics are no samples"
+
+
+def test_statistics_that_make_no_sense(scene, segmentation):
+    addSample(scene, segmentation, 1)
+    (sentence,) = statistics(samplesOf(segmentation), "T1")
+    assert "at least two" in sentence
+    addSample(scene, segmentation, 2, shape=(5, 6, 7))
+    (sentence,) = statistics(samplesOf(segmentation), "T1")
+    assert "different grids" in sentence
+    assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 4
+
+
+def test_samples_side_by_side(scene, segmentation):
+    for number in range(1, 6):
+        addSample(scene, segmentation, number)
+    samples = samplesOf(segmentation)
+    assert modalitiesOf(samples) == ["T1", "FLAIR"]
+    plan = compareSamples(samples, "FLAIR", "Coronal")
+    views = ET.fromstring(plan.layoutXml).findall(".//view")
+    assert [v.get("singletontag") for v in views] == list(plan.volumes) and len(views) == 5
+    properties = [{p.get("name"): p.text for p in view.findall("property")} for view in views]
+    assert {p["orientation"] for p in properties} == {"Coronal"}
+    assert [p["viewlabel"] for p in properties] == ["1", "2", "3", "4", "5"]
+    assert len({p["viewgroup"] for p in properties}) == 1, "one group, so that linking moves all of them"
+    assert plan.outline is segmentation
+    layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    applyPlan(plan, layout)
+    assert layout.GetViewArrangement() == plan.layoutId
+    for (name, volume), sample in zip(plan.volumes.items(), samples, strict=True):
+        assert volume is sample.volume("FLAIR")
+        assert compositeNode(name).GetBackgroundVolumeID() == volume.GetID()
+        assert compositeNode(name).GetLinkedControl()
+    # the same number of views again, with others in them
+    applyPlan(compareSamples(samples, "T1"), layout)
+    assert compositeNode("MedDDPM1").GetBackgroundVolumeID() == samples[0].volume("T1").GetID()
+
+
+def test_real_beside_synthetic(scene, segmentation):
+    addSample(scene, segmentation, 1)
+    real = volumeNodeFromArray(scene, "Real & <true>", np.zeros((4, 5, 6), np.int16), np.eye(4))
+    synthetic = samplesOf(segmentation)[0].volumes[0]
+    plan = compareWithReal(real, synthetic)
+    assert list(plan.volumes.values()) == [real, synthetic] and plan.outline is segmentation
+    assert len(ET.fromstring(plan.layoutXml).findall(".//view")) == 2
+
+
+def test_slice_views_get_back_what_they_showed(scene, segmentation):
+    addSample(scene, segmentation, 1)
+    first, second = samplesOf(segmentation)[0].volumes
+    red, green = (scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode") for _ in range(2))
+    red.SetBackgroundVolumeID(first.GetID())
+    compare = compositeNode("MedDDPM1")
+    layers = SliceLayers()
+    showInSlices(second)
+    assert red.GetBackgroundVolumeID() == green.GetBackgroundVolumeID() == second.GetID()
+    assert compare.GetBackgroundVolumeID() is None, "comparisons stay as they are"
+    layers.restore(instead=second.GetID())
+    assert red.GetBackgroundVolumeID() == first.GetID() and green.GetBackgroundVolumeID() is None
+    third = volumeNodeFromArray(scene, "third", np.zeros((4, 5, 6), np.int16), np.eye(4))
+    showInSlices(second)
+    red.SetBackgroundVolumeID(third.GetID())  # the user's own choice meanwhile stays
+    layers.restore(instead=second.GetID())
+    assert red.GetBackgroundVolumeID() == third.GetID() and green.GetBackgroundVolumeID() is None
