@@ -108,16 +108,19 @@ class MedDDPMSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """The module is reloaded, or unloaded when the application has quit: end what runs, leave no observer."""
         self.removeObservers()
-        self.panels.cleanup()
+        if self.panels is not None:  # None where ``setup`` has failed
+            self.panels.cleanup()
         endService(keepJobs=False)
 
     def enter(self) -> None:
         """The module was opened."""
-        self.panels.enter(self.logic.parameterNode())
+        if self.panels is not None:
+            self.panels.enter(self.logic.parameterNode())
 
     def exit(self) -> None:
         """Another module was opened. A generation goes on; its results appear in the scene."""
-        self.panels.exit()
+        if self.panels is not None:
+            self.panels.exit()
 
     def onSceneStartClose(self, *_event) -> None:
         """The scene is about to be closed: end what runs, let go of its nodes."""

@@ -28,6 +28,8 @@ __all__ = [
 
 FORMAT_VERSION = 1
 PREDICTIONS = ("noise", "v", "x0")
+DOMAINS = ("voxels", "wavelet")
+WAVELET_BLOCK = 16  # voxels along the side of a block of the coarsest wavelet level
 # A config comes from a stranger: these bounds keep a hostile one from asking for absurd memory.
 MAX_CHANNELS, MAX_LEVELS, MAX_BLOCKS, MAX_STEPS, MAX_AXIS = 2048, 8, 8, 10_000, 1024
 # Beyond these the sampler's divisions by alpha_t and sigma_t lose all digits.
@@ -42,7 +44,9 @@ class NetworkConfig:
     """Shape of the 3D U-Net.
 
     ``attention_factors`` are the downsampling factors at which residual blocks are followed by self-attention (8 means
-    at one eighth of the resolution); the middle always has it. ``groups`` is the number of GroupNorm groups.
+    at one eighth of the resolution); the middle always has it. ``groups`` is the number of GroupNorm groups. ``domain``
+    is "voxels" (published), or "wavelet": the compact network, whose U-Net works on Haar bands at half the resolution
+    (that is the resolution that its factors count from) and which predicts x0.
     """
 
     image_channels: int
@@ -53,10 +57,12 @@ class NetworkConfig:
     attention_factors: tuple[int, ...] = ()
     heads: int = 1
     groups: int = 32
+    domain: str = "voxels"
 
     def __post_init__(self) -> None:
-        _require(1 <= self.image_channels <= 64, "network.image_channels", self.image_channels, "1 to 64")
-        _require(1 <= self.mask_channels <= 256, "network.mask_channels", self.mask_channels, "1 to 256")
+        _require(1 <= self.image_channels <= 512, "network.image_channels", self.image_channels, "1 to 512")
+        _require(1 <= self.mask_channels <= 2048, "network.mask_channels", self.mask_channels, "1 to 2048")
+        _require(self.domain in DOMAINS, "network.domain", self.domain, " or ".join(DOMAINS))
         _require(1 <= len(self.multipliers) <= MAX_LEVELS, "network.multipliers", self.multipliers, "1 to 8 levels")
         _require(1 <= self.blocks_per_level <= MAX_BLOCKS, "network.blocks_per_level", self.blocks_per_level, "1 to 8")
         for channels in (self.base_channels, *self.level_channels):
@@ -76,7 +82,8 @@ class NetworkConfig:
     @property
     def divisor(self) -> int:
         """Every side of the grid must be a multiple of this."""
-        return 2 ** (len(self.multipliers) - 1)
+        deepest = 2 ** (len(self.multipliers) - 1)
+        return deepest if self.domain == "voxels" else max(2 * deepest, WAVELET_BLOCK)
 
 
 @dataclass(frozen=True)
@@ -189,6 +196,14 @@ class ModelConfig:
         for n in self.grid.shape:
             allowed = f"multiples of {self.network.divisor}, which the network's strides divide"
             _require(n % self.network.divisor == 0, "grid.shape", self.grid.shape, allowed)
+        self._check_domain()
+
+    def _check_domain(self) -> None:
+        if self.network.domain == "voxels":
+            return
+        prediction = self.schedule.prediction
+        _require(prediction == "x0", "schedule.prediction", prediction, "x0 for a network in the wavelet domain")
+        _require(self.mask_values == (0.0, 1.0), "mask_values", self.mask_values, "0 and 1 for the wavelet domain")
 
     def _check_channels(self) -> None:
         _require(

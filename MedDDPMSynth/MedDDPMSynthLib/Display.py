@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -60,3 +61,21 @@ def removeNode(node: Any) -> None:
     scene.RemoveNode(node)
     if item and tree.GetItemDataNode(item) is not None:  # without Qt nobody else removes it
         tree.RemoveItem(item, False, False)
+
+
+class NodeList:
+    """Nodes that may leave their scene at any time; they are not kept alive, with all their voxels, by being listed."""
+
+    def __init__(self, nodes: Iterable[Any] = ()) -> None:
+        self._references = [_weakly(node) for node in nodes]
+
+    def inScene(self) -> list[Any]:
+        """Those that are still in a scene."""
+        nodes = (reference.Get() for reference in self._references)
+        return [node for node in nodes if node is not None and node.GetScene() is not None]
+
+
+def _weakly(node: Any) -> Any:
+    reference = vtk.vtkWeakReference()
+    reference.Set(node)
+    return reference

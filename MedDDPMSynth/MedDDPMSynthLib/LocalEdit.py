@@ -48,7 +48,9 @@ def removeSnapshot(snapshot: Any) -> None:
 def missingForEdit(model: ModelDescription, inputs: SynthInputs) -> str | None:
     """A sentence that says why a local edit cannot start; None where it can."""
     if not any(inputs.knownVolumes.get(m) is not None for m in model.modalities):
-        return f"Choose the real scan's volume for {' or '.join(model.modalities)}; the more of them, the better it fits."
+        return (
+            f"Choose the real scan's volume for {' or '.join(model.modalities)}; the more of them, the better it fits."
+        )
     if inputs.originalSegmentation is None:
         return (
             'Press "Remember this mask as the scan\'s own" (section Edit a real scan) before you change the mask, so '

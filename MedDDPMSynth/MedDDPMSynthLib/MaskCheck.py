@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from MedDDPMSlicerLib.VolumeNodes import saveVolume
 from .Models import ModelDescription, ModelLibrary
 from .Observed import Observed
 from .Request import exportVolume, ownLabels, requestedModel
-from .ToolJob import ToolJob
+from .ToolJob import Steps, ToolJob
 from .Watch import Clock, SegmentationWatch
 
 QUIET_SECONDS = 1.0
@@ -94,7 +94,7 @@ class LiveCheck(Observed):
         self._watch.settle()
         self._begin(self._steps(codes), lambda outputs: self._takeFixed(outputs, saveUndo))
 
-    def _begin(self, steps: Any, onResult: Callable[[Path], None]) -> None:
+    def _begin(self, steps: Any, onResult: Callable[[Path], Steps]) -> None:
         self._endJob()
         self._job = ToolJob(self._jobs, steps, onResult, lambda sentence: self._tell([], sentence))
         self.changed()
@@ -105,7 +105,7 @@ class LiveCheck(Observed):
             self._job.cancel()
         self._job = None
 
-    def _steps(self, codes: list[str] | None) -> Generator[None, None, tuple[str, dict[str, Any]]]:
+    def _steps(self, codes: list[str] | None) -> Steps:
         model = self._library.describe(self._modelKey)
         segmentation = self._watch.node
         labels = composeLabels(segmentation, model.config.scheme)
@@ -126,21 +126,25 @@ class LiveCheck(Observed):
             request["image"] = str((yield from exportVolume(self._reference, segmentation, self._storage)))
         return "check", request
 
-    def _takeFindings(self, outputs: Path) -> None:
-        self._tell(_readFindings(outputs / FINDINGS), "")
+    def _takeFindings(self, outputs: Path) -> Steps:
+        findings = _readFindings(outputs / FINDINGS)
+        yield
+        return lambda: self._tell(findings, "")
 
-    def _takeFixed(self, outputs: Path, saveUndo: Callable[[], None] | None) -> None:
+    def _takeFixed(self, outputs: Path, saveUndo: Callable[[], None] | None) -> Steps:
         from medddpm.geometry.io import read_mask
 
         segmentation = self._watch.node
         if segmentation is None or segmentation.GetScene() is None:
-            return
+            return None
         model: ModelDescription = self._library.describe(self._modelKey)
         fixed = read_mask(outputs / FIXED).volume
+        yield
         if saveUndo is not None:
             saveUndo()
         applyLabels(segmentation, model.config.scheme, fixed)
         self._watch.touch()
+        return None
 
     def _tell(self, findings: list[Finding], message: str) -> None:
         self.findings, self.message = findings, message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
 from .LocalEdit import gridImage
 from .Models import ModelDescription
 from .Request import exportVolume
-from .ToolJob import ToolJob
+from .ToolJob import Steps, ToolJob
 
 OUTPUT = "outline.nrrd"
 
@@ -46,22 +46,23 @@ class OutlineJob(ToolJob):
         self._onDone, self._saveUndo = onDone, saveUndo
         super().__init__(jobs, self._steps(volumeNode, storage), self._apply, onError or (lambda sentence: None))
 
-    def _steps(self, volumeNode: Any, storage: Any) -> Generator[None, None, tuple[str, dict[str, Any]]]:
+    def _steps(self, volumeNode: Any, storage: Any) -> Steps:
         path = yield from exportVolume(volumeNode, self._segmentation, storage)
         return "outline", {"image": str(path), "kind": outlineKind(self._model)}
 
-    def _apply(self, outputs: Path) -> None:
+    def _apply(self, outputs: Path) -> Steps:
         from medddpm.geometry.io import read_mask
 
         if self._segmentation.GetScene() is None:
-            return
+            return None
         outline = read_mask(outputs / OUTPUT).volume
+        yield
         labels = self._withPainted(outline)
+        yield
         if self._saveUndo is not None:
             self._saveUndo()
         applyLabels(self._segmentation, self._model.config.scheme, labels)
-        if self._onDone is not None:
-            self._onDone()
+        return self._onDone
 
     def _withPainted(self, outline: Any) -> Any:
         """The outline in the surrounding label, with the tumor that is there already over it."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLSequenceNode
-from slicer.parameterNodeWrapper import Choice, Default, WithinRange, parameterNodeWrapper
+from slicer.parameterNodeWrapper import Default, WithinRange, parameterNodeWrapper
 
-from .Options import DEVICES, MAX_SEED, PRECISIONS, SAMPLERS, Quality
+from .Options import MAX_SEED, Quality
 
 
 @parameterNodeWrapper
 class MedDDPMSynthParameterNode:
     """Choices of the user; see ``Options.SynthOptions`` and ``SynthInputs`` for their meaning.
 
-    ``model``: name or path as ``ModelLibrary`` takes it. ``knownVolumes``: modality -> node ID of the real scan.
-    ``sampler`` and ``steps`` count for the quality CUSTOM only. ``modalities`` empty means all of the model.
+    ``model``: name or path as ``ModelLibrary`` takes it. ``sampler`` (empty: the model's own) and ``steps`` count for
+    the quality CUSTOM only. ``modalities`` empty means all of the model. ``knownVolumes``: modality -> node ID of the
+    real scan. ``batchSource`` (a folder) or ``batchSequence`` hold the masks of a batch.
     """
 
     segmentation: vtkMRMLSegmentationNode
@@ -25,11 +26,11 @@ class MedDDPMSynthParameterNode:
     seed: Annotated[int, WithinRange(0, MAX_SEED), Default(0)]
     lockSeed: bool = False
     quality: Quality = Quality.STANDARD
-    sampler: Annotated[str, Choice(SAMPLERS), Default(SAMPLERS[0])]
+    sampler: str = ""
     steps: Annotated[int, WithinRange(1, 1000), Default(25)]
     modalities: list[str]
-    device: Annotated[str, Choice(DEVICES), Default("auto")]
-    precision: Annotated[str, Choice(PRECISIONS), Default("auto")]
+    device: str = "auto"
+    precision: str = "auto"
     showPreview: bool = True
     autoUpdate: bool = False
     liveCheck: bool = True

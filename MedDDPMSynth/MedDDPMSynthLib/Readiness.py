@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ PACKAGE_SECONDS = 5.0
 
 
 class Readiness:
-    """Answers None where nothing stands in the way, else a sentence that says what to do."""
+    """Answers None where nothing stands in the way, else a sentence that says what to do.
 
-    def __init__(self, library: ModelLibrary) -> None:
-        self._library = library
+    ``missing`` tells what is not installed.
+    """
+
+    def __init__(self, library: ModelLibrary, missing: Callable[[], Sequence[Any]] = missingPackages) -> None:
+        self._library, self._lookForMissing = library, missing
         self._looked = -PACKAGE_SECONDS
         self._missing: list[str] = []
 
@@ -52,7 +56,7 @@ class Readiness:
 
     def _missingNames(self) -> list[str]:
         if time.monotonic() - self._looked > PACKAGE_SECONDS:
-            self._missing = [package.name for package in missingPackages()]
+            self._missing = [package.name for package in self._lookForMissing()]
             self._looked = time.monotonic()
         return self._missing
 

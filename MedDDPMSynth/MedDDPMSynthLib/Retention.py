@@ -8,6 +8,7 @@ from typing import Any
 
 from medddpm.errors import MedDDPMError
 
+from .Display import NodeList
 from .Results import discardJob
 from .State import Outcome
 from .Watch import Clock
@@ -23,7 +24,7 @@ class Retention:
 
     def __init__(self, jobs: Any, clock: Clock = time.monotonic) -> None:
         self._jobs, self._clock = jobs, clock
-        self._volumes: dict[str, list[Any]] = {}
+        self._volumes: dict[str, NodeList] = {}
         self._seen: set[str] = set()
         self._asked = clock()
 
@@ -31,7 +32,7 @@ class Retention:
         """Look after the job folder of a run that is done; asking again does no harm."""
         if run.outcome is Outcome.DONE and run.jobName not in self._seen:
             self._seen.add(run.jobName)
-            self._volumes[run.jobName] = list(run.volumes)
+            self._volumes[run.jobName] = NodeList(run.volumes)
 
     def tick(self) -> None:
         """Delete one folder that is no longer needed, if there is one."""
@@ -39,7 +40,7 @@ class Retention:
             return
         self._asked = self._clock()
         for name, volumes in self._volumes.items():
-            if all(_isSaved(volume) for volume in volumes):
+            if all(_isSaved(volume) for volume in volumes.inScene()):
                 self._drop(name)
                 return
 
@@ -57,8 +58,6 @@ class Retention:
 
 
 def _isSaved(volumeNode: Any) -> bool:
-    """Whether a volume is in a file as it is now, or no longer in the scene."""
-    if volumeNode.GetScene() is None:
-        return True
+    """Whether a volume is in a file as it is now."""
     storage = volumeNode.GetStorageNode()
     return storage is not None and bool(storage.GetFileName()) and not volumeNode.GetModifiedSinceRead()

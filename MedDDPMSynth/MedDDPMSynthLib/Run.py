@@ -11,17 +11,18 @@ from medddpm.jobs.outcome import outcome_of
 from MedDDPMSlicerLib.Jobs import JobState
 from MedDDPMSlicerLib.SlicedTask import SlicedTask
 
+from .Display import NodeList
 from .Import import ImportPlan, importResults, undoImport
 from .Models import ModelDescription, ModelLibrary
 from .Options import SynthInputs, SynthOptions
 from .Preview import PreviewFollower
 from .Request import RequestFiles, checkOptions, exportFiles, requestOf
-from .Results import caseItem
+from .Results import caseItem, modalityOf
 from .RunReport import RunReport
 from .SceneRecord import SceneRecord
 from .State import Outcome, SynthState
 from .Tickers import SLICE_SECONDS
-from .Views import showInSlices
+from .Views import showInSlices, shownModality
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class SynthRun(RunReport):
         super().__init__(inputs, options, automatic)
         self._storage, self._jobs = storage, jobs
         self._files: RequestFiles | None = None
+        self._plan: ImportPlan | None = None
         self._model: ModelDescription | None = None
         self._cancelSentence = "The generation was cancelled."
         steps = self._prepare(library) if handle is None else self._takeOver(library, handle)
@@ -126,7 +128,8 @@ class SynthRun(RunReport):
         handle.observers.append(self._onJob)
         if self.options.showPreview and self._model is not None:
             wanted = self.options.modalities or self._model.modalities
-            self._preview = PreviewFollower(self.inputs.segmentation, wanted[0])
+            shown = shownModality(self.inputs.segmentation)
+            self._preview = PreviewFollower(self.inputs.segmentation, shown if shown in wanted else wanted[0])
         self._enter(SynthState.SAMPLING)
 
     def _onJob(self, _handle: Any) -> None:
@@ -167,11 +170,13 @@ class SynthRun(RunReport):
     def _onImported(self, volumes: list[Any]) -> None:
         self._warnings = list(self.handle.warnings)
         self._removePreview()
+        self._made = NodeList(volumes)
         self.resultItem = caseItem(self.inputs.segmentation)
+        samples = len(self._plan.items) if self._plan is not None else 0
         if volumes:
-            showInSlices(volumes[0])
-        count = len(self._plan.items) if self._plan is not None else 0
-        self._end(Outcome.DONE, "The images are ready." if count == 1 else f"{count} samples are ready.")
+            shown = shownModality(self.inputs.segmentation)
+            showInSlices(next((v for v in volumes if modalityOf(v) == shown), volumes[0]))
+        self._end(Outcome.DONE, "The images are ready." if samples == 1 else f"{samples} samples are ready.")
 
     # Ends
 
@@ -189,6 +194,8 @@ class SynthRun(RunReport):
         if outcome is not Outcome.DONE:
             self._cleanUp()
         self.outcome, self.message = outcome, self._plain(message)
+        self._plan = None  # its nodes, and those of the inputs, shall not be kept alive with all their voxels
+        self.inputs = SynthInputs(self.inputs.segmentation)
         self._enter(SynthState.FAILED if outcome is Outcome.FAILED else SynthState.IDLE)
 
     def _cleanUp(self) -> None:

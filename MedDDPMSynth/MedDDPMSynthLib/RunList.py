@@ -8,7 +8,7 @@ from typing import Any
 from .Run import SynthRun
 
 # Finished ones that are still known, for those who look at them.
-MAX_FINISHED = 20
+MAX_FINISHED = 5
 
 
 class RunList:

@@ -7,7 +7,7 @@ from typing import Any
 from medddpm.errors import MedDDPMError
 from MedDDPMSlicerLib.Jobs import JobState
 
-from .Import import ImportPlan
+from .Display import NodeList
 from .Observed import Observed
 from .Options import SynthInputs, SynthOptions
 from .Preview import PreviewFollower
@@ -39,7 +39,7 @@ class RunReport(Observed):
         self.handle: Any = None
         self.resultItem = 0
         self._state = SynthState.PREPARING
-        self._plan: ImportPlan | None = None
+        self._made = NodeList()
         self._preview: PreviewFollower | None = None
         self._details = ""
         self._warnings: list[str] = []
@@ -68,8 +68,7 @@ class RunReport(Observed):
     @property
     def volumes(self) -> list[Any]:
         """The volume nodes that it made and that are still in the scene."""
-        made = self._plan.volumes if self._plan is not None and self.outcome is Outcome.DONE else []
-        return [node for node in made if node.GetScene() is not None]
+        return self._made.inScene()
 
     @property
     def previewVolume(self) -> Any:

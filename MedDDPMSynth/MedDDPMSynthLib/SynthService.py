@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError
+from MedDDPMSlicerLib.Dependencies import missingPackages
 from MedDDPMSlicerLib.Storage import defaultStorage
 
 from . import Choices
@@ -23,7 +24,10 @@ from .Settings import Settings
 
 
 class SynthService(Engine):
-    """The engine with orders that take a ``MedDDPMSynthParameterNode``."""
+    """The engine with orders that take a ``MedDDPMSynthParameterNode``.
+
+    ``missing`` tells which packages are not installed; the rest is as for the engine.
+    """
 
     _instance: SynthService | None = None
 
@@ -33,9 +37,10 @@ class SynthService(Engine):
         python: Sequence[str] | None = None,
         settings: Settings | None = None,
         clock: Callable[[], float] = time.monotonic,
+        missing: Callable[[], Sequence[Any]] = missingPackages,
     ) -> None:
         super().__init__(storage, python, settings, clock)
-        self._readiness = Readiness(self.library)
+        self._readiness = Readiness(self.library, missing)
 
     @classmethod
     def instance(cls) -> SynthService:

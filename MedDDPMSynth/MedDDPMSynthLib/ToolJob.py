@@ -19,19 +19,22 @@ logger = logging.getLogger(__name__)
 # What a person calls the files of a request; their paths say nothing to them.
 WORDS = {"mask": "The mask", "image": "The volume"}
 
+Steps = Generator[None, None, Any]
+
 
 class ToolJob:
-    """``prepare`` are steps that return (kind, request); ``onResult`` gets the outputs folder of the finished job.
+    """``prepare`` are steps that return (kind, request); ``onResult`` makes steps from the job's folder of outputs.
 
-    ``onError`` gets a sentence; after ``cancel`` neither is called. The folder is deleted when ``onResult`` returns.
+    What these return, if anything, is called at the very end: whoever is told there may begin another job. ``onError``
+    gets a sentence; after ``cancel`` neither goes on. The folder is deleted at the end of ``onResult``.
     Files in the exchange folder that the request names go with the job. Call ``tick`` regularly.
     """
 
     def __init__(
         self,
         jobs: Any,
-        prepare: Generator[None, None, tuple[str, dict[str, Any]]],
-        onResult: Callable[[Path], None],
+        prepare: Steps,
+        onResult: Callable[[Path], Steps],
         onError: Callable[[str], None],
     ) -> None:
         self._jobs, self._onResult, self._onError = jobs, onResult, onError
@@ -54,7 +57,7 @@ class ToolJob:
             self._task.cancel()
         if self._handle is not None:
             self._handle.cancel()
-            self._discardWhereEnded()
+        self._discardWhereEnded()
 
     def _submit(self, order: tuple[str, dict[str, Any]]) -> None:
         kind, self._request = order
@@ -68,18 +71,21 @@ class ToolJob:
     def _onJob(self, job: Any) -> None:
         if not job.finished:
             return
-        if not self.finished:
-            self.finished = True
-            try:
-                if job.state is not JobState.DONE:
-                    raise InputError(job.message or "The job failed.")
-                self._onResult(job.folder.outputs)
-            except Exception as exc:
-                self._fail(exc)
+        if self.finished:  # it was cancelled
+            self._discardWhereEnded()
+        elif job.state is not JobState.DONE:
+            self._fail(InputError(job.message or "The job failed."))
+        else:
+            self._task = SlicedTask(self._onResult(job.folder.outputs), self._onTaken, self._fail)
+
+    def _onTaken(self, tell: Callable[[], None] | None) -> None:
+        self.finished = True
         self._discardWhereEnded()
+        if tell is not None:
+            tell()
 
     def _discardWhereEnded(self) -> None:
-        if not self._handle.finished:
+        if self._handle is None or not self._handle.finished:
             return
         try:
             self._handle.discard()
@@ -90,6 +96,7 @@ class ToolJob:
         self.finished = True
         if not isinstance(error, MedDDPMError):
             logger.error("a tool failed", exc_info=error)
+        self._discardWhereEnded()
         self._onError(self._plain(outcome_of(error).message))
 
     def _plain(self, sentence: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 import slicer
+from MedDDPMSlicerLib.SyntheticNodes import field as markOf
 from MedDDPMSlicerLib.SyntheticNodes import segmentationOf
 
 # Layouts of modules start above Slicer's own; a fixed number for each count of views.
@@ -77,6 +78,15 @@ def showInSlices(volumeNode: Any) -> None:
     """Make a volume the background of all slice views but those of a comparison."""
     for composite in _ordinaryViews():
         _setLayers(composite, background=volumeNode.GetID())
+
+
+def shownModality(segmentationNode: Any) -> str:
+    """The modality of the synthetic volume of a segmentation that a slice view shows; empty where none does."""
+    for composite in _ordinaryViews():
+        volume = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+        if volume is not None and segmentationOf(volume) is segmentationNode:
+            return markOf(volume, "modality") or ""
+    return ""
 
 
 class SliceLayers:

@@ -14,35 +14,33 @@ CLICK_PIXELS = 4
 
 @dataclass
 class Drag:
-    """A drag that began at ``start`` (RAS mm, world) and ``startPixel`` in ``view``; ``ghost`` follows the mouse."""
+    """A drag that began at ``start`` (RAS mm, world) and ``startPixel`` in ``view``; ``ghost`` follows the mouse.
+
+    ``here`` and ``pixel`` say where the mouse is now.
+    """
 
     view: Any
     ghost: Ghost
     start: Point
     startPixel: tuple[int, int]
-    _pixel: tuple[int, int] = field(init=False)
-    _here: Point = field(init=False)
+    pixel: tuple[int, int] = field(init=False)
+    here: Point = field(init=False)
 
     def __post_init__(self) -> None:
-        self._here, self._pixel = self.start, self.startPixel
+        self.here, self.pixel = self.start, self.startPixel
 
     def moveTo(self, here: Point, pixel: tuple[int, int]) -> None:
         """The mouse is at ``here`` (RAS mm, world) now."""
-        self._here, self._pixel = here, pixel
+        self.here, self.pixel = here, pixel
 
     @property
     def isClick(self) -> bool:
         """Whether the mouse has hardly moved since."""
-        dx, dy = (a - b for a, b in zip(self._pixel, self.startPixel, strict=True))
+        dx, dy = (a - b for a, b in zip(self.pixel, self.startPixel, strict=True))
         return dx * dx + dy * dy < CLICK_PIXELS**2
 
     @property
     def motion(self) -> Motion:
         """The shift from the start to here."""
-        r, a, s = (b - a for a, b in zip(self.start, self._here, strict=True))
+        r, a, s = (b - a for a, b in zip(self.start, self.here, strict=True))
         return Motion(shift=(r, a, s))
-
-    @property
-    def here(self) -> Point:
-        """Where the mouse is, RAS mm of the world."""
-        return self._here

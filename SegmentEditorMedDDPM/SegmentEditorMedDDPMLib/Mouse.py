@@ -94,7 +94,8 @@ class Mouse:
         sliceNode = viewWidget.mrmlSliceNode()
         pixel = interactor.GetEventPosition()
         if self._drag is not None:
-            if viewWidget is self._drag.view:
+            # Slicer tells of some moves twice.
+            if viewWidget is self._drag.view and pixel != self._drag.pixel:
                 self._drag.moveTo(pointAt(sliceNode, pixel), pixel)
                 self._showDrag(self._drag)
             return True

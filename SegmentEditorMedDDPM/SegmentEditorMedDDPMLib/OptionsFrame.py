@@ -30,6 +30,8 @@ class OptionsFrame:
     def __init__(self, changed: Callable[[], None], actions: dict[str, Callable[[], None]]) -> None:
         self._changed, self._actions = changed, actions
         self._bound: dict[str, Any] = {}
+        self._signals: dict[str, str] = {}
+        self._message = ""
         self._connections: list[tuple[Any, str, Callable[..., None]]] = []
         self.widget = qt.QWidget()
         layout = qt.QVBoxLayout(self.widget)
@@ -37,11 +39,14 @@ class OptionsFrame:
         self.tabs = qt.QTabWidget()
         self.tabs.addTab(self._lesionTab(), _("New lesion"))
         self.tabs.addTab(self._moveTab(), _("Move and reshape"))
-        self._connect(self.tabs, "currentChanged(int)", self._onChanged)
-        layout.addWidget(self.tabs)
         layout.addWidget(self._statusLabel())
+        layout.addWidget(self.tabs)
         layout.addLayout(self._generateRow())
         layout.addWidget(self._generateStatus())
+        self._connect(self.tabs, "currentChanged(int)", self._onChanged)
+        # Setting limits already makes widgets tell of changes.
+        for name, signal in self._signals.items():
+            self._connect(self._bound[name], signal, self._onChanged)
 
     # Values
 
@@ -57,6 +62,8 @@ class OptionsFrame:
         blocked = self.tabs.blockSignals(True)
         self.tabs.currentIndex = TOOLS.index(read("Tool")) if read("Tool") in TOOLS else 0
         self.tabs.blockSignals(blocked)
+        if not self._message:
+            self.say("")
 
     def values(self) -> dict[str, str]:
         """The parameters as the widgets show them."""
@@ -78,10 +85,10 @@ class OptionsFrame:
     # Messages
 
     def say(self, text: str, kind: str = "info") -> None:
-        """Show a sentence under the tabs; ``kind`` is "info" or "error"."""
-        self.status.text = text
+        """Show a sentence above the tabs, or what to do there for ""; ``kind`` is "info" or "error"."""
+        self._message = text
+        self.status.text = text or HINTS[TOOLS[self.tabs.currentIndex]]
         self.status.styleSheet = f"color: {COLORS[kind]}" if COLORS[kind] else ""
-        self.status.visible = bool(text)
 
     def showGeneration(self, view: ButtonView) -> None:
         """Show how it stands with the generation."""
@@ -103,7 +110,6 @@ class OptionsFrame:
 
     def _lesionTab(self) -> Any:
         page, form = _page()
-        form.addRow(_hint(_("Click inside the brain or head in a slice view to place a lesion.")))
         self._slider(form, "Diameter", _("Diameter:"), 2, 80, 1, " mm", _("Diameter of the solid part (core)."))
         self._slider(
             form, "Irregularity", _("Irregularity:"), 0, 1, 0.05, "", _("0 is a smooth ellipsoid, 1 a ragged lesion.")
@@ -113,8 +119,9 @@ class OptionsFrame:
         for name, text in zip(PART_NAMES, (_("Necrosis"), _("Enhancing rim"), _("Edema")), strict=True):
             row.addWidget(self._checkBox(name, text, _("Whether a new lesion has this part.")))
         form.addRow(_("Parts:"), row)
-        self._slider(form, "RimWidth", _("Rim width:"), 0.5, 15, 0.5, " mm", _("Mean width of the enhancing rim."))
-        self._slider(form, "EdemaWidth", _("Edema width:"), 1, 30, 0.5, " mm", _("Mean width of the edema."))
+        rim = self._field("RimWidth", 0.5, 15, _("rim"), " mm", _("Mean width of the enhancing rim."))
+        edema = self._field("EdemaWidth", 1, 30, _("edema"), " mm", _("Mean width of the edema."))
+        form.addRow(_("Widths:"), _row(rim, edema))
         form.addRow(_("Shape:"), self._seedRow())
         return page
 
@@ -127,7 +134,6 @@ class OptionsFrame:
 
     def _moveTab(self) -> Any:
         page, form = _page()
-        form.addRow(_hint(_("Drag the tumor in a slice view, or set values and press Apply.")))
         self._slider(form, "Scale", _("Size:"), 25, 300, 5, " %", _("100 % leaves the size as it is."))
         self._triple(form, "Shift", _("Shift:"), 150, " mm", _("Millimeters toward the {1} of the patient."))
         self._triple(form, "Rotate", _("Turn:"), 180, "°", _("Degrees about the {0} axis, in the {2} plane."))
@@ -141,15 +147,17 @@ class OptionsFrame:
 
     def _triple(self, form: Any, name: str, label: str, limit: float, suffix: str, tip: str) -> None:
         """Three fields for the axes of the patient."""
-        boxes = []
-        for axis in AXES:
-            box = self._bind(name + axis[0], qt.QDoubleSpinBox(), "valueChanged(double)")
-            box.setRange(-limit, limit)
-            box.decimals = 1
-            box.prefix, box.suffix = f"{axis[0]} ", suffix
-            box.toolTip = tip.format(*axis)
-            boxes.append(box)
+        boxes = [self._field(name + axis[0], -limit, limit, axis[0], suffix, tip.format(*axis)) for axis in AXES]
         form.addRow(label, _row(*boxes))
+
+    def _field(self, name: str, low: float, high: float, prefix: str, suffix: str, tip: str) -> Any:
+        """A field for a number with its name and unit in it."""
+        box = self._bind(name, qt.QDoubleSpinBox(), "valueChanged(double)")
+        box.setRange(low, high)
+        box.decimals = 1
+        box.singleStep = 1 if low < 0 else 0.5
+        box.prefix, box.suffix, box.toolTip = f"{prefix} ", suffix, tip
+        return box
 
     def _slider(
         self, form: Any, name: str, label: str, low: float, high: float, step: float, suffix: str, tip: str
@@ -169,7 +177,8 @@ class OptionsFrame:
     def _statusLabel(self) -> Any:
         self.status = qt.QLabel()
         self.status.wordWrap = True
-        self.status.visible = False
+        # Two lines, so that the widgets below stay where they are when a message comes.
+        self.status.minimumHeight = 2 * self.status.fontMetrics().lineSpacing()
         return self.status
 
     def _generateRow(self) -> Any:
@@ -195,7 +204,7 @@ class OptionsFrame:
     def _bind(self, name: str, widget: Any, signal: str) -> Any:
         widget.objectName = f"MedDDPM{name}"
         self._bound[name] = widget
-        self._connect(widget, signal, self._onChanged)
+        self._signals[name] = signal
         return widget
 
     def _connect(self, sender: Any, signal: str, slot: Callable[..., None]) -> None:
@@ -213,6 +222,10 @@ class OptionsFrame:
         self._changed()
 
 
+HINTS = {
+    PLACE: _("Click inside the brain or head in a slice view to place a lesion."),
+    MOVE: _("Drag the tumor in a slice view, or set values and press Apply."),
+}
 _PICKED_TIP = _("Off: all tumor is changed. On: only the connected lesion at which you clicked last in a slice view.")
 _NO_PART = _("The labels of this mask do not have this part of a tumor.")
 
@@ -231,12 +244,6 @@ def _page() -> tuple[Any, Any]:
     page = qt.QWidget()
     form = qt.QFormLayout(page)
     return page, form
-
-
-def _hint(text: str) -> Any:
-    label = qt.QLabel(text)
-    label.wordWrap = True
-    return label
 
 
 def _row(*widgets: Any) -> Any:

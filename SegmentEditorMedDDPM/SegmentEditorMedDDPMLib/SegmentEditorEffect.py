@@ -20,6 +20,7 @@ from . import Options
 from .EditActions import EditActions
 from .Generation import MODULE_MISSING, Generation, blockedView
 from .Mouse import Mouse, showGhost
+from .OpenedMask import modifiedOnce
 from .OptionsFrame import OptionsFrame, waitCursor
 from .SliceOverlays import SliceOverlays
 
@@ -129,11 +130,11 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.showChange()
 
     def updateMRMLFromGUI(self) -> None:
-        """Keep what the user has set."""
+        """Keep what the user has set, after which what was said before is of no use."""
+        self.frame.say("")
         for name, value in self.frame.values().items():
             if value != self.parameter(name):
                 self.scriptedEffect.setParameter(name, value)
-        self.showChange()
 
     def processInteractionEvents(self, callerInteractor: Any, eventId: int, viewWidget: Any) -> bool:
         """Mouse and keyboard over a view; returns whether nobody else is to see the event."""
@@ -206,9 +207,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def onReset(self) -> None:
         """Put all values of a change back."""
-        self.actions.reset()
         self.frame.say("")
-        self.updateGUIFromMRML()
+        with modifiedOnce(self.scriptedEffect.parameterSetNode()):
+            self.actions.reset()
 
     def onGenerate(self) -> None:
         """Start a generation, or cancel it."""
@@ -244,7 +245,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
     def _do(self, action: Callable[[], Any]) -> None:
         """Run an action with the wait cursor, and say how it ended."""
         self.frame.say("")
-        with plainErrors(self._sayError), waitCursor():
+        # Several parameters may change, of which the editor is to hear once.
+        with plainErrors(self._sayError), waitCursor(), modifiedOnce(self.scriptedEffect.parameterSetNode()):
             if self.segmentationNode is None:
                 raise InputError(NO_SEGMENTATION)
             outcome = action()

@@ -11,6 +11,7 @@ import vtk
 from medddpm.geometry.volume import Volume
 from medddpm.labels.scheme import LabelScheme, load_scheme
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
+from MedDDPMSlicerLib.VolumeNodes import volumeNodeFromArray
 
 EVENTS = vtk.vtkCommand
 SHAPE, SPACING = (60, 72, 50), 3.0
@@ -19,37 +20,54 @@ SHAPE, SPACING = (60, 72, 50), 3.0
 def runSelfTest(say: Callable[[str], None]) -> None:
     """Place a lesion by a click, drag it, scale it, and undo it all. Raises AssertionError where one fails."""
     scheme = load_scheme("brats")
-    node = ballOfBrain(scheme)
-    editor = openEditor(node)
-    editor.setActiveEffectByName("MedDDPM")
-    effect = editor.activeEffect()
-    assert effect is not None, "The effect MedDDPM is not registered."
-    python = effect.self()
-    empty = tumorVoxels(node, scheme)
-    assert empty == 0
+    node, volume = ballOfBrain(scheme)
+    editor = openEditor(node, volume)
+    effect = activateEffect(editor)
+    assert tumorVoxels(node, scheme) == 0
     say("A click places a lesion")
-    python.frame.tabs.currentIndex = 0
-    clickAt("Red", (10.0, 0.0, 0.0))
+    effect.frame.tabs.currentIndex = 0
+    clickAt("Red", (20.0, 0.0, 0.0))
     placed = tumorVoxels(node, scheme)
-    assert placed > 0, python.frame.status.text
+    assert placed > 0, effect.frame.status.text
     say("A drag moves it")
-    python.frame.tabs.currentIndex = 1
-    dragFrom("Red", (10.0, 0.0, 0.0), (-10.0, 0.0, 0.0))
-    assert np.mean(tumorRight(node, scheme)) < 0, python.frame.status.text
+    effect.frame.tabs.currentIndex = 1
+    dragFrom("Red", (20.0, 0.0, 0.0), (-20.0, 0.0, 0.0))
+    assert np.mean(tumorRight(node, scheme)) < 0, effect.frame.status.text
     say("Apply makes it larger")
-    effect.setParameter("Scale", "120")
-    python.onApply()
-    assert tumorVoxels(node, scheme) > 1.3 * placed, python.frame.status.text
+    effect.scriptedEffect.setParameter("Scale", "120")
+    press(effect, "Apply")
+    assert tumorVoxels(node, scheme) > 1.3 * placed, effect.frame.status.text
+    assert effect.parameter("Scale") == "100"
+    say("The mirror brings it back to its side")
+    press(effect, "Mirror")
+    assert np.mean(tumorRight(node, scheme)) > 0, effect.frame.status.text
     say("Undo takes it all back")
-    for _step in range(3):
+    for _step in range(4):
         editor.undo()
     assert tumorVoxels(node, scheme) == 0
     editor.setActiveEffect(None)
-    slicer.mrmlScene.RemoveNode(node)
+    for made in (node, volume):
+        slicer.mrmlScene.RemoveNode(made)
 
 
-def ballOfBrain(scheme: LabelScheme) -> Any:
-    """A segmentation with an ellipsoid of brain around the origin."""
+def activateEffect(editor: Any) -> Any:
+    """Choose the effect in an editor; returns its Python object."""
+    editor.setActiveEffectByName("MedDDPM")
+    scripted = editor.activeEffect()
+    assert scripted is not None, "The effect MedDDPM is not registered."
+    return scripted.self()
+
+
+def press(effect: Any, name: str) -> None:
+    """Click a button of the effect, which must be enabled."""
+    (button,) = slicer.util.findChildren(effect.frame.widget, name=f"MedDDPM{name}Button")
+    assert button.enabled, button.toolTip
+    button.click()
+    slicer.app.processEvents()
+
+
+def ballOfBrain(scheme: LabelScheme) -> tuple[Any, Any]:
+    """A segmentation with an ellipsoid of brain around the origin, and an image of it to edit on."""
     affine = np.diag([SPACING, SPACING, SPACING, 1.0])
     affine[:3, 3] = [-SPACING * (n - 1) / 2 for n in SHAPE]
     points = [2 * p / (n - 1) - 1 for p, n in zip(np.indices(SHAPE), SHAPE, strict=True)]
@@ -57,14 +75,17 @@ def ballOfBrain(scheme: LabelScheme) -> Any:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Self-test")
     node.CreateDefaultDisplayNodes()
     applyLabels(node, scheme, Volume(labels, affine))
-    return node
+    volume = volumeNodeFromArray(slicer.mrmlScene, "Self-test image", labels, affine)
+    return node, volume
 
 
-def openEditor(node: Any) -> Any:
-    """The widget of the module Segment Editor, at work on ``node``."""
+def openEditor(node: Any, volume: Any) -> Any:
+    """The widget of the module Segment Editor, at work on a segmentation with its source volume."""
     slicer.util.selectModule("SegmentEditor")
     editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
     editor.setSegmentationNode(node)
+    editor.setSourceVolumeNode(volume)
+    slicer.util.setSliceViewerLayers(background=volume)
     slicer.util.resetSliceViews()
     slicer.app.processEvents()
     return editor

@@ -23,7 +23,6 @@ from medddpm.jobs.runner import run_job
 from medddpm.labels.check import mend_mask
 from medddpm.models.registry import load_model
 from nibabel.orientations import aff2axcodes
-from scipy.spatial.transform import Rotation
 from synthesis_phantoms import save_tiny
 from test_checkpoints import tiny_weights, wrapped
 
@@ -173,6 +172,7 @@ def test_estimate_of_a_request(tmp_path: Path) -> None:
 def test_axis_codes_are_nibabels() -> None:
     for seed in range(200):
         matrix = np.eye(4)
-        matrix[:3, :3] = Rotation.random(random_state=seed).as_matrix() @ np.diag([1.0, 2.0, 0.5])
+        turned, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+        matrix[:3, :3] = turned @ np.diag([1.0, 2.0, 0.5])
         if np.sort(np.abs(matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)), axis=0)[-1].min() > 0.75:
             assert axis_codes(matrix) == "".join(aff2axcodes(matrix))

@@ -19,8 +19,11 @@ SECONDS = 120.0
 
 
 def newService(root: Path, python: str, **more: Any) -> SynthService:
-    """A service on the current scene. Services of the same ``root`` share their warm worker."""
-    return SynthService(Storage(root), [python], MemorySettings(), **more)
+    """A service on the current scene. Services of the same ``root`` share their warm worker.
+
+    What is not installed here does not matter: the worker has a Python of its own.
+    """
+    return SynthService(Storage(root), [python], MemorySettings(), **{"missing": lambda: [], **more})
 
 
 def lentService(root: Path, python: str, **more: Any) -> Iterator[SynthService]:

@@ -169,7 +169,7 @@ def test_automatic_update(scene, root, workerPython, modelFolder):
     setKept(sample, True)
 
     # the user's own generation is left alone, and the update waits for it
-    manual = service.generate(SynthInputs(segmentation), options(modelFolder, sampler="ddpm", steps=60))
+    manual = service.generate(SynthInputs(segmentation), options(modelFolder, sampler="ddpm", steps=40))
     change(segmentation)
     now[0] = 12.0
     pollUntil(service, lambda: (manual.step or 0) > 0)
@@ -186,9 +186,7 @@ def test_automatic_update(scene, root, workerPython, modelFolder):
     last = service.autoUpdate.run
     service.poll()
     assert service.autoUpdate.run is last
-    lender.close()
-    service.closeScene()
-    service.detach()
+    next(lender, None)
 
 
 def crash(service) -> None:
@@ -205,7 +203,7 @@ def test_interrupted_job_is_offered_again(scene, workerPython, modelFolder, tmp_
     before = newService(root, workerPython)
     segmentation = painted(scene)
     run = before.generate(
-        SynthInputs(segmentation), options(modelFolder, sampler="ddpm", steps=60, seed=5, modalities=("T1",))
+        SynthInputs(segmentation), options(modelFolder, sampler="ddpm", steps=40, seed=5, modalities=("T1",))
     )
     pollUntil(before, lambda: (run.step or 0) > 2)
     crash(before)
@@ -256,7 +254,7 @@ def test_discarding_what_was_left(scene, workerPython, modelFolder, masks, tmp_p
     one = tmp_path / "one"
     one.mkdir()
     shutil.copy(masks / "ende.nrrd", one)
-    batch = before.runBatch(one, out, options(modelFolder, sampler="ddpm", steps=60))
+    batch = before.runBatch(one, out, options(modelFolder, sampler="ddpm", steps=40))
     pollUntil(before, lambda: batch.rows[0].progress > 0)
     crash(before)
     service = newService(root, workerPython)

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 
+import numpy as np
 import pytest
 
 slicer = pytest.importorskip("slicer")
@@ -13,6 +14,8 @@ slicer = pytest.importorskip("slicer")
 from medddpm.errors import InputError, MedDDPMError  # noqa: E402
 from medddpm.jobs import spool as spools  # noqa: E402
 from MedDDPMSlicerLib.Hierarchy import hierarchyOf  # noqa: E402
+from MedDDPMSlicerLib.VolumeNodes import affineOf, volumeOf  # noqa: E402
+from MedDDPMSynthLib import Run  # noqa: E402
 from MedDDPMSynthLib.Options import SynthInputs  # noqa: E402
 from MedDDPMSynthLib.State import Outcome, SynthState  # noqa: E402
 from MedDDPMSynthLib.SynthLogic import SynthLogic  # noqa: E402
@@ -27,7 +30,7 @@ from synth_helpers import (  # noqa: E402
     options,
     pollUntil,
 )
-from synth_phantoms import painted  # noqa: E402
+from synth_phantoms import CENTER, painted  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,12 @@ def test_cancel_while_sampling(service, scene, segmentation, modelFolder):
     red.SetBackgroundVolumeID(former.GetID())
     run = longRun(service, segmentation, modelFolder, samples=4)
     pollUntil(service, lambda: run.previewVolume is not None)
-    assert red.GetBackgroundVolumeID() == run.previewVolume.GetID()
+    preview = run.previewVolume
+    assert red.GetBackgroundVolumeID() == preview.GetID() and preview.GetName() == "Case T1 preview (synthetic)"
+    data = volumeOf(preview).data
+    assert data.shape == (16, 24, 16) and 0 <= data.min() < data.max() <= 1000
+    center = affineOf(preview) @ [7.5, 11.5, 7.5, 1]
+    assert np.abs(center[:3] - CENTER).max() < 20, "the model's grid lies around the brain"
     step = run.step
     run.cancel()
     run.cancel()
@@ -82,16 +90,16 @@ def test_cancel_while_sampling(service, scene, segmentation, modelFolder):
     assert generated(service, segmentation, modelFolder).volumes, "the next one runs"
 
 
-def test_cancel_while_preparing_and_importing(service, scene, segmentation, modelFolder):
+def test_cancel_while_preparing_and_importing(service, scene, segmentation, modelFolder, monkeypatch):
     run = service.generate(SynthInputs(segmentation), options(modelFolder))
     run.cancel()
     assert run.outcome is Outcome.CANCELLED
     assertNothingLeft(service, scene)
 
+    monkeypatch.setattr(Run, "SLICE_SECONDS", 0.0)  # one step at a time
     run = service.generate(SynthInputs(segmentation), options(modelFolder, samples=3))
-    run.observers.append(lambda r: cancelled.append(r) if r.state is SynthState.IMPORTING else None)
-    cancelled: list = []
-    pollUntil(service, lambda: bool(cancelled) or run.finished)
+    pollUntil(service, lambda: scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") > 1)
+    assert run.state is SynthState.IMPORTING and not run.finished
     run.cancel()
     service.waitFor(run, SECONDS)
     assert run.outcome is Outcome.CANCELLED

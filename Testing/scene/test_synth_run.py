@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 
 import numpy as np
 import pytest
+import vtk
 
 slicer = pytest.importorskip("slicer")
 
@@ -100,6 +102,28 @@ def test_results_follow_the_transform_of_the_mask(service, scene, modelFolder):
     run = generated(service, segmentation, modelFolder, modalities=("FLAIR",))
     assert [v.GetParentTransformNode() for v in run.volumes] == [transform]
     np.testing.assert_allclose(affineOf(run.volumes[0]), GEOMETRIES["lps"][1], atol=1e-4)
+
+
+def test_the_modality_that_is_shown_stays_shown(service, scene, modelFolder):
+    segmentation = painted(scene)
+    red = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    first = generated(service, segmentation, modelFolder)
+    assert red.GetBackgroundVolumeID() == first.volumes[0].GetID()
+    red.SetBackgroundVolumeID(first.volumes[1].GetID())
+    second = generated(service, segmentation, modelFolder)
+    assert red.GetBackgroundVolumeID() == second.volumes[1].GetID()
+    one = generated(service, segmentation, modelFolder, modalities=("T1",))
+    assert red.GetBackgroundVolumeID() == one.volumes[0].GetID()
+
+
+def test_finished_runs_keep_no_voxels_alive(service, scene, modelFolder):
+    run = generated(service, painted(scene), modelFolder)
+    image = vtk.vtkWeakReference()
+    image.Set(run.volumes[0].GetImageData())
+    assert image.Get() is not None
+    scene.Clear(0)
+    gc.collect()
+    assert image.Get() is None and run.volumes == []
 
 
 def test_keep_and_discard(service, scene, modelFolder):

@@ -197,6 +197,20 @@ def test_blocked_reasons(service, scene, modelFolder):
     assert service.blockedReason(None)
 
 
+def test_missing_packages_are_named(scene, root, workerPython, modelFolder):
+    missing = [SimpleNamespace(name="torch"), SimpleNamespace(name="nibabel")]
+    lender = lentService(root, workerPython, missing=lambda: missing)
+    service = next(lender)
+    node = parameters(model=str(modelFolder), segmentation=painted(scene))
+    service.library.acknowledge(str(modelFolder))
+    assert service.blockedReason(node) == "Install the missing packages first: torch, nibabel."
+    missing.clear()
+    assert "missing" in service.blockedReason(node), "looked up every few seconds only"
+    service.refreshPackages()
+    assert service.blockedReason(node) is None
+    next(lender, None)
+
+
 def test_start_from_the_parameter_node(service, scene, modelFolder):
     key = str(modelFolder)
     service.library.acknowledge(key)

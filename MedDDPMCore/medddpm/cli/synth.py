@@ -68,6 +68,23 @@ def synth_command(
         str | None,
         typer.Option(help="What the masks' values mean to the model, as 1=1,2=2,4=3. Left out: it is recognized."),
     ] = None,
+    known: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An image of a real scan of which only --region is made anew, as T1=scan_t1.nii.gz; "
+            "give one for each modality of the scan.",
+            metavar="MODALITY=FILE",
+        ),
+    ] = None,
+    region: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --known: a label map; its voxels above 0 are made anew, the rest stays the scan's own."
+        ),
+    ] = None,
+    seam: Annotated[
+        float, typer.Option(help="With --region: width around it in which old and new are mixed, in mm.", metavar="MM")
+    ] = 4.0,
     ignore_memory: Annotated[
         bool, typer.Option("--ignore-memory", help="Start even if the memory will probably not be enough.")
     ] = False,
@@ -75,7 +92,8 @@ def synth_command(
     """Make synthetic MRI from segmentation masks.
 
     For every mask a folder with the images, the mask as it was used, a picture to look at first, and a record of how
-    they were made. The same command again goes on where it was stopped. All images are synthetic: not for diagnosis.
+    they were made. The same command again goes on where it was stopped. With --known and --region a real scan is
+    changed only there. All images are synthetic, wholly or in part: not for diagnosis.
     """
     from ..synthesis.pipeline import raise_failures, summary, synthesize
 
@@ -97,6 +115,9 @@ def synth_command(
             images=tuple(image or ()),
             modalities=tuple(modality or ()),
             labels=labels,
+            known=tuple(known or ()),
+            region=region,
+            seam_mm=seam,
             ignore_memory=ignore_memory,
         )
     typer.echo(summary(results, time.monotonic() - started))

@@ -32,6 +32,10 @@ class IntensityRange:
             raise InputError(f"{name} has one value only inside its mask. Check that it is the right file.")
         return cls(low, high)
 
+    def to_list(self) -> list[float]:
+        """Plain JSON data: low, high."""
+        return [self.low, self.high]
+
     def to_network(self, data: np.ndarray) -> np.ndarray:
         """Intensities of the volume as [-1, 1], float32, clipped."""
         scaled = np.clip((data - self.low) / (self.high - self.low), 0, 1).astype(np.float32)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..errors import InputError
-from ..network.unet import UNet3D
+from ..network.build import Network
+from ..network.compact import CompactUNet
 from ..sampling.prediction import to_noise, to_x0
 from ..sampling.schedule import Schedule
 
@@ -20,7 +21,7 @@ class Model:
     """
 
     def __init__(
-        self, config: ModelConfig, network: UNet3D, device: torch.device, dtype: torch.dtype, weights_hash: str
+        self, config: ModelConfig, network: Network, device: torch.device, dtype: torch.dtype, weights_hash: str
     ):
         self.config = config
         self.schedule = Schedule.from_config(config.schedule)
@@ -29,17 +30,24 @@ class Model:
         self.weights_hash = weights_hash
         # channels_last_3d is the faster layout on the CPU: `python -m benchmarks cpu` measures both.
         self._format = torch.channels_last_3d if device.type in ("cpu", "cuda") else torch.contiguous_format
-        self._network = network.eval().requires_grad_(False).to(device, dtype, memory_format=self._format)  # type: ignore[call-overload]
+        self._network = network.eval().requires_grad_(False)
+        body: nn.Module = network
+        if isinstance(network, CompactUNet):
+            network.use_schedule(self.schedule.alpha, self.schedule.sigma)
+            body = network.to(device).body
+        body.to(device, dtype, memory_format=self._format)  # type: ignore[call-overload]
+        # What is around the body of a compact network is computed in fp32.
+        self._input_dtype = dtype if body is network else torch.float32
 
     def prepare_condition(self, condition: Tensor) -> Tensor:
         """The condition (B, L, D, H, W) moved to where the network computes; do it once, not at every step."""
-        return condition.to(self.device, self.dtype, memory_format=self._format)
+        return condition.to(self.device, self._input_dtype, memory_format=self._format)
 
     @torch.inference_mode()
     def _evaluate(self, x_t: Tensor, condition: Tensor, t: Tensor) -> Tensor:
-        x = x_t.to(self.device, self.dtype)
-        stacked = torch.cat([x, condition.to(self.device, self.dtype)], dim=1).contiguous(memory_format=self._format)
-        return self._network(stacked, t.to(self.device)).float()
+        x = x_t.to(self.device, self._input_dtype)
+        stacked = torch.cat([x, condition.to(self.device, self._input_dtype)], dim=1)
+        return self._network(stacked.contiguous(memory_format=self._format), t.to(self.device)).float()
 
     def predict_noise(self, x_t: Tensor, condition: Tensor, t: Tensor) -> Tensor:
         """The noise in ``x_t`` (B, C, D, H, W) given ``condition`` (B, L, D, H, W) at integer steps ``t`` (B,).

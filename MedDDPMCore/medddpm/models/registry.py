@@ -8,7 +8,7 @@ import torch
 
 from ..config import ModelConfig
 from ..files import sha256
-from ..network.unet import UNet3D
+from ..network.build import build_network
 from .device import choose_device, choose_precision
 from .folder import read_model_folder, save_model_folder
 from .model import Model
@@ -30,7 +30,7 @@ def load_model(path: str | Path, device: str = "cpu", precision: str = "fp32") -
     else:
         (config, state), digest = read_published(place), sha256(place)
     with torch.device("meta"):
-        network = UNet3D(config.network)
+        network = build_network(config.network)
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     return Model(config, network, where, dtype, digest)
 

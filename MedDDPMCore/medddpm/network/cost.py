@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
+from .compact import body_config
 from .unet import UNet3D
 
 
@@ -26,7 +27,9 @@ class NetworkCost:
 
 
 def network_cost(config: NetworkConfig, depth_first_shape: tuple[int, ...]) -> NetworkCost:
-    """Cost on a grid of ``depth_first_shape`` (D, H, W)."""
+    """Cost on a grid of ``depth_first_shape`` (D, H, W); of a compact network that of its body, nearly all of it."""
+    if config.domain == "wavelet":
+        return network_cost(body_config(config), tuple(side // 2 for side in depth_first_shape))
     with torch.device("meta"):
         network = UNet3D(config)
         x = torch.empty(1, config.image_channels + config.mask_channels, *depth_first_shape)

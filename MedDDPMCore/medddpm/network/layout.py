@@ -11,7 +11,7 @@ from torch import Tensor
 from ..config import NetworkConfig
 from ..errors import InputError
 from ..parse import shown
-from .unet import UNet3D
+from .build import build_network
 
 _PREFIXES = ("module.", "denoise_fn.")
 # What weights may be stored in; integers, 8-bit floats and complex numbers are no weights of this network.
@@ -97,7 +97,7 @@ def check_shapes(found: Mapping[str, tuple[int, ...]], config: NetworkConfig) ->
     Costs no memory, whatever sizes ``found`` and ``config`` claim.
     """
     with torch.device("meta"):
-        expected = {name: tuple(tensor.shape) for name, tensor in UNet3D(config).state_dict().items()}
+        expected = {name: tuple(tensor.shape) for name, tensor in build_network(config).state_dict().items()}
     for name in sorted(set(expected) | set(found)):
         if name not in found:
             raise InputError(f"The weights do not fit the network: the tensor {name} is missing.")

@@ -25,9 +25,11 @@ from ..sampling.solvers import Trajectory, default_steps, solver
 from .case import PreparedCase, content_hash, on_input_grid, on_model_grid, prepare_case, stored_intensities
 from .estimate import estimate, require_memory
 from .leftovers import remove_leftovers
+from .local_edit import LocalEdit, RealScan, prepare_edit
 from .names import image_name, mask_name, sheet_name
 from .provenance import (
     DESCRIPTION,
+    PARTLY_DESCRIPTION,
     SampleFiles,
     fingerprint,
     finished_samples,
@@ -35,7 +37,7 @@ from .provenance import (
     write_provenance,
 )
 from .request import SynthesisRequest
-from .sheet import write_sheet
+from .sheet import EditedPart, write_sheet
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +89,8 @@ class Batch:
         self.steps = usual if request.steps is None else request.steps
         Trajectory.of(model.schedule, self.steps)  # says now, not once for every mask, if there are not so many
         self.seeds = [request.seed + k for k in range(request.samples)]
+        self._scan = RealScan.of(request, model.config)
+        self._edit_facts = {} if self._scan is None else self._scan.facts()
         self._evaluated = self._total = 0
 
     def plan(self, number: int, folder: Path) -> Plan:
@@ -98,7 +102,7 @@ class Batch:
             hashes = content_hash(mask), None if image is None else content_hash(image)
         except InputError:
             return Plan(number, mask, image, folder, None, ())  # the attempt will say why
-        facts = fingerprint(self.request, self.model, self.sampler, self.steps, *hashes)
+        facts = fingerprint(self.request, self.model, self.sampler, self.steps, hashes, self._edit_facts)
         return Plan(number, mask, image, folder, facts, tuple(finished_samples(folder, facts, self.seeds)))
 
     def announce(self, plans: Sequence[Plan]) -> None:
@@ -143,6 +147,7 @@ class Batch:
         if facts is None:  # it could not be read a moment ago, but now it can
             raise InputError(f"{plan.mask} changed while it was read. Run the same command again.")
         self._tell(plan, case)
+        edit = None if self._scan is None else prepare_edit(self._scan, case, self.model.config)
         if self.on_placed is not None:
             self.on_placed(plan.name, case)
         for folder in (plan.folder, plan.folder / MODEL_GRID):
@@ -151,16 +156,16 @@ class Batch:
         if not samples and remove_results(plan.folder):
             self.reporter.warning(f"Former results in {plan.folder} came from another request and are replaced.")
         # Written first, since it is small: a full disk is noticed before the sampling and costs it no time.
-        mask_files = [self._write_mask(plan, case.grid_labels, f"{MODEL_GRID}/{mask_name(plan.name)}")]
+        mask_files = [self._write_mask(plan, case.grid_labels, f"{MODEL_GRID}/{self._mask_name(plan)}")]
         for k in range(len(samples), len(self.seeds)):
             self.reporter.stage("sample", f"Sampling image {k + 1} of {len(self.seeds)}")
-            images = self._sample(k, case)
+            images = self._sample(k, case, edit)
             self.reporter.stage("write", "Writing the images")
             if len(mask_files) == 1:
-                mask_files.append(self._write_mask(plan, case.labels, mask_name(plan.name)))
-            samples.append(SampleFiles(self.seeds[k], tuple(self._write_sample(plan, k, case, images))))
+                mask_files.append(self._write_mask(plan, case.labels, self._mask_name(plan)))
+            samples.append(SampleFiles(self.seeds[k], tuple(self._write_sample(plan, k, case, images, edit))))
             seconds = time.monotonic() - started
-            write_provenance(plan.folder, self.model, case, facts, mask_files, samples, seconds)
+            write_provenance(plan.folder, self.model, case, facts, mask_files, samples, seconds, edit)
 
     def _tell(self, plan: Plan, case: PreparedCase) -> None:
         """Pass on what the check found and mended, with the name of the case where there are several."""
@@ -168,7 +173,7 @@ class Batch:
         for sentence in case.sentences:
             self.reporter.warning(head + sentence)
 
-    def _sample(self, k: int, case: PreparedCase) -> np.ndarray:
+    def _sample(self, k: int, case: PreparedCase, edit: LocalEdit | None) -> np.ndarray:
         """One sample (C, X, Y, Z) in [-1, 1] on the model's grid."""
         before = self._evaluated
 
@@ -178,33 +183,56 @@ class Batch:
             self.reporter.check_cancelled()
 
         self.reporter.check_cancelled()
-        result = sample(self.model, case.condition, self.sampler, self.steps, seed=self.seeds[k], callback=on_step)
+        known = None if edit is None else edit.known
+        result = sample(
+            self.model, case.condition, self.sampler, self.steps, self.seeds[k], callback=on_step, known=known
+        )
         return on_model_grid(result[0])
+
+    def _mask_name(self, plan: Plan) -> str:
+        return mask_name(plan.name, self.request.compress)
 
     def _write_mask(self, plan: Plan, labels: Volume, file: str) -> str:
         write_image(plan.folder / file, labels.data, labels.affine, "Mask used by MedDDPM")
         return file
 
-    def _write_sample(self, plan: Plan, k: int, case: PreparedCase, images: np.ndarray) -> list[str]:
+    def _write_sample(
+        self, plan: Plan, k: int, case: PreparedCase, images: np.ndarray, edit: LocalEdit | None
+    ) -> list[str]:
         config = self.model.config
         wanted = self.request.modalities or config.modalities
         files = []
         for modality, image in zip(config.modalities, images, strict=True):
             if modality not in wanted:
                 continue
-            file = image_name(plan.name, k, modality)
-            own = stored_intensities(on_input_grid(image, case, config.background))
-            write_image(plan.folder / file, own, case.labels.affine, DESCRIPTION)
-            write_image(
-                plan.folder / MODEL_GRID / file, stored_intensities(image), case.grid_labels.affine, DESCRIPTION
-            )
+            file = image_name(plan.name, k, modality, self.request.compress)
+            own, on_grid, description = _stored(modality, image, case, config.background, edit)
+            write_image(plan.folder / file, own, case.labels.affine, description)
+            write_image(plan.folder / MODEL_GRID / file, on_grid, case.grid_labels.affine, description)
             files += [file, f"{MODEL_GRID}/{file}"]
+        sheet = sheet_name(plan.name, k)
+        self._write_sheet(plan, k, case, images, edit)
+        return [*files, sheet]
+
+    def _write_sheet(self, plan: Plan, k: int, case: PreparedCase, images: np.ndarray, edit: LocalEdit | None) -> None:
+        config = self.model.config
+        wanted = self.request.modalities or config.modalities
         shown = [i for i, modality in enumerate(config.modalities) if modality in wanted]
         names = tuple(config.modalities[i] for i in shown)
         title = f"{config.name}   {plan.name}   seed {self.seeds[k]}, {self.sampler}, {self.steps} steps"
-        sheet = sheet_name(plan.name, k)
-        write_sheet(plan.folder / sheet, images[shown], names, case.grid_labels, config.scheme, title)
-        return [*files, sheet]
+        edited = None if edit is None else EditedPart(tuple(edit.images), edit.region_on_grid)
+        path = plan.folder / sheet_name(plan.name, k)
+        write_sheet(path, images[shown], names, case.grid_labels, config.scheme, title, edited)
+
+
+def _stored(
+    modality: str, image: np.ndarray, case: PreparedCase, background: float, edit: LocalEdit | None
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """An image of the model's grid, [-1, 1], as it is written: on the mask's grid, on the model's, and what it is."""
+    own = on_input_grid(image, case, background)
+    if edit is None or modality not in edit.images:
+        return stored_intensities(own), stored_intensities(image), DESCRIPTION
+    return edit.merged(modality, own), edit.in_own_units(modality, image), PARTLY_DESCRIPTION
 
 
 def _preview(x0: torch.Tensor) -> np.ndarray:

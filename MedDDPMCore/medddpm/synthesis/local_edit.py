@@ -12,7 +12,7 @@ import torch
 
 from ..config import ModelConfig
 from ..errors import InputError
-from ..geometry.grid import image_from_grid, image_to_grid, to_network
+from ..geometry.grid import from_network, image_from_grid, image_to_grid, to_network
 from ..geometry.intensity import IntensityRange
 from ..geometry.io import read_mask, read_volume
 from ..geometry.resample import index_map, resample
@@ -26,6 +26,8 @@ from .request import SynthesisRequest, known_files
 # An image that reaches less of the mask than this share is not an image of the same head.
 MIN_COVERED = 0.95
 LARGEST_INT16 = 32767
+# In pictures a voxel belongs to the region from this weight on.
+REGION_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,11 @@ class LocalEdit:
     weight: np.ndarray
     images: dict[str, RealImage]
     known: Known
+
+    @property
+    def region_on_grid(self) -> np.ndarray:
+        """Voxels (X, Y, Z) of the model's grid that are mostly made anew, bool."""
+        return from_network(self.known.weight.amin(dim=0).numpy()) >= REGION_WEIGHT
 
     def merged(self, modality: str, image: np.ndarray) -> np.ndarray:
         """A result (X, Y, Z) in [-1, 1] on the mask's grid, put into the real image, in that one's own units.
@@ -156,13 +163,11 @@ def _real_image(path: Path, volume: Volume, mask: Volume) -> RealImage:
     covered = float((resample(np.ones(volume.shape, np.uint8), to_image, mask.shape, 0.0)[head] >= 0.5).mean())
     if covered < MIN_COVERED:
         where = "lies elsewhere in space than the mask" if covered == 0 else f"covers only {covered:.0%} of the mask"
-        raise InputError(
-            f"The known image {path} {where}. Register it to the mask, or choose the scan it was drawn on."
-        )
+        raise InputError(f"The known image {path} {where}. Register it to the mask, or choose the one it belongs to.")
     data = resample(volume.data, to_image, mask.shape, float(volume.data.min()))
-    scale = IntensityRange.of(data, head, f"The known image {path}")
+    scale = IntensityRange.of(volume.data, data[head], f"The known image {path}")
     whole = bool((np.abs(volume.data) <= LARGEST_INT16).all() and (volume.data == np.rint(volume.data)).all())
-    return RealImage(data, IntensityRange(float(volume.data.min()), scale.high), whole)
+    return RealImage(data, scale, whole)
 
 
 def _known(modalities: Iterable[str], on_grid: dict[str, np.ndarray], weight: np.ndarray) -> Known:

@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..files import write_text
 from ..models.model import Model
 from .case import INTENSITY_SCALE, PreparedCase
+from .local_edit import LocalEdit
 from .request import SynthesisRequest
 
 NAME = "provenance.json"
@@ -27,7 +28,14 @@ STATEMENT = (
     "SYNTHETIC image, computed by a generative model from a mask. Not an image of a patient. "
     "Not for diagnosis, treatment or clinical conclusions."
 )
+PARTLY_STATEMENT = (
+    "PARTLY SYNTHETIC image: the voxels in the region and its seam were computed by a generative model from a mask; "
+    "the voxels outside of them are the patient's own. Not for diagnosis, treatment or clinical conclusions."
+)
 DESCRIPTION = f"SYNTHETIC by MedDDPM {__version__} - not a patient, research only"
+PARTLY_DESCRIPTION = f"PARTLY SYNTHETIC by MedDDPM {__version__} - outside region real, research only"
+
+INTENSITY = f"0 is empty space (network value -1), {INTENSITY_SCALE} the brightest (+1)"
 
 
 @dataclass(frozen=True)
@@ -39,18 +47,28 @@ class SampleFiles:
 
 
 def fingerprint(
-    request: SynthesisRequest, model: Model, sampler: str, steps: int, mask_hash: str, image_hash: str | None
+    request: SynthesisRequest,
+    model: Model,
+    sampler: str,
+    steps: int,
+    hashes: tuple[str, str | None],
+    edit_facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """All but the seed that the images of a case depend on; two equal fingerprints mean equal images."""
+    """All but the seed that the files of a case depend on; two equal fingerprints mean equal files.
+
+    ``hashes``: of the mask and its reference image; ``edit_facts``: of a local edit, empty where it is none.
+    """
     return {
-        "mask_sha256": mask_hash,
-        "image_sha256": image_hash,
+        "mask_sha256": hashes[0],
+        "image_sha256": hashes[1],
         "model_sha256": model.weights_hash,
         "sampler": sampler,
         "steps": steps,
         "precision": str(model.dtype).removeprefix("torch."),
         "modalities": list(request.modalities or model.config.modalities),
         "labels": request.labels,
+        "compress": request.compress,
+        "local_edit": edit_facts,
     }
 
 
@@ -62,11 +80,14 @@ def write_provenance(
     mask_files: list[str],
     samples: list[SampleFiles],
     seconds: float,
+    edit: LocalEdit | None,
 ) -> None:
     """Write the record of the samples finished so far; ``seconds`` is what this run took for them."""
     record = {
         "synthetic": True,
         "statement": STATEMENT,
+        "intensity": INTENSITY,
+        **({} if edit is None else _edit_record(edit, facts["modalities"])),
         **facts,
         "seeds": [sample.seed for sample in samples],
         "model": {
@@ -74,7 +95,6 @@ def write_provenance(
             "licence": model.config.licence,
             "intended_use": model.config.intended_use,
         },
-        "intensity": f"0 is empty space (network value -1), {INTENSITY_SCALE} the brightest (+1)",
         "placement": case.placement.to_dict(),
         "mask_check": list(case.sentences),
         "mask_files": mask_files,
@@ -85,6 +105,20 @@ def write_provenance(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_text(folder / NAME, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def _edit_record(edit: LocalEdit, written: list[str]) -> dict[str, Any]:
+    """What the record of a local edit says otherwise or besides."""
+    names = [name for name in written if name in edit.images]
+    if not names:
+        return {}
+    rest = f" This holds for {', '.join(names)}; the other images are synthetic throughout."
+    return {
+        "statement": PARTLY_STATEMENT + ("" if names == written else rest),
+        "partly_synthetic": names,
+        "intensity": f"partly synthetic images: the real scan's own, real_intensity is -1 and +1; others: {INTENSITY}",
+        "real_intensity": {name: edit.images[name].range.to_list() for name in names},
+    }
 
 
 def finished_samples(folder: Path, facts: dict[str, Any], seeds: list[int]) -> list[SampleFiles]:

@@ -20,10 +20,10 @@ def known_files(entries: Sequence[str]) -> dict[str, str]:
     files: dict[str, str] = {}
     for entry in entries:
         modality, equals, path = entry.partition("=")
-        modality, path = modality.strip(), path.strip()
-        if not (equals and modality and path):
+        modality = modality.strip()
+        if not (equals and modality and path.strip()):
             raise InputError(
-                f"The known image '{entry}' cannot be understood. Write it as MODALITY=FILE, as in T1=t1.nii."
+                f"The known image '{entry}' is not understood. Write it as MODALITY=FILE, as in T1=t1.nii."
             )
         if modality.casefold() in {name.casefold() for name in files}:
             raise InputError(f"There are two known images for {modality}. Give one image for each modality.")

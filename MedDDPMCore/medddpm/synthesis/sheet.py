@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,27 +11,45 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from ..files import atomic_path
 from ..geometry.volume import Volume
 from ..labels.scheme import LabelScheme
-from .planes import AMBER, GRAY, PLANES, Case
+from .planes import AMBER, GRAY, MARK, PLANES, REGION_COLOR, Case
 
 MARGIN, ROW_HEAD, TITLE, COLUMN_HEAD, LINE = 10, 76, 58, 26, 20
 BAR_MM = 50
+Color = tuple[int, int, int]
 BLACK, WHITE = (0, 0, 0), (235, 235, 235)
 NARROW = 2  # up to so many modalities the outlined pictures stand beside the plain ones, else below
 WARNING = "SYNTHETIC - computed, not an image of a patient. Not for diagnosis."
+PARTLY_WARNING = "PARTLY SYNTHETIC - region computed, the rest is the patient's own. Not for diagnosis."
+PARTLY_MARK = "PARTLY SYNTHETIC"
+
+
+@dataclass(frozen=True)
+class EditedPart:
+    """A local edit: ``region`` (bool, (X, Y, Z)) was made anew in ``modalities``, all else of them is real."""
+
+    modalities: tuple[str, ...]
+    region: np.ndarray
 
 
 def write_sheet(
-    path: Path, images: np.ndarray, modalities: tuple[str, ...], labels: Volume, scheme: LabelScheme, title: str
+    path: Path,
+    images: np.ndarray,
+    modalities: tuple[str, ...],
+    labels: Volume,
+    scheme: LabelScheme,
+    title: str,
+    edited: EditedPart | None = None,
 ) -> None:
     """Draw and write the sheet.
 
     ``images``: (C, X, Y, Z) in [-1, 1] on the grid of ``labels``, one for each of ``modalities``. The planes go through
     the tumor, or through the middle of the head where there is none; they are shown in radiological convention (the
-    patient's right on the left), all at one scale.
+    patient's right on the left), all at one scale. After a local edit they go through the edited region instead.
     """
-    case = Case(images, labels, scheme)
+    case = Case(images, labels, scheme, None if edited is None else edited.region)
+    marks = [PARTLY_MARK if edited is not None and name in edited.modalities else MARK for name in modalities]
     blocks = [
-        [[case.panel(image, plane, outlined) for image in case.images] for plane in PLANES]
+        [[case.panel(i, plane, outlined, m) for i, m in zip(case.images, marks, strict=True)] for plane in PLANES]
         for outlined in (False, True)
     ]
     names = list(modalities)
@@ -40,9 +59,12 @@ def write_sheet(
     else:
         rows = [row for block in blocks for row in block]
     heads = [(plane.name, case.position(plane)) for plane in PLANES] * (len(rows) // len(PLANES))
-    sheet = _compose(rows, heads, names, scheme, title, case.pixels_per_mm)
+    warning = PARTLY_WARNING if PARTLY_MARK in marks else WARNING
+    legend = [(label.name, label.color) for label in scheme.labels]
+    legend += [] if edited is None else [("Region made anew", REGION_COLOR)]
+    sheet = _compose(rows, heads, names, legend, (warning, title), case.pixels_per_mm)
     notes = PngImagePlugin.PngInfo()
-    notes.add_text("Description", WARNING)
+    notes.add_text("Description", warning)
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG", pnginfo=notes)
 
@@ -51,19 +73,19 @@ def _compose(
     rows: list[list[Image.Image]],
     heads: list[tuple[str, str]],
     names: list[str],
-    scheme: LabelScheme,
-    title: str,
+    labels: list[tuple[str, Color]],
+    titles: tuple[str, str],
     pixels_per_mm: float,
 ) -> Image.Image:
     widths = [max(row[c].width for row in rows) for c in range(len(names))]
     heights = [max(panel.height for panel in row) for row in rows]
     width = max(ROW_HEAD + sum(widths) + MARGIN * (len(widths) + 1), 560)
-    legend = _legend_lines(scheme, width)
+    legend = _legend_lines(labels, width)
     foot = LINE * (len(legend) + 2) + MARGIN
     sheet = Image.new("RGB", (width, TITLE + COLUMN_HEAD + sum(heights) + MARGIN * len(rows) + foot), BLACK)
     draw = ImageDraw.Draw(sheet)
-    _text(draw, (MARGIN, 6), WARNING, 18, AMBER, width - 2 * MARGIN)
-    _text(draw, (MARGIN, 33), title, 14, WHITE, width - 2 * MARGIN)
+    _text(draw, (MARGIN, 6), titles[0], 18, AMBER, width - 2 * MARGIN)
+    _text(draw, (MARGIN, 33), titles[1], 14, WHITE, width - 2 * MARGIN)
     lefts = [ROW_HEAD + MARGIN + sum(widths[:c]) + MARGIN * c for c in range(len(widths))]
     for left, column, name in zip(lefts, widths, names, strict=True):
         _text(draw, (left + column / 2, TITLE + 5), name, 15, WHITE, column, "ma")
@@ -96,20 +118,20 @@ def _text(
     draw.text(at, shown, fill=color, font=font, anchor=anchor)
 
 
-Entry = tuple[str, tuple[int, int, int], int]  # name, color, pixels from the left
+Entry = tuple[str, Color, int]  # name, color, pixels from the left
 
 
-def _legend_lines(scheme: LabelScheme, width: int) -> list[list[Entry]]:
+def _legend_lines(labels: list[tuple[str, Color]], width: int) -> list[list[Entry]]:
     """The labels, as many to a line as fit."""
     font = ImageFont.load_default(13)
     lines: list[list[Entry]] = [[]]
     left = MARGIN
-    for label in scheme.labels:
-        wide = int(17 + font.getlength(label.name) + 20)
+    for name, color in labels:
+        wide = int(17 + font.getlength(name) + 20)
         if lines[-1] and left + wide > width:
             lines.append([])
             left = MARGIN
-        lines[-1].append((label.name, label.color, left))
+        lines[-1].append((name, color, left))
         left += wide
     return lines
 

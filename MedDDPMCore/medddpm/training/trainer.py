@@ -19,6 +19,8 @@ from ..config import ModelConfig
 from ..errors import MedDDPMError
 from ..memory import keep_freed_memory
 from ..models.folder import save_model_folder
+from ..network.build import Network, build_network
+from ..network.compact import CompactUNet
 from ..network.start import open_path
 from ..network.unet import UNet3D
 from ..progress import Reporter
@@ -91,9 +93,7 @@ class Trainer:
 
     def _build(self) -> TrainingState:
         torch.manual_seed(self.config.seed)
-        network = UNet3D(self.config.network)
-        open_path(network)
-        network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        network = self._fresh_network().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         plan = self.config.optimizer
         optimizer = torch.optim.Adam(network.parameters(), plan.lr, (plan.beta1, plan.beta2), fused=True)
         average = AveragedModel(network, multi_avg_fn=warmed_up_average(self.config.ema_decay))
@@ -104,6 +104,16 @@ class Trainer:
             require_same(checkpoint["config"], self.config.to_dict(), FREE_TO_CHANGE)
             state.load(checkpoint)
         return state
+
+    def _fresh_network(self) -> Network:
+        """The network as training starts from it."""
+        network = build_network(self.config.network)
+        if isinstance(network, UNet3D):
+            open_path(network)
+        else:
+            network.use_schedule(self.schedule.alpha, self.schedule.sigma)
+            network.fit([self.dataset[i] for i in range(len(self.dataset))])
+        return network
 
     def run(self) -> Path:
         """Train to ``config.iterations`` and return the model folder. Raises MedDDPMError if the loss is not finite."""
@@ -147,7 +157,7 @@ class Trainer:
         return total
 
     def _loss(self, indices: list[int], generator: torch.Generator) -> Tensor:
-        """L1 between prediction and target at random noise levels (paper, eq. 4)."""
+        """L1 between prediction and target at random noise levels (paper, eq. 4); weighted in the wavelet domain."""
         pairs = [self._augmented(*self.dataset[i], generator) for i in indices]
         x0, fractions = (torch.stack(tensors) for tensors in zip(*pairs, strict=True))
         off, on = self.model_config.mask_values
@@ -158,8 +168,12 @@ class Trainer:
         wanted = target(self.config.schedule.prediction, x0, noise, alpha, sigma)
         x = torch.cat([alpha * x0 + sigma * noise, off + (on - off) * fractions], dim=1)
         x = x.to(self.fabric.device, memory_format=torch.channels_last_3d)
-        prediction = self.state.network(x, t.to(self.fabric.device))
-        return (prediction.float() - wanted.to(self.fabric.device)).abs().mean()
+        t = t.to(self.fabric.device)
+        prediction, wanted = self.state.network(x, t), wanted.to(self.fabric.device)
+        network = self.state.network.module
+        if isinstance(network, CompactUNet):
+            return network.loss(prediction, wanted, x[:, x0.shape[1] :], t)
+        return (prediction.float() - wanted).abs().mean()
 
     def _augmented(self, images: Tensor, fractions: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         grid = self.model_config.grid

@@ -56,7 +56,7 @@ class EditScanPanel(Panel):
 
     def _makeSelectors(self) -> None:
         self._shownModel, self.selectors = self.context.model, {}
-        form = self.ui.KnownVolumesForm
+        form = self.ui.KnownVolumesWidget.layout()
         while form.rowCount():
             form.removeRow(0)
         for name in self.context.model.modalities if self.context.model is not None else ():

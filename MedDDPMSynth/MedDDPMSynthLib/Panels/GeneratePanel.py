@@ -127,11 +127,11 @@ class GeneratePanel(Panel):
         model = self.context.model
         if model is not self._shownModel:
             self._shownModel, self._modalityBoxes = model, {}
-            clearLayout(self.ui.ModalitiesLayout)
+            clearLayout(self.ui.ModalitiesWidget.layout())
             for name in model.modalities if model is not None else ():
                 box = qt.QCheckBox(name)
                 box.toggled.connect(lambda *_: self._modalitiesChanged())
-                self.ui.ModalitiesLayout.addWidget(box)
+                self.ui.ModalitiesWidget.layout().addWidget(box)
                 self._modalityBoxes[name] = box
         for name, box in self._modalityBoxes.items():
             blocked = box.blockSignals(True)

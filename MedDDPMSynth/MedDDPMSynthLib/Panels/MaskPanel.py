@@ -25,7 +25,7 @@ class MaskPanel(Panel):
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
         self.editor = ui.SegmentEditorWidget
-        self.findings = FindingsList(ui.FindingsLayout, self.fix)
+        self.findings = FindingsList(ui.FindingsWidget.layout(), self.fix)
         self._problem = ""
         self._shownReference: Any = None
         self._connectEditor()

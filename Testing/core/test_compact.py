@@ -1,0 +1,216 @@
+"""The compact network: the wavelet transform, the linear denoiser that it begins as, its way through the program."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from medddpm.config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfig
+from medddpm.errors import InputError
+from medddpm.labels.scheme import load_scheme
+from medddpm.models.folder import save_model_folder
+from medddpm.models.model import Model
+from medddpm.models.registry import load_model
+from medddpm.network.build import build_network
+from medddpm.network.compact import LEVELS, CompactUNet
+from medddpm.network.cost import network_cost
+from medddpm.network.unet import UNet3D
+from medddpm.network.wavelet import from_bands, from_pyramid, pyramid, to_bands
+from medddpm.progress import SilentReporter
+from medddpm.sampling.sample import sample
+from medddpm.sampling.schedule import Schedule
+from medddpm.training.checkpoint import load_newest
+from medddpm.training.config import OptimizerConfig, TrainConfig
+from medddpm.training.dataset import DatasetConfig, PreparedCase, PreparedDataset
+from medddpm.training.trainer import Trainer
+from safetensors.torch import save_file
+from synthesis_phantoms import tiny_config
+
+NETWORK = NetworkConfig(2, 3, 8, (1, 2), groups=4, domain="wavelet")
+SCHEDULE = Schedule.from_config(ScheduleConfig(50, prediction="x0"))
+
+
+def compact(seed: int = 0) -> CompactUNet:
+    torch.manual_seed(seed)
+    network = build_network(NETWORK)
+    assert isinstance(network, CompactUNet)
+    network.use_schedule(SCHEDULE.alpha, SCHEDULE.sigma)
+    return network
+
+
+def labels(side: int = 32) -> torch.Tensor:
+    """Fractions of three labels: two halves of a ball and a core within the first; (3, side, side, side)."""
+    z, y, x = np.indices((side,) * 3) - (side - 1) / 2
+    ball, core = x**2 + y**2 + z**2 < (0.42 * side) ** 2, (x + 5) ** 2 + y**2 + z**2 < 5**2
+    parts = np.stack([ball & (x < 0) & ~core, ball & (x >= 0), core]).astype(np.float32)
+    return torch.from_numpy(parts)
+
+
+def images(mask: torch.Tensor, seed: int) -> torch.Tensor:
+    """Two channels with a mean for each label and noise inside; (2, D, H, W)."""
+    means = torch.tensor([[0.2, -0.1], [0.5, 0.3], [-0.4, 0.8]])
+    noise = 0.1 * torch.randn((2, *mask.shape[1:]), generator=torch.Generator().manual_seed(seed))
+    inside = mask.sum(0)
+    return torch.einsum("lxyz,lc->cxyz", mask, means) + inside * noise - (1 - inside)
+
+
+def fitted() -> CompactUNet:
+    network, mask = compact(), labels()
+    network.fit([(images(mask, seed), mask) for seed in range(4)])
+    return network
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 3), st.tuples(*[st.sampled_from([2, 4, 6])] * 3), st.integers(0, 99))
+def test_bands_are_an_orthonormal_change_of_place(channels: int, shape: tuple[int, int, int], seed: int) -> None:
+    x = torch.randn((2, channels, *shape), generator=torch.Generator().manual_seed(seed))
+    bands = to_bands(x)
+    assert bands.shape == (2, 8 * channels, *[side // 2 for side in shape])
+    assert torch.allclose(from_bands(bands), x, atol=1e-5)
+    assert float(bands.square().sum()) == pytest.approx(float(x.square().sum()), rel=1e-5)
+
+
+def test_the_first_band_is_the_mean_of_a_block() -> None:
+    x = torch.arange(2 * 8.0).reshape(1, 2, 2, 2, 2)
+    bands = to_bands(x)[0, :, 0, 0, 0]
+    assert torch.allclose(bands[[0, 8]], x.mean((2, 3, 4))[0] * 8**0.5)
+
+
+def test_pyramid_and_back() -> None:
+    x = torch.randn(1, 2, 32, 16, 48)
+    parts = pyramid(x, LEVELS)
+    assert [tuple(part.shape[2:]) for part in parts] == [
+        (7, 16, 8, 24), (7, 8, 4, 12), (7, 4, 2, 6), (7, 2, 1, 3), (1, 2, 1, 3)
+    ]  # fmt: skip
+    assert torch.allclose(from_pyramid(parts), x, atol=1e-5)
+    constant = pyramid(torch.ones(1, 1, 16, 16, 16), LEVELS)
+    assert all(float(part.abs().max()) < 1e-5 for part in constant[:-1])
+
+
+def test_fit_finds_means_and_strength() -> None:
+    network = fitted()
+    expected = torch.tensor([[0.2, -0.1], [0.5, 0.3], [-0.4, 0.8], [-1, -1]])
+    assert torch.allclose(network.label_means, expected, atol=0.01)
+    # White noise of 0.1 inside has this strength in every band.
+    assert network.band_std[0].numpy() == pytest.approx(np.full((2, 7), 0.1), rel=0.1)
+
+
+@pytest.mark.parametrize("t", [0, 10, 25, 49])
+def test_untrained_it_is_the_best_linear_denoiser(t: int) -> None:
+    network, mask = fitted().eval(), labels()
+    x0 = images(mask, 9)[None]
+    alpha, sigma = float(SCHEDULE.alpha[t]), float(SCHEDULE.sigma[t])
+    x = alpha * x0 + sigma * torch.randn(x0.shape, generator=torch.Generator().manual_seed(t))
+    with torch.no_grad():
+        found = network(torch.cat([x, mask[None]], dim=1), torch.tensor([t]))
+    deep = mask.sum(0) > 0
+    error = float((found - x0)[0][:, deep].square().mean())
+    best = 0.1**2 * sigma**2 / (alpha**2 * 0.1**2 + sigma**2)  # of noise of 0.1 around a known mean
+    assert error == pytest.approx(best, rel=0.15)
+    corner = found[0, :, :4, :4, :4]  # nothing is known to vary outside
+    assert torch.allclose(corner, torch.full_like(corner, -1.0), atol=0.03)
+
+
+def test_loss_is_lowest_at_the_truth_and_counts_every_band() -> None:
+    network, mask = fitted(), labels()[None]
+    x0, t = images(mask[0], 3)[None], torch.tensor([20])
+    assert float(network.loss(x0, x0, mask, t)) == 0
+    inside = mask.sum(1, keepdim=True)
+    for level in range(LEVELS + 1):
+        parts = pyramid(torch.zeros_like(x0), LEVELS)
+        parts[level][..., parts[level].shape[-1] // 2] += 0.1
+        assert float(network.loss(x0 + inside * from_pyramid(parts), x0, mask, t)) > 0
+
+
+def wavelet_config() -> ModelConfig:
+    config = tiny_config()
+    network = replace(config.network, domain="wavelet")
+    grid = replace(config.grid, shape=(16, 32, 16))
+    return replace(config, network=network, grid=grid, schedule=replace(config.schedule, prediction="x0"))
+
+
+def test_a_compact_model_is_saved_loaded_and_sampled(tmp_path: Path) -> None:
+    config = wavelet_config()
+    torch.manual_seed(1)
+    network = build_network(config.network)
+    assert isinstance(network, CompactUNet)
+    network.label_means.uniform_(-1, 1)
+    save_model_folder(tmp_path / "model", config, network.state_dict())
+    model = load_model(tmp_path / "model")
+    direct = Model(config, network, torch.device("cpu"), torch.float32, "")
+    condition = torch.zeros(1, config.network.mask_channels, 16, 32, 16)
+    condition[:, 0, 4:12, 8:24, 4:12] = 1
+    images = sample(model, condition, sampler="dpm++2m", steps=3, seed=5)
+    assert images.shape == (1, config.network.image_channels, 16, 32, 16)
+    assert torch.equal(images, sample(direct, condition, sampler="dpm++2m", steps=3, seed=5))
+    low = sample(load_model(tmp_path / "model", precision="bf16"), condition, sampler="dpm++2m", steps=3, seed=5)
+    assert float((low - images).norm() / images.norm()) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"schedule": ScheduleConfig(6)}, "x0 for a network in the wavelet domain"),
+        ({"mask_values": (-1.0, 1.0)}, "0 and 1 for the wavelet domain"),
+    ],
+)
+def test_configurations_that_make_no_compact_model_are_refused(change: dict[str, object], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        replace(wavelet_config(), **change)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="multiples of 16"):
+        replace(wavelet_config(), grid=replace(wavelet_config().grid, shape=(8, 32, 16)))
+
+
+def test_it_costs_a_fraction() -> None:
+    full = NetworkConfig(4, 4, 32, (1, 2, 2), groups=8)
+    shape = (64, 64, 64)
+    ratio = network_cost(full, shape).flops / network_cost(replace(full, domain="wavelet"), shape).flops
+    assert 5 < ratio < 8
+    assert isinstance(build_network(full), UNet3D)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three cases with a head and a tumor in it that differs in place, and two modalities."""
+    folder = tmp_path_factory.mktemp("dataset")
+    (folder / "cases").mkdir()
+    generator = torch.Generator().manual_seed(3)
+    for i in range(3):
+        head, tumor = torch.zeros(16, 32, 16), torch.zeros(16, 32, 16)
+        head[2:14, 4:28, 2:14] = 1
+        tumor[3 * i + 3 : 3 * i + 6, 8 * i + 6 : 8 * i + 11, 5:10] = 1
+        texture = 0.1 * torch.randn((2, 16, 32, 16), generator=generator)
+        image = (torch.stack([tumor, -tumor]) + texture).clamp(-1, 1) * head + (head - 1)
+        fractions = (torch.stack([head * (1 - tumor), tumor]) * 255).to(torch.uint8)
+        save_file({"images": image.half(), "fractions": fractions}, folder / "cases" / f"case{i}.safetensors")
+    cases = tuple(PreparedCase(f"case{i}", "train") for i in range(3))
+    grid = GridConfig((16, 32, 16), (2.0, 2.0, 2.0))
+    DatasetConfig(load_scheme("whole-head"), grid, ("T1", "T2"), cases).save(folder)
+    return folder
+
+
+def trained(dataset: Path, out: Path, iterations: int) -> Path:
+    network = NetworkConfig(2, 2, 8, (1, 2), groups=4, domain="wavelet")
+    schedule, optimizer = ScheduleConfig(20, prediction="x0"), OptimizerConfig(2e-3, plan="constant", clip_norm=1.0)
+    settings = {"iterations": iterations, "precision": "fp32", "checkpoint_every": 3, "log_every": 2, "threads": 1}
+    return Trainer(
+        TrainConfig(str(dataset), str(out), network, schedule, optimizer, **settings), SilentReporter()
+    ).run()
+
+
+def test_a_continued_training_equals_the_uninterrupted_one(dataset: Path, tmp_path: Path) -> None:
+    trained(dataset, tmp_path / "whole", 6)
+    trained(dataset, tmp_path / "parts", 3)
+    model = load_model(trained(dataset, tmp_path / "parts", 6))
+    whole, parts = (load_newest(tmp_path / name / "checkpoints") for name in ("whole", "parts"))
+    assert whole is not None and parts is not None
+    for kind in ("network", "average"):
+        assert all(torch.equal(whole[kind][name], parts[kind][name]) for name in whole[kind])
+    images, fractions = PreparedDataset(dataset, "train")[0]
+    x0 = model.predict_x0(torch.randn(1, 2, 16, 32, 16), fractions[None], 19)
+    assert float((x0[0] - images).square().mean()) < 0.02  # the moments alone tell as much as that
