@@ -33,7 +33,7 @@ class Model:
         self._network = network.eval().requires_grad_(False)
         body: nn.Module = network
         if isinstance(network, CompactUNet):
-            network.use_schedule(self.schedule.alpha, self.schedule.sigma)
+            network.use_schedule(torch.from_numpy(self.schedule.alpha), torch.from_numpy(self.schedule.sigma))
             body = network.to(device).body
         body.to(device, dtype, memory_format=self._format)  # type: ignore[call-overload]
         # What is around the body of a compact network is computed in fp32.

@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -64,10 +63,10 @@ class CompactUNet(nn.Module):
         for parameter in self.body.out[2].parameters():  # begin as the linear denoiser
             nn.init.zeros_(parameter)
 
-    def use_schedule(self, alpha: np.ndarray, sigma: np.ndarray) -> None:
+    def use_schedule(self, alpha: Tensor, sigma: Tensor) -> None:
         """Take over the noise schedule, (T,) each; it is not part of the weights."""
-        self.alpha = torch.from_numpy(alpha).float()
-        self.sigma = torch.from_numpy(sigma).float()
+        self.alpha = alpha.float()
+        self.sigma = sigma.float()
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):

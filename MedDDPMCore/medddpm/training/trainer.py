@@ -111,7 +111,7 @@ class Trainer:
         if isinstance(network, UNet3D):
             open_path(network)
         else:
-            network.use_schedule(self.schedule.alpha, self.schedule.sigma)
+            network.use_schedule(torch.from_numpy(self.schedule.alpha), torch.from_numpy(self.schedule.sigma))
             network.fit([self.dataset[i] for i in range(len(self.dataset))])
         return network
 
