@@ -39,7 +39,7 @@ def compact(seed: int = 0) -> CompactUNet:
     torch.manual_seed(seed)
     network = build_network(NETWORK)
     assert isinstance(network, CompactUNet)
-    network.use_schedule(SCHEDULE.alpha, SCHEDULE.sigma)
+    network.use_schedule(torch.from_numpy(SCHEDULE.alpha), torch.from_numpy(SCHEDULE.sigma))
     return network
 
 

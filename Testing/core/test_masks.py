@@ -19,6 +19,7 @@ from medddpm.masks import (
     scale_tumor,
     shift_series,
     shift_tumor,
+    transform_tumor,
 )
 from medddpm.masks.fields import Box, mapped_box, signed_distance
 from medddpm.masks.roles import nesting_order, value_for
@@ -203,6 +204,19 @@ def test_growing_a_mottled_core_does_not_swallow_the_enhancing_part():
     grown = grow_tumor(labels, affine, BRATS, 2.0).labels
     assert (grown == 3).sum() >= 0.95 * (labels == 3).sum()
     assert (grown == 1).sum() >= (labels == 1).sum()
+
+
+@pytest.mark.parametrize("missing", [(1,), (2,), (1, 2)])
+def test_a_tumor_without_some_of_the_parts_leaves_nothing_behind(missing):
+    affine = make_affine()
+    labels = make_labels(affine)
+    labels[np.isin(labels, missing)] = BRATS.surround
+    edit = shift_tumor(labels, affine, BRATS, (20.0, 0.0, 0.0))
+    assert not set(missing) & set(np.unique(edit.labels))
+    moved = centroid(tumor(edit.labels), affine) - centroid(tumor(labels), affine)
+    assert moved == pytest.approx((20, 0, 0), abs=0.5)
+    both = transform_tumor(labels, affine, BRATS, offset_mm=(20.0, 0.0, 0.0))
+    assert np.array_equal(both.labels, edit.labels)
 
 
 def test_chosen_parts_move_inside_those_that_stay():
