@@ -124,12 +124,13 @@ class MedDDPMSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, *_event) -> None:
         """The scene is about to be closed: end what runs, let go of its nodes."""
-        self.logic.service.closeScene()
-        self.panels.sceneClosing()
+        if self.panels is not None:
+            self.logic.service.closeScene()
+            self.panels.sceneClosing()
 
     def onSceneEndClose(self, *_event) -> None:
         """A new scene began, by closing or loading one."""
-        if self.parent.isEntered:
+        if self.panels is not None and self.parent.isEntered:
             self.panels.setParameters(self.logic.parameterNode())
 
     def observeScene(self) -> None:

@@ -15,7 +15,7 @@ from medddpm.jobs.preview import read_preview
 from medddpm.jobs.regular import read_bounded
 from MedDDPMSlicerLib.SlicedTask import SlicedTask
 
-from .Display import displayGray, placeLike, removeNode, setAffine
+from .Display import displayGray, placeLike, removeNode, setAffine, showOutline
 from .Slabs import newImage, slabs
 from .Views import SliceLayers, showInSlices
 
@@ -84,7 +84,7 @@ class PreviewVolume:
         if node is not None:
             node.SetAndObserveImageData(image)
             return
-        name = f"{self._segmentation.GetName()} {self._modality} preview (synthetic)"
+        name = f"{self._modality} preview – {self._segmentation.GetName()} (synthetic)"
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
         node.SetSaveWithScene(False)
         self._id = node.GetID()
@@ -94,6 +94,7 @@ class PreviewVolume:
         node.SetAndObserveImageData(image)
         self._layers = SliceLayers()
         showInSlices(node)
+        showOutline(self._segmentation)  # filled, the mask would hide the picture
 
 
 class PreviewFollower:

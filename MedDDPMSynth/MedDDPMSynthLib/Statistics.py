@@ -77,7 +77,7 @@ def _check(volumes: Sequence[Any], modality: str) -> None:
 def _newVolume(like: Any, image: Any, what: str, statistic: str, modality: str) -> Any:
     segmentation = segmentationOf(like)
     case = segmentation.GetName() if segmentation is not None else like.GetName()
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{case} {modality} {what} (synthetic)")
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{modality} {what} – {case} (synthetic)")
     node.CopyOrientation(like)
     markSynthetic(node, segmentation, {"modality": modalityOf(like)})
     node.SetAttribute(STATISTIC, statistic)

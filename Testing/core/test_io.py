@@ -13,7 +13,7 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.errors import InputError, MedDDPMError
-from medddpm.geometry.io import Segment, geometry_warnings, read_mask, read_volume
+from medddpm.geometry import Segment, geometry_warnings, read_mask, read_volume
 from medddpm.geometry.itk import check_data_file
 from medddpm.geometry.nifti import write_image
 

@@ -217,7 +217,7 @@ def test_interrupted_job_is_offered_again(scene, workerPython, modelFolder, tmp_
     again.raiseFailure()
     assert again.inputs.segmentation.GetName() == "Case", "made from the job's own mask"
     (sample,) = samplesOf(again.inputs.segmentation)
-    assert sample.seed == 5 and [v.GetName() for v in sample.volumes] == ["Case T1 sample 01 (synthetic)"]
+    assert sample.seed == 5 and [v.GetName() for v in sample.volumes] == ["T1 sample 01 – Case (synthetic)"]
     assert service.recovery.found() == [], "it is in the scene now"
     service.shutdown()
     pollUntil(service, lambda: leftovers(service) == [], 10)

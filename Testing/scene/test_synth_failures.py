@@ -72,7 +72,7 @@ def test_cancel_while_sampling(service, scene, segmentation, modelFolder):
     run = longRun(service, segmentation, modelFolder, samples=4)
     pollUntil(service, lambda: run.previewVolume is not None)
     preview = run.previewVolume
-    assert red.GetBackgroundVolumeID() == preview.GetID() and preview.GetName() == "Case T1 preview (synthetic)"
+    assert red.GetBackgroundVolumeID() == preview.GetID() and preview.GetName() == "T1 preview – Case (synthetic)"
     data = volumeOf(preview).data
     assert data.shape == (16, 24, 16) and 0 <= data.min() < data.max() <= 1000
     center = affineOf(preview) @ [7.5, 11.5, 7.5, 1]

@@ -75,8 +75,8 @@ def test_mean_and_variability(scene, segmentation, monkeypatch):
         assert node.GetTransformNodeID() == segmentation.GetTransformNodeID()
         assert isSynthetic(node) and segmentationOf(node) is segmentation
         assert hierarchyOf().GetItemParent(parentOf(node)) == caseItem(segmentation)
-    assert mean.GetName() == "Case FLAIR mean of 3 (synthetic)"
-    assert deviation.GetName() == "Case FLAIR variability of 3 (SD) (synthetic)"
+    assert mean.GetName() == "FLAIR mean of 3 – Case (synthetic)"
+    assert deviation.GetName() == "FLAIR variability of 3 (SD) – Case (synthetic)"
     assert deviation.GetDisplayNode().GetWindowLevelMin() == 0
     assert len(samplesOf(segmentation)) == 4, "statistics are no samples"
 

@@ -1,0 +1,205 @@
+"""What the tests in the application share: a clean scene, the module's panel, waiting, and a place for files.
+
+Import it before the module is used: it gives the application a storage of its own, so that no test touches the user's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+import unittest
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+
+OUT = Path(os.environ.get("MEDDDPM_TEST_OUT") or tempfile.mkdtemp(prefix="medddpm-slicer-tests-"))
+OUT.mkdir(parents=True, exist_ok=True)
+os.environ["MEDDDPM_STORAGE"] = tempfile.mkdtemp(prefix="medddpm-storage-")
+
+WINDOW = (1600, 1000)
+# Generous: machines that run tests are often busy with other work.
+PATIENCE_SECONDS = 180.0
+FEW_STEPS = 2
+
+
+class SlicerTestCase(unittest.TestCase):
+    """A test that begins with an empty scene and the open module, and ends every job that it began."""
+
+    def setUp(self) -> None:
+        """Open the module in an empty scene; from now on errors in the log are failures."""
+        slicer.util.mainWindow().resize(*WINDOW)
+        slicer.mrmlScene.Clear(0)
+        self.widget = openModule()
+        self.ui, self.context = self.widget.ui, self.widget.panels.context
+        self.log = ErrorLog()
+        logging.getLogger().addHandler(self.log)
+
+    def tearDown(self) -> None:
+        """No job goes on, and nothing was logged as an error."""
+        logging.getLogger().removeHandler(self.log)
+        slicer.mrmlScene.Clear(0)
+        waitUntil(lambda: not self.service.jobs.active, "the end of all jobs")
+        self.assertEqual(self.log.messages, [])
+
+    @property
+    def service(self) -> Any:
+        """The service of the application."""
+        return self.widget.logic.service
+
+    @property
+    def parameters(self) -> Any:
+        """The parameter node of the scene."""
+        return self.widget.logic.parameterNode()
+
+    def loadSample(self) -> Any:
+        """Press "Load sample case", agree to the terms, choose a few steps; returns the segmentation node."""
+        self.ui.SampleCaseButton.click()
+        self.agree()
+        self.fewSteps()
+        segmentation = self.parameters.segmentation
+        self.assertIsNotNone(segmentation, self.ui.CheckStatusLabel.text)
+        return segmentation
+
+    def agree(self) -> None:
+        """Agree to the terms of the model where they are shown."""
+        if not self.context.agreed:
+            self.ui.ModelTermsButton.click()
+
+    def fewSteps(self, steps: int = FEW_STEPS) -> None:
+        """Choose the fastest custom quality."""
+        from MedDDPMSynthLib.Options import Quality
+
+        self.parameters.quality = Quality.CUSTOM
+        self.parameters.steps = steps
+
+    def startGeneration(self) -> Any:
+        """Press Generate as soon as it can be pressed; returns the run."""
+        waitUntil(lambda: self.ui.GenerateButton.enabled and self.ui.GenerateButton.text == "Generate", "Generate")
+        before = self.service.run
+        self.ui.GenerateButton.click()
+        run = self.service.run
+        self.assertIsNot(run, before, self.ui.MessageLabel.text)
+        return run
+
+    def generate(self) -> Any:
+        """Press Generate and wait for the end, which must be a good one; returns the run."""
+        from MedDDPMSynthLib.State import Outcome
+
+        run = self.startGeneration()
+        waitUntil(lambda: run.finished, "the generation")
+        self.assertIs(run.outcome, Outcome.DONE, f"{run.message}\n{run.details()}")
+        return run
+
+    def startLongGeneration(self) -> Any:
+        """Start a generation of many steps and wait for its first steps; returns the run."""
+        self.fewSteps(200)
+        run = self.startGeneration()
+        waitUntil(lambda: (run.step or 0) >= 2 or run.finished, "the first steps")
+        self.assertFalse(run.finished, run.message)
+        return run
+
+
+class ErrorLog(logging.Handler):
+    """Collects errors that are logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Remember one error, with its trace."""
+        self.messages.append(logging.Formatter().format(record))
+
+
+def openModule() -> Any:
+    """Open the module; returns its widget (``MedDDPMSynthWidget``)."""
+    slicer.util.selectModule("MedDDPMSynth")
+    slicer.app.processEvents()
+    return slicer.modules.MedDDPMSynthWidget
+
+
+def waitUntil(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> float:
+    """Let the application work until ``condition`` holds; returns the seconds it took, AssertionError after too many."""
+    begin = time.monotonic()
+    while not condition():
+        if time.monotonic() - begin > seconds:
+            raise AssertionError(f"{what} did not come within {seconds:g} s")
+        slicer.app.processEvents()
+        time.sleep(0.005)
+    return time.monotonic() - begin
+
+
+def rest(seconds: float) -> None:
+    """Let the application work for a while."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        slicer.app.processEvents()
+        time.sleep(0.005)
+
+
+def grab(name: str) -> Path:
+    """Save a picture of the main window; returns the file."""
+    rest(0.3)
+    path = OUT / f"{name}.png"
+    if not slicer.util.mainWindow().grab().save(str(path)):
+        raise AssertionError(f"no picture could be written to {path}")
+    return path
+
+
+def voxels(segmentation: Any, name: str) -> np.ndarray:
+    """A copy of the voxels (Z,Y,X) of the segment of this name, on the grid that the mask is painted on."""
+    return slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segmentId(segmentation, name), _canvas(segmentation))
+
+
+def setVoxels(segmentation: Any, name: str, array: np.ndarray) -> None:
+    """Give a segment these voxels."""
+    where = (segmentation, segmentId(segmentation, name), _canvas(segmentation))
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, *where)
+
+
+def count(segmentation: Any, name: str) -> int:
+    """The number of voxels of a segment."""
+    return int(voxels(segmentation, name).sum())
+
+
+def segmentId(segmentation: Any, name: str) -> str:
+    """The ID of the segment of this name."""
+    return segmentation.GetSegmentation().GetSegmentIdBySegmentName(name)
+
+
+def _canvas(segmentation: Any) -> Any:
+    from MedDDPMSynthLib.Panels.EmptyMask import canvasOf
+
+    return canvasOf(segmentation)
+
+
+def say(text: str) -> None:
+    """A line for the log of the tests."""
+    print(f"  [{text}]", flush=True)
+
+
+def workers(storage: Any = None) -> list[int]:
+    """Process IDs of the interpreters that work for the application's storage; for Linux.
+
+    The command line names the spool, which lies in the storage; PythonSlicer, a launcher, may appear as well.
+    """
+    root = str(storage.root if storage is not None else os.environ["MEDDDPM_STORAGE"])
+    return [pid for pid, words in _commandLines() if "medddpm.jobs" in words and any(root in word for word in words)]
+
+
+def _commandLines() -> list[tuple[int, list[str]]]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+            state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            continue
+        if state != "Z":
+            found.append((int(folder.name), words))
+    return found

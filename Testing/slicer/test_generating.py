@@ -1,0 +1,123 @@
+"""Generating with the demo model in the real worker: preview, progress, results in the scene, and a GUI that flows."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+
+import numpy as np
+import slicer
+from driving import SlicerTestCase, grab, say, waitUntil, workers
+from stalls import StallMeter
+
+
+class GeneratingTest(SlicerTestCase):
+    """From the button Generate to volumes in the scene."""
+
+    def testFromMaskToVolumes(self) -> None:
+        """Progress and preview while it samples; then four named, placed and grouped volumes under the outline."""
+        segmentation = self.loadSample()
+        self.fewSteps(4)
+        self.parameters.seed = 7
+        run = self.startGeneration()
+        self.assertEqual(self.ui.GenerateButton.text, "Cancel")
+        waitUntil(lambda: self._preview() is not None or run.finished, "the preview")
+        self.assertIsNotNone(self._preview(), run.message)
+        waitUntil(lambda: self.ui.ProgressBar.visible and "step" in self.ui.ProgressLabel.text, "the progress")
+        self.assertIs(self._background(), self._preview())
+        self.assertFalse(segmentation.GetDisplayNode().GetVisibility2DFill())
+        grab("preview")
+        waitUntil(lambda: run.finished, "the generation")
+        self.assertEqual(run.outcome.name, "DONE", run.message)
+        self.assertIsNone(self._preview())
+        self._checkVolumes(run, segmentation)
+        waitUntil(lambda: self.ui.ResultsTable.rowCount == 1, "the row of the sample")
+        self.assertEqual(self.parameters.seed, 8)
+        grab("results")
+
+    def testWarmWorkerSkipsLoading(self) -> None:
+        """A second generation is made by the same process, without loading the model again."""
+        self.loadSample()
+        self.generate()
+        before = workers()
+        self.assertTrue(before)
+        began = time.monotonic()
+        run = self.generate()
+        say(f"second generation with a warm worker: {time.monotonic() - began:.1f} s")
+        self.assertEqual(workers(), before)
+        loading = self._loadingSeconds(run.details())
+        say(f"of which loading the model: {loading:.2f} s")
+        self.assertLess(loading, 1.0)
+
+    def testApplicationStaysAlive(self) -> None:
+        """While a job runs and its four volumes are imported, the GUI thread never works longer than 100 ms."""
+        self.loadSample()
+        self.fewSteps(4)
+        self.parameters.samples = 2
+        worst = None
+        for attempt in range(1, 4):
+            with StallMeter(self.service._timer, self.widget.panels.timer) as meter:
+                self.generate()
+            say(f"attempt {attempt}: {meter.summary()}")
+            worst = meter if worst is None or meter.longestCpu < worst.longestCpu else worst
+            if worst.longestCpu < 0.1:
+                break
+        self.assertLess(worst.longestCallback, 0.1, worst.summary())
+        self.assertLess(worst.longestCpu, 0.1, worst.summary())
+
+    def testScript(self) -> None:
+        """The example of the documentation: ``slicer.modules.medddpmsynth.logic().synthesize(...)``."""
+        segmentation = self.loadSample()
+        logic = slicer.modules.medddpmsynth.logic()
+        ended = []
+        run = logic.synthesize(
+            segmentation, steps=2, seed=3, modalities=["T1ce"], onFinished=ended.append, waitForCompletion=True
+        )
+        self.assertEqual([volume.GetAttribute("MedDDPM.modality") for volume in run.volumes], ["T1ce"])
+        self.assertEqual(ended, [run])
+
+    def testEstimate(self) -> None:
+        """Before the run the panel says how long it takes and whether it fits."""
+        self.loadSample()
+        waitUntil(lambda: "memory" in self.ui.EstimateLabel.text, "the estimate")
+        self.assertRegex(self.ui.EstimateLabel.text, r"About .* GB of memory")
+
+    def _checkVolumes(self, run: object, segmentation: object) -> None:
+        self.assertEqual(
+            [volume.GetName() for volume in run.volumes],
+            [f"{name} sample 01 – Glioma sample (synthetic)" for name in ("T1", "T1ce", "T2", "FLAIR")],
+        )
+        hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+        folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(run.volumes[0]))
+        self.assertEqual(hierarchy.GetItemName(folder), "Sample 01 (seed 7)")
+        self.assertEqual(hierarchy.GetItemName(hierarchy.GetItemParent(folder)), "Glioma sample – synthetic")
+        inside = self._labels(segmentation)
+        for volume in run.volumes:
+            display = volume.GetDisplayNode()
+            self.assertEqual((display.GetWindowLevelMin(), display.GetWindowLevelMax()), (0.0, 1000.0))
+            self.assertEqual(volume.GetAttribute("MedDDPM.seed"), "7")
+            array = slicer.util.arrayFromVolume(volume)
+            self.assertEqual(array.shape, inside.shape)
+            self.assertGreater(float(np.mean(array[inside])), 2 * float(np.mean(array[~inside])) + 50)
+        self.assertIs(self._background(), run.volumes[0])
+        self.assertTrue(segmentation.GetDisplayNode().GetVisibility2DOutline())
+
+    def _loadingSeconds(self, log: str) -> float:
+        """Time between the begin of loading and of the next stage, in the log of a job."""
+        lines = [line for line in log.splitlines() if ": stage " in line]
+        times = [datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f") for line in lines]
+        self.assertTrue(lines[0].endswith("stage load"), log)
+        return (times[1] - times[0]).total_seconds()
+
+    def _labels(self, segmentation: object) -> np.ndarray:
+        from MedDDPMSlicerLib.SegmentMasks import composeLabels
+
+        return composeLabels(segmentation, self.context.scheme).data.T > 0
+
+    def _preview(self) -> object:
+        preview = slicer.util.getFirstNodeByName("T1 preview")
+        return preview if preview is not None and "preview" in preview.GetName() else None
+
+    def _background(self) -> object:
+        view = slicer.app.layoutManager().sliceWidget("Red")
+        return slicer.mrmlScene.GetNodeByID(view.mrmlSliceCompositeNode().GetBackgroundVolumeID())
