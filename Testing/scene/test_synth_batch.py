@@ -53,7 +53,7 @@ def masks(scene, tmp_path):
     folder.mkdir()
     saveVolume(phantom("lps"), folder / "a case.nrrd")
     (folder / "bad.nrrd").write_bytes(b"NRRD0004\ntype: nonsense\n\n")
-    saveVolume(phantom("oblique"), folder / "ende.nrrd")
+    saveVolume(phantom("oblique"), folder / "ending.nrrd")
     return folder
 
 
@@ -62,14 +62,14 @@ def test_a_bad_case_does_not_stop_the_others(service, masks, modelFolder, tmp_pa
     told = []
     batch = service.runBatch(masks, out, options(modelFolder, samples=2, modalities=("FLAIR",)))
     batch.observers.append(lambda b: told.append([row.state for row in b.rows]))
-    assert [row.name for row in batch.rows] == ["a case", "bad", "ende"] and batch.state is SynthState.SAMPLING
+    assert [row.name for row in batch.rows] == ["a case", "bad", "ending"] and batch.state is SynthState.SAMPLING
     with pytest.raises(InputError, match="running already"):
         service.runBatch(masks, out, options(modelFolder))
     service.waitFor(batch, SECONDS)
     assert [row.state for row in batch.rows] == [CaseState.DONE, CaseState.FAILED, CaseState.DONE]
     assert str(masks / "bad.nrrd") in batch.rows[1].message and batch.message == "2 of 3 cases done, 1 failed."
     assert batch.progress == 1.0 and batch.rows[1].details()
-    for name in ("a case", "ende"):
+    for name in ("a case", "ending"):
         record = json.loads((out / name / "provenance.json").read_text(encoding="utf-8"))
         files = [file for sample in record["samples"] for file in sample["files"]]
         assert len(record["samples"]) == 2 and all((out / name / file).is_file() for file in files)
@@ -77,7 +77,7 @@ def test_a_bad_case_does_not_stop_the_others(service, masks, modelFolder, tmp_pa
     assert not (out / "bad").exists()
     assert [CaseState.RUNNING in states for states in told].count(True) > 0
     assert leftovers(service) == []
-    assert sorted(p.name for p in masks.iterdir()) == ["a case.nrrd", "bad.nrrd", "ende.nrrd"], "inputs stay"
+    assert sorted(p.name for p in masks.iterdir()) == ["a case.nrrd", "bad.nrrd", "ending.nrrd"], "inputs stay"
 
 
 def test_cancelled_batch(service, masks, modelFolder, tmp_path):
@@ -253,7 +253,7 @@ def test_discarding_what_was_left(scene, workerPython, modelFolder, masks, tmp_p
     out = tmp_path / "out"
     one = tmp_path / "one"
     one.mkdir()
-    shutil.copy(masks / "ende.nrrd", one)
+    shutil.copy(masks / "ending.nrrd", one)
     batch = before.runBatch(one, out, options(modelFolder, sampler="ddpm", steps=40))
     pollUntil(before, lambda: batch.rows[0].progress > 0)
     crash(before)
@@ -262,7 +262,7 @@ def test_discarding_what_was_left(scene, workerPython, modelFolder, masks, tmp_p
     resumed = service.recovery.resume(job)
     service.waitFor(resumed, SECONDS)
     assert resumed.rows[0].state is CaseState.DONE
-    assert (out / "ende" / "provenance.json").is_file(), "a case of a batch goes where it was to go"
+    assert (out / "ending" / "provenance.json").is_file(), "a case of a batch goes where it was to go"
     generated(service, painted(scene), modelFolder)
     crash(service)
     scene.Clear(0)
@@ -271,5 +271,5 @@ def test_discarding_what_was_left(scene, workerPython, modelFolder, masks, tmp_p
     last.recovery.discard(job)
     assert last.recovery.found() == [] and leftovers(last) == []
     last.detach()
-    assert (one / "ende.nrrd").is_file()
+    assert (one / "ending.nrrd").is_file()
     endWorkers(root)

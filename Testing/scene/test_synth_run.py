@@ -158,7 +158,7 @@ def test_two_segmentations_at_once_do_not_mix(service, scene, modelFolder):
         (sample,) = samplesOf(segmentation)
         assert list(sample.volumes) == run.volumes
         assert volumeOf(sample.volumes[0]).shape == GEOMETRIES[grid][0]
-        assert sample.volumes[0].GetName().startswith(segmentation.GetName())
+        assert f"– {segmentation.GetName()} (" in sample.volumes[0].GetName()
     tree = hierarchyOf()
     assert tree.GetItemByName("One – synthetic") and tree.GetItemByName("Two – synthetic")
 

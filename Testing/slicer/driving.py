@@ -23,7 +23,7 @@ os.environ["MEDDDPM_STORAGE"] = tempfile.mkdtemp(prefix="medddpm-storage-")
 
 WINDOW = (1600, 1000)
 # Generous: machines that run tests are often busy with other work.
-PATIENCE_SECONDS = 180.0
+PATIENCE_SECONDS = float(os.environ.get("MEDDDPM_TEST_PATIENCE", "180"))
 FEW_STEPS = 2
 
 
@@ -183,12 +183,12 @@ def say(text: str) -> None:
     print(f"  [{text}]", flush=True)
 
 
-def workers(storage: Any = None) -> list[int]:
-    """Process IDs of the interpreters that work for the application's storage; for Linux.
+def workers(folder: Path | None = None) -> list[int]:
+    """Process IDs of what works for a spool below ``folder``, usually the application's storage; for Linux.
 
-    The command line names the spool, which lies in the storage; PythonSlicer, a launcher, may appear as well.
+    The command line names the spool. PythonSlicer, a launcher, may appear as well.
     """
-    root = str(storage.root if storage is not None else os.environ["MEDDDPM_STORAGE"])
+    root = str(folder or os.environ["MEDDDPM_STORAGE"])
     return [pid for pid, words in _commandLines() if "medddpm.jobs" in words and any(root in word for word in words)]
 
 

@@ -1,5 +1,6 @@
 """Runs all tests of this folder in the application that executes this script, then leaves with 0 or 1."""
 
+import faulthandler
 import os
 import sys
 import time
@@ -9,19 +10,23 @@ from pathlib import Path
 import slicer
 
 HERE = Path(__file__).resolve().parent
+# After so long the place where a test is goes to the log. It is not ended: what it waits for has an end of its own.
+HANGING_SECONDS = float(os.environ.get("MEDDDPM_TEST_HANGING", "240"))
 
 
 class Narrator(unittest.TextTestResult):
-    """Says how long each test took."""
+    """Says how long each test took, and where one hangs."""
 
     def startTest(self, test: unittest.TestCase) -> None:
         """Begin a line and the clock."""
         self.began = time.monotonic()
+        faulthandler.dump_traceback_later(HANGING_SECONDS, file=sys.__stderr__)
         super().startTest(test)
 
     def stopTest(self, test: unittest.TestCase) -> None:
         """Tell the time."""
         super().stopTest(test)
+        faulthandler.cancel_dump_traceback_later()
         self.stream.writeln(f"  ({time.monotonic() - self.began:.1f} s)")
         self.stream.flush()
 

@@ -105,11 +105,12 @@ class EndingsTest(SlicerTestCase):
     def testModuleReloaded(self) -> None:
         """Reloading the module ends job and worker; the new panel works."""
         run = self.startLongGeneration()
-        self.assertTrue(workers())
+        old = set(workers())
+        self.assertTrue(old)
         begin = time.monotonic()
         slicer.util.reloadScriptedModule("MedDDPMSynth")
         say(f"reload took {time.monotonic() - begin:.2f} s")
-        waitUntil(lambda: not workers(), "the end of the worker", 30)
+        waitUntil(lambda: not old & set(workers()), "the end of the workers", 30)
         self.assertTrue(run.finished or run is not self.service.run)
         self.widget = openModule()
         self.ui, self.context = self.widget.ui, self.widget.panels.context
@@ -120,13 +121,15 @@ class EndingsTest(SlicerTestCase):
     def _assertNothingLeft(self) -> None:
         volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
         self.assertEqual([node.GetName() for node in volumes if "synthetic" in node.GetName()], [])
-        self.assertEqual([path.name for path in self.service.storage.exchange.glob("*.nrrd")], [])
+        files = self.service.storage.exchange
+        waitUntil(lambda: not any(files.glob("*.nrrd")), "the end of the exchange files", 20)
 
     def _workerSeconds(self, seconds: float) -> float:
-        """Processor time of the workers within ``seconds``."""
-        before = sum(map(_processorSeconds, workers()))
+        """Processor time that sampling takes within ``seconds``."""
+        sampling = workers(self.service.storage.synthesisSpool)
+        before = sum(map(_processorSeconds, sampling))
         rest(seconds)
-        return sum(map(_processorSeconds, workers())) - before
+        return sum(map(_processorSeconds, sampling)) - before
 
 
 class ApplicationEndsTest(unittest.TestCase):
@@ -150,10 +153,10 @@ class ApplicationEndsTest(unittest.TestCase):
             waitUntil((root / "signal").is_file, "the other application's first step")
             self.assertEqual((root / "signal").read_text(), "sampling")
             if way == "wait":
-                self.assertTrue(workers(_Root(root)))
+                self.assertTrue(workers(root))
                 application.kill()
             waitUntil(lambda: application.poll() is not None, "the end of the other application", 60)
-            took = waitUntil(lambda: not workers(_Root(root)), "the end of its worker", 30)
+            took = waitUntil(lambda: not workers(root), "the end of its worker", 30)
             say(f"{way}: the worker ended {took:.1f} s after its application")
         finally:
             application.kill()
@@ -181,13 +184,6 @@ class ApplicationEndsTest(unittest.TestCase):
         changed = {"MEDDDPM_STORAGE": str(root), "MEDDDPM_LEAVE": way, "MEDDDPM_SIGNAL": signalFile}
         with (OUT / f"leaving-{way}.log").open("wb") as log:
             return subprocess.Popen(command, env={**os.environ, **changed}, stdout=log, stderr=subprocess.STDOUT)
-
-
-class _Root:
-    """A storage that is only known by its place."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
 
 
 def _processorSeconds(process: int) -> float:

@@ -57,7 +57,8 @@ def check(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> Non
 
     ``findings.json`` holds ``usable`` and ``findings``, each with code, severity, sentence, fixable and fix. After a
     fix they are those that are left, and ``fixed`` lists what was put right. The mended mask has the values of the
-    model's label scheme on the grid of the input. Raises InputError where a file cannot be used.
+    model's label scheme on the grid of the input; there is none of a file that is no mask, such as a gray-level image.
+    Raises InputError where a file cannot be used.
     """
     wanted: CheckRequest = from_dict(CheckRequest, request, "The job's request")
     reporter.stage("check", "Checking the mask")
@@ -70,7 +71,8 @@ def check(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> Non
         _write_findings(folder, check_mask(mask, config, image, labels), ())
         return
     mended, done, left = mend_mask(mask, config, image, labels, wanted.fix_codes)
-    write_nrrd(folder.output(FIXED_NAME), mended.volume.data, mended.volume.affine)
+    if mended.volume.data.any():  # nothing is left of a file that is no mask at all, and that mends nothing
+        write_nrrd(folder.output(FIXED_NAME), mended.volume.data, mended.volume.affine)
     _write_findings(folder, left, done)
 
 

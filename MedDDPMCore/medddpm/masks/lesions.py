@@ -17,11 +17,13 @@ from .roles import tumor_roles, value_for
 from .shape import Shape, ShapeSpec, draw_shape, lattice_for
 from .sites import choose_center, deepest, require_free, site_at, survey
 
-# Median and log standard deviation, in mm, of the equivalent core diameter and of the width of the edema in
-# BraTS-style segmentations of gliomas, and of the single label of whole-head masks.
-CORE_DIAMETER = (36.0, 0.40)
+# Log-normal, as (geometric mean in mm, standard deviation of the logarithm). Measured in BraTS segmentations of 20
+# gliomas, those of the demo model's training: the sphere with the volume of the core (15.8 to 70.4 mm), and the even
+# layer around the core, inside of the brain, with the volume of the edema (1 to 16 mm).
+CORE_DIAMETER = (38.9, 0.43)
+EDEMA_WIDTH = (5.6, 0.68)
+# The single label of whole-head masks; a guess that the four published ones (11 to 24 mm) agree with.
 WHOLE_DIAMETER = (18.0, 0.35)
-EDEMA_WIDTH = (7.0, 0.45)
 DIAMETER_LIMITS = (2.0, 120.0)
 MAX_COUNT = 50
 
