@@ -29,7 +29,6 @@ __all__ = [
 FORMAT_VERSION = 1
 PREDICTIONS = ("noise", "v", "x0")
 DOMAINS = ("voxels", "wavelet")
-WAVELET_BLOCK = 16  # voxels along the side of a block of the coarsest wavelet level
 # A config comes from a stranger: these bounds keep a hostile one from asking for absurd memory.
 MAX_CHANNELS, MAX_LEVELS, MAX_BLOCKS, MAX_STEPS, MAX_AXIS = 2048, 8, 8, 10_000, 1024
 # Beyond these the sampler's divisions by alpha_t and sigma_t lose all digits.
@@ -83,7 +82,7 @@ class NetworkConfig:
     def divisor(self) -> int:
         """Every side of the grid must be a multiple of this."""
         deepest = 2 ** (len(self.multipliers) - 1)
-        return deepest if self.domain == "voxels" else max(2 * deepest, WAVELET_BLOCK)
+        return deepest if self.domain == "voxels" else 2 * deepest
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from medddpm.models.folder import save_model_folder
 from medddpm.models.model import Model
 from medddpm.models.registry import load_model
 from medddpm.network.build import build_network
-from medddpm.network.compact import LEVELS, CompactUNet
+from medddpm.network.compact import AXES, BINS, CompactUNet
 from medddpm.network.cost import network_cost
 from medddpm.network.unet import UNet3D
-from medddpm.network.wavelet import from_bands, from_pyramid, pyramid, to_bands
+from medddpm.network.wavelet import from_bands, to_bands
 from medddpm.progress import SilentReporter
 from medddpm.sampling.sample import sample
 from medddpm.sampling.schedule import Schedule
@@ -81,23 +81,26 @@ def test_the_first_band_is_the_mean_of_a_block() -> None:
     assert torch.allclose(bands[[0, 8]], x.mean((2, 3, 4))[0] * 8**0.5)
 
 
-def test_pyramid_and_back() -> None:
-    x = torch.randn(1, 2, 32, 16, 48)
-    parts = pyramid(x, LEVELS)
-    assert [tuple(part.shape[2:]) for part in parts] == [
-        (7, 16, 8, 24), (7, 8, 4, 12), (7, 4, 2, 6), (7, 2, 1, 3), (1, 2, 1, 3)
-    ]  # fmt: skip
-    assert torch.allclose(from_pyramid(parts), x, atol=1e-5)
-    constant = pyramid(torch.ones(1, 1, 16, 16, 16), LEVELS)
-    assert all(float(part.abs().max()) < 1e-5 for part in constant[:-1])
-
-
 def test_fit_finds_means_and_strength() -> None:
     network = fitted()
     expected = torch.tensor([[0.2, -0.1], [0.5, 0.3], [-0.4, 0.8], [-1, -1]])
     assert torch.allclose(network.label_means, expected, atol=0.01)
-    # White noise of 0.1 inside has this strength in every band.
-    assert network.band_std[0].numpy() == pytest.approx(np.full((2, 7), 0.1), rel=0.1)
+    # White noise of 0.1 within the labels has this variance at every frequency.
+    assert network.power.mean(1).numpy() == pytest.approx([0.01, 0.01], rel=0.1)
+    assert network.power[:, BINS // 2 :].numpy() == pytest.approx(np.full((2, BINS // 2), 0.01), rel=0.25)
+
+
+def test_the_spectrum_belongs_to_the_frequencies_of_the_grid() -> None:
+    network = compact()
+    network.power.copy_(torch.linspace(1, 2, BINS))
+    found = network.spectrum(torch.zeros(1, 2, 16, 24, 8))
+    assert found.shape == (1, 2, 16, 24, 5)
+    assert float(found[0, 0, 0, 0, 0]) == 1.0  # no change over space
+    assert float(found[0, 1, 8, 12, 4]) == pytest.approx(2.0)  # a change of sign from voxel to voxel along every axis
+    assert torch.allclose(found[0, 0, 3], found[0, 0, -3])
+    # Half a cycle per voxel along one axis, whatever the grid's sides: sqrt(0.5 / 0.866) of the way.
+    assert float(found[0, 0, 8, 0, 0]) == pytest.approx(1 + (1 / 3) ** 0.25, abs=0.01)
+    assert float(found[0, 0, 0, 12, 0]) == pytest.approx(1 + (1 / 3) ** 0.25, abs=0.01)
 
 
 @pytest.mark.parametrize("t", [0, 10, 25, 49])
@@ -116,15 +119,35 @@ def test_untrained_it_is_the_best_linear_denoiser(t: int) -> None:
     assert torch.allclose(corner, torch.full_like(corner, -1.0), atol=0.03)
 
 
-def test_loss_is_lowest_at_the_truth_and_counts_every_band() -> None:
+def test_loss_is_lowest_at_the_truth_and_counts_every_frequency() -> None:
     network, mask = fitted(), labels()[None]
     x0, t = images(mask[0], 3)[None], torch.tensor([20])
     assert float(network.loss(x0, x0, mask, t)) == 0
-    inside = mask.sum(1, keepdim=True)
-    for level in range(LEVELS + 1):
-        parts = pyramid(torch.zeros_like(x0), LEVELS)
-        parts[level][..., parts[level].shape[-1] // 2] += 0.1
-        assert float(network.loss(x0 + inside * from_pyramid(parts), x0, mask, t)) > 0
+    place = torch.arange(32.0)
+    losses = []
+    for cycles in (0, 1, 4, 16):
+        wave = 0.1 * torch.cos(2 * torch.pi * cycles * place / 32)
+        losses.append(float(network.loss(x0 + wave, x0, mask, t)))
+    assert min(losses) > 0.05 * max(losses)
+    outside = (mask.sum(1, keepdim=True) == 0).float()
+    assert float(network.loss(x0 + outside, x0, mask, t)) == 0  # nothing is known to vary there
+
+
+def test_detail_is_estimated_from_the_strength_that_training_saw() -> None:
+    """With smooth training images, fine noise is taken for noise and coarse structure for structure."""
+    network, mask = compact().eval(), torch.ones(3, 32, 32, 32) / 3
+    place = torch.arange(32.0)
+    smooth = torch.stack([torch.cos(2 * torch.pi * (2 * place / 32 + phase)) for phase in (0.0, 0.3)])
+    image = smooth[:, None, None, :].expand(2, 32, 32, 32) * 0.3
+    network.fit([(image.roll(k, -1), mask) for k in range(8)])
+    t = torch.tensor([25])
+    alpha, sigma = float(SCHEDULE.alpha[25]), float(SCHEDULE.sigma[25])
+    noise = torch.randn(1, 2, 32, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        found = network(torch.cat([alpha * image[None] + sigma * noise, mask[None]], dim=1), t)
+    kept = torch.fft.rfftn(found[0], dim=AXES).abs()
+    assert float((found - image).square().mean()) < 0.05 * float(image.square().mean())
+    assert float(kept[:, 16, 16, 16].max()) < 1e-3 * float(kept[:, 0, 0, 2].max())
 
 
 def wavelet_config() -> ModelConfig:
@@ -162,8 +185,8 @@ def test_a_compact_model_is_saved_loaded_and_sampled(tmp_path: Path) -> None:
 def test_configurations_that_make_no_compact_model_are_refused(change: dict[str, object], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         replace(wavelet_config(), **change)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="multiples of 16"):
-        replace(wavelet_config(), grid=replace(wavelet_config().grid, shape=(8, 32, 16)))
+    with pytest.raises(InputError, match="multiples of 4"):
+        replace(wavelet_config(), grid=replace(wavelet_config().grid, shape=(10, 32, 16)))
 
 
 def test_it_costs_a_fraction() -> None:

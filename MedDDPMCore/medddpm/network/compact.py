@@ -2,55 +2,45 @@
 
 A U-Net that sees voxels has to learn first what is known beforehand: which intensities a label has on average, how
 strong detail of each size is, and so how much of what it sees at a noise level can only be noise. Here that is
-computed. From the training data come the mean of each label and the strength of each wavelet band; for an image with
-these moments the best linear estimate of x0 is known (Wiener's filter). The U-Net corrects it, with input and output
-scaled to unit variance at every noise level and in every band (the preconditioning of Karras et al. 2022, eq. 7, for
-each band in place of the whole image). It works on the 2x2x2 blocks of one Haar level, so that the same channels cost
-an eighth.
+computed. From the training data come the mean of each label and the power spectrum of what is left within the labels;
+for an image with these moments the best linear estimate of x0 is known (Wiener's filter). The U-Net corrects it, with
+input and output scaled to unit variance at every noise level and frequency (the preconditioning of Karras et al. 2022,
+eq. 7, for each frequency in place of the whole image). It works on the 2x2x2 blocks of one Haar level, so that the same
+channels cost an eighth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..config import NetworkConfig
 from .unet import UNet3D
-from .wavelet import BANDS, from_bands, from_pyramid, pyramid, to_bands
+from .wavelet import BANDS, from_bands, to_bands
 
-LEVELS = 4
-# Share of a band's variance that is allowed where no label is: masks and images do not end at quite the same voxel.
-OUTSIDE = 1e-3
-MIN_STD = 1e-3
+BINS = 32  # of spatial frequency, from 0 to the corner of the spectrum, evenly by its square root
+MAX_FREQUENCY = 0.75**0.5  # cycles per voxel: 0.5 along each axis
+MIN_POWER = 1e-7
 BACKGROUND = -1.0  # of images inside the network
-
-
-class Scales(NamedTuple):
-    """Factors of one band: of x in the linear estimate, of the U-Net's output, and of its input (EDM's c)."""
-
-    skip: Tensor
-    out: Tensor
-    into: Tensor
 
 
 class CompactUNet(nn.Module):
     """Predicts x0 from a noisy image with its mask (fractions from 0 to 1) concatenated, as ``UNet3D`` does.
 
     Tell it the noise schedule with ``use_schedule`` before the first call. ``label_means`` (labels + 1, image channels)
-    has the mean intensity of each label, background last; ``band_std`` (LEVELS + 1, image channels, 7) the strength of
-    what is left, band by band, finest first. Both are part of the weights; ``fit`` takes them from training data.
-    Everything around ``body`` is computed in fp32: at low noise levels it is small differences that count.
+    has the mean intensity of each label, background last; ``power`` (image channels, BINS) the variance per voxel and
+    frequency of what is left within the labels; outside of them nothing is. Both are part of the weights; ``fit`` takes
+    them from training data. Everything around ``body`` is computed in fp32: at low noise levels it is small differences
+    that count.
     """
 
     alpha: Tensor
     sigma: Tensor
     label_means: Tensor
-    band_std: Tensor
+    power: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -59,7 +49,7 @@ class CompactUNet(nn.Module):
         self.register_buffer("alpha", torch.ones(1), persistent=False)
         self.register_buffer("sigma", torch.zeros(1), persistent=False)
         self.register_buffer("label_means", torch.full((config.mask_channels + 1, config.image_channels), BACKGROUND))
-        self.register_buffer("band_std", torch.ones(LEVELS + 1, config.image_channels, BANDS - 1))
+        self.register_buffer("power", torch.ones(config.image_channels, BINS))
         for parameter in self.body.out[2].parameters():  # begin as the linear denoiser
             nn.init.zeros_(parameter)
 
@@ -71,55 +61,44 @@ class CompactUNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             image, mask = x.float().split([self.config.image_channels, self.config.mask_channels], dim=1)
-            mean, scales = self.expected(mask), self.scales(mask, t)
-            noisy = pyramid(image - self._at(self.alpha, t, 5) * mean, LEVELS)
-            white = from_pyramid([part * scale.into for part, scale in zip(noisy, scales, strict=True)])
+            mean, inside = self.expected(mask), covered(mask)
+            alpha, sigma, power = self._at(self.alpha, t), self._at(self.sigma, t), self.spectrum(image)
+            total = alpha**2 * power + sigma**2
+            noisy = torch.fft.rfftn(inside * (image - alpha * mean), dim=AXES)
+            white = inside * _back(noisy * total.rsqrt(), image)
             seen = torch.cat([to_bands(white), to_bands(mask) / 2], dim=1)
         seen = seen.to(next(self.body.parameters()).dtype).contiguous(memory_format=torch.channels_last_3d)
         correction = self.body(seen, t)
         with torch.autocast(x.device.type, enabled=False):
-            parts = pyramid(from_bands(correction.float()), LEVELS)
-            rows = zip(noisy, parts, scales, strict=True)
-            clean = from_pyramid([scale.skip * part + scale.out * own for part, own, scale in rows])
-            return (mean + clean).to(x.dtype)
+            own = torch.fft.rfftn(inside * from_bands(correction.float()), dim=AXES)
+            clean = _back(noisy * (alpha * power / total) + own * self._open(power, alpha, sigma), image)
+            return (mean + inside * clean).to(x.dtype)
 
     def expected(self, mask: Tensor) -> Tensor:
         """The image that the mask alone tells: the mean intensity of what covers a voxel, (B, C, D, H, W)."""
-        covered = torch.cat([mask, 1 - mask.sum(1, keepdim=True)], dim=1)
-        return torch.einsum("bl...,lc->bc...", covered, self.label_means.float())
+        shares = torch.cat([mask, 1 - mask.sum(1, keepdim=True)], dim=1)
+        return torch.einsum("bl...,lc->bc...", shares, self.label_means.float())
 
-    def variances(self, mask: Tensor) -> list[Tensor]:
-        """Variance of what ``expected`` leaves in each band and place, shapes as ``pyramid``."""
-        inside, found = mask.sum(1, keepdim=True).clamp(0, 1), []
-        for level, std in enumerate(self.band_std.float()):
-            inside = F.avg_pool3d(inside, 2) if level < LEVELS else inside
-            strength = std.square() if level < LEVELS else std[:, :1].square()
-            found.append(strength[None, :, :, None, None, None] * (inside[:, :, None] + OUTSIDE))
-        return found
-
-    def scales(self, mask: Tensor, t: Tensor) -> list[Scales]:
-        """The factors of each band and place at the steps ``t`` (B,)."""
-        alpha, sigma = self._at(self.alpha, t, 6), self._at(self.sigma, t, 6)
-        found = []
-        for variance in self.variances(mask):
-            total = alpha**2 * variance + sigma**2
-            found.append(Scales(alpha * variance / total, sigma * (variance / total).sqrt(), total.rsqrt()))
-        return found
+    def spectrum(self, image: Tensor) -> Tensor:
+        """``power`` at the frequencies of ``torch.fft.rfftn`` of an image of this shape, (1, C, D, H, W/2 + 1)."""
+        place = _bin_places(image)
+        low = place.long().clamp(max=BINS - 2)
+        share = place - low
+        power = self.power.float()
+        return (power[:, low] * (1 - share) + power[:, low + 1] * share)[None]
 
     def loss(self, prediction: Tensor, x0: Tensor, mask: Tensor, t: Tensor) -> Tensor:
-        """L1 distance in units of what the linear estimate leaves open, coarse bands with more weight than fine ones.
+        """L1 distance within the labels, in units of what the linear estimate leaves open at each frequency.
 
-        Weights go with the square root of a band's strength: between counting coefficients, which fine noise would
-        win, and counting energy, which would leave detail unlearned.
+        Coarse structure has more weight than fine, with the square root of its amplitude: between equal weights, which
+        fine noise would win, and the distance of the images themselves, which would leave detail unlearned.
         """
         with torch.autocast(x0.device.type, enabled=False):
-            errors, mask = pyramid(prediction.float() - x0, LEVELS), mask.float()
-            total, norm = x0.new_zeros(()), x0.new_zeros(())
-            for error, variance, scale in zip(errors, self.variances(mask), self.scales(mask, t), strict=True):
-                weight = variance.sqrt().sqrt()
-                total = total + (error / scale.out * weight).abs().sum()
-                norm = norm + weight.sum()
-            return total / norm
+            inside, power = covered(mask.float()), self.spectrum(x0)
+            weight = (power / power.mean()).sqrt().sqrt()
+            error = torch.fft.rfftn(inside * (prediction.float() - x0), dim=AXES)
+            scaled = _back(error * weight / self._open(power, self._at(self.alpha, t), self._at(self.sigma, t)), x0)
+            return (inside * scaled).abs().sum() / (inside.sum() * x0.shape[1]).clamp_min(1)
 
     @torch.no_grad()
     def fit(self, cases: Iterable[tuple[Tensor, Tensor]]) -> None:
@@ -129,18 +108,48 @@ class CompactUNet(nn.Module):
             totals[:-1] += torch.einsum("lxyz,cxyz->lc", mask.float(), image.float())
             weights[:-1] += mask.float().sum((1, 2, 3))
         self.label_means[:-1] = totals[:-1] / weights[:-1, None].clamp_min(1)
-        energy, counts = torch.zeros_like(self.band_std), torch.zeros(LEVELS + 1)
+        energy, counts = torch.zeros_like(self.power), torch.zeros(BINS)
         for image, mask in cases:
-            inside = mask.float()[None].sum(1, keepdim=True).clamp(0, 1)
-            for level, part in enumerate(pyramid(image.float()[None] - self.expected(mask.float()[None]), LEVELS)):
-                inside = F.avg_pool3d(inside, 2) if level < LEVELS else inside
-                energy[level, :, : part.shape[2]] += part.square().sum((0, 3, 4, 5))
-                counts[level] += inside.sum()
-        self.band_std.copy_((energy / counts.clamp_min(1)[:, None, None]).sqrt().clamp_min(MIN_STD))
+            fractions = mask.float()[None]
+            left = covered(fractions) * (image.float()[None] - self.expected(fractions))
+            found = torch.fft.fftn(left, dim=AXES).abs().square()[0] / covered(fractions).square().sum()
+            places = _bin_places(left, half=False).round().long().flatten()
+            energy.index_add_(1, places, found.flatten(1))
+            counts.index_add_(0, places, torch.ones(len(places)))
+        for i in reversed(range(BINS - 1)):  # between the lowest frequencies of a small grid there are none
+            if counts[i] == 0:
+                energy[:, i], counts[i] = energy[:, i + 1], counts[i + 1]
+        self.power.copy_((energy / counts.clamp_min(1)).clamp_min(MIN_POWER))
 
     @staticmethod
-    def _at(values: Tensor, t: Tensor, axes: int) -> Tensor:
-        return values.float()[t].reshape(-1, *[1] * (axes - 1))
+    def _open(power: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Standard deviation of x0 that the linear estimate leaves open."""
+        return sigma * (power / (alpha**2 * power + sigma**2)).sqrt()
+
+    @staticmethod
+    def _at(values: Tensor, t: Tensor) -> Tensor:
+        return values[t].reshape(-1, 1, 1, 1, 1)
+
+
+AXES = (-3, -2, -1)
+
+
+def covered(mask: Tensor) -> Tensor:
+    """1 where a label covers any part of a voxel, else 0, (B, 1, D, H, W)."""
+    return (mask.sum(1, keepdim=True) > 0).float()
+
+
+def _back(spectrum: Tensor, like: Tensor) -> Tensor:
+    return torch.fft.irfftn(spectrum, s=like.shape[-3:], dim=AXES)
+
+
+def _bin_places(image: Tensor, half: bool = True) -> Tensor:
+    """Where each frequency lies among the bins, from 0 to BINS - 1."""
+    sides = image.shape[-3:]
+    last = torch.fft.rfftfreq(sides[2]) if half else torch.fft.fftfreq(sides[2])
+    z, y, x = torch.meshgrid(torch.fft.fftfreq(sides[0]), torch.fft.fftfreq(sides[1]), last, indexing="ij")
+    frequency = (z**2 + y**2 + x**2).sqrt() / MAX_FREQUENCY
+    return (frequency.sqrt() * (BINS - 1)).clamp(max=BINS - 1).to(image.device)
 
 
 def body_config(config: NetworkConfig) -> NetworkConfig:

@@ -1,12 +1,10 @@
-"""The orthonormal 3D Haar transform: between voxels and bands of detail at falling resolution.
+"""One level of the orthonormal 3D Haar transform: between voxels and bands at half the resolution.
 
 Orthonormal means that white noise stays white noise of the same strength, and that a sum of squares is the same on
 both sides; so a diffusion model may live on either side.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -34,25 +32,3 @@ def from_bands(bands: Tensor) -> Tensor:
     blocks = bands.permute(0, 2, 3, 4, 1).reshape(-1, BANDS) @ _matrix(bands)
     voxels = blocks.reshape(b, d, h, w, c // BANDS, 2, 2, 2).permute(0, 4, 1, 5, 2, 6, 3, 7)
     return voxels.reshape(b, c // BANDS, 2 * d, 2 * h, 2 * w)
-
-
-def pyramid(x: Tensor, levels: int) -> list[Tensor]:
-    """The details of each level, finest first, (B, C, 7, D/2^k, H/2^k, W/2^k), then the means left, (B, C, 1, ...).
-
-    Every side of ``x`` (B, C, D, H, W) must be a multiple of 2^levels.
-    """
-    parts = []
-    for _ in range(levels):
-        bands = to_bands(x)
-        bands = bands.unflatten(1, (x.shape[1], BANDS))
-        parts.append(bands[:, :, 1:])
-        x = bands[:, :, 0]
-    return [*parts, x[:, :, None]]
-
-
-def from_pyramid(parts: Sequence[Tensor]) -> Tensor:
-    """The inverse of ``pyramid``."""
-    x = parts[-1][:, :, 0]
-    for details in reversed(parts[:-1]):
-        x = from_bands(torch.cat([x[:, :, None], details], dim=2).flatten(1, 2))
-    return x
