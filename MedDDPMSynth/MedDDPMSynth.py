@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import slicer
+from MedDDPMSynthLib.LifeCycle import endService, followApplication, offerToScripts
 from MedDDPMSynthLib.SynthLogic import SynthLogic
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -33,37 +34,7 @@ class MedDDPMSynth(ScriptedLoadableModule):
             " MRI Synthesis. IEEE Journal of Biomedical and Health Informatics, 2024."
             ' <a href="https://doi.org/10.1109/JBHI.2024.3385504">doi:10.1109/JBHI.2024.3385504</a>'
         )
-        slicer.app.connect("startupCompleted()", onStartupCompleted)
-
-
-def onStartupCompleted() -> None:
-    """Register the sample case and make the module's functions callable from scripts."""
-    from MedDDPMSynthLib.SampleCase import registerSampleData
-
-    registerSampleData()
-    offerToScripts(MedDDPMSynthLogic())
-    slicer.app.connect("aboutToQuit()", lambda: endService(keepJobs=True))
-
-
-def offerToScripts(logic: MedDDPMSynthLogic) -> None:
-    """Make ``slicer.modules.medddpmsynth.logic().synthesize(...)`` work.
-
-    ``logic()`` is a C++ object that knows nothing of Python classes. Python attributes set on it stay as long as the
-    C++ object lives: VTK keeps them for the next Python wrapper of the same object.
-    """
-    module = slicer.modules.medddpmsynth.logic()
-    module.synthesize = logic.synthesize
-    module.parameterNode = logic.parameterNode
-    module.synthService = lambda: logic.service
-
-
-def endService(keepJobs: bool) -> None:
-    """End all workers; with ``keepJobs`` what was running is offered again in the next session."""
-    from MedDDPMSynthLib.SynthService import SynthService
-
-    service = SynthService.existing()
-    if service is not None:
-        service.shutdown(keepJobs)
+        followApplication(MedDDPMSynthLogic)
 
 
 class MedDDPMSynthLogic(SynthLogic, ScriptedLoadableModuleLogic):
@@ -87,29 +58,32 @@ class MedDDPMSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = self.panels = None
+        self.logic = self.panels = self.uiWidget = None
 
     def setup(self) -> None:
         """Load the panel and connect it."""
         from MedDDPMSynthLib.Panels.PanelSet import PanelSet
 
         ScriptedLoadableModuleWidget.setup(self)
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedDDPMSynth.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedDDPMSynth.ui"))
+        self.layout.addWidget(self.uiWidget)
+        self.ui = slicer.util.childWidgetVariables(self.uiWidget)
+        self.uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MedDDPMSynthLogic()
         offerToScripts(self.logic)
         self.logic.service.startTimer()
         self.panels = PanelSet(self.ui, self.logic)
         self.observeScene()
-        self.panels.setParameters(self.logic.parameterNode())
+        if self.parent.isEntered:  # reloaded while it is shown: nobody enters it again
+            self.enter()
 
     def cleanup(self) -> None:
         """The module is reloaded, or unloaded when the application has quit: end what runs, leave no observer."""
         self.removeObservers()
         if self.panels is not None:  # None where ``setup`` has failed
             self.panels.cleanup()
+            self.uiWidget.setMRMLScene(None)  # a reload only hides the former panel, which must not go on
+            self.uiWidget.deleteLater()
         endService(keepJobs=False)
 
     def enter(self) -> None:

@@ -128,7 +128,7 @@ class WorkerProcess:
         command += ["--idle-seconds", str(self._idleSeconds), "--parent", str(os.getpid())]
         try:
             with os.fdopen(self._openLog(), "ab", buffering=0) as log:
-                return subprocess.Popen(
+                process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -136,6 +136,8 @@ class WorkerProcess:
                     env=workerEnvironment(),
                     **_groupOptions(),
                 )
+            _lowerPriority(process.pid)
+            return process
         except OSError as exc:
             raise InputError(
                 f"The background process that computes could not be started ({exc.strerror or exc}): {command[0]}. "
@@ -210,8 +212,15 @@ def _groupOptions() -> dict[str, object]:
     """Options of Popen that give the process a group of its own, and on Windows no console window."""
     if _WINDOWS:
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW  # type: ignore[attr-defined]
-        return {"creationflags": flags}
+        return {"creationflags": flags | subprocess.BELOW_NORMAL_PRIORITY_CLASS}  # type: ignore[attr-defined]
     return {"start_new_session": True}
+
+
+def _lowerPriority(pid: int) -> None:
+    """Let Slicer's windows have the processor first: the worker keeps all of its cores busy. Windows: ``_groupOptions``."""
+    if not _WINDOWS:
+        with contextlib.suppress(OSError):  # a site that forbids it
+            os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
 
 
 def _killTree(pid: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from medddpm.errors import InputError
+from medddpm.errors import InputError, MedDDPMError
 from MedDDPMSlicerLib.Jobs import JobMonitor
 from MedDDPMSlicerLib.Processes import WorkerProcess
 from MedDDPMSlicerLib.Timer import PollTimer
@@ -31,6 +32,8 @@ from .Tickers import TaskTicker, Ticker, Turns
 TICK_MS = 50
 # One call of ``poll`` begins nothing new after this time (seconds), so that the GUI is not held up.
 POLL_SECONDS = 0.03
+# How long the end of a killed worker is waited for.
+DYING_SECONDS = 0.5
 
 
 class Engine:
@@ -154,8 +157,11 @@ class Engine:
             self.closeScene()
         self._retention.dropAll()
         self.detach()
-        self.jobs.shutdown(keepJobs)
-        self.toolsJobs.shutdown(keepJobs)
+        for monitor in (self.jobs, self.toolsJobs):
+            if keepJobs:
+                monitor.shutdown(keepJobs=True)
+            else:
+                _endNow(monitor)
 
     def detach(self) -> None:
         """Take no more notice of the scene."""
@@ -205,3 +211,20 @@ class Engine:
 
 def _monitor(spool: Path, python: Sequence[str] | None, exchange: Path) -> JobMonitor:
     return JobMonitor(spool, WorkerProcess(spool, python), exchange)
+
+
+def _endNow(monitor: JobMonitor) -> None:
+    """Cancel all jobs, end the worker without waiting for its step, and delete what it left."""
+    handles = list(monitor.active)
+    for handle in handles:
+        with contextlib.suppress(MedDDPMError):  # a full disk: the jobs end with their worker
+            handle.cancel()
+    monitor.shutdown(keepJobs=True)
+    end = time.monotonic() + DYING_SECONDS
+    while monitor.active and time.monotonic() < end:  # the system takes some milliseconds to end a process
+        monitor.poll()  # whoever follows the jobs learns of their end
+        time.sleep(0.005)
+    for handle in handles:
+        if handle.finished:
+            with contextlib.suppress(MedDDPMError):  # a file is open in another program; it goes with the storage
+                handle.discard()

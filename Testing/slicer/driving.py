@@ -124,7 +124,7 @@ def openModule() -> Any:
 
 
 def waitUntil(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> float:
-    """Let the application work until ``condition`` holds; returns the seconds it took, AssertionError after too many."""
+    """Let the application work until ``condition`` holds and return the seconds; AssertionError after too many."""
     begin = time.monotonic()
     while not condition():
         if time.monotonic() - begin > seconds:
@@ -153,7 +153,8 @@ def grab(name: str) -> Path:
 
 def voxels(segmentation: Any, name: str) -> np.ndarray:
     """A copy of the voxels (Z,Y,X) of the segment of this name, on the grid that the mask is painted on."""
-    return slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segmentId(segmentation, name), _canvas(segmentation))
+    where = (segmentation, segmentId(segmentation, name), _canvas(segmentation))
+    return slicer.util.arrayFromSegmentBinaryLabelmap(*where)
 
 
 def setVoxels(segmentation: Any, name: str, array: np.ndarray) -> None:

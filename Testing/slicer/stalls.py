@@ -15,13 +15,14 @@ class StallMeter:
     """While entered, a timer of 10 ms measures the GUI thread.
 
     ``longestGap``: longest time between two ticks, as a person would feel it. ``longestCpu``: most processor time that
-    the GUI thread used between two ticks: its own work, whatever else the machine is busy with. ``longestCallback``:
-    most processor time of one call of ``timers`` (``MedDDPMSlicerLib.Timer.PollTimer``), ``slowest`` its name. Seconds.
+    the GUI thread used between two ticks: its own work, whatever else the machine is busy with; with the drawing of the
+    views. ``longestCallback``: most processor time of one call of ``timers`` (``MedDDPMSlicerLib.Timer.PollTimer``),
+    ``slowest`` its name, ``longestCallbackWall`` the longest such call by the clock. Seconds.
     """
 
     def __init__(self, *timers: Any) -> None:
         self._own = timers
-        self.longestGap = self.longestCpu = self.longestCallback = 0.0
+        self.longestGap = self.longestCpu = self.longestCallback = self.longestCallbackWall = 0.0
         self.slowest = ""
         self.ticks = 0
         self._timer = qt.QTimer()
@@ -45,7 +46,8 @@ class StallMeter:
         """The figures in one line."""
         return (
             f"longest gap {1000 * self.longestGap:.0f} ms, own work in one gap {1000 * self.longestCpu:.0f} ms,"
-            f" longest timer call {1000 * self.longestCallback:.0f} ms ({self.slowest}), {self.ticks} ticks"
+            f" longest timer call {1000 * self.longestCallback:.0f} ms ({self.slowest},"
+            f" {1000 * self.longestCallbackWall:.0f} ms by the clock), {self.ticks} ticks"
         )
 
     def _tick(self) -> None:
@@ -57,9 +59,10 @@ class StallMeter:
 
     def _timed(self, usual: Callable[[], object]) -> Callable[[], None]:
         def measured() -> None:
-            before = time.thread_time()
+            before, wall = time.thread_time(), time.monotonic()
             usual()
             spent = time.thread_time() - before
+            self.longestCallbackWall = max(self.longestCallbackWall, time.monotonic() - wall)
             if spent > self.longestCallback:
                 self.longestCallback, self.slowest = spent, usual.__qualname__
 

@@ -1,4 +1,4 @@
-"""The module in the application: it opens, loads the sample case, checks the mask, and survives being left and closed."""
+"""The module in the application: it opens, loads the sample case, checks the mask, survives being left and closed."""
 
 from __future__ import annotations
 

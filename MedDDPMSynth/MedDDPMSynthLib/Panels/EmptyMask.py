@@ -103,7 +103,7 @@ def _blankVolume(image: Any) -> Any:
     voxels.GetPointData().GetScalars().Fill(0)
     node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
     node.UnRegister(None)
-    node.SetName("MedDDPM canvas")
+    node.SetName("Blank image (no MRI)")
     node.SetHideFromEditors(True)
     node.SetSaveWithScene(False)
     node = slicer.mrmlScene.AddNode(node)

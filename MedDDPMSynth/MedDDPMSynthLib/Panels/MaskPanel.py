@@ -28,6 +28,7 @@ class MaskPanel(Panel):
         self.findings = FindingsList(ui.FindingsWidget.layout(), self.fix)
         self._problem = ""
         self._shownReference: Any = None
+        self._newScene = True
         self._connectEditor()
         ui.SampleCaseButton.clicked.connect(self.loadSampleCase)
         ui.CreateSegmentsButton.clicked.connect(self.createSegments)
@@ -73,7 +74,7 @@ class MaskPanel(Panel):
 
     def sceneClosing(self) -> None:
         """Let go of the nodes."""
-        self._shownReference = None
+        self._shownReference, self._newScene = None, True
         self.context.service.check.stop()
         self.editor.setActiveEffect(None)
         self.editor.setSegmentationNode(None)
@@ -90,6 +91,7 @@ class MaskPanel(Panel):
         with plainErrors(self._sayError):
             self.context.parameters.segmentation = SampleCase.loadSampleCase(self.context.scheme)
             self._noteModel(self.context.parameters)
+            self._dimSurround(self.context.parameters.segmentation)
             slicer.util.resetSliceViews()
             self._problem = ""
 
@@ -144,6 +146,9 @@ class MaskPanel(Panel):
             node.UnRegister(None)
             node.SetSingletonTag(EDITOR_TAG)
             node = slicer.mrmlScene.AddNode(node)
+            self._newScene = True
+        if self._newScene:  # a closed scene takes the node's settings along
+            self._newScene = False
             node.SetOverwriteMode(node.OverwriteNone)
         if self.editor.mrmlSegmentEditorNode() != node:
             self.editor.setMRMLSegmentEditorNode(node)
@@ -154,6 +159,7 @@ class MaskPanel(Panel):
         source = parameters.referenceVolume
         if source is None and parameters.segmentation is not None:
             source = canvasOf(parameters.segmentation)
+            _showWhereEmpty(source)
         self.editor.setSourceVolumeNode(source)
         if parameters.referenceVolume is not None and parameters.referenceVolume != self._shownReference:
             Views.showInSlices(parameters.referenceVolume)
@@ -162,6 +168,13 @@ class MaskPanel(Panel):
     def _noteModel(self, parameters: Any) -> None:
         """Let the segmentation say which model its labels are for; the editor's effect reads it."""
         parameters.segmentation.SetAttribute("MedDDPM.model", parameters.model)
+
+    def _dimSurround(self, segmentation: Any) -> None:
+        """The brain or head lies under all parts: drawn faintly, it leaves them the colors of the list."""
+        scheme, core = self.context.scheme, segmentation.GetSegmentation()
+        surround = core.GetSegmentIdBySegmentName(scheme.label(scheme.surround).name)
+        if surround:
+            segmentation.GetDisplayNode().SetSegmentOpacity2DFill(surround, 0.6)
 
     def _updateButtons(self) -> None:
         parameters, model = self.context.parameters, self.context.model
@@ -191,3 +204,14 @@ class MaskPanel(Panel):
     def _sayError(self, text: str) -> None:
         self._problem = text
         say(self.ui.CheckStatusLabel, text, "error")
+
+
+def _showWhereEmpty(volume: Any) -> None:
+    """Slice views without an image get this one: without any, their sliders reach from -1 to 1 mm only."""
+    manager = slicer.app.layoutManager()
+    if volume is None or manager is None:
+        return
+    for name in manager.sliceViewNames():
+        composite = manager.sliceWidget(name).mrmlSliceCompositeNode()
+        if slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "") is None:
+            composite.SetBackgroundVolumeID(volume.GetID())

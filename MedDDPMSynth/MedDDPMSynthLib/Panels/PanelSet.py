@@ -51,9 +51,7 @@ class PanelSet:
     def setParameters(self, parameters: Any) -> None:
         """Connect the widgets with another parameter node, or with none while there is no scene."""
         old = self.context.parameters
-        if old is not None and parameters is not None and old.parameterNode is parameters.parameterNode:
-            self.refresh()
-            return
+        # The same node is connected again, too: while a scene is loaded, selectors cannot show nodes yet to come.
         if old is not None:
             old.disconnectGui(self._guiTag)
             old.RemoveObserver(self._observer)

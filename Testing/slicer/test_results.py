@@ -1,0 +1,206 @@
+"""What is done with samples: compared, counted, discarded; a batch of files; a change in a real scan."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import qt
+import slicer
+from driving import SlicerTestCase, grab, say, setVoxels, voxels, waitUntil
+
+TUMOR = "Enhancing tumor"
+
+
+class SamplesTest(SlicerTestCase):
+    """Two samples of one mask."""
+
+    def setUp(self) -> None:
+        """Generate them."""
+        super().setUp()
+        self.segmentation = self.loadSample()
+        self.parameters.samples = 2
+        self.volumes = self.generate().volumes
+        waitUntil(lambda: self.ui.ResultsTable.rowCount == 2, "the rows of the samples")
+
+    def tearDown(self) -> None:
+        """The next test finds the usual views."""
+        if self.ui.UsualLayoutButton.enabled:
+            self.ui.UsualLayoutButton.click()
+        super().tearDown()
+
+    def testSideBySide(self) -> None:
+        """Both samples lie next to each other, in views that move together; then the usual views come back."""
+        manager = slicer.app.layoutManager()
+        usual = manager.layout
+        self.ui.SideBySideButton.click()
+        slicer.app.processEvents()
+        grab("side-by-side")
+        views = [manager.sliceWidget(f"MedDDPM{number}") for number in (1, 2)]
+        shown = [slicer.mrmlScene.GetNodeByID(v.mrmlSliceCompositeNode().GetBackgroundVolumeID()) for v in views]
+        self.assertEqual([node.GetName()[:12] for node in shown], ["T1 sample 01", "T1 sample 02"])
+        self.assertTrue(all(view.mrmlSliceCompositeNode().GetLinkedControl() for view in views))
+        left, right = (view.mrmlSliceNode() for view in views)
+        moved = left.GetSliceOffset() + 6.0
+        views[0].sliceController().setSliceOffsetValue(moved)
+        slicer.app.processEvents()
+        self.assertAlmostEqual(right.GetSliceOffset(), moved, delta=0.5)
+        self.ui.UsualLayoutButton.click()
+        self.assertEqual(manager.layout, usual)
+
+    def testMeanAndVariability(self) -> None:
+        """Mean and standard deviation over both samples are those of numpy."""
+        stack = np.stack([array(volume) for volume in self.volumes if modality(volume) == "T1"])
+        self.assertEqual(len(stack), 2)
+        self.assertGreater(np.abs(stack[0] - stack[1]).max(), 0)
+        self.ui.StatisticsButton.click()
+        waitUntil(lambda: "were added" in self.ui.ResultsMessageLabel.text, "mean and variability")
+        self.assertTrue(np.allclose(array(named("T1 mean of 2")), stack.mean(axis=0), atol=1e-2))
+        self.assertTrue(np.allclose(array(named("T1 variability of 2")), stack.std(axis=0), atol=1e-2))
+        grab("variability")
+
+    def testDiscard(self) -> None:
+        """A sample whose check is removed goes with the button; the other stays."""
+        self.assertFalse(self.ui.DiscardButton.enabled)
+        self.ui.ResultsTable.item(0, 0).setCheckState(qt.Qt.Unchecked)
+        waitUntil(lambda: self.ui.DiscardButton.enabled, "Discard")
+        self.assertFalse(self.ui.StatisticsButton.enabled)
+        self.ui.DiscardButton.click()
+        self.assertEqual(self.ui.ResultsTable.rowCount, 1)
+        self.assertEqual({v.GetAttribute("MedDDPM.sample") for v in synthetic()}, {"2"})
+        self.assertEqual(len(synthetic()), 4)
+
+    def testCompareWithMri(self) -> None:
+        """The reference MRI beside the sample."""
+        real = realCopy(self.volumes[0], "Patient T1")
+        self.assertFalse(self.ui.CompareButton.enabled)
+        self.parameters.referenceVolume = real
+        waitUntil(lambda: self.ui.CompareButton.enabled, "Compare")
+        self.ui.CompareButton.click()
+        slicer.app.processEvents()
+        grab("compare")
+        names = [
+            slicer.app.layoutManager().sliceWidget(f"MedDDPM{n}").mrmlSliceCompositeNode().GetBackgroundVolumeID()
+            for n in (1, 2)
+        ]
+        self.assertEqual(names, [real.GetID(), self.volumes[0].GetID()])
+
+
+class LocalEditTest(SlicerTestCase):
+    """A change in a scan: only around it the image is made anew."""
+
+    def testOnlyTheRegionDiffers(self) -> None:
+        """With all four images of the scan given, voxels away from the change are exactly those of the scan."""
+        segmentation = self.loadSample()
+        real = {modality(v): realCopy(v, f"Patient {modality(v)}") for v in self.generate().volumes}
+        self.parameters.knownVolumes = {name: node.GetID() for name, node in real.items()}
+        self.ui.RememberMaskButton.click()
+        changed = self._shiftTumor(segmentation)
+        self.parameters.marginMm, self.parameters.seamMm = 4.0, 3.0
+        waitUntil(lambda: self.ui.EditRealScanCheckBox.enabled, "the local edit")
+        self.ui.EditRealScanCheckBox.checked = True
+        self.assertTrue(self.parameters.editRealScan)
+        run = self.generate()
+        grab("local-edit")
+        # One voxel more, for what lies between the centers of voxels.
+        reach = 4.0 + 3.0 + max(run.volumes[0].GetSpacing())
+        far = distance(changed, run.volumes[0].GetSpacing()) > reach
+        for volume in run.volumes:
+            difference = np.abs(array(volume) - array(real[modality(volume)]))
+            say(f"{volume.GetName()}: {difference[changed].mean():.1f} where changed, {difference[far].max():g} far")
+            self.assertEqual(difference[far].max(), 0)
+            self.assertGreater(difference[changed].mean(), 0)
+
+    def _shiftTumor(self, segmentation: Any) -> np.ndarray:
+        """Move the enhancing part by some voxels; returns where the mask was changed (Z,Y,X)."""
+        before = self._mask(segmentation)
+        setVoxels(segmentation, TUMOR, np.roll(voxels(segmentation, TUMOR), 4, axis=1))
+        changed = self._mask(segmentation) != before
+        self.assertTrue(changed.any())
+        return changed
+
+    def _mask(self, segmentation: Any) -> np.ndarray:
+        from MedDDPMSlicerLib.SegmentMasks import composeLabels
+
+        return composeLabels(segmentation, self.context.scheme).data.T
+
+
+class BatchTest(SlicerTestCase):
+    """A folder of masks."""
+
+    def testBadFileAmongGoodOnes(self) -> None:
+        """The table says which are done and why one failed; the others' images are in the output folder."""
+        from MedDDPMSynthLib.SampleCase import sampleMaskPath
+
+        folder = Path(tempfile.mkdtemp(prefix="medddpm-batch-"))
+        self.addCleanup(shutil.rmtree, folder, True)
+        masks, output = folder / "masks", folder / "out"
+        masks.mkdir()
+        for name in ("first", "third"):
+            shutil.copyfile(sampleMaskPath(), masks / f"{name}.nii.gz")
+        (masks / "second.nii.gz").write_bytes(b"this is no image")
+        self.agree()
+        self.fewSteps()
+        self.ui.BatchSourcePath.currentPath = str(masks)
+        self.ui.BatchOutputPath.currentPath = str(output)
+        waitUntil(lambda: self.ui.BatchButton.enabled and self.ui.BatchButton.text == "Start", "Start")
+        self.ui.BatchButton.click()
+        waitUntil(lambda: self.service.batch is not None and self.service.batch.finished, "the batch")
+        waitUntil(lambda: self.ui.BatchButton.text == "Start", "the end in the panel")
+        rows = [self._row(number) for number in range(self.ui.BatchTable.rowCount)]
+        say(f"batch: {rows}; {self.ui.BatchMessageLabel.text}")
+        self.assertEqual([row[:2] for row in rows], [("first", "done"), ("second", "failed"), ("third", "done")])
+        self.assertRegex(rows[1][2], r"^[A-Z].*second.*\.$")
+        self.assertTrue(self.ui.BatchMessageLabel.text.startswith("2 of 3 cases done, 1 failed."))
+        for name in ("first", "third"):
+            self.assertEqual(len(list((output / name).glob("*.nii.gz"))), 4, list((output / name).rglob("*")))
+            self.assertEqual(len(list((output / name).rglob("provenance.json"))), 1)
+        self.assertFalse((output / "second").exists())
+
+    def _row(self, number: int) -> tuple[str, ...]:
+        return tuple(self.ui.BatchTable.item(number, column).text() for column in range(3))
+
+
+def array(volume: Any) -> np.ndarray:
+    """A copy of the voxels (Z,Y,X) as float64."""
+    return slicer.util.arrayFromVolume(volume).astype(np.float64)
+
+
+def modality(volume: Any) -> str:
+    """The modality of a synthetic volume."""
+    return volume.GetAttribute("MedDDPM.modality")
+
+
+def synthetic() -> list[Any]:
+    """The synthetic volumes of the scene."""
+    from MedDDPMSlicerLib.SyntheticNodes import syntheticVolumes
+
+    return syntheticVolumes(slicer.mrmlScene)
+
+
+def named(start: str) -> Any:
+    """The one volume whose name begins so."""
+    (found,) = [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n.GetName().startswith(start)]
+    return found
+
+
+def realCopy(volume: Any, name: str) -> Any:
+    """The same image as a scan would come: without any mark of being synthetic."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node.CopyOrientation(volume)
+    slicer.util.updateVolumeFromArray(node, slicer.util.arrayFromVolume(volume).copy())
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def distance(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """Distance (mm) of each voxel (Z,Y,X) from the nearest of ``mask``; ``spacing`` is that of X, Y and Z."""
+    import SimpleITK as sitk  # noqa: N813
+
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    image.SetSpacing(spacing)
+    distances = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
+    return sitk.GetArrayFromImage(distances)

@@ -1,0 +1,167 @@
+"""A scene with results is saved, closed and loaded again."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from driving import SlicerTestCase, grab, say, waitUntil
+
+CHOICES = {
+    "samples": 2,
+    "seed": 41,
+    "lockSeed": True,
+    "steps": 3,
+    "sampler": "ddim",
+    "modalities": ["T1ce", "FLAIR"],
+    "seamMm": 7.5,
+    "marginMm": 11.0,
+    "batchSource": "/masks",
+}
+
+
+class SavingTest(SlicerTestCase):
+    """What an ``.mrb`` file keeps."""
+
+    def setUp(self) -> None:
+        """A folder for the file."""
+        super().setUp()
+        self.folder = Path(tempfile.mkdtemp(prefix="medddpm-scene-"))
+
+    def tearDown(self) -> None:
+        """Without it."""
+        super().tearDown()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def testSceneComesBack(self) -> None:
+        """Volumes with marks, provenance, display and folders, the mask and all choices are as they were."""
+        segmentation = self.loadSample()
+        self._choose()
+        self.ui.RememberMaskButton.click()
+        run = self.generate()
+        self._saveAndLoad([describe(volume) for volume in run.volumes], self._mask(segmentation))
+        waitUntil(lambda: self.ui.ResultsTable.rowCount == 2, "the rows of the samples")
+        grab("loaded")
+
+    def testWorkGoesOn(self) -> None:
+        """In the loaded scene one generates as before; the new sample lies beside the old one in the same folder."""
+        self.loadSample()
+        self.parameters.seed = 5
+        self.generate()
+        path = self._save()
+        slicer.mrmlScene.Clear(0)
+        self._load(path)
+        self.assertEqual(self.parameters.seed, 6)
+        self.assertTrue(self.ui.SegmentationSelector.currentNode() is self.parameters.segmentation)
+        self.assertTrue(self.ui.SegmentEditorWidget.segmentationNode() is self.parameters.segmentation)
+        run = self.generate()
+        self.assertEqual(run.volumes[0].GetName(), "T1 sample 02 – Glioma sample (synthetic)")
+        folders = {foldersOf(node)[1] for node in synthetic()}
+        self.assertEqual(len(folders), 1, folders)
+        waitUntil(lambda: self.ui.ResultsTable.rowCount == 2, "the rows of both samples")
+
+    def testLoadedBesideAnother(self) -> None:
+        """Added to a scene that has a case of its own, the volumes stay with their segmentation."""
+        self.loadSample()
+        self.generate()
+        path = self._save()
+        slicer.mrmlScene.Clear(0)
+        own = self.loadSample()
+        own.SetName("Own")
+        slicer.util.loadScene(str(path), {"clear": False})
+        slicer.app.processEvents()
+        self.assertEqual(len(synthetic()), 4)
+        source = {node.GetNodeReference("MedDDPM.segmentation") for node in synthetic()}
+        self.assertEqual([node.GetName() for node in source], ["Glioma sample"])
+        self.assertFalse(own in source)
+
+    def _choose(self) -> None:
+        for name, value in CHOICES.items():
+            setattr(self.parameters, name, value)
+
+    def _saveAndLoad(self, described: list[dict[str, Any]], mask: np.ndarray) -> None:
+        path = self._save()
+        choices = {name: plain(getattr(self.parameters, name)) for name in CHOICES}
+        self.assertEqual(choices, CHOICES)
+        slicer.mrmlScene.Clear(0)
+        self.assertEqual(synthetic(), [])
+        self.assertIsNone(self.parameters.segmentation)
+        self._load(path)
+        self._compare(described)
+        parameters = self.parameters
+        self.assertEqual({name: plain(getattr(parameters, name)) for name in CHOICES}, CHOICES)
+        self.assertEqual(parameters.quality.name, "CUSTOM")
+        self.assertEqual(parameters.segmentation.GetName(), "Glioma sample")
+        self.assertEqual(parameters.originalSegmentation.GetName(), "Glioma sample before editing")
+        self.assertTrue(np.array_equal(self._mask(parameters.segmentation), mask))
+        self.assertTrue(np.array_equal(self._mask(parameters.originalSegmentation), mask))
+        for volume in synthetic():
+            self.assertTrue(volume.GetNodeReference("MedDDPM.segmentation") is parameters.segmentation)
+        self.assertEqual(self.ui.SeedSpinBox.value, CHOICES["seed"])
+
+    def _compare(self, described: list[dict[str, Any]]) -> None:
+        loaded = [describe(volume) for volume in synthetic()]
+        self.assertEqual([one["name"] for one in loaded], [one["name"] for one in described])
+        for new, old in zip(loaded, described, strict=True):
+            self.assertTrue(np.array_equal(new.pop("voxels"), old.pop("voxels")), old["name"])
+            self.assertEqual(new, old)
+            self.assertIn("MedDDPM.provenance", new["attributes"])
+
+    def _save(self) -> Path:
+        path = self.folder / "case.mrb"
+        self.assertTrue(slicer.util.saveScene(str(path)))
+        say(f"the scene takes {path.stat().st_size / 1e6:.1f} MB")
+        return path
+
+    def _load(self, path: Path) -> None:
+        self.assertTrue(slicer.util.loadScene(str(path)))
+        slicer.app.processEvents()
+
+    def _mask(self, segmentation: Any) -> np.ndarray:
+        from MedDDPMSlicerLib.SegmentMasks import composeLabels
+
+        return composeLabels(segmentation, self.context.scheme).data
+
+
+def describe(volume: Any) -> dict[str, Any]:
+    """What must not change."""
+    display = volume.GetDisplayNode()
+    return {
+        "name": volume.GetName(),
+        "voxels": slicer.util.arrayFromVolume(volume).copy(),
+        "place": np.round(slicer.util.arrayFromVTKMatrix(matrixOf(volume)), 4).tolist(),
+        "attributes": {name: volume.GetAttribute(name) for name in volume.GetAttributeNames() if "MedDDPM" in name},
+        "window": (display.GetWindowLevelMin(), display.GetWindowLevelMax()),
+        "folders": foldersOf(volume),
+    }
+
+
+def matrixOf(volume: Any) -> Any:
+    """The matrix from voxels to RAS (mm)."""
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return matrix
+
+
+def synthetic() -> list[Any]:
+    """The synthetic volumes of the scene."""
+    from MedDDPMSlicerLib.SyntheticNodes import syntheticVolumes
+
+    return syntheticVolumes(slicer.mrmlScene)
+
+
+def foldersOf(node: Any) -> tuple[str, str]:
+    """The names of the folder that a node lies in and of the one above."""
+    tree = slicer.mrmlScene.GetSubjectHierarchyNode()
+    inner = tree.GetItemParent(tree.GetItemByDataNode(node))
+    return tree.GetItemName(inner), tree.GetItemName(tree.GetItemParent(inner))
+
+
+def plain(value: Any) -> Any:
+    """A list instead of the parameter node's observed one."""
+    return list(value) if isinstance(value, list) or type(value).__name__.startswith("Observed") else value
