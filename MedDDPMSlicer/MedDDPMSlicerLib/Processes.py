@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 IDLE_SECONDS = 600.0
 # How long a worker that was asked to leave may take before it is ended.
 GRACE_SECONDS = 3.0
+# Politeness of the worker (nice of Unix; 0 is that of Slicer, 19 the most).
+NICENESS = 5
 MAX_LOG_BYTES = 1_000_000
 TAIL_BYTES = 16_000
 PYTHON_VARIABLE = "MEDDDPM_WORKER_PYTHON"
@@ -217,7 +219,7 @@ def _groupOptions() -> dict[str, object]:
 
 
 def _lowerPriority(pid: int) -> None:
-    """Let Slicer's windows have the processor first: the worker keeps all of its cores busy. Windows: ``_groupOptions``."""
+    """Let Slicer's windows have the processor first, which the worker keeps busy. On Windows ``_groupOptions`` does."""
     if not _WINDOWS:
         with contextlib.suppress(OSError):  # a site that forbids it
             os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
