@@ -59,8 +59,8 @@ class NetworkConfig:
     domain: str = "voxels"
 
     def __post_init__(self) -> None:
-        _require(1 <= self.image_channels <= 512, "network.image_channels", self.image_channels, "1 to 512")
-        _require(1 <= self.mask_channels <= 2048, "network.mask_channels", self.mask_channels, "1 to 2048")
+        _require(1 <= self.image_channels <= 64, "network.image_channels", self.image_channels, "1 to 64")
+        _require(1 <= self.mask_channels <= 256, "network.mask_channels", self.mask_channels, "1 to 256")
         _require(self.domain in DOMAINS, "network.domain", self.domain, " or ".join(DOMAINS))
         _require(1 <= len(self.multipliers) <= MAX_LEVELS, "network.multipliers", self.multipliers, "1 to 8 levels")
         _require(1 <= self.blocks_per_level <= MAX_BLOCKS, "network.blocks_per_level", self.blocks_per_level, "1 to 8")

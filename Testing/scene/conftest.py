@@ -151,6 +151,24 @@ def workerPython() -> str:
     return os.environ.get("MEDDDPM_WORKER_PYTHON", sys.executable)
 
 
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The storage that the services of one test file share, with their warm workers."""
+    from synth_helpers import endWorkers
+
+    folder = tmp_path_factory.mktemp("storage")
+    yield folder
+    endWorkers(folder)
+
+
+@pytest.fixture
+def service(scene: Any, root: Path, workerPython: str) -> Iterator[Any]:
+    """The service of MedDDPM Synth on the scene, with real workers."""
+    from synth_helpers import lentService
+
+    yield from lentService(root, workerPython)
+
+
 @pytest.fixture
 def workerProcess(workerPython: str) -> Iterator[Callable[..., Any]]:
     """Makes WorkerProcess objects for a spool; ends them with the test."""

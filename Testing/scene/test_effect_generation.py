@@ -17,21 +17,13 @@ from MedDDPMSynthLib.SynthService import SynthService
 from scene_phantoms import GEOMETRIES
 from SegmentEditorMedDDPMLib.Generation import Generation
 from SegmentEditorMedDDPMLib.SchemeChoice import MODEL_ATTRIBUTE
-from synth_helpers import endWorkers, lentService, pollUntil
+from synth_helpers import lentService, pollUntil
 
 
 @pytest.fixture
 def node(scene: Any) -> Any:
     """The phantom with anisotropic, turned voxels."""
     return segmentationOf(scene, phantom(GEOMETRIES["oblique"]))
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The storage that the services of this file share, with their warm worker."""
-    folder = tmp_path_factory.mktemp("effect")
-    yield folder
-    endWorkers(folder)
 
 
 @pytest.fixture

@@ -34,18 +34,6 @@ from synth_helpers import (  # noqa: E402
 from synth_phantoms import painted, phantom  # noqa: E402
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("synth")
-    yield folder
-    endWorkers(folder)
-
-
-@pytest.fixture
-def service(scene, root, workerPython):
-    yield from lentService(root, workerPython)
-
-
 @pytest.fixture
 def masks(scene, tmp_path):
     """A folder of two good masks, in names that are not plain ASCII, and a bad one between them."""

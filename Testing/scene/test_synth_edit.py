@@ -13,23 +13,11 @@ from MedDDPMSlicerLib.VolumeNodes import volumeNodeFromArray, volumeOf  # noqa: 
 from MedDDPMSynthLib.LocalEdit import missingForEdit, removeSnapshot, restoreSnapshot, takeSnapshot  # noqa: E402
 from MedDDPMSynthLib.Options import SynthInputs  # noqa: E402
 from MedDDPMSynthLib.State import Outcome  # noqa: E402
-from synth_helpers import SECONDS, endWorkers, leftovers, lentService, options  # noqa: E402
+from synth_helpers import SECONDS, leftovers, options  # noqa: E402
 from synth_phantoms import GEOMETRIES, painted, phantom, positions  # noqa: E402
 
 BRATS = load_scheme("brats")
 LESION = (-30.0, 20.0, 30.0)  # of the new lesion, RAS mm
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("synth")
-    yield folder
-    endWorkers(folder)
-
-
-@pytest.fixture
-def service(scene, root, workerPython):
-    yield from lentService(root, workerPython)
 
 
 def realScan(scene, grid):

@@ -22,27 +22,13 @@ from MedDDPMSynthLib.SynthLogic import SynthLogic  # noqa: E402
 from MedDDPMSynthLib.SynthService import SynthService  # noqa: E402
 from synth_helpers import (  # noqa: E402
     SECONDS,
-    endWorkers,
     generated,
     leftovers,
-    lentService,
     newService,
     options,
     pollUntil,
 )
 from synth_phantoms import CENTER, painted  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("synth")
-    yield folder
-    endWorkers(folder)
-
-
-@pytest.fixture
-def service(scene, root, workerPython):
-    yield from lentService(root, workerPython)
 
 
 @pytest.fixture

@@ -21,26 +21,12 @@ from MedDDPMSynthLib.Results import discardSample, samplesOf, setKept  # noqa: E
 from MedDDPMSynthLib.State import Outcome, SynthState  # noqa: E402
 from synth_helpers import (  # noqa: E402
     SECONDS,
-    endWorkers,
     generated,
     leftovers,
-    lentService,
     options,
     pollUntil,
 )
 from synth_phantoms import GEOMETRIES, painted, phantom  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("synth")
-    yield folder
-    endWorkers(folder)
-
-
-@pytest.fixture
-def service(scene, root, workerPython):
-    yield from lentService(root, workerPython)
 
 
 def volumeCount(scene) -> int:

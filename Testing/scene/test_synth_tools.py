@@ -15,22 +15,10 @@ from medddpm.labels.scheme import load_scheme  # noqa: E402
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels  # noqa: E402
 from MedDDPMSlicerLib.VolumeNodes import volumeNodeFromArray  # noqa: E402
 from MedDDPMSynthLib.Options import Quality  # noqa: E402
-from synth_helpers import endWorkers, leftovers, lentService, pollUntil  # noqa: E402
+from synth_helpers import leftovers, lentService, pollUntil  # noqa: E402
 from synth_phantoms import CENTER, GEOMETRIES, HALF_AXES, painted, phantom, positions  # noqa: E402
 
 BRATS = load_scheme("brats")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("synth")
-    yield folder
-    endWorkers(folder)
-
-
-@pytest.fixture
-def service(scene, root, workerPython):
-    yield from lentService(root, workerPython)
 
 
 def parameters(**values):

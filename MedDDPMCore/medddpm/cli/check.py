@@ -12,6 +12,7 @@ from ..geometry.nifti import write_image
 from ..labels.check import check_mask, fix_mask
 from ..labels.conventions import parse_labels
 from ..labels.findings import CheckResult, Finding
+from ..models.places import find_config
 from .app import app
 
 
@@ -24,8 +25,6 @@ def check(
     labels: Annotated[str | None, typer.Option("--labels", help="What values mean to the model: 1=1,2=2,4=3.")] = None,
 ) -> None:
     """Check a mask: label convention, missing brain or head, stray tumor, size. Exit code 2 if it cannot be used."""
-    from ..models.places import find_config
-
     config = find_config(model)
     given = parse_labels(labels) if labels else None
     source = read_mask(mask)

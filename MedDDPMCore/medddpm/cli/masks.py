@@ -30,6 +30,7 @@ from ..masks import (
     shift_tumor,
 )
 from ..masks.stack import one_of
+from ..models.places import find_config
 from .app import app
 
 SCHEMES = ("brats", "whole-head")
@@ -216,9 +217,6 @@ def _scheme(name: str | None, model: str | None) -> LabelScheme:
     if name and model:
         raise InputError("Give either --scheme or --model, not both.")
     if model:
-        # Reading models needs torch, which takes seconds to import; the other commands here do without.
-        from ..models.places import find_config
-
         return find_config(model).scheme
     if name and name not in SCHEMES:
         raise InputError(f"--scheme is '{name}'; it must be {' or '.join(SCHEMES)}.")

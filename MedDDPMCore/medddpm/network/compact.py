@@ -5,14 +5,13 @@ strong detail of each size is, and so how much of what it sees at a noise level 
 computed. From the training data come the mean of each label and the power spectrum of what is left within the labels;
 for an image with these moments the best linear estimate of x0 is known (Wiener's filter). The U-Net corrects it, with
 input and output scaled to unit variance at every noise level and frequency (the preconditioning of Karras et al. 2022,
-eq. 7, for each frequency in place of the whole image). It works on the 2x2x2 blocks of one Haar level, so that the same
-channels cost an eighth.
+eq. 7, for each frequency in place of the whole image). It works on the 2x2x2 blocks of one Haar level, so that a level
+of as many channels costs an eighth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ BINS = 32  # of spatial frequency, from 0 to the corner of the spectrum, evenly 
 MAX_FREQUENCY = 0.75**0.5  # cycles per voxel: 0.5 along each axis
 MIN_POWER = 1e-7
 BACKGROUND = -1.0  # of images inside the network
+AXES = (-3, -2, -1)  # of space
 
 
 class CompactUNet(nn.Module):
@@ -45,7 +45,7 @@ class CompactUNet(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.body = UNet3D(body_config(config))
+        self.body = UNet3D(config, BANDS)
         self.register_buffer("alpha", torch.ones(1), persistent=False)
         self.register_buffer("sigma", torch.zeros(1), persistent=False)
         self.register_buffer("label_means", torch.full((config.mask_channels + 1, config.image_channels), BACKGROUND))
@@ -131,9 +131,6 @@ class CompactUNet(nn.Module):
         return values[t].reshape(-1, 1, 1, 1, 1)
 
 
-AXES = (-3, -2, -1)
-
-
 def covered(mask: Tensor) -> Tensor:
     """1 where a label covers any part of a voxel, else 0, (B, 1, D, H, W)."""
     return (mask.sum(1, keepdim=True) > 0).float()
@@ -150,13 +147,3 @@ def _bin_places(image: Tensor, half: bool = True) -> Tensor:
     z, y, x = torch.meshgrid(torch.fft.fftfreq(sides[0]), torch.fft.fftfreq(sides[1]), last, indexing="ij")
     frequency = (z**2 + y**2 + x**2).sqrt() / MAX_FREQUENCY
     return (frequency.sqrt() * (BINS - 1)).clamp(max=BINS - 1).to(image.device)
-
-
-def body_config(config: NetworkConfig) -> NetworkConfig:
-    """The U-Net inside: all bands as channels, at half the resolution."""
-    return replace(
-        config,
-        image_channels=config.image_channels * BANDS,
-        mask_channels=config.mask_channels * BANDS,
-        domain="voxels",
-    )

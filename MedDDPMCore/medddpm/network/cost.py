@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
-from .compact import body_config
 from .unet import UNet3D
+from .wavelet import BANDS
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,12 @@ class NetworkCost:
 
 def network_cost(config: NetworkConfig, depth_first_shape: tuple[int, ...]) -> NetworkCost:
     """Cost on a grid of ``depth_first_shape`` (D, H, W); of a compact network that of its body, nearly all of it."""
+    bands, shape = 1, depth_first_shape
     if config.domain == "wavelet":
-        return network_cost(body_config(config), tuple(side // 2 for side in depth_first_shape))
+        bands, shape = BANDS, tuple(side // 2 for side in shape)
     with torch.device("meta"):
-        network = UNet3D(config)
-        x = torch.empty(1, config.image_channels + config.mask_channels, *depth_first_shape)
+        network = UNet3D(config, bands)
+        x = torch.empty(1, bands * (config.image_channels + config.mask_channels), *shape)
     flops: list[float] = []
     widest: list[float] = []
 
@@ -46,7 +47,7 @@ def network_cost(config: NetworkConfig, depth_first_shape: tuple[int, ...]) -> N
     with torch.no_grad():
         network(x, torch.zeros(1, dtype=torch.int64, device="meta"))
     parameters = sum(p.numel() for p in network.parameters())
-    return NetworkCost(sum(flops), sum(_skip_values(config, depth_first_shape)), max(widest), parameters)
+    return NetworkCost(sum(flops), sum(_skip_values(config, shape)), max(widest), parameters)
 
 
 def _skip_values(config: NetworkConfig, shape: tuple[int, ...]) -> list[float]:

@@ -13,16 +13,18 @@ from .norm import NormSiLU
 class UNet3D(nn.Module):
     """Predicts, from a noisy image with its mask concatenated, what ``ScheduleConfig.prediction`` names.
 
+    ``bands``: channels for each channel of image and mask, where these come in wavelet bands.
+
     ``forward(x, t)``: x (B, image + mask channels, D, H, W) with every side a multiple of ``config.divisor``; t (B,)
     integer steps 0..T-1; returns (B, image channels, D, H, W) in the dtype of ``x``.
     """
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, bands: int = 1) -> None:
         super().__init__()
         self.config = config
         base, embedding = config.base_channels, config.base_channels * 4
         self.time_embed = nn.Sequential(nn.Linear(base, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        first = nn.Conv3d(config.image_channels + config.mask_channels, base, 3, padding=1)
+        first = nn.Conv3d(bands * (config.image_channels + config.mask_channels), base, 3, padding=1)
         self.input_blocks = nn.ModuleList([Stage(first)])
         skips = self._build_encoder(base)
         deepest = skips[-1]
@@ -32,7 +34,7 @@ class UNet3D(nn.Module):
         self.output_blocks = nn.ModuleList()
         last = self._build_decoder(deepest, skips)
         self.out = nn.Sequential(
-            NormSiLU(config.groups, last), nn.Identity(), nn.Conv3d(last, config.image_channels, 3, padding=1)
+            NormSiLU(config.groups, last), nn.Identity(), nn.Conv3d(last, bands * config.image_channels, 3, padding=1)
         )
 
     def _residual(self, in_channels: int, out_channels: int) -> ResidualBlock:
