@@ -13,13 +13,13 @@ import psutil
 import pytest
 import torch
 from medddpm.config import GridConfig
+from medddpm.dataset import DatasetConfig, PreparedCase
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.geometry.io import read_mask
 from medddpm.jobs.events import Event
 from medddpm.labels.check import check_mask
 from medddpm.models.folder import save_model_folder
 from medddpm.network.unet import UNet3D
-from medddpm.training.dataset import DatasetConfig, PreparedCase
 from PIL import Image
 from safetensors.torch import save_file
 from small_models import SMALL, reference_network, reference_weights, small_config

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfig
+from medddpm.dataset import DatasetConfig, PreparedCase
 from medddpm.errors import InputError
 from medddpm.labels.scheme import load_scheme
 from medddpm.models.folder import save_model_folder
@@ -26,7 +27,7 @@ from medddpm.sampling.sample import sample
 from medddpm.sampling.schedule import Schedule
 from medddpm.training.checkpoint import load_newest
 from medddpm.training.config import OptimizerConfig, TrainConfig
-from medddpm.training.dataset import DatasetConfig, PreparedCase, PreparedDataset
+from medddpm.training.dataset import PreparedDataset
 from medddpm.training.trainer import Trainer
 from safetensors.torch import save_file
 from synthesis_phantoms import tiny_config

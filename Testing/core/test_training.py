@@ -16,14 +16,16 @@ import pytest
 import torch
 from medddpm import load_model
 from medddpm.config import GridConfig, NetworkConfig, ScheduleConfig
+from medddpm.dataset import DatasetConfig, PreparedCase
 from medddpm.errors import Cancelled, InputError, MedDDPMError
 from medddpm.geometry.nifti import write_image
 from medddpm.labels.scheme import load_scheme
 from medddpm.progress import SilentReporter
 from medddpm.training.augment import flip_left_right, shift
+from medddpm.training.batches import batches
 from medddpm.training.checkpoint import load_newest
 from medddpm.training.config import OptimizerConfig, TrainConfig, learning_rate
-from medddpm.training.dataset import DatasetConfig, PreparedCase, PreparedDataset, batches
+from medddpm.training.dataset import PreparedDataset
 from medddpm.training.prepare import CaseSource, prepare_dataset
 from medddpm.training.trainer import Trainer
 from safetensors.torch import save_file

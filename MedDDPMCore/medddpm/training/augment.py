@@ -5,6 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..config import ModelConfig
+from .config import TrainConfig
+
+
+class Augmentation:
+    """The augmentation that a training asks for, for images (C, D, H, W) and label fractions (L, D, H, W)."""
+
+    def __init__(self, config: TrainConfig, model: ModelConfig) -> None:
+        self._config = config
+        self._background = model.background
+        self._left_right = -1 - next(i for i, letter in enumerate(model.grid.orientation) if letter in "LR")
+
+    def __call__(self, images: Tensor, fractions: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        config = self._config
+        if config.flip:
+            images, fractions = flip_left_right(images, fractions, self._left_right, generator)
+        if config.shift_voxels:
+            images, fractions = shift(images, fractions, config.shift_voxels, self._background, generator)
+        if config.crop_voxels:
+            images, fractions = crop(images, fractions, config.crop_voxels, generator)
+        return images, fractions
+
 
 def flip_left_right(images: Tensor, fractions: Tensor, axis: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Mirror both along ``axis`` (the spatial axis that runs left-right) with probability one half."""

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..config import GridConfig, MaskPrior, ModelConfig, NetworkConfig, ScheduleConfig
+from ..dataset import DatasetConfig, PreparedCase
 from ..errors import InputError
 from ..files import atomic_path
 from ..geometry.grid import image_to_grid, to_network
@@ -22,7 +23,6 @@ from ..labels.scheme import LabelScheme
 from ..progress import Reporter
 from ..synthesis.case import PreparedCase as PlacedMask
 from ..synthesis.case import prepare_case
-from .dataset import DatasetConfig, PreparedCase
 
 # The prior spans the training masks' 1st to 99th percentile, widened on both sides by this factor.
 PRIOR_MARGIN = 1.25

@@ -19,17 +19,15 @@ from ..config import ModelConfig
 from ..errors import MedDDPMError
 from ..memory import keep_freed_memory
 from ..models.folder import save_model_folder
-from ..network.build import Network, build_network
-from ..network.compact import CompactUNet
-from ..network.start import open_path
-from ..network.unet import UNet3D
 from ..progress import Reporter
-from ..sampling.prediction import target
 from ..sampling.schedule import Schedule
-from .augment import crop, flip_left_right, shift
+from .augment import Augmentation
+from .batches import batches
 from .checkpoint import load_newest, require_same, save_checkpoint
 from .config import TrainConfig, learning_rate
-from .dataset import PreparedDataset, batches
+from .dataset import PreparedDataset
+from .objective import Objective
+from .start import fresh_network
 
 # A run may be continued with other values of these; all else must stay, or it would be another run.
 FREE_TO_CHANGE = (
@@ -85,6 +83,8 @@ class Trainer:
         self.dataset = PreparedDataset(Path(config.dataset), "train")
         self.model_config = model_config(config, self.dataset)
         self.schedule = Schedule.from_config(config.schedule)
+        self.objective = Objective(self.model_config, self.schedule)
+        self.augmentation = Augmentation(config, self.model_config)
         if config.threads:
             torch.set_num_threads(config.threads)
         keep_freed_memory()
@@ -93,7 +93,9 @@ class Trainer:
 
     def _build(self) -> TrainingState:
         torch.manual_seed(self.config.seed)
-        network = self._fresh_network().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        network = fresh_network(self.config.network, self.schedule, self.dataset).to(
+            memory_format=torch.channels_last_3d
+        )  # type: ignore[call-overload]
         plan = self.config.optimizer
         optimizer = torch.optim.Adam(network.parameters(), plan.lr, (plan.beta1, plan.beta2), fused=True)
         average = AveragedModel(network, multi_avg_fn=warmed_up_average(self.config.ema_decay))
@@ -104,16 +106,6 @@ class Trainer:
             require_same(checkpoint["config"], self.config.to_dict(), FREE_TO_CHANGE)
             state.load(checkpoint)
         return state
-
-    def _fresh_network(self) -> Network:
-        """The network as training starts from it."""
-        network = build_network(self.config.network)
-        if isinstance(network, UNet3D):
-            open_path(network)
-        else:
-            network.use_schedule(torch.from_numpy(self.schedule.alpha), torch.from_numpy(self.schedule.sigma))
-            network.fit([self.dataset[i] for i in range(len(self.dataset))])
-        return network
 
     def run(self) -> Path:
         """Train to ``config.iterations`` and return the model folder. Raises MedDDPMError if the loss is not finite."""
@@ -157,35 +149,9 @@ class Trainer:
         return total
 
     def _loss(self, indices: list[int], generator: torch.Generator) -> Tensor:
-        """L1 between prediction and target at random noise levels (paper, eq. 4); weighted in the wavelet domain."""
-        pairs = [self._augmented(*self.dataset[i], generator) for i in indices]
-        x0, fractions = (torch.stack(tensors) for tensors in zip(*pairs, strict=True))
-        off, on = self.model_config.mask_values
-        t = torch.randint(self.schedule.steps, (len(indices),), generator=generator)
-        noise = torch.randn(x0.shape, generator=generator)
-        alpha = torch.from_numpy(self.schedule.alpha)[t].float()[:, None, None, None, None]
-        sigma = torch.from_numpy(self.schedule.sigma)[t].float()[:, None, None, None, None]
-        wanted = target(self.config.schedule.prediction, x0, noise, alpha, sigma)
-        x = torch.cat([alpha * x0 + sigma * noise, off + (on - off) * fractions], dim=1)
-        x = x.to(self.fabric.device, memory_format=torch.channels_last_3d)
-        t = t.to(self.fabric.device)
-        prediction, wanted = self.state.network(x, t), wanted.to(self.fabric.device)
-        network = self.state.network.module
-        if isinstance(network, CompactUNet):
-            return network.loss(prediction, wanted, x[:, x0.shape[1] :], t)
-        return (prediction.float() - wanted).abs().mean()
-
-    def _augmented(self, images: Tensor, fractions: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        grid = self.model_config.grid
-        if self.config.flip:
-            left_right = next(i for i, letter in enumerate(grid.orientation) if letter in "LR")
-            images, fractions = flip_left_right(images, fractions, -1 - left_right, generator)
-        if self.config.shift_voxels:
-            background = self.model_config.background
-            images, fractions = shift(images, fractions, self.config.shift_voxels, background, generator)
-        if self.config.crop_voxels:
-            images, fractions = crop(images, fractions, self.config.crop_voxels, generator)
-        return images, fractions
+        pairs = [self.augmentation(*self.dataset[i], generator) for i in indices]
+        batch = self.objective.draw(pairs, generator).to(self.fabric.device)
+        return self.objective.loss(self.state.network, batch)
 
     def _log(self, losses: list[float], seconds: float) -> None:
         """Append one line to ``log.jsonl``: iteration, mean loss, learning rate, seconds an iteration."""

@@ -1,0 +1,67 @@
+"""The description of a prepared dataset: ``dataset.json``. Imports no torch.
+
+``dataset.json`` names grid, label scheme, modalities and cases with their split; ``cases/<id>.safetensors`` holds
+``images`` float16 (C, D, H, W) in [-1, 1] and ``fractions`` uint8 (L, D, H, W), the share of each voxel covered by each
+label times 255.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .config import GridConfig, MaskPrior, from_dict
+from .errors import InputError
+from .files import write_text
+from .labels.scheme import LabelScheme
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """One case of a dataset: a plain file-name-safe ``id``, its split, and the patient (None: the case itself)."""
+
+    id: str
+    split: str
+    patient: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS or not self.id or Path(self.id).name != self.id or self.id.startswith("."):
+            raise InputError(
+                f"The dataset lists the case '{self.id}' with split '{self.split}', which cannot be right."
+            )
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """The contents of ``dataset.json``."""
+
+    scheme: LabelScheme
+    grid: GridConfig
+    modalities: tuple[str, ...]
+    cases: tuple[PreparedCase, ...]
+    mask_values: tuple[float, float] = (0.0, 1.0)
+    background: float = -1.0
+    normalization: str = ""
+    prior: MaskPrior | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    format_version: int = 1
+
+    def save(self, folder: Path) -> None:
+        """Write ``dataset.json`` into ``folder``."""
+        write_text(folder / "dataset.json", json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+
+
+def read_dataset_config(folder: Path) -> DatasetConfig:
+    """Read and validate ``dataset.json``. Raises InputError naming the file."""
+    path = Path(folder) / "dataset.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise InputError(f"The dataset description {path} cannot be read: {exc.strerror}.") from exc
+    except ValueError as exc:
+        raise InputError(f"The dataset description {path} is not valid JSON: {exc}.") from exc
+    return from_dict(DatasetConfig, data, str(path))
