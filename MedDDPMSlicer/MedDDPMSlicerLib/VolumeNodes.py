@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,16 @@ def saveVolume(volume: Volume, path: Path) -> None:
         storage.SetFileName(str(temporary))
         written = storage.WriteData(node)
         if not written or not temporary.exists():
+            _removeRemains(temporary)
             raise InputError(f"{path} could not be written. Free space, or choose another folder.")
+
+
+def _removeRemains(path: Path) -> None:
+    """Delete what MRML, which writes into a folder beside ``path`` first, leaves there when the disk is full."""
+    beside = path.parent / "TempWrite"
+    with contextlib.suppress(OSError):
+        (beside / path.name).unlink(missing_ok=True)
+        beside.rmdir()
 
 
 def loadVolume(path: Path, name: str, scene: Any = None, className: str = "vtkMRMLScalarVolumeNode") -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +137,21 @@ def test_unreadable_files_are_told_and_leave_no_node(scene: Any, tmp_path: Path,
     with pytest.raises(InputError, match="could not be read as an image"):
         loadVolume(tmp_path / "image.nrrd", "T1", scene)
     assert scene.GetNumberOfNodes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
+def test_a_full_disk_is_told_and_nothing_of_the_file_stays(tmp_path: Path) -> None:
+    import resource
+
+    former, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, former[1]))
+    try:
+        with pytest.raises(InputError, match="Free space"):
+            saveVolume(Volume(np.zeros((20, 20, 20), np.float32), np.eye(4)), tmp_path / "v.nrrd")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_writing_into_a_file_instead_of_a_folder_is_told(tmp_path: Path) -> None:
