@@ -1,9 +1,9 @@
 """How the bundled demo model and the sample mask were made. From the repository's folder:
 
-python tools/demo.py prepare BRATS_FOLDER out/demo-data --test ID --test ID ...
+medddpm prepare BRATS_FOLDER out/demo-data --grid demo-2mm --validation 0 --test-case ID --test-case ID ...
 medddpm train tools/demo-crops.toml
 medddpm train tools/demo-volumes.toml
-python tools/demo.py package out/demo-run/model Resources/Models/demo
+python tools/demo.py package out/demo-run/outputs/model Resources/Models/demo
 python tools/demo_card.py out/demo-data out/demo-run/log.jsonl Resources/Models/demo
 python tools/demo.py sample-mask out/demo-data Resources/SampleMasks/glioma.nii.gz
 """
@@ -12,25 +12,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
 import typer
-from medddpm.cli.console import ConsoleReporter
-from medddpm.config import GridConfig
-from medddpm.errors import InputError
 from medddpm.geometry.grid import from_network
 from medddpm.geometry.nifti import write_image
 from medddpm.labels.scheme import load_scheme
 from medddpm.masks.lesions import LesionSpec, add_lesion
 from medddpm.models.folder import read_model_folder, save_model_folder
 from medddpm.training.dataset import PreparedDataset
-from medddpm.training.prepare import CaseSource, prepare_dataset
 
-MODALITIES = {"T1": "t1", "T1ce": "t1ce", "T2": "t2", "FLAIR": "flair"}
-GRID = GridConfig((80, 96, 80), (2.0, 2.0, 2.0), "LPS")
 LICENCE = (
     "The weights were trained on BraTS 2018/2021 scans, whose terms restrict use to research. "
     "Use them for demonstration and research only."
@@ -41,29 +34,6 @@ INTENDED_USE = (
 )
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-
-
-def brats_cases(folder: Path, test: list[str]) -> list[CaseSource]:
-    """Cases of a BraTS folder: ``<id>/<id>_{t1,t1ce,t2,flair,seg}.nii.gz``."""
-    sources = []
-    for case in sorted(path for path in folder.iterdir() if path.is_dir()):
-        images = tuple(case / f"{case.name}_{suffix}.nii.gz" for suffix in MODALITIES.values())
-        split = "test" if case.name in test else "train"
-        sources.append(CaseSource(case.name, split, images, case / f"{case.name}_seg.nii.gz"))
-    missing = sorted(set(test) - {source.id for source in sources})
-    if missing:
-        raise InputError(f"The test case {missing[0]} is not in {folder}.")
-    return sources
-
-
-@app.command()
-def prepare(folder: Path, out: Path, test: Annotated[list[str], typer.Option()]) -> None:
-    """Bring BraTS cases to the demo's grid."""
-    with ConsoleReporter() as reporter:
-        provenance = {"source": "BraTS 2018 and 2021 training cases, 192x192x144 at 1 mm, 8 bits"}
-        prepare_dataset(
-            brats_cases(folder, test), out, load_scheme("brats"), GRID, tuple(MODALITIES), reporter, provenance
-        )
 
 
 @app.command()

@@ -168,6 +168,8 @@ class ModelConfig:
     BraTS). Images are in [-1, 1] inside the network; ``background`` is the value of empty space there.
     ``sampler`` and ``sampler_steps`` are what ``synth`` takes unless told otherwise. ``weights_sha256`` is the SHA-256
     of the weights file that belongs to this configuration (hexadecimal); None where nobody has recorded it.
+    ``dropped_mask``: for models that were trained with masks left out at random, the share of each label that stood for
+    a mask left out, wherever there was a label; None for the others. With it the strength of guidance can be chosen.
     """
 
     name: str
@@ -186,6 +188,7 @@ class ModelConfig:
     intended_use: str = "Research only. Not for diagnosis or treatment."
     training: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str | None = None
+    dropped_mask: tuple[float, ...] | None = None
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -229,6 +232,10 @@ class ModelConfig:
         _require(good, "mask_values", self.mask_values, "two different numbers from -100 to 100")
         _require(-1 <= self.background <= 1, "background", self.background, "-1 to 1")
         _require(1 <= self.sampler_steps <= MAX_STEPS, "sampler_steps", self.sampler_steps, f"1 to {MAX_STEPS}")
+        if self.dropped_mask is not None:
+            shares = self.dropped_mask
+            good = len(shares) == len(self.scheme.labels) and min(shares) >= 0 and sum(shares) <= 1 + 1e-6
+            _require(good, "dropped_mask", shares, "a share from 0 to 1 for each label, together at most 1")
         digest = self.weights_sha256
         good = digest is None or SHA256.fullmatch(digest) is not None
         _require(good, "weights_sha256", digest, "64 hexadecimal digits, or absent")

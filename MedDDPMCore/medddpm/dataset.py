@@ -37,7 +37,12 @@ class PreparedCase:
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """The contents of ``dataset.json``."""
+    """The contents of ``dataset.json``.
+
+    ``normalization``: name of the rule in ``geometry.intensity``. ``statistics``: intensities and sizes over the
+    training cases. ``hashes``: case id -> SHA-256 of its file of tensors and of the scans it was made from.
+    ``provenance``: what it was made from, and how.
+    """
 
     scheme: LabelScheme
     grid: GridConfig
@@ -47,6 +52,8 @@ class DatasetConfig:
     background: float = -1.0
     normalization: str = ""
     prior: MaskPrior | None = None
+    statistics: dict[str, Any] = field(default_factory=dict)
+    hashes: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     format_version: int = 1
 

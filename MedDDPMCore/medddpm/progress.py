@@ -24,6 +24,9 @@ class Reporter(Protocol):
     def warning(self, sentence: str) -> None:
         """Something the user should know, which does not stop the work."""
 
+    def verdict(self, kind: str, sentence: str) -> None:
+        """How a training goes: early, improving, flat, diverging or memorizing, and a sentence that says what to do."""
+
     def check_cancelled(self) -> None:
         """Raise Cancelled if the user has asked to stop."""
 
@@ -40,5 +43,15 @@ class SilentReporter:
     def warning(self, sentence: str) -> None:
         """See Reporter."""
 
+    def verdict(self, kind: str, sentence: str) -> None:
+        """See Reporter."""
+
     def check_cancelled(self) -> None:
         """See Reporter."""
+
+
+def duration(seconds: float) -> str:
+    """A time span for reading: "40 s", "6 min", "2.5 h"."""
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

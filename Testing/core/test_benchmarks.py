@@ -29,7 +29,6 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the benchmarks are no part
 from benchmarks import __main__ as command
 from benchmarks import common, cpu, gpu, networks, render, strip, sweep, volumes, worker
 from benchmarks.phantom import write_phantom
-from benchmarks.similarity import ms_ssim, scales
 
 TINY = replace(cpu.QUICK, repeats=1)
 CPU = torch.device("cpu")
@@ -226,15 +225,6 @@ def test_a_sweep_refuses_a_dataset_of_another_grid(tmp_path: Path, model_folder:
     settings = sweep_settings(tmp_path, model_folder, dataset_folder)
     with pytest.raises(InputError, match="another grid"):
         list(sweep.find_cases(settings, small_config()))
-
-
-def test_similarity() -> None:
-    a, b = (networks.draw(name, (1, 2, 22, 24, 26)).clamp(-1, 1) for name in "ab")
-    assert ms_ssim(a, a) == pytest.approx(1, abs=1e-5)
-    assert ms_ssim(a, b) < ms_ssim(a, 0.9 * a + 0.1 * b) < 1
-    assert [scales((n, 200, 200)) for n in (16, 22, 44, 80, 128, 176)] == [1, 2, 3, 3, 4, 5]
-    with pytest.raises(InputError, match="11 voxels"):
-        scales((8, 16, 16))
 
 
 @pytest.mark.parametrize("axes", list(itertools.permutations(("LR", "PA", "SI"))))

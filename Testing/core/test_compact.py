@@ -25,12 +25,12 @@ from medddpm.network.wavelet import from_bands, to_bands
 from medddpm.progress import SilentReporter
 from medddpm.sampling.sample import sample
 from medddpm.sampling.schedule import Schedule
-from medddpm.training.checkpoint import load_newest
-from medddpm.training.config import OptimizerConfig, TrainConfig
+from medddpm.training.checkpoint import Checkpoints
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.trainer import Trainer
 from safetensors.torch import save_file
 from synthesis_phantoms import tiny_config
+from training_runs import tiny_config as tiny_config_of_training
 
 NETWORK = NetworkConfig(2, 3, 8, (1, 2), groups=4, domain="wavelet")
 SCHEDULE = Schedule.from_config(ScheduleConfig(50, prediction="x0"))
@@ -220,18 +220,16 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trained(dataset: Path, out: Path, iterations: int) -> Path:
     network = NetworkConfig(2, 2, 8, (1, 2), groups=4, domain="wavelet")
-    schedule, optimizer = ScheduleConfig(20, prediction="x0"), OptimizerConfig(2e-3, plan="constant", clip_norm=1.0)
-    settings = {"iterations": iterations, "precision": "fp32", "checkpoint_every": 3, "log_every": 2, "threads": 1}
-    return Trainer(
-        TrainConfig(str(dataset), str(out), network, schedule, optimizer, **settings), SilentReporter()
-    ).run()
+    schedule = ScheduleConfig(20, prediction="x0")
+    config = tiny_config_of_training(dataset, network=network, schedule=schedule, iterations=iterations)
+    return Trainer(config, out, SilentReporter()).run()
 
 
 def test_a_continued_training_equals_the_uninterrupted_one(dataset: Path, tmp_path: Path) -> None:
     trained(dataset, tmp_path / "whole", 6)
     trained(dataset, tmp_path / "parts", 3)
     model = load_model(trained(dataset, tmp_path / "parts", 6))
-    whole, parts = (load_newest(tmp_path / name / "checkpoints") for name in ("whole", "parts"))
+    whole, parts = (Checkpoints(tmp_path / name / "checkpoints").load_newest() for name in ("whole", "parts"))
     assert whole is not None and parts is not None
     for kind in ("network", "average"):
         assert all(torch.equal(whole[kind][name], parts[kind][name]) for name in whole[kind])

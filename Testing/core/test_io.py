@@ -341,6 +341,17 @@ def test_mislabeled_files_say_their_format(tmp_path: Path, content: str, name: s
     refused(true.rename(tmp_path / name), "Rename it to end in " + ending)
 
 
+def test_a_gzip_file_whose_checksum_is_wrong_is_refused(tmp_path: Path) -> None:
+    """Its voxels can all be unpacked, but they are not what was written."""
+    path = tmp_path / "damaged.nii.gz"
+    write_image(path, np.random.default_rng(0).integers(0, 255, (40, 40, 40)), LPS, "test")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-8] + bytes(byte ^ 255 for byte in whole[-8:-4]) + whole[-4:])
+    for read in (read_volume, read_mask):
+        with pytest.raises(InputError, match=r"damaged\.nii\.gz is truncated or damaged: its checksum is wrong"):
+            read(path)
+
+
 @pytest.mark.parametrize("suffix", (".nii", ".nii.gz", ".nrrd", ".mha"))
 @pytest.mark.parametrize("share", (0.2, 0.6, 0.95))
 def test_truncated_files_are_refused(tmp_path: Path, suffix: str, share: float) -> None:

@@ -1,126 +1,161 @@
-"""Training on prepared cases: it learns, resumes exactly, survives a kill, and says what is wrong."""
+"""The training loop: it learns, resumes exactly, stops in good order, and says what is wrong."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from dataclasses import asdict, replace
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from medddpm import load_model
-from medddpm.config import GridConfig, NetworkConfig, ScheduleConfig
-from medddpm.dataset import DatasetConfig, PreparedCase
+from medddpm.config import NetworkConfig, ScheduleConfig
+from medddpm.dataset import DatasetConfig, read_dataset_config
 from medddpm.errors import Cancelled, InputError, MedDDPMError
-from medddpm.geometry.nifti import write_image
-from medddpm.labels.scheme import load_scheme
+from medddpm.network.build import build_network
+from medddpm.network.compact import CompactUNet
 from medddpm.progress import SilentReporter
-from medddpm.training.augment import flip_left_right, shift
-from medddpm.training.batches import batches
-from medddpm.training.checkpoint import load_newest
-from medddpm.training.config import OptimizerConfig, TrainConfig, learning_rate
+from medddpm.training.batches import case_at, volume_generator
+from medddpm.training.checkpoint import Checkpoints
+from medddpm.training.config import AugmentConfig, CheckpointConfig, EmaConfig, LossConfig, TrainConfig
 from medddpm.training.dataset import PreparedDataset
-from medddpm.training.prepare import CaseSource, prepare_dataset
+from medddpm.training.hooks import Context, Hook, Iteration
+from medddpm.training.metrics import MetricsLog
+from medddpm.training.start import use_activation_checkpointing
+from medddpm.training.state import moving_average
 from medddpm.training.trainer import Trainer
-from safetensors.torch import save_file
+from training_runs import make_dataset, tensors, tiny_config
 
-GRID = GridConfig((8, 16, 8), (16.0, 12.0, 20.0), "LPS")
-NETWORK = NetworkConfig(2, 2, base_channels=8, multipliers=(1, 2), groups=4)
+EVERYTHING = AugmentConfig(shift_voxels=1, affine=0.6, elastic=0.6, elastic_smoothness_mm=40, intensity=0.5)
+COMPACT = NetworkConfig(1, 2, 8, (1, 2), groups=4, domain="wavelet")
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four cases whose second modality is the negative of the first, both following the mask."""
-    folder = tmp_path_factory.mktemp("dataset")
-    (folder / "cases").mkdir()
-    generator = torch.Generator().manual_seed(3)
-    for i in range(4):
-        head = torch.zeros(8, 16, 8)
-        head[1:7, 2:14, 1:7] = 1
-        tumor = torch.zeros(8, 16, 8)
-        z, y, x = (int(torch.randint(2, n - 3, (), generator=generator)) for n in head.shape)
-        tumor[z : z + 2, y : y + 2, x : x + 2] = 1
-        image = torch.stack([2 * tumor - 1, 1 - 2 * tumor]) * head + (head - 1)
-        fractions = (torch.stack([head * (1 - tumor), tumor]) * 255).to(torch.uint8)
-        save_file({"images": image.half(), "fractions": fractions}, folder / "cases" / f"case{i}.safetensors")
-    cases = tuple(PreparedCase(f"case{i}", "test" if i == 3 else "train") for i in range(4))
-    DatasetConfig(load_scheme("whole-head"), GRID, ("T1", "T2"), cases).save(folder)
-    return folder
+    return make_dataset(tmp_path_factory.mktemp("data") / "set", cases=5)
 
 
-def config(dataset: Path, out: Path, **changes: object) -> TrainConfig:
-    settings = {"iterations": 6, "precision": "fp32", "checkpoint_every": 3, "log_every": 2, "threads": 1}
-    optimizer = OptimizerConfig(lr=2e-3, plan="constant", clip_norm=1.0)
-    base = TrainConfig(str(dataset), str(out), NETWORK, ScheduleConfig(steps=20), optimizer, **settings)
-    return replace(base, **changes)
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    checkpoint = load_newest(run / "checkpoints")
+def train(config: TrainConfig, folder: Path, hooks: Sequence[Hook] | None = None) -> dict[str, torch.Tensor]:
+    """All tensors of the last checkpoint of the run."""
+    Trainer(config, folder, SilentReporter(), hooks=lambda context: hooks or ()).run()
+    checkpoint = Checkpoints(folder / "checkpoints").load_newest()
     assert checkpoint is not None
-    return {**checkpoint["network"], **{f"ema.{k}": v for k, v in checkpoint["average"].items()}}
+    return {name: x for name, x in tensors(checkpoint).items() if not name.startswith("/random")}
 
 
-def test_a_continued_run_equals_the_uninterrupted_one_bit_for_bit(dataset: Path, tmp_path: Path) -> None:
-    Trainer(config(dataset, tmp_path / "whole", shift_voxels=1), SilentReporter()).run()
-    Trainer(config(dataset, tmp_path / "parts", shift_voxels=1, iterations=3), SilentReporter()).run()
-    Trainer(config(dataset, tmp_path / "parts", shift_voxels=1), SilentReporter()).run()
-    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
-    assert whole.keys() == parts.keys()
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("network", [None, COMPACT])
+def test_a_continued_run_equals_the_uninterrupted_one_bit_for_bit(
+    dataset: Path, tmp_path: Path, network: NetworkConfig | None
+) -> None:
+    config = tiny_config(dataset, augment=EVERYTHING, mask_dropout=0.4, accumulate=2, iterations=4)
+    if network is not None:
+        config = replace(config, network=network, schedule=ScheduleConfig(steps=20, prediction="x0"))
+    whole = train(config, tmp_path / "whole")
+    train(replace(config, iterations=2), tmp_path / "parts")
+    assert same(whole, train(config, tmp_path / "parts"))
+    assert not same(whole, train(replace(config, seed=1), tmp_path / "other"))
 
 
 def test_training_lowers_the_loss_and_gives_a_usable_model(dataset: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    schedule = ScheduleConfig(steps=20, prediction="x0")
-    settings = config(dataset, out, iterations=120, log_every=20, schedule=schedule, checkpoint_every=120, batch_size=2)
-    folder = Trainer(settings, SilentReporter()).run()
-    losses = [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
+    schedule, monitor = ScheduleConfig(steps=20, prediction="x0"), replace(tiny_config(dataset).monitor, log_every=20)
+    config = tiny_config(dataset, iterations=120, schedule=schedule, batch_size=2, monitor=monitor)
+    folder = Trainer(config, tmp_path, SilentReporter()).run()
+    losses = [line["loss"] for line in MetricsLog(tmp_path).read()[0] if line["kind"] == "train"]
+    assert len(losses) == 6
     assert losses[-1] < 0.6 * losses[0]
     model = load_model(folder)
-    assert model.config.modalities == ("T1", "T2")
+    assert model.config.modalities == ("T1",)
     assert model.config.training["iterations"] == 120
     assert model.config.training["training_cases"] == ["case0", "case1", "case2"]
+    assert "dataset" not in model.config.training["config"]
     images, fractions = PreparedDataset(dataset, "test")[0]
-    x0 = model.predict_x0(torch.randn(1, 2, 8, 16, 8), fractions[None], 19)
-    assert float((x0[0] - images).abs().mean()) < float((torch.zeros_like(images) - images).abs().mean()) / 2
+    x0 = model.predict_x0(torch.randn(1, 1, 8, 16, 8), fractions[None], 19)
+    assert float((x0[0] - images).abs().mean()) < float(images.abs().mean()) / 2
 
 
-def test_bf16_trains(dataset: Path, tmp_path: Path) -> None:
-    folder = Trainer(config(dataset, tmp_path, precision="bf16", iterations=2), SilentReporter()).run()
-    assert all(p.dtype == torch.float32 for p in load_model(folder)._network.parameters())
+def test_bf16_trains_and_keeps_fp32_weights(dataset: Path, tmp_path: Path) -> None:
+    train(tiny_config(dataset, precision="bf16", iterations=2), tmp_path)
+    assert all(p.dtype == torch.float32 for p in load_model(tmp_path / "outputs/model")._network.parameters())
 
 
-def test_accumulation_equals_a_larger_batch(dataset: Path, tmp_path: Path) -> None:
-    """Two half batches see the cases of one whole batch; their noise differs, so only the order is compared."""
-    whole, halves = batches(3, 4, 7, 0), batches(3, 2, 7, 0)
-    assert [next(whole) for _ in range(3)] == [next(halves) + next(halves) for _ in range(3)]
+def test_fp16_on_a_processor_is_refused(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"precision is 'fp16', but only NVIDIA GPUs .* Use bf16 or fp32"):
+        Trainer(tiny_config(dataset, precision="fp16"), tmp_path, SilentReporter())
 
 
-def test_batches_resume_anywhere_and_cover_every_case() -> None:
-    order = batches(5, 2, 1, 0)
-    seen = [next(order) for _ in range(10)]
-    later = batches(5, 2, 1, 6)
-    assert [next(later) for _ in range(4)] == seen[6:]
-    flat = [index for batch in seen for index in batch]
-    assert all(sorted(flat[i : i + 5]) == list(range(5)) for i in range(0, 20, 5))
+@pytest.mark.parametrize("network", [None, COMPACT])
+def test_accumulation_equals_a_larger_batch(dataset: Path, tmp_path: Path, network: NetworkConfig | None) -> None:
+    config = tiny_config(dataset, iterations=3, augment=EVERYTHING, batch_size=4)
+    if network is not None:
+        config = replace(config, network=network, schedule=ScheduleConfig(steps=20, prediction="x0"))
+    whole = train(config, tmp_path / "whole")
+    parts = train(replace(config, batch_size=2, accumulate=2), tmp_path / "parts")
+    names = [name for name in whole if name.startswith("/network") and not name.endswith(("power", "label_means"))]
+    assert max(float((whole[name] - parts[name]).abs().max()) for name in names) < 1e-4
+
+
+@pytest.mark.parametrize("domain", ["voxels", "wavelet"])
+def test_activation_checkpointing_gives_the_same_gradients(domain: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(NetworkConfig(2, 2, 8, (1, 2), 1, (2,), groups=4, domain=domain))
+    if isinstance(network, CompactUNet):
+        network.use_schedule(torch.linspace(0.9, 0.1, 10), torch.linspace(0.1, 0.9, 10))
+        torch.nn.init.normal_(network.body.out[2].weight)
+    x, t = torch.rand(1, 4, 8, 8, 8) / 4, torch.tensor([5])
+    gradients = []
+    for _ in range(2):
+        network.zero_grad()
+        network(x, t).square().mean().backward()
+        gradients.append([p.grad.clone() for p in network.parameters() if p.grad is not None])
+        use_activation_checkpointing(network)
+    assert len(gradients[0]) == len(list(network.parameters()))
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+
+
+def test_a_run_with_activation_checkpointing_equals_one_without(dataset: Path, tmp_path: Path) -> None:
+    config = tiny_config(dataset, iterations=2, precision="bf16")
+    plain = train(config, tmp_path / "plain")
+    assert same(plain, train(replace(config, activation_checkpointing=True), tmp_path / "again"))
+
+
+def test_an_epoch_sees_every_case_once_in_a_new_order() -> None:
+    epochs = [[case_at(5, 1, 5 * epoch + i) for i in range(5)] for epoch in range(6)]
+    assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 3
+
+
+def test_every_volume_of_every_run_has_its_own_random_numbers() -> None:
+    drawn = {float(torch.rand((), generator=volume_generator(s, p))) for s in range(4) for p in (*range(50), 2**33)}
+    assert len(drawn) == 4 * 51
 
 
 def test_resume_with_another_configuration_is_refused(dataset: Path, tmp_path: Path) -> None:
-    Trainer(config(dataset, tmp_path, iterations=1), SilentReporter()).run()
+    train(tiny_config(dataset, iterations=1), tmp_path)
     with pytest.raises(InputError, match=r"started with seed = 0, .* now says 5"):
-        Trainer(config(dataset, tmp_path, seed=5), SilentReporter())
+        Trainer(tiny_config(dataset, seed=5), tmp_path, SilentReporter())
+    with pytest.raises(InputError, match=r"started with loss\.kind = 'l1', .* now says 'l2'"):
+        Trainer(tiny_config(dataset, loss=LossConfig("l2")), tmp_path, SilentReporter())
+    Trainer(tiny_config(dataset, ema=EmaConfig(0.5), augment=EVERYTHING), tmp_path, SilentReporter())
+
+
+def test_resume_with_another_dataset_is_refused(dataset: Path, tmp_path: Path) -> None:
+    train(tiny_config(dataset, iterations=1), tmp_path / "run")
+    other = make_dataset(tmp_path / "other", cases=6)
+    with pytest.raises(InputError, match="started with another dataset"):
+        Trainer(tiny_config(other), tmp_path / "run", SilentReporter())
 
 
 class CancelAt(SilentReporter):
-    def __init__(self, step: int) -> None:
-        self.last, self._at = 0, step
+    """Asks to stop once ``at`` iterations are done."""
+
+    def __init__(self, at: int) -> None:
+        self.last, self._at = 0, at
 
     def step(self, done: int, total: int, preview: object = None) -> None:
         self.last = done
@@ -130,152 +165,152 @@ class CancelAt(SilentReporter):
             raise Cancelled("stop")
 
 
-def test_cancel_stops_between_iterations_and_keeps_the_checkpoint(dataset: Path, tmp_path: Path) -> None:
+def test_cancel_writes_a_checkpoint_before_the_next_iteration(dataset: Path, tmp_path: Path) -> None:
     reporter = CancelAt(4)
-    with pytest.raises(Cancelled):
-        Trainer(config(dataset, tmp_path), reporter).run()
-    checkpoint = load_newest(tmp_path / "checkpoints")
+    with pytest.raises(Cancelled, match="stop"):
+        Trainer(tiny_config(dataset), tmp_path, reporter).run()
     assert reporter.last == 4
-    assert checkpoint is not None
-    assert checkpoint["step"] == 3
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [4]
+    assert load_model(tmp_path / "outputs/model").config.training["iterations"] == 4
 
 
-def test_a_loss_that_is_not_finite_ends_with_a_sentence_and_the_checkpoint(dataset: Path, tmp_path: Path) -> None:
-    trainer = Trainer(config(dataset, tmp_path, iterations=3), SilentReporter())
-    trainer.run()
-    trainer = Trainer(config(dataset, tmp_path, iterations=9), SilentReporter())
-    with torch.no_grad():
-        next(trainer.state.network.parameters()).fill_(float("nan"))
-    with pytest.raises(MedDDPMError, match="The loss became nan at iteration 4"):
+def test_a_run_that_is_stopped_at_once_leaves_no_checkpoint(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(Cancelled):
+        Trainer(tiny_config(dataset), tmp_path, CancelAt(0)).run()
+    assert Checkpoints(tmp_path / "checkpoints").steps() == []
+
+
+class Recorder:
+    """A hook that keeps what it is told, and may raise at an iteration."""
+
+    def __init__(self, at: int = 0, error: Exception | None = None) -> None:
+        self.seen: list[Iteration] = []
+        self.closed = 0
+        self._at, self._error = at, error
+
+    def after_iteration(self, done: Iteration) -> None:
+        self.seen.append(done)
+        if done.number == self._at and self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_hooks_learn_of_every_iteration_and_are_closed(dataset: Path, tmp_path: Path) -> None:
+    recorder = Recorder()
+    train(tiny_config(dataset, iterations=3), tmp_path, [recorder])
+    assert [done.number for done in recorder.seen] == [1, 2, 3]
+    assert [done.last for done in recorder.seen] == [False, False, True]
+    assert recorder.seen[1].due(2) and recorder.seen[2].due(2) and not recorder.seen[0].due(2)
+    assert not recorder.seen[2].due(0)
+    assert all(done.seconds > 0 and done.lr == 2e-3 and math.isfinite(done.loss) for done in recorder.seen)
+    assert recorder.closed == 1
+
+
+def test_a_hook_that_is_interrupted_stops_the_run_with_a_checkpoint(dataset: Path, tmp_path: Path) -> None:
+    recorder = Recorder(2, Cancelled("while sampling"))
+    with pytest.raises(Cancelled, match="while sampling"):
+        train(tiny_config(dataset), tmp_path, [recorder])
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [2]
+    assert recorder.closed == 1
+
+
+def test_a_hook_that_fails_ends_the_run_and_the_others_are_closed(dataset: Path, tmp_path: Path) -> None:
+    failing, other = Recorder(2, ValueError("bug")), Recorder()
+    with pytest.raises(ValueError, match="bug"):
+        train(tiny_config(dataset), tmp_path, [failing, other])
+    assert (failing.closed, other.closed, len(other.seen)) == (1, 1, 1)
+
+
+class Spoil(Recorder):
+    """Makes a weight infinite after an iteration."""
+
+    def __init__(self, context: Context, at: int) -> None:
+        super().__init__()
+        self._context, self._at = context, at
+
+    def after_iteration(self, done: Iteration) -> None:
+        if done.number == self._at:
+            with torch.no_grad():
+                next(self._context.state.network.parameters()).view(-1)[0] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("spoiled_at", "words"),
+    [(4, "The loss became nan at iteration 5"), (6, r"not finite by iteration 6")],
+)
+def test_numbers_that_are_not_finite_end_with_a_sentence_and_the_last_good_checkpoint(
+    dataset: Path, tmp_path: Path, spoiled_at: int, words: str
+) -> None:
+    config = tiny_config(dataset, checkpoint=CheckpointConfig(every=3))
+    trainer = Trainer(config, tmp_path, SilentReporter(), hooks=lambda context: [Spoil(context, spoiled_at)])
+    with pytest.raises(MedDDPMError, match=f"{words}.* checkpoint is kept; .*lower optimizer.lr"):
         trainer.run()
-    checkpoint = load_newest(tmp_path / "checkpoints")
-    assert checkpoint is not None
-    assert checkpoint["step"] == 3
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [3]
+    weights = load_model(tmp_path / "outputs/model")._network.parameters()
+    assert all(torch.isfinite(p).all() for p in weights)
+    assert load_model(tmp_path / "outputs/model").config.training["iterations"] == 3
 
 
-def test_damaged_checkpoints_are_named(dataset: Path, tmp_path: Path) -> None:
-    Trainer(config(dataset, tmp_path, iterations=1), SilentReporter()).run()
-    newest = next((tmp_path / "checkpoints").glob("*.pt"))
-    newest.write_bytes(newest.read_bytes()[:1000])
-    with pytest.raises(InputError, match=newest.name):
-        Trainer(config(dataset, tmp_path), SilentReporter())
+def test_the_average_follows_its_rule(dataset: Path, tmp_path: Path) -> None:
+    """Before ``start`` a copy; then every ``every`` iterations, with a decay that begins at (1 + n) / (10 + n)."""
+
+    class Average(Recorder):
+        def __init__(self, context: Context) -> None:
+            super().__init__()
+            self.state = context.state
+            self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+        def after_iteration(self, done: Iteration) -> None:
+            both = next(self.state.average.module.parameters()), next(self.state.network.module.parameters())
+            self.pairs.append(tuple(x.detach().clone() for x in both))  # type: ignore[arg-type]
+
+    config = tiny_config(dataset, iterations=6, ema=EmaConfig(decay=0.4, every=2, start=3))
+    trainer = Trainer(config, tmp_path, SilentReporter(), hooks=lambda context: [Average(context)])
+    trainer.run()
+    pairs = trainer.hooks[0].pairs  # type: ignore[attr-defined]
+    assert all(torch.equal(*pair) for pair in pairs[:3])
+    mixed = torch.lerp(pairs[2][0], pairs[3][1], 1 - 4 / 13)  # at iteration 4, of which 3 came before
+    assert torch.allclose(pairs[3][0], mixed, atol=1e-7)
+    assert torch.equal(pairs[4][0], pairs[3][0])
+    assert torch.allclose(pairs[5][0], torch.lerp(pairs[3][0], pairs[5][1], 0.6), atol=1e-7)
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint(dataset: Path, tmp_path: Path) -> None:
-    out = tmp_path / "killed"
-    settings = config(dataset, out, iterations=100_000, checkpoint_every=1, log_every=1)
-    text = tmp_path / "run.json"
-    text.write_text(json.dumps(asdict(settings)))
-    code = (
-        "import json,sys; from medddpm.config import from_dict; from medddpm.training.config import TrainConfig;"
-        "from medddpm.training.trainer import Trainer; from medddpm.progress import SilentReporter;"
-        "Trainer(from_dict(TrainConfig, json.load(open(sys.argv[1])), 'c'), SilentReporter()).run()"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(text)], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list(out.glob("checkpoints/step-0000000[3-9].pt")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
-    process.wait()
-    checkpoint = load_newest(out / "checkpoints")
-    assert checkpoint is not None
-    assert checkpoint["step"] >= 3
-    Trainer(replace(settings, iterations=checkpoint["step"] + 2), SilentReporter()).run()
-    assert load_model(out / "model").config.training["iterations"] == checkpoint["step"] + 2
+def test_the_decay_grows_to_its_limit() -> None:
+    update = moving_average(EmaConfig(decay=0.9))
+    for n, decay in ((0, 0.1), (10, 0.55), (1000, 0.9)):
+        average = [torch.zeros(1)]
+        update(average, [torch.ones(1)], torch.tensor(n))
+        assert float(average[0]) == pytest.approx(1 - decay)
 
 
-@pytest.mark.parametrize(
-    ("plan", "step", "expected"),
-    [
-        ("constant", 50, 1e-3),
-        ("halved", 49, 1e-3),
-        ("halved", 50, 1e-4),
-        ("cosine", 55, 5.5e-4),
-        ("trapezoid", 79, 1e-3),
-        ("trapezoid", 90, 5.5e-4),
-        ("cosine", 4, 5e-4),
-    ],
-)
-def test_learning_rate_plans(plan: str, step: int, expected: float) -> None:
-    settings = OptimizerConfig(lr=1e-3, final_lr=1e-4, plan=plan, warmup_steps=10, decay_steps=20)
-    assert learning_rate(settings, step, 100) == pytest.approx(expected, rel=0.02)
-
-
-def test_augmentation_moves_image_and_mask_together() -> None:
-    images = torch.arange(48.0).reshape(1, 2, 4, 6) + 1
-    fractions = images.clone()
-    for seed in range(8):
-        generator = torch.Generator().manual_seed(seed)
-        moved = shift(*flip_left_right(images, fractions, -1, generator), 2, 0.0, generator)
-        assert torch.equal(*moved)
-        values = moved[0][moved[0] > 0]
-        assert set(values.tolist()) <= set(images.flatten().tolist())
-    flipped, _ = flip_left_right(images, fractions, -1, _always_flipping())
-    assert torch.equal(flipped, images.flip(-1))
-
-
-def _always_flipping() -> torch.Generator:
-    for seed in range(100):
-        if torch.rand((), generator=torch.Generator().manual_seed(seed)) < 0.5:
-            return torch.Generator().manual_seed(seed)
-    raise AssertionError("no seed flips")
-
-
-def test_prepared_cases_follow_the_geometry_and_normalization(tmp_path: Path) -> None:
-    shape, affine = (100, 120, 100), np.diag([-2.0, -2.0, 2.0, 1.0])
-    grids = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
-    brain = sum(g**2 for g in grids) < 0.5
-    tumor = sum((g - 0.2) ** 2 for g in grids) < 0.02
-    seg = np.where(tumor, 2, 0).astype(np.uint8)
-    files = []
-    for i, level in enumerate((100.0, 200.0)):
-        files.append(tmp_path / f"i{i}.nii.gz")
-        write_image(files[-1], np.where(brain, level + 50 * tumor, 0).astype(np.float32), affine, "test")
-    write_image(tmp_path / "seg.nii.gz", seg, affine, "test")
-    grid = GridConfig((40, 48, 40), (4.0, 4.0, 4.0), "LPS")
-    source = CaseSource("one", "train", tuple(files), tmp_path / "seg.nii.gz")
-    prepared = prepare_dataset([source], tmp_path / "out", load_scheme("brats"), grid, ("T1", "T2"), SilentReporter())
-    images, fractions = PreparedDataset(tmp_path / "out", "train")[0]
-    assert images.shape == (2, 40, 48, 40)
-    assert fractions.shape == (4, 40, 48, 40)
-    inside = fractions.sum(0) > 0.99
-    assert images[:, fractions.sum(0) == 0].max() < -0.99
-    assert float(images[0][inside & (fractions[1] == 1)].mean()) == pytest.approx(1.0, abs=0.01)
-    assert float(images[0][inside & (fractions[3] == 1)].mean()) == pytest.approx(2 * 100 / 150 - 1, abs=0.02)
-    volume = float(fractions.sum()) * 4**3 / 1000
-    assert prepared.prior is not None
-    assert prepared.prior.outline_ml[0] < volume < prepared.prior.outline_ml[1]
-    assert volume == pytest.approx(brain.sum() * 8 / 1000, rel=0.01)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("iterations = 0", "iterations is 0"),
-        ("colour = 1", "unknown field 'colour'"),
-        ("precision = 'fp8'", "fp32 or bf16"),
-        ("[network]\nmask_channels = 1\nimage_channels = 'four'", "image_channels must be a whole number"),
-        ("= 3", "not valid TOML"),
-        ("", "lacks the field"),
-    ],
-)
-def test_bad_configurations_are_explained(tmp_path: Path, text: str, words: str) -> None:
-    file = tmp_path / "train.toml"
-    base = "" if not text or "network" in text else "[network]\nimage_channels = 1\nmask_channels = 1\n"
-    file.write_text(("dataset = 'd'\noutput = 'o'\n" + text + "\n" + base) if text else "", encoding="utf-8")
-    with pytest.raises(InputError, match=words):
-        TrainConfig.from_toml(file)
+def test_a_dataset_that_does_not_fit_the_network_is_explained(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"modalities = \['T1'\], which does not fit: it must be 2 names"):
+        Trainer(tiny_config(dataset, network=NetworkConfig(2, 2, 8, (1, 2), groups=4)), tmp_path, SilentReporter())
+    deep = NetworkConfig(1, 2, 8, (1, 1, 1, 1, 1), groups=4)
+    with pytest.raises(InputError, match=r"multiples of 16"):
+        Trainer(tiny_config(dataset, network=deep), tmp_path, SilentReporter())
 
 
 def test_damaged_datasets_are_explained(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"dataset\.json cannot be read"):
         PreparedDataset(tmp_path, "train")
+    listed: DatasetConfig = read_dataset_config(dataset)
+    replace(listed, cases=listed.cases[:3]).save(tmp_path)
     with pytest.raises(InputError, match="no case in the split 'validation'"):
-        PreparedDataset(dataset, "validation")
-    text = (dataset / "dataset.json").read_text()
-    (tmp_path / "dataset.json").write_text(text)
-    with pytest.raises(InputError, match=r"case0\.safetensors cannot be read"):
+        PreparedDataset(tmp_path, "validation")
+    with pytest.raises(InputError, match=r"case0\.safetensors"):
         PreparedDataset(tmp_path, "train")
-    (tmp_path / "dataset.json").write_text(text.replace('"case0"', '"../case0"'))
+    text = (dataset / "dataset.json").read_text().replace('"case0"', '"../case0"')
+    (tmp_path / "dataset.json").write_text(text)
     with pytest.raises(InputError, match=r"\.\./case0"):
         PreparedDataset(tmp_path, "train")
+
+
+def test_provenance_is_plain_data(dataset: Path, tmp_path: Path) -> None:
+    config = tiny_config(dataset, iterations=1)
+    train(config, tmp_path)
+    text = (tmp_path / "outputs/model/config.json").read_text()
+    assert json.loads(text)["training"]["config"]["optimizer"]["lr"] == 2e-3
+    assert str(dataset) not in text

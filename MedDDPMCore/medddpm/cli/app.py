@@ -33,7 +33,17 @@ def root(
 
 def main() -> None:
     """Run the command; an error becomes one plain message and the exit code of the job contract."""
-    from . import check, masks, models, synth, train, worker  # noqa: F401 - each registers its commands
+    from . import (  # noqa: F401 - each registers its commands
+        check,
+        evaluate,
+        masks,
+        models,
+        prepare,
+        runs,
+        synth,
+        train,
+        worker,
+    )
 
     try:
         app()

@@ -62,6 +62,10 @@ class ConsoleReporter:
         """See Reporter."""
         self.console.print(f"Note: {sentence}", markup=False, soft_wrap=True)
 
+    def verdict(self, kind: str, sentence: str) -> None:
+        """See Reporter."""
+        self.console.print(f"{kind.capitalize()}: {sentence}", markup=False, soft_wrap=True)
+
     def check_cancelled(self) -> None:
         """See Reporter."""
         if self._stop.reason is not None:

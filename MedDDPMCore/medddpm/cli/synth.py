@@ -46,6 +46,13 @@ def synth_command(
             help="Steps of that method: more take longer and may look better. Left out: what suits the model."
         ),
     ] = None,
+    guidance: Annotated[
+        float,
+        typer.Option(
+            help="How strongly the mask guides, for models that were trained for it: 1 is plain; more follows the mask "
+            "more strictly, with less variety, and takes twice the time."
+        ),
+    ] = 1.0,
     device: Annotated[
         str,
         typer.Option(help="Where to compute: auto, cpu, cuda (NVIDIA card), cuda:1 (the second one) or mps (Apple)."),
@@ -110,6 +117,7 @@ def synth_command(
             seed=seed,
             sampler=sampler,
             steps=steps,
+            guidance=guidance,
             device=device,
             precision=precision,
             images=tuple(image or ()),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,16 +15,93 @@ from .console import ConsoleReporter
 
 @app.command("train")
 def train_command(
-    config: Annotated[Path, typer.Argument(help="The TOML file that describes the training.", metavar="CONFIG")],
+    target: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A TOML file that describes the training, or the folder of a training to go on with.",
+            metavar="[CONFIG|RUN]",
+            show_default=False,
+        ),
+    ] = None,
+    dataset: Annotated[
+        Path | None, typer.Option(help="Folder of the prepared dataset (see 'medddpm prepare').", show_default=False)
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Instead of a file: whole-head, brats, demo or compact.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the training. Left out: as the file says, or in 'runs'.", show_default=False),
+    ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Start from this model (a name, a model folder or a published .pt file), also with other labels or "
+            "modalities.",
+            show_default=False,
+        ),
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option(help="How many iterations in all; more than before to go on.", show_default=False)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="How many volumes at once, over all processes.", show_default=False)
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Number format: fp32, bf16 or fp16 (GPU only).", show_default=False)
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where to compute: auto, cpu, cuda or mps.", show_default=False)
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return at once; the training goes on by itself.")] = False,
 ) -> None:
-    """Train a model on a prepared dataset; run again to go on where it stopped."""
+    """Train a model on a prepared dataset.
+
+    The same command again, or the command with the folder of the training, goes on where it was stopped. The model in
+    outputs/model of that folder is usable at any time after the first checkpoint.
+    """
+    _require_packages()
+    from ..training.opening import Asked, open_run
+
+    changes: dict[str, Any] = {
+        "start_from": start_from,
+        "iterations": iterations,
+        "batch_size": batch_size,
+        "precision": precision,
+        "device": device,
+    }
+    given = {name: value for name, value in changes.items() if value is not None}
+    run = open_run(Asked(target, dataset, preset, out, given))
+    _detach(run) if detach else _train(run)
+
+
+def _require_packages() -> None:
     if importlib.util.find_spec("lightning_fabric") is None:
         raise InputError('Training needs further packages. Install them with: pip install "medddpm[train]"')
-    from ..training.config import TrainConfig
-    from ..training.trainer import Trainer
 
-    settings = TrainConfig.from_toml(config)
-    with ConsoleReporter() as reporter:
-        signal.signal(signal.SIGINT, lambda number, frame: reporter.cancel())
-        folder = Trainer(settings, reporter).run()
-    typer.echo(f"The model is in {folder}.")
+
+def _detach(run: Any) -> None:
+    from ..training.launch import start_and_wait
+
+    pid = start_and_wait(run)
+    typer.echo(f"The training runs in process {pid}. Look after it with: medddpm runs {run.path}")
+
+
+def _train(run: Any) -> None:
+    """Train here, with progress on the terminal; ends the program with the exit code of the run."""
+    from ..jobs.stop import Stop
+    from ..training.runner import SIGNALS, run_training
+
+    stop = Stop()
+    run.withdraw_requests()
+    with ConsoleReporter() as console, stop.on_signals(SIGNALS):
+        code = run_training(run, stop, console=console)
+    events = run.recent_events()
+    message = events[-1].message if events else ""
+    if code == 0:
+        typer.echo(f"{message} The model is in {run.model}.")
+        return
+    typer.echo(f"{'' if code in (3, 75) else 'Error: '}{message}", err=True)
+    raise typer.Exit(code)

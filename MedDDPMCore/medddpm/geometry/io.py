@@ -15,11 +15,11 @@ import numpy as np
 
 from ..errors import InputError
 from .checks import check_values
-from .itk import ItkFile, itk_warnings, read_itk
+from .itk import ItkFile, itk_geometry, itk_warnings, read_itk
 from .segments import flatten, stored_segments
 from .volume import Mask, Volume
 
-__all__ = ["geometry_warnings", "read_mask", "read_volume"]
+__all__ = ["geometry_warnings", "read_geometry", "read_mask", "read_volume"]
 
 _FORMATS = {
     ".nii.gz": "gzipped NIfTI",
@@ -68,6 +68,19 @@ def read_mask(path: str | Path) -> Mask:
     data, segments = flatten(path, file.layers, stored) if stored else (_only_layer(path, file), ())
     check_values(path, data)
     return Mask(Volume(data, file.affine), segments)
+
+
+def read_geometry(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Shape (X, Y, Z) and affine to RAS+ mm of an image or mask, from its header alone.
+
+    Truncated NIfTI files are found as well. Raises InputError naming the file, the value and the remedy.
+    """
+    path = Path(path)
+    kind = _checked_format(path)
+    if kind in _READERS:
+        return itk_geometry(path, _READERS[kind])
+    shape, affine = _nifti(path).nifti_geometry(path)
+    return shape, affine
 
 
 def geometry_warnings(path: str | Path) -> tuple[str, ...]:

@@ -52,6 +52,16 @@ def read_itk(path: Path, image_io: str) -> ItkFile:
     )
 
 
+def itk_geometry(path: Path, image_io: str) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Shape and affine to RAS+ mm, without reading the voxels. Raises InputError."""
+    check_data_file(path)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(image_io)
+    reader.SetFileName(str(path))
+    affine = _read_information(path, reader)
+    return check_shape(path, reader.GetSize()), affine
+
+
 def itk_warnings(path: Path) -> tuple[str, ...]:
     """Sentences on what an NRRD header leaves open about the volume's place in space."""
     header = header_text(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from pathlib import Path
 from typing import IO, cast
@@ -17,6 +18,8 @@ from ..errors import InputError, OutOfMemory
 from ..files import atomic_path
 from .checks import check_affine, check_shape, check_spacing
 
+# What follows the voxels (nothing, as a rule) is read up to so many MiB.
+MAX_TRAILING_BLOCKS = 64
 DESCRIPTION_BYTES = 79  # the header's field is 80 bytes and ends with a zero
 _READ_ERRORS = (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 _UNIT_MM = {1: 1000.0, 3: 0.001}  # NIfTI unit codes of meter and micrometer; any other is read as mm
@@ -27,6 +30,42 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     The affine is the sform, else the qform, else nibabel's fallback (see ``nifti_warnings``). Raises InputError.
     """
+    shape, affine, image = _opened_image(path)
+    try:
+        data = _voxels(path, image).reshape(shape, order="F")
+    except MemoryError as exc:
+        raise OutOfMemory(f"{path} with {shape} voxels does not fit into memory. Crop or resample it first.") from exc
+    except _READ_ERRORS as exc:
+        raise InputError(f"{path} is truncated or damaged: {_damage(exc)}. Copy or export it again.") from exc
+    return data.astype(data.dtype.newbyteorder("="), copy=False), affine
+
+
+def _voxels(path: Path, image: nib.Nifti1Image) -> np.ndarray:
+    """The scaled voxels. nibabel stops after the last one; a gzip file's checksum comes when it is read to its end."""
+    if not path.name.lower().endswith(".gz"):
+        return np.asanyarray(image.dataobj)
+    with gzip.open(path, "rb") as stream:
+        data = np.asanyarray(type(image).from_stream(stream).dataobj)
+        for _ in range(MAX_TRAILING_BLOCKS):
+            if not stream.read(2**20):
+                break
+    return data
+
+
+def nifti_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Shape and affine to RAS+ mm, without reading the voxels; whether they are all there is checked cheaply.
+
+    A gzip file ends with the number of its bytes; only where that is not what the header promises is it unpacked (it
+    can have several members). Raises InputError.
+    """
+    shape, affine, _ = _opened_image(path)
+    if path.name.lower().endswith(".gz"):
+        _check_gzip_length(path, _needed_bytes(_raw_header(path), shape))
+    return shape, affine
+
+
+def _opened_image(path: Path) -> tuple[tuple[int, int, int], np.ndarray, nib.Nifti1Image]:
+    """The checked header's shape and affine, and the image whose voxels are still on the disk."""
     header = _raw_header(path)
     shape = check_shape(path, _sizes(path, header))
     _check_raw(path, header, shape)
@@ -38,13 +77,30 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
             f"{path} has a NIfTI header that makes no sense: {_first_line(exc)}. Export it again."
         ) from exc
     check_affine(path, affine)
+    return shape, affine, image
+
+
+def _check_gzip_length(path: Path, needed: int) -> None:
+    with path.open("rb") as stream:
+        stream.seek(-4, os.SEEK_END)
+        told = int.from_bytes(stream.read(4), "little")
+    if told == needed % 2**32:
+        return
+    count = 0
     try:
-        data = np.asanyarray(image.dataobj).reshape(shape, order="F")
-    except MemoryError as exc:
-        raise OutOfMemory(f"{path} with {shape} voxels does not fit into memory. Crop or resample it first.") from exc
+        with gzip.open(path, "rb") as unpacked:
+            while count < needed and (block := unpacked.read(2**22)):
+                count += len(block)
     except _READ_ERRORS as exc:
         raise InputError(f"{path} is truncated or damaged: its voxels end too early. Copy or export it again.") from exc
-    return data.astype(data.dtype.newbyteorder("="), copy=False), affine
+    if count < needed:
+        raise InputError(
+            f"{path} is truncated: {count} bytes unpacked where its header promises {needed}. Copy it again."
+        )
+
+
+def _needed_bytes(header: nib.Nifti1Header, shape: tuple[int, int, int]) -> int:
+    return int(header["vox_offset"]) + shape[0] * shape[1] * shape[2] * int(header.get_data_dtype().itemsize)
 
 
 def nifti_warnings(path: Path) -> tuple[str, ...]:
@@ -136,7 +192,7 @@ def _check_raw(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]
         raise InputError(
             f"{path} holds colors or complex numbers, but one number a voxel is needed. Export it as such."
         )
-    needed = int(header["vox_offset"]) + shape[0] * shape[1] * shape[2] * dtype.itemsize
+    needed = _needed_bytes(header, shape)
     if path.name.lower().endswith(".nii") and path.stat().st_size < needed:
         raise InputError(
             f"{path} is truncated: {path.stat().st_size} bytes where its header promises {needed}. Copy it again."
@@ -155,6 +211,10 @@ def _forms_differ(header: nib.Nifti1Header) -> bool:
         return True
     sizes = np.array(np.meshgrid(*[(0, int(n) - 1) for n in header["dim"][1:4]])).reshape(3, -1)
     return bool(np.abs(difference @ np.vstack([sizes, np.ones(sizes.shape[1])])).max() > 1.0)
+
+
+def _damage(exc: BaseException) -> str:
+    return "its checksum is wrong" if "CRC" in str(exc) else "its voxels end too early"
 
 
 def _first_line(exc: BaseException) -> str:

@@ -41,6 +41,21 @@ class Volume:
         return spacing_of(self.affine)
 
 
+def centered_affine(shape: tuple[int, int, int], spacing: tuple[float, float, float], orientation: str) -> np.ndarray:
+    """The affine (voxel index -> RAS+ mm) of a grid whose middle is the origin of the world.
+
+    ``orientation`` names the direction in which each array axis grows, as ``axis_codes`` does. For volumes that have no
+    place in a scanner.
+    """
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for axis, code in enumerate(orientation):
+        world, positive = ("RL", "AP", "SI").index(next(p for p in ("RL", "AP", "SI") if code in p)), code in "RAS"
+        affine[world, axis] = spacing[axis] if positive else -spacing[axis]
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    return affine
+
+
 def axis_codes(affine: np.ndarray) -> str:
     """The direction in which each array axis grows, as one of R/L, A/P, S/I each: "RAS", "LPS".
 

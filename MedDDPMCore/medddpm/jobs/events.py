@@ -22,6 +22,7 @@ FINAL = ("done", "failed", "cancelled", "interrupted")
 @dataclass(frozen=True)
 class Event:
     """One line. ``event`` is one of started, stage, step, preview, warning, queued, or one of FINAL, which end a run.
+    A training run also has verdict, and paused, which ends it as well (``medddpm.training.run``).
 
     ``time`` is seconds since 1970; ``step`` of ``total`` are finished with about ``seconds_left`` to go (of this
     stage); ``path`` is relative to the job folder; ``message`` is a plain sentence; ``exit_code`` comes with FINAL.

@@ -50,6 +50,7 @@ class State(enum.StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
+    PAUSED = "paused"  # of training runs only (medddpm.training.run)
 
 
 @dataclass(frozen=True)

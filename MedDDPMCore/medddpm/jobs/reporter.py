@@ -103,6 +103,11 @@ class JobReporter:
         logger.warning("%s", sentence)
         self._try(Event("warning", stage=self._stage, message=sentence))
 
+    def verdict(self, kind: str, sentence: str) -> None:
+        """See Reporter."""
+        logger.info("verdict %s", kind)
+        self._try(Event("verdict", stage=kind, message=sentence))
+
     def check_cancelled(self) -> None:
         """See Reporter."""
         if self._folder.cancel_requested:

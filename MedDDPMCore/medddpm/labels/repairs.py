@@ -81,7 +81,7 @@ def provide_outline(case: Case) -> None:
 def _make_missing(case: Case) -> None:
     kind, surround = case.kind, case.config.scheme.surround
     empty = not case.labels.any()
-    made = _from_image(case)
+    made = outline_from_image(case)
     if made is None and empty:
         case.stop("empty", "The mask is empty: no voxel has a label.", "Draw a mask, or give an image with --image.")
         return
@@ -98,7 +98,7 @@ def _set_surround(case: Case, outline: np.ndarray) -> None:
     case.labels[outline & (case.labels == 0)] = case.config.scheme.surround
 
 
-def _from_image(case: Case) -> tuple[np.ndarray, str] | None:
+def outline_from_image(case: Case) -> tuple[np.ndarray, str] | None:
     """The outline that the image shows and a clause on how it was found; None without a useful image."""
     if case.image is None:
         return None
@@ -165,7 +165,7 @@ def _change_kind(case: Case) -> None:
         return  # several brains in one mask were as large as a head
     volume = milliliters(size)
     sentence = f"The mask outlines the {found} ({volume}), but the model needs the {wanted}; the two are not the same."
-    outline, how = _from_image(case) or _converted(case, given)
+    outline, how = outline_from_image(case) or _converted(case, given)
     size = np.count_nonzero(outline) * case.voxel_ml
     if size < LEAST_ML:
         case.stop("wrong-outline", sentence, f"No {wanted} could be estimated from it: give a {wanted} mask.")

@@ -50,10 +50,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.in_layers(x)
         shift = self.emb_layers(embedding).to(h.dtype)[:, :, None, None, None]
-        h = h + shift if torch.is_grad_enabled() else h.add_(shift)
-        h = self.out_layers(h)
-        skip = self.skip_connection(x)
-        return h + skip if torch.is_grad_enabled() else h.add_(skip)
+        h = self.out_layers(h.add_(shift))  # in place: no convolution needs its own output for its gradient
+        return h.add_(self.skip_connection(x))
 
 
 class SelfAttention(nn.Module):

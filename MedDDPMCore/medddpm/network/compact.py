@@ -87,8 +87,10 @@ class CompactUNet(nn.Module):
         power = self.power.float()
         return (power[:, low] * (1 - share) + power[:, low + 1] * share)[None]
 
-    def loss(self, prediction: Tensor, x0: Tensor, mask: Tensor, t: Tensor) -> Tensor:
-        """L1 distance within the labels, in units of what the linear estimate leaves open at each frequency.
+    def loss(self, prediction: Tensor, x0: Tensor, mask: Tensor, t: Tensor, kind: str = "l1") -> Tensor:
+        """Distance within the labels, in units of what the linear estimate leaves open at each frequency, (B,).
+
+        ``kind``: "l1" for the mean of its magnitude, "l2" for that of its square.
 
         Coarse structure has more weight than fine, with the square root of its amplitude: between equal weights, which
         fine noise would win, and the distance of the images themselves, which would leave detail unlearned.
@@ -98,7 +100,9 @@ class CompactUNet(nn.Module):
             weight = (power / power.mean()).sqrt().sqrt()
             error = torch.fft.rfftn(inside * (prediction.float() - x0), dim=AXES)
             scaled = _back(error * weight / self._open(power, self._at(self.alpha, t), self._at(self.sigma, t)), x0)
-            return (inside * scaled).abs().sum() / (inside.sum() * x0.shape[1]).clamp_min(1)
+            distance = scaled.abs() if kind == "l1" else scaled.square()
+            voxels = inside.sum((1, 2, 3, 4)) * x0.shape[1]
+            return (inside * distance).sum((1, 2, 3, 4)) / voxels.clamp_min(1)
 
     @torch.no_grad()
     def fit(self, cases: Iterable[tuple[Tensor, Tensor]]) -> None:

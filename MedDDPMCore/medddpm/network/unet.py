@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..config import NetworkConfig
 from .blocks import Downsample, ResidualBlock, SelfAttention, Stage, Upsample, time_embedding
@@ -17,11 +18,15 @@ class UNet3D(nn.Module):
 
     ``forward(x, t)``: x (B, image + mask channels, D, H, W) with every side a multiple of ``config.divisor``; t (B,)
     integer steps 0..T-1; returns (B, image channels, D, H, W) in the dtype of ``x``.
+
+    ``checkpointing``: in training, compute the values inside of the blocks again for the backward pass instead of
+    keeping them. The gradients are the same.
     """
 
     def __init__(self, config: NetworkConfig, bands: int = 1) -> None:
         super().__init__()
         self.config = config
+        self.checkpointing = False
         base, embedding = config.base_channels, config.base_channels * 4
         self.time_embed = nn.Sequential(nn.Linear(base, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         first = nn.Conv3d(bands * (config.image_channels + config.mask_channels), base, 3, padding=1)
@@ -79,9 +84,19 @@ class UNet3D(nn.Module):
         embedding = self.time_embed(time_embedding(t, self.config.base_channels).to(dtype))
         skips: list[Tensor] = []
         for stage in self.input_blocks:
-            x = stage(x, embedding)
+            x = self._run(stage, embedding, x)
             skips.append(x)
-        x = self.middle_block(x, embedding)
+        x = self._run(self.middle_block, embedding, x)
         for stage in self.output_blocks:
-            x = stage(torch.cat([x, skips.pop()], dim=1), embedding)
+            x = self._run(stage, embedding, x, skips.pop())
         return self.out(x)
+
+    def _run(self, stage: nn.Module, embedding: Tensor, *inputs: Tensor) -> Tensor:
+        """A stage on its inputs, one after the other in the channels."""
+
+        def compute(embedding: Tensor, *inputs: Tensor) -> Tensor:
+            return stage(torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0], embedding)
+
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(compute, embedding, *inputs, use_reentrant=False)
+        return compute(embedding, *inputs)

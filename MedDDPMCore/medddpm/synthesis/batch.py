@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..errors import Cancelled, InputError, MedDDPMError
+from ..geometry.content import content_hash
 from ..geometry.nifti import write_image
 from ..geometry.volume import Volume
 from ..jobs.outcome import outcome_of
@@ -22,7 +23,8 @@ from ..models.model import Model
 from ..progress import Reporter
 from ..sampling.sample import SampleStep, sample
 from ..sampling.solvers import Trajectory, default_steps, solver
-from .case import PreparedCase, content_hash, on_input_grid, on_model_grid, prepare_case, stored_intensities
+from ..sampling.unconditional import check_guidance, evaluations_per_step
+from .case import PreparedCase, on_input_grid, on_model_grid, prepare_case, stored_intensities
 from .estimate import estimate, require_memory
 from .leftovers import remove_leftovers
 from .local_edit import LocalEdit, RealScan, prepare_edit
@@ -87,6 +89,7 @@ class Batch:
         solver(self.sampler)
         usual = default_steps(self.sampler, model.schedule, model.config.sampler_steps)
         self.steps = usual if request.steps is None else request.steps
+        check_guidance(request.guidance, model.config)
         Trajectory.of(model.schedule, self.steps)  # says now, not once for every mask, if there are not so many
         self.seeds = [request.seed + k for k in range(request.samples)]
         self._scan = RealScan.of(request, model.config)
@@ -110,7 +113,8 @@ class Batch:
         self._total = sum(self._evaluations(plan) for plan in plans)
         if self._total == 0:
             return
-        needed = estimate(self.model.config, self._total, self.model.device, self.model.dtype)
+        evaluations = self._total * evaluations_per_step(self.request.guidance)
+        needed = estimate(self.model.config, evaluations, self.model.device, self.model.dtype)
         if not self.request.ignore_memory:
             require_memory(needed, self.model.config, self.model.device, self.model.dtype)
         self.reporter.stage("estimate", needed.sentence())
@@ -135,7 +139,7 @@ class Batch:
         return CaseResult(plan.mask, plan.folder, "done", sheets=sheets)
 
     def _evaluations(self, plan: Plan) -> int:
-        """Network evaluations that are left for a case."""
+        """Sampling steps that are left for a case."""
         return self.steps * (len(self.seeds) - len(plan.finished))
 
     def _run(self, plan: Plan) -> None:
@@ -146,8 +150,9 @@ class Batch:
         facts = plan.facts
         if facts is None:  # it could not be read a moment ago, but now it can
             raise InputError(f"{plan.mask} changed while it was read. Run the same command again.")
-        self._tell(plan, case)
+        self._tell(plan, case.sentences)
         edit = None if self._scan is None else prepare_edit(self._scan, case, self.model.config)
+        self._tell(plan, () if edit is None else edit.sentences)
         if self.on_placed is not None:
             self.on_placed(plan.name, case)
         for folder in (plan.folder, plan.folder / MODEL_GRID):
@@ -167,10 +172,10 @@ class Batch:
             seconds = time.monotonic() - started
             write_provenance(plan.folder, self.model, case, facts, mask_files, samples, seconds, edit)
 
-    def _tell(self, plan: Plan, case: PreparedCase) -> None:
-        """Pass on what the check found and mended, with the name of the case where there are several."""
+    def _tell(self, plan: Plan, sentences: Sequence[str]) -> None:
+        """Pass on what was found and mended, with the name of the case where there are several."""
         head = f"{plan.name}: " if len(self.request.masks) > 1 else ""
-        for sentence in case.sentences:
+        for sentence in sentences:
             self.reporter.warning(head + sentence)
 
     def _sample(self, k: int, case: PreparedCase, edit: LocalEdit | None) -> np.ndarray:
@@ -185,7 +190,14 @@ class Batch:
         self.reporter.check_cancelled()
         known = None if edit is None else edit.known
         result = sample(
-            self.model, case.condition, self.sampler, self.steps, self.seeds[k], callback=on_step, known=known
+            self.model,
+            case.condition,
+            self.sampler,
+            self.steps,
+            self.seeds[k],
+            callback=on_step,
+            known=known,
+            guidance=self.request.guidance,
         )
         return on_model_grid(result[0])
 
@@ -219,7 +231,8 @@ class Batch:
         wanted = self.request.modalities or config.modalities
         shown = [i for i, modality in enumerate(config.modalities) if modality in wanted]
         names = tuple(config.modalities[i] for i in shown)
-        title = f"{config.name}   {plan.name}   seed {self.seeds[k]}, {self.sampler}, {self.steps} steps"
+        guidance = "" if self.request.guidance == 1 else f", guidance {self.request.guidance:g}"
+        title = f"{config.name}   {plan.name}   seed {self.seeds[k]}, {self.sampler}, {self.steps} steps{guidance}"
         edited = None if edit is None else EditedPart(tuple(edit.images), edit.region_on_grid)
         path = plan.folder / sheet_name(plan.name, k)
         write_sheet(path, images[shown], names, case.grid_labels, config.scheme, title, edited)

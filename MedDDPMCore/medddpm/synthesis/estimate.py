@@ -13,6 +13,7 @@ from ..config import ModelConfig, NetworkConfig
 from ..errors import OutOfMemory
 from ..memory import available_memory
 from ..network.cost import network_cost
+from ..progress import duration
 
 GIB = 2**30
 # Calibrated on the peak resident memory (getrusage) of processes that evaluated a network once, with
@@ -47,13 +48,6 @@ class Estimate:
         """Both figures for a person."""
         left = "" if self.available is None else f"; {self.available / GIB:.1f} GB are free"
         return f"This will take about {duration(self.seconds)} and {self.memory / GIB:.1f} GB of memory{left}."
-
-
-def duration(seconds: float) -> str:
-    """A time span for reading: "40 s", "6 min", "2.5 h"."""
-    if seconds < 100:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def estimate(config: ModelConfig, evaluations: int, device: torch.device, dtype: torch.dtype) -> Estimate:

@@ -12,6 +12,7 @@ from ..models.places import find_config
 from ..progress import Reporter
 from ..sampling.schedule import Schedule
 from ..sampling.solvers import default_steps
+from ..sampling.unconditional import check_guidance, evaluations_per_step
 from .estimate import estimate as estimated
 from .estimate import memory_advice
 from .request import SynthesisRequest
@@ -33,7 +34,9 @@ def estimate(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> 
     sampler = wanted.sampler or config.sampler
     usual = default_steps(sampler, Schedule.from_config(config.schedule), config.sampler_steps)
     steps = usual if wanted.steps is None else wanted.steps
-    needed = estimated(config, steps * wanted.samples * len(wanted.masks), device, dtype)
+    check_guidance(wanted.guidance, config)
+    evaluations = steps * evaluations_per_step(wanted.guidance) * wanted.samples * len(wanted.masks)
+    needed = estimated(config, evaluations, device, dtype)
     data = {
         "seconds": needed.seconds,
         "memory_bytes": needed.memory,

@@ -12,15 +12,16 @@ import torch
 
 from ..config import ModelConfig
 from ..errors import InputError
+from ..geometry.content import content_hash
 from ..geometry.grid import from_network, image_from_grid, image_to_grid, to_network
-from ..geometry.intensity import IntensityRange
+from ..geometry.intensity import SLICES_SENTENCE, IntensityRule, Scaling, intensity_rule
 from ..geometry.io import read_mask, read_volume
 from ..geometry.resample import index_map, resample
 from ..geometry.volume import Volume
 from ..geometry.window import bounding_box
 from ..labels.morphology import distance_to
 from ..sampling.known import Known
-from .case import PreparedCase, content_hash
+from .case import PreparedCase
 from .request import SynthesisRequest, known_files
 
 # An image that reaches less of the mask than this share is not an image of the same head.
@@ -62,13 +63,15 @@ class RealScan:
 
 @dataclass(frozen=True)
 class RealImage:
-    """One modality of a real scan: ``data`` (X, Y, Z) float32 in its own units on the mask's grid, and their range.
+    """One modality of a real scan: ``data`` (X, Y, Z) float32 in its own units on the mask's grid.
 
+    ``scaling`` leads from [-1, 1] to these units on the model's grid, ``own_scaling`` on the mask's.
     ``whole_numbers``: the scan holds nothing else, and results are written so, too.
     """
 
     data: np.ndarray
-    range: IntensityRange
+    scaling: Scaling
+    own_scaling: Scaling
     whole_numbers: bool
 
     def stored(self, values: np.ndarray) -> np.ndarray:
@@ -81,12 +84,18 @@ class LocalEdit:
     """A real scan placed for one case.
 
     ``weight``: (X, Y, Z) float32 on the mask's grid, 1 where voxels are made anew, 0 where the scan's own stay.
-    ``known``: the same on the model's grid, as ``sample`` takes it.
+    ``known``: the same on the model's grid, as ``sample`` takes it. ``rule``: the model's way of scaling intensities.
     """
 
     weight: np.ndarray
     images: dict[str, RealImage]
     known: Known
+    rule: IntensityRule
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What the user should know of the result's intensities."""
+        return () if self.rule.exact else (SLICES_SENTENCE,)
 
     @property
     def region_on_grid(self) -> np.ndarray:
@@ -99,19 +108,21 @@ class LocalEdit:
         Voxels of weight 0 are exactly the real ones (where the image had to be resampled to the mask's grid, these).
         """
         real = self.images[modality]
-        return real.stored(real.data + self.weight * (real.range.from_network(image) - real.data))
+        return real.stored(real.data + self.weight * (real.own_scaling.from_network(image) - real.data))
 
     def in_own_units(self, modality: str, image: np.ndarray) -> np.ndarray:
         """A result on the model's grid, [-1, 1], in the units of the real image."""
         real = self.images[modality]
-        return real.stored(real.range.from_network(image))
+        return real.stored(real.scaling.from_network(image))
 
 
 def prepare_edit(scan: RealScan, case: PreparedCase, config: ModelConfig) -> LocalEdit:
     """Read the scan and lay it on the grids of ``case``.
 
-    Raises InputError where a file cannot be used, the region is empty, or one of them lies elsewhere in space.
+    Raises InputError where a file cannot be used, the region is empty, or one of them lies elsewhere in space, and
+    where the model's intensities are unknown.
     """
+    rule = intensity_rule(config.normalization)
     region = _region_on_mask(scan.region, case.labels)
     reached = image_from_grid(np.ones(case.placement.grid_shape, np.float32), case.placement, 0.0)
     weight = seam_weight(region, case.labels.spacing, scan.seam_mm) * np.clip(reached, 0, 1)
@@ -121,12 +132,9 @@ def prepare_edit(scan: RealScan, case: PreparedCase, config: ModelConfig) -> Loc
         )
     images, on_grid = {}, {}
     for name, path in scan.images.items():
-        volume = read_volume(path)
-        images[name] = _real_image(path, volume, case.labels)
-        scaled = Volume(images[name].range.to_network(volume.data), volume.affine)
-        on_grid[name] = image_to_grid(scaled, case.placement, config.background)
+        images[name], on_grid[name] = _real_image(path, case, rule, config.background)
     weight_on_grid = image_to_grid(Volume(weight, case.labels.affine), case.placement, 0.0)
-    return LocalEdit(weight, images, _known(config.modalities, on_grid, weight_on_grid))
+    return LocalEdit(weight, images, _known(config.modalities, on_grid, weight_on_grid), rule)
 
 
 def seam_weight(region: np.ndarray, spacing: tuple[float, float, float], seam_mm: float) -> np.ndarray:
@@ -156,8 +164,9 @@ def _region_on_mask(path: Path, mask: Volume) -> np.ndarray:
     return np.asarray(share >= most / 2)  # half of a voxel, or of the most that a tiny region covers of one
 
 
-def _real_image(path: Path, volume: Volume, mask: Volume) -> RealImage:
-    """The image on the grid of ``mask``: its own voxels where the grids coincide, else interpolated."""
+def _real_image(path: Path, case: PreparedCase, rule: IntensityRule, background: float) -> tuple[RealImage, np.ndarray]:
+    """The image on the mask's grid (its own voxels where the grids coincide, else interpolated) and on the model's."""
+    volume, mask = read_volume(path), case.labels
     to_image = index_map(mask.affine, volume.affine)
     head = mask.data > 0
     covered = float((resample(np.ones(volume.shape, np.uint8), to_image, mask.shape, 0.0)[head] >= 0.5).mean())
@@ -165,9 +174,9 @@ def _real_image(path: Path, volume: Volume, mask: Volume) -> RealImage:
         where = "lies elsewhere in space than the mask" if covered == 0 else f"covers only {covered:.0%} of the mask"
         raise InputError(f"The known image {path} {where}. Register it to the mask, or choose the one it belongs to.")
     data = resample(volume.data, to_image, mask.shape, float(volume.data.min()))
-    scale = IntensityRange.of(volume.data, data[head], f"The known image {path}")
+    on_grid, scaling = rule.to_grid(volume, data[head], case.placement, background, f"The known image {path}")
     whole = bool((np.abs(volume.data) <= LARGEST_INT16).all() and (volume.data == np.rint(volume.data)).all())
-    return RealImage(data, scale, whole)
+    return RealImage(data, scaling, scaling.on_source(case.placement), whole), on_grid
 
 
 def _known(modalities: Iterable[str], on_grid: dict[str, np.ndarray], weight: np.ndarray) -> Known:

@@ -11,9 +11,8 @@ from typing import Any
 from ..errors import InputError, MedDDPMError
 from ..models.model import Model
 from ..models.registry import load_model
-from ..progress import Reporter, SilentReporter
+from ..progress import Reporter, SilentReporter, duration
 from .batch import Batch, CaseResult, OnPlaced
-from .estimate import duration
 from .names import case_names
 from .request import SynthesisRequest
 
@@ -31,12 +30,12 @@ def synthesize(
     """Synthesize images for one or more mask files and write them below ``out``.
 
     ``options`` are the further fields of ``SynthesisRequest``: samples, seed, sampler, steps, device, precision,
-    images, modalities, labels, ignore_memory, compress, and for a local edit known, region and seam_mm. For each mask a
-    folder with one NIfTI a sample and modality on the mask's own grid, the same under ``model-grid/`` on the model's,
-    the mask used, a contact sheet a sample, and ``provenance.json``. A mask that cannot be used does not stop the
-    others: look at the ``state`` of the results. What is there already from the same request is not computed again;
-    what is there from another one for a mask of the same name is replaced. Raises InputError where nothing can be done
-    at all.
+    images, modalities, labels, ignore_memory, compress, guidance, and for a local edit known, region and seam_mm. For
+    each mask a folder with one NIfTI a sample and modality on the mask's own grid, the same under ``model-grid/`` on
+    the model's, the mask used, a contact sheet a sample, and ``provenance.json``. A mask that cannot be used does not
+    stop the others: look at the ``state`` of the results. What is there already from the same request is not computed
+    again; what is there from another one for a mask of the same name is replaced. Raises InputError where nothing can
+    be done at all.
     """
     paths = [masks] if isinstance(masks, str | Path) else list(masks)
     images = options.pop("images", ())

@@ -65,7 +65,11 @@ class Case:
         return f"{plane.sides[value < 0]} {abs(value)} mm"
 
     def panel(self, image: np.ndarray, plane: Plane, outlined: bool, mark: str = MARK) -> Image.Image:
-        """The slice of ``image`` (RAS order, [-1, 1]) in a plane with ``mark`` below it, with outlines or not."""
+        """The picture of a slice, framed by the letters of the patient's sides, with ``mark`` below it."""
+        return _framed(self.picture(image, plane, outlined), plane, mark)
+
+    def picture(self, image: np.ndarray, plane: Plane, outlined: bool) -> Image.Image:
+        """The slice of ``image`` (RAS order, [-1, 1]) in a plane, with outlines or not."""
         gray = np.clip((_slice(image, plane, self.center) + 1) * 127.5, 0, 255).astype(np.uint8)
         across, up = (self.spacing[a] * self.pixels_per_mm for a in range(3) if a != plane.axis)
         size = (max(1, round(gray.shape[1] * across)), max(1, round(gray.shape[0] * up)))
@@ -73,7 +77,7 @@ class Case:
         if outlined:
             region = None if self.region is None else _slice(self.region, plane, self.center)
             panel = _with_outlines(panel, _slice(self.mask, plane, self.center), self.scheme, region)
-        return _framed(panel, plane, mark)
+        return panel
 
 
 def _seen(mask: np.ndarray, images: Sequence[np.ndarray], spacing: np.ndarray) -> tuple[slice, slice, slice]:

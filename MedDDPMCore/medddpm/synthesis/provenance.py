@@ -68,6 +68,7 @@ def fingerprint(
         "modalities": list(request.modalities or model.config.modalities),
         "labels": request.labels,
         "compress": request.compress,
+        "guidance": request.guidance,
         "local_edit": edit_facts,
     }
 
@@ -117,7 +118,8 @@ def _edit_record(edit: LocalEdit, written: list[str]) -> dict[str, Any]:
         "statement": PARTLY_STATEMENT + ("" if names == written else rest),
         "partly_synthetic": names,
         "intensity": f"partly synthetic images: the real scan's own, real_intensity is -1 and +1; others: {INTENSITY}",
-        "real_intensity": {name: edit.images[name].range.to_list() for name in names},
+        "real_intensity": {name: list(edit.images[name].scaling.limits) for name in names},
+        "real_intensity_rule": edit.rule.sentence,
     }
 
 
@@ -189,7 +191,8 @@ def _read(folder: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= MAX_BYTES else None
     except (OSError, ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) else None
+    # Records of before there was a strength of guidance know only the plain one.
+    return {"guidance": 1.0, **record} if isinstance(record, dict) else None
 
 
 def _device_name(device: torch.device) -> str:

@@ -21,6 +21,7 @@ NARROW = 2  # up to so many modalities the outlined pictures stand beside the pl
 WARNING = "SYNTHETIC - computed, not an image of a patient. Not for diagnosis."
 PARTLY_WARNING = "PARTLY SYNTHETIC - region computed, the rest is the patient's own. Not for diagnosis."
 PARTLY_MARK = "PARTLY SYNTHETIC"
+REAL_TITLE, REAL_MARK = "REAL - images of a patient, as prepared for training.", "REAL"
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,31 @@ def write_sheet(
     scheme: LabelScheme,
     title: str,
     edited: EditedPart | None = None,
+    real: bool = False,
 ) -> None:
-    """Draw and write the sheet.
+    """Draw the sheet (see ``draw_sheet``) and write it as PNG. Raises InputError where it cannot be written."""
+    warning = _warning(modalities, edited, real)
+    save_sheet(draw_sheet(images, modalities, labels, scheme, title, edited, real), path, warning)
+
+
+def draw_sheet(
+    images: np.ndarray,
+    modalities: tuple[str, ...],
+    labels: Volume,
+    scheme: LabelScheme,
+    title: str,
+    edited: EditedPart | None = None,
+    real: bool = False,
+) -> Image.Image:
+    """The sheet as a picture.
 
     ``images``: (C, X, Y, Z) in [-1, 1] on the grid of ``labels``, one for each of ``modalities``. The planes go through
     the tumor, or through the middle of the head where there is none; they are shown in radiological convention (the
     patient's right on the left), all at one scale. After a local edit they go through the edited region instead.
+    ``real``: the images are a patient's own (of a dataset), and are marked as that.
     """
     case = Case(images, labels, scheme, None if edited is None else edited.region)
-    marks = [PARTLY_MARK if edited is not None and name in edited.modalities else MARK for name in modalities]
+    marks = _marks(modalities, edited, real)
     blocks = [
         [[case.panel(i, plane, outlined, m) for i, m in zip(case.images, marks, strict=True)] for plane in PLANES]
         for outlined in (False, True)
@@ -59,17 +76,33 @@ def write_sheet(
     else:
         rows = [row for block in blocks for row in block]
     heads = [(plane.name, case.position(plane)) for plane in PLANES] * (len(rows) // len(PLANES))
-    warning = PARTLY_WARNING if PARTLY_MARK in marks else WARNING
     legend = [(label.name, label.color) for label in scheme.labels]
     legend += [] if edited is None else [("Region made anew", REGION_COLOR)]
-    sheet = _compose(rows, heads, names, legend, (warning, title), case.pixels_per_mm)
+    titles = _warning(modalities, edited, real), title
+    return compose(rows, heads, names, legend, titles, case.pixels_per_mm)
+
+
+def _marks(modalities: tuple[str, ...], edited: EditedPart | None, real: bool) -> list[str]:
+    """What stands below the pictures of each modality."""
+    whole = REAL_MARK if real else MARK
+    return [PARTLY_MARK if edited is not None and name in edited.modalities else whole for name in modalities]
+
+
+def _warning(modalities: tuple[str, ...], edited: EditedPart | None, real: bool) -> str:
+    """The line that nobody may overlook."""
+    partly = PARTLY_MARK in _marks(modalities, edited, real)
+    return PARTLY_WARNING if partly else REAL_TITLE if real else WARNING
+
+
+def save_sheet(sheet: Image.Image, path: Path, description: str) -> None:
+    """Write a sheet as PNG with ``description`` in its metadata. Raises InputError where it cannot be written."""
     notes = PngImagePlugin.PngInfo()
-    notes.add_text("Description", warning)
+    notes.add_text("Description", description)
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG", pnginfo=notes)
 
 
-def _compose(
+def compose(
     rows: list[list[Image.Image]],
     heads: list[tuple[str, str]],
     names: list[str],
@@ -77,6 +110,11 @@ def _compose(
     titles: tuple[str, str],
     pixels_per_mm: float,
 ) -> Image.Image:
+    """The sheet of pictures in rows and columns.
+
+    ``heads``: two lines left of each row; ``names``: above the columns; ``labels``: name and color for the legend;
+    ``titles``: the line in amber (what nobody may overlook) and the plain one below.
+    """
     widths = [max(row[c].width for row in rows) for c in range(len(names))]
     heights = [max(panel.height for panel in row) for row in rows]
     width = max(ROW_HEAD + sum(widths) + MARGIN * (len(widths) + 1), 560)

@@ -1,108 +1,141 @@
-"""What a training run is, as data: the TOML file given to ``medddpm train``."""
+"""What a training run is, as data: the request in a run's ``job.json``. Imports no torch.
+
+``training.configfile`` reads it from a TOML file, ``training.presets`` makes it for a dataset.
+"""
 
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from ..config import NetworkConfig, ScheduleConfig, from_dict
+from ..config import NetworkConfig, ScheduleConfig
 from ..errors import InputError
+from .sections import (
+    AugmentConfig,
+    CheckpointConfig,
+    EmaConfig,
+    LossConfig,
+    MonitorConfig,
+    OptimizerConfig,
+    ScaleConfig,
+    at_least,
+    one_of,
+    require,
+)
 
-LR_PLANS = ("constant", "halved", "cosine", "trapezoid")
-PRECISIONS = ("fp32", "bf16")
+__all__ = [
+    "FREE_TO_CHANGE",
+    "AugmentConfig",
+    "CheckpointConfig",
+    "EmaConfig",
+    "LossConfig",
+    "MonitorConfig",
+    "OptimizerConfig",
+    "ScaleConfig",
+    "TrainConfig",
+    "learning_rate",
+]
 
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """Adam and its learning rate over the run.
-
-    ``plan``: "constant"; "halved" (the paper's: ``lr``, then ``final_lr`` for the second half); "cosine" from ``lr`` to
-    ``final_lr``; "trapezoid" (``lr``, then linearly to ``final_lr`` over the last ``decay_steps``). Each after a linear
-    warm-up of ``warmup_steps``. ``clip_norm`` bounds the gradient's norm (0: unbounded).
-    """
-
-    lr: float = 1e-5
-    final_lr: float = 1e-6
-    plan: str = "halved"
-    warmup_steps: int = 0
-    decay_steps: int = 0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    clip_norm: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.plan not in LR_PLANS:
-            raise InputError(f"optimizer.plan is '{self.plan}', but must be one of {', '.join(LR_PLANS)}.")
-        if not 0 < self.lr < 1 or not 0 <= self.final_lr <= self.lr:
-            raise InputError(
-                f"optimizer.lr = {self.lr} and final_lr = {self.final_lr} must lie between 0 and 1, in order."
-            )
+PRECISIONS = ("fp32", "bf16", "fp16")
+MAX_TRAINING_SEED = 2**40
+# A run may be continued with other values of these; all else must stay, or it would be another run.
+FREE_TO_CHANGE = (
+    "iterations",
+    "optimizer",
+    "ema",
+    "augment",
+    "monitor",
+    "checkpoint",
+    "scale",
+    "precision",
+    "device",
+    "threads",
+    "activation_checkpointing",
+    "dataset",  # where it lies; that it is the same one is checked by its contents
+    "start_from",
+    "name",
+    "licence",
+    "intended_use",
+)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run. ``dataset`` and ``output`` are folders; relative ones count from the config file.
+    """A training run on the prepared dataset in the folder ``dataset``.
 
-    ``ema_decay`` is the decay per iteration of the averaged weights that are kept for sampling. ``flip`` mirrors
-    left-right at random; ``shift_voxels`` moves image and mask together by up to that many voxels. ``crop_voxels``
-    trains on random cubes of that side (0: whole volumes), which gives many more iterations an hour; end a run with
-    whole volumes, since the network sees those when it samples.
+    An iteration (one step of the optimizer) sees ``batch_size`` times ``accumulate`` volumes; ``batch_size`` of them at
+    once, over all processes together. ``precision``: "fp32", "bf16", or "fp16" (on a GPU only). ``device``: "auto",
+    "cpu", "cuda" or "mps". ``mask_dropout`` is the probability with which a mask is left out, so that the strength of
+    its guidance can be chosen when sampling (0: never; Ho & Salimans 2022 use 0.1). ``activation_checkpointing``
+    computes the network's inner values twice instead of keeping them: less memory, about a third more time, the same
+    result. ``start_from``: a model folder or published .pt that the training starts with instead of random weights.
     """
 
     dataset: str
-    output: str
     network: NetworkConfig
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    ema: EmaConfig = field(default_factory=EmaConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
     name: str = "model"
     iterations: int = 100_000
     batch_size: int = 1
     accumulate: int = 1
     precision: str = "bf16"
+    device: str = "auto"
     seed: int = 0
-    ema_decay: float = 0.9995
-    flip: bool = True
-    shift_voxels: int = 0
-    crop_voxels: int = 0
-    checkpoint_every: int = 1000
-    log_every: int = 50
+    mask_dropout: float = 0.0
+    activation_checkpointing: bool = False
+    start_from: str | None = None
     threads: int = 0
     licence: str = "unknown"
     intended_use: str = "Research only. Not for diagnosis or treatment."
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "batch_size", "accumulate", "checkpoint_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"The training option {name} is {getattr(self, name)}, but must be 1 or more.")
-        if self.precision not in PRECISIONS:
-            raise InputError(f"The training option precision is '{self.precision}', but must be fp32 or bf16.")
-        if self.crop_voxels < 0 or self.crop_voxels % self.network.divisor:
-            raise InputError(
-                f"The training option crop_voxels is {self.crop_voxels}, but this network needs a multiple of "
-                f"{self.network.divisor}."
-            )
-        if not 0 <= self.ema_decay < 1:
-            raise InputError(f"The training option ema_decay is {self.ema_decay}, but must be at least 0 and below 1.")
+        at_least("", 1, self, "iterations", "batch_size", "accumulate")
+        at_least("", 0, self, "threads")
+        one_of("precision", self.precision, PRECISIONS)
+        require(0 <= self.seed < MAX_TRAINING_SEED, "seed", self.seed, "0 or more and below 2^40")
+        require(0 <= self.mask_dropout < 1, "mask_dropout", self.mask_dropout, "at least 0 and below 1")
+        self._check_crop()
+        self._check_plan()
+        self._check_compact()
 
-    @classmethod
-    def from_toml(cls, path: Path) -> TrainConfig:
-        """Read a TOML file. Raises InputError naming the file and the field that does not fit."""
-        try:
-            data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as exc:
-            raise InputError(f"The training configuration {path} cannot be read: {exc.strerror}.") from exc
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-            raise InputError(f"The training configuration {path} is not valid TOML: {exc}.") from exc
-        config: TrainConfig = from_dict(cls, data, str(path))
-        base = Path(path).resolve().parent
-        resolved = {"dataset": str(base / config.dataset), "output": str(base / config.output)}
-        return from_dict(cls, {**data, **resolved}, str(path))
+    def _check_crop(self) -> None:
+        divisor = self.network.divisor
+        allowed = f"0 or a multiple of {divisor}, by which this network's strides divide a volume"
+        require(self.augment.crop_voxels % divisor == 0, "augment.crop_voxels", self.augment.crop_voxels, allowed)
+
+    def _check_plan(self) -> None:
+        taken = self.optimizer.warmup_steps + self.optimizer.decay_steps
+        if taken > self.iterations:
+            raise InputError(
+                f"The training options optimizer.warmup_steps = {self.optimizer.warmup_steps} and decay_steps = "
+                f"{self.optimizer.decay_steps} are together more than iterations = {self.iterations}. "
+                "Make them smaller or the run longer."
+            )
+
+    def _check_compact(self) -> None:
+        if self.network.domain == "voxels":
+            return
+        if self.schedule.prediction != "x0":
+            raise InputError(
+                f"The training option schedule.prediction is '{self.schedule.prediction}', but the compact network "
+                "(network.domain = 'wavelet') predicts x0. Set schedule.prediction = 'x0'."
+            )
+        if self.loss.min_snr_gamma:
+            raise InputError(
+                f"The training option loss.min_snr_gamma is {self.loss.min_snr_gamma:g}, but the compact network "
+                "(network.domain = 'wavelet') weighs noise levels itself. Set loss.min_snr_gamma = 0."
+            )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, as stored in checkpoints and model folders."""
+        """Plain data, as stored in ``job.json``, checkpoints and model folders."""
         return asdict(self)
 
 

@@ -1,48 +1,72 @@
-"""Prepared cases in memory, as training reads them."""
+"""Prepared cases, as training reads them: files that are mapped into memory."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..dataset import PreparedCase, read_dataset_config
 from ..errors import InputError
 
+NAMES = ("images", "fractions")
+
 
 class PreparedDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
-    """The cases of one split as (images, fractions), both float32 (C, D, H, W), kept in memory in their file types."""
+    """The cases of one split as (images, fractions), both float32 (C, D, H, W).
 
-    def __init__(self, folder: Path, split: str) -> None:
+    The files are mapped, not read: the system keeps of them in memory what fits, once for all processes of a machine.
+    ``cases``: the folder with the cases' files, where it is not the one of the dataset. Raises InputError naming the
+    file where a case is missing, damaged or not as described; a file must not be changed while it is mapped.
+    """
+
+    def __init__(self, folder: Path, split: str, cases: Path | None = None) -> None:
         self.folder = Path(folder)
         self.config = read_dataset_config(self.folder)
         self.cases = [case for case in self.config.cases if case.split == split]
         if not self.cases:
             raise InputError(f"The dataset {folder} has no case in the split '{split}'.")
-        self._tensors = [self._load(case) for case in self.cases]
-
-    def _load(self, case: PreparedCase) -> dict[str, Tensor]:
-        path = self.folder / "cases" / f"{case.id}.safetensors"
-        try:
-            tensors = load_file(path)
-        except (OSError, SafetensorError) as exc:
-            raise InputError(f"The prepared case {path} cannot be read ({exc}). Prepare the dataset again.") from exc
-        depth_first = tuple(reversed(self.config.grid.shape))
-        expected = {
-            "images": (len(self.config.modalities), *depth_first),
-            "fractions": (len(self.config.scheme.labels), *depth_first),
-        }
-        found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        if found != expected:
-            raise InputError(f"The prepared case {path} holds {found}, but the dataset describes {expected}.")
-        return tensors
+        self._files = cases or self.folder / "cases"
+        self._mapped: dict[int, tuple[Tensor, Tensor]] = {}
+        for index in range(len(self.cases)):
+            self._tensors(index)
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        tensors = self._tensors[index]
-        return tensors["images"].float(), tensors["fractions"].float() / 255
+        images, fractions = self._tensors(index)
+        return images.float(), fractions.float() / 255
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that prepares batches: it maps the files itself."""
+        return {**self.__dict__, "_mapped": {}}
+
+    def close(self) -> None:
+        """Give the files free; they are mapped again when they are needed."""
+        self._mapped = {}
+
+    def _tensors(self, index: int) -> tuple[Tensor, Tensor]:
+        if index not in self._mapped:
+            self._mapped[index] = self._map(self.cases[index])
+        return self._mapped[index]
+
+    def _map(self, case: PreparedCase) -> tuple[Tensor, Tensor]:
+        path = self._files / f"{case.id}.safetensors"
+        try:
+            with safe_open(path, "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+        except (OSError, SafetensorError) as exc:
+            raise InputError(f"The prepared case {path} cannot be read ({exc}). Prepare the dataset again.") from exc
+        found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        if found != self._expected():
+            raise InputError(f"The prepared case {path} holds {found}, but the dataset describes {self._expected()}.")
+        return tensors["images"], tensors["fractions"]
+
+    def _expected(self) -> dict[str, tuple[int, ...]]:
+        depth_first = tuple(reversed(self.config.grid.shape))
+        channels = (len(self.config.modalities), len(self.config.scheme.labels))
+        return {name: (count, *depth_first) for name, count in zip(NAMES, channels, strict=True)}

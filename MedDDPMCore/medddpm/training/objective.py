@@ -13,6 +13,8 @@ from ..config import ModelConfig
 from ..network.compact import CompactUNet
 from ..sampling.prediction import target
 from ..sampling.schedule import Schedule
+from ..sampling.unconditional import without_mask
+from .config import LossConfig
 
 
 @dataclass(frozen=True)
@@ -27,25 +29,40 @@ class NoisyBatch:
     wanted: Tensor
     t: Tensor
 
+    @classmethod
+    def joined(cls, batches: Sequence[NoisyBatch]) -> NoisyBatch:
+        """One batch of several."""
+        return cls(*(torch.cat([getattr(batch, name) for batch in batches]) for name in ("x", "wanted", "t")))
+
     def to(self, device: torch.device) -> NoisyBatch:
         """The same on ``device``, with channels last in memory."""
-        x = self.x.to(device, memory_format=torch.channels_last_3d)
-        return NoisyBatch(x, self.wanted.to(device), self.t.to(device))
+        x = self.x.to(device, memory_format=torch.channels_last_3d, non_blocking=True)
+        return NoisyBatch(x, self.wanted.to(device, non_blocking=True), self.t.to(device, non_blocking=True))
 
 
 class Objective:
-    """Draws noisy batches and computes their loss for one model."""
+    """Draws noisy volumes and computes their loss for one model.
 
-    def __init__(self, model: ModelConfig, schedule: Schedule) -> None:
-        self.model = model
-        self.schedule = schedule
+    ``mask_dropout``: the probability with which a volume's mask is replaced by the model's ``dropped_mask``.
+    """
 
-    def draw(self, pairs: Sequence[tuple[Tensor, Tensor]], generator: torch.Generator) -> NoisyBatch:
-        """Noise levels uniform in 0 to T-1 and Gaussian noise for the (images, fractions) of a batch."""
-        x0, fractions = (torch.stack(tensors) for tensors in zip(*pairs, strict=True))
-        t = torch.randint(self.schedule.steps, (len(pairs),), generator=generator)
-        noise = torch.randn(x0.shape, generator=generator)
-        return self.noisy(x0, fractions, t, noise)
+    def __init__(
+        self, model: ModelConfig, schedule: Schedule, loss: LossConfig | None = None, mask_dropout: float = 0.0
+    ) -> None:
+        self.model, self.schedule, self.mask_dropout = model, schedule, mask_dropout
+        self._loss = loss or LossConfig()
+        self._weights = level_weights(schedule, model.schedule.prediction, self._loss)
+
+    def draw(self, images: Tensor, fractions: Tensor, generator: torch.Generator) -> NoisyBatch:
+        """One volume (C, D, H, W) with its label fractions (L, D, H, W) as a batch of one.
+
+        The noise level is uniform in 0 to T-1, the noise Gaussian.
+        """
+        t = torch.randint(self.schedule.steps, (1,), generator=generator)
+        noise = torch.randn(images.shape, generator=generator)
+        if self.mask_dropout and float(torch.rand((), generator=generator)) < self.mask_dropout:
+            fractions = without_mask(fractions[None], self.model)[0]
+        return self.noisy(images[None], fractions[None], t, noise[None])
 
     def noisy(self, x0: Tensor, fractions: Tensor, t: Tensor, noise: Tensor) -> NoisyBatch:
         """The batch for given noise levels and noise (paper, eq. 1)."""
@@ -57,13 +74,36 @@ class Objective:
         return NoisyBatch(x, wanted, t)
 
     def loss(self, network: Any, batch: NoisyBatch) -> Tensor:
-        """L1 between prediction and target (paper, eq. 4); weighted in the wavelet domain.
+        """The mean over the batch of every volume's loss with the weight of its noise level.
 
         ``network`` is what Fabric made of the network; the network itself is its ``module``.
         """
+        return (self.losses(network, batch) * self._weights.to(batch.t.device)[batch.t]).mean()
+
+    def losses(self, network: Any, batch: NoisyBatch) -> Tensor:
+        """The loss of every volume, (B,), all noise levels alike: the mean distance of prediction and target.
+
+        That of a compact network is its own, in units of what its linear estimate leaves open.
+        """
         prediction = network(batch.x, batch.t)
-        inner = network.module
+        inner = getattr(network, "module", network)
         if isinstance(inner, CompactUNet):
             condition = batch.x[:, self.model.network.image_channels :]
-            return inner.loss(prediction, batch.wanted, condition, batch.t)
-        return (prediction.float() - batch.wanted).abs().mean()
+            return inner.loss(prediction, batch.wanted, condition, batch.t, self._loss.kind)
+        error = prediction.float() - batch.wanted
+        return (error.abs() if self._loss.kind == "l1" else error.square()).mean(dim=(1, 2, 3, 4))
+
+
+def level_weights(schedule: Schedule, prediction: str, loss: LossConfig) -> Tensor:
+    """The weight of each noise level, float32 (T,): 1, or the min-SNR weights of Hang et al. 2023 (section 3.4).
+
+    These weigh the squared error of x0 by min(SNR, gamma), with SNR = (alpha / sigma)^2; the squared error of the noise
+    is SNR times that of x0, and that of v (SNR + 1) times. An absolute error (L1) gets their square root, so that here,
+    too, the objective is the same whatever is predicted.
+    """
+    if not loss.min_snr_gamma:
+        return torch.ones(schedule.steps)
+    snr = torch.from_numpy((schedule.alpha / schedule.sigma) ** 2)
+    share_of_x0 = {"x0": torch.ones_like(snr), "noise": 1 / snr, "v": 1 / (snr + 1)}[prediction]
+    weights = snr.clamp(max=loss.min_snr_gamma) * share_of_x0
+    return (weights if loss.kind == "l2" else weights.sqrt()).float()

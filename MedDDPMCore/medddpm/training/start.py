@@ -1,23 +1,103 @@
-"""The network that a training starts from."""
+"""The network that a training starts from: random weights, or those of a model."""
 
 from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
 
-from ..config import NetworkConfig
+import torch
+from torch import Tensor
+
+from ..config import ModelConfig
+from ..models.folder import read_model_folder
+from ..models.places import find_model
+from ..models.published import read_published
 from ..network.build import Network, build_network
+from ..network.compact import CompactUNet
 from ..network.start import open_path
 from ..network.unet import UNet3D
+from ..progress import Reporter
 from ..sampling.schedule import Schedule
+from .config import TrainConfig
 from .dataset import PreparedDataset
+from .transplant import Match, require_same_architecture, transplanted
 
 
-def fresh_network(config: NetworkConfig, schedule: Schedule, dataset: PreparedDataset) -> Network:
+@dataclass(frozen=True)
+class StartModel:
+    """A model that a training starts from: its configuration and its network's tensors in float32."""
+
+    name: str
+    config: ModelConfig
+    state: dict[str, Tensor]
+
+    @classmethod
+    def read(cls, place: str) -> StartModel:
+        """A model folder, a published ``.pt``, or a bundled model by name; InputError where it cannot be used."""
+        path = find_model(place)
+        config, state = read_model_folder(path)[:2] if path.is_dir() else read_published(path)
+        return cls(str(place), config, {name: tensor.float() for name, tensor in state.items()})
+
+
+def model_config(config: TrainConfig, dataset: PreparedDataset, former: ModelConfig | None = None) -> ModelConfig:
+    """The configuration of the model that a run will produce.
+
+    ``former``: the model that it starts from or, resumed, the one that it had begun. Its mask values stay, since its
+    weights know them. Raises InputError where the network does not fit the dataset.
+    """
+    data = dataset.config
+    made = ModelConfig(
+        name=config.name,
+        modalities=data.modalities,
+        network=config.network,
+        schedule=config.schedule,
+        scheme=data.scheme,
+        grid=data.grid,
+        mask_values=data.mask_values if former is None else former.mask_values,
+        background=data.background,
+        normalization=data.normalization,
+        prior=data.prior,
+        licence=config.licence,
+        intended_use=config.intended_use,
+        dropped_mask=dropped_mask(config, dataset) if config.mask_dropout else None,
+    )
+    return made
+
+
+def dropped_mask(config: TrainConfig, dataset: PreparedDataset) -> tuple[float, ...]:
+    """What stands for a mask left out (see ``sampling.unconditional``): no label, or the mean share of each label."""
+    if config.network.domain == "voxels":
+        return (0.0,) * config.network.mask_channels
+    covered = torch.zeros(config.network.mask_channels, dtype=torch.float64)
+    for i in range(len(dataset)):
+        covered += dataset[i][1].sum((1, 2, 3), dtype=torch.float64)
+    return tuple((covered / covered.sum().clamp_min(1e-9)).tolist())
+
+
+def starting_network(
+    model: ModelConfig, schedule: Schedule, dataset: PreparedDataset, start: StartModel | None, reporter: Reporter
+) -> Network:
+    """The network to train, on the CPU: with random weights, or with those of ``start`` as far as they fit."""
+    network = fresh_network(model, schedule, dataset)
+    if start is None:
+        return network
+    require_same_architecture(start.name, start.config, model)
+    match = Match.of(start.config, model)
+    network.load_state_dict(transplanted(start.state, network.state_dict(), start.config, model))
+    reporter.warning(f"The training starts from {start.name}. {match.sentence}")
+    return network
+
+
+def fresh_network(model: ModelConfig, schedule: Schedule, dataset: PreparedDataset) -> Network:
     """A network with random weights; a compact one knows the schedule and the statistics of ``dataset``."""
-    network = build_network(config)
+    network = build_network(model.network)
     if isinstance(network, UNet3D):
         open_path(network)
     else:
         network.use_schedule(torch.from_numpy(schedule.alpha), torch.from_numpy(schedule.sigma))
         network.fit([dataset[i] for i in range(len(dataset))])
     return network
+
+
+def use_activation_checkpointing(network: Network) -> None:
+    """Let the U-Net compute its inner values again for the backward pass instead of keeping them."""
+    (network.body if isinstance(network, CompactUNet) else network).checkpointing = True

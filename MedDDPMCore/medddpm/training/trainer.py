@@ -1,14 +1,14 @@
-"""The training loop (paper, Algorithm 1) on one machine, with exact resume."""
+"""The training loop (paper, Algorithm 1), with exact resume."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from lightning_fabric import Fabric
@@ -16,200 +16,250 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from ..config import ModelConfig
-from ..errors import MedDDPMError
+from ..errors import Cancelled, InputError, MedDDPMError
 from ..memory import keep_freed_memory
 from ..models.folder import save_model_folder
 from ..progress import Reporter
 from ..sampling.schedule import Schedule
 from .augment import Augmentation
-from .batches import batches
-from .checkpoint import load_newest, require_same, save_checkpoint
-from .config import TrainConfig, learning_rate
+from .batches import BatchSource, Loader
+from .cache import open_dataset
+from .checkpoint import Checkpoints
+from .config import FREE_TO_CHANGE, TrainConfig, learning_rate
 from .dataset import PreparedDataset
+from .distributed import Team, make_fabric
+from .hooks import Context, Hook, Iteration, standard_hooks
+from .loader import BatchLoader, sensible_workers
+from .metrics import RESUMED, append_metric
 from .objective import Objective
-from .start import fresh_network
-
-# A run may be continued with other values of these; all else must stay, or it would be another run.
-FREE_TO_CHANGE = (
-    "iterations",
-    "crop_voxels",
-    "ema_decay",
-    "checkpoint_every",
-    "log_every",
-    "threads",
-    "optimizer",
-    "output",
-    "dataset",
-)
-FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
-
-
-@dataclass
-class TrainingState:
-    """What changes while training: the modules, the optimizer and the number of finished iterations."""
-
-    network: Any
-    average: AveragedModel
-    optimizer: Any
-    step: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Tensors and plain data for a checkpoint."""
-        return {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def load(self, checkpoint: dict[str, Any]) -> None:
-        """The inverse of ``to_dict``."""
-        self.network.load_state_dict(checkpoint["network"])
-        self.average.load_state_dict(checkpoint["average"])
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
-        self.step = int(checkpoint["step"])
+from .randomness import random_state, restore_random_state
+from .resume import dataset_identity, require_same, require_same_dataset
+from .start import StartModel, model_config, starting_network, use_activation_checkpointing
+from .state import TrainingState, moving_average
 
 
 class Trainer:
-    """Trains one model as a ``TrainConfig`` says; ``run`` may be interrupted at any moment and called again.
+    """Trains one model as a ``TrainConfig`` says, in the run folder ``folder``; goes on where that run was stopped.
 
-    Every random number of an iteration comes from a generator seeded with (seed, iteration), so that a resumed run
-    equals the uninterrupted one without storing generator states.
+    Everything random comes from generators seeded by what it is for, so that a resumed run equals the uninterrupted
+    one. ``fabric``, ``dataset``, ``loader`` and ``hooks`` replace what is usual.
     """
 
-    def __init__(self, config: TrainConfig, reporter: Reporter) -> None:
-        self.config = config
-        self.reporter = reporter
-        self.output = Path(config.output)
-        self.dataset = PreparedDataset(Path(config.dataset), "train")
-        self.model_config = model_config(config, self.dataset)
-        self.schedule = Schedule.from_config(config.schedule)
-        self.objective = Objective(self.model_config, self.schedule)
-        self.augmentation = Augmentation(config, self.model_config)
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: Path,
+        reporter: Reporter,
+        *,
+        fabric: Fabric | None = None,
+        dataset: PreparedDataset | None = None,
+        loader: Loader | None = None,
+        hooks: Callable[[Context], Sequence[Hook]] = standard_hooks,
+    ) -> None:
+        self.config, self.folder = config, Path(folder)
         if config.threads:
             torch.set_num_threads(config.threads)
         keep_freed_memory()
-        self.fabric = Fabric(devices=1, precision=FABRIC_PRECISION[config.precision])  # type: ignore[arg-type]
-        self.state = self._build()
+        self.fabric = fabric or make_fabric(config)
+        self.team = Team(self.fabric)
+        self._divided = self.team.check(config)
+        self.reporter = self.team.reporter(reporter)
+        if self.team.first:
+            _make_folder(self.folder)
+        self.dataset = dataset or open_dataset(config, self.team)
+        self.identity = dataset_identity(Path(config.dataset)) if self.team.first else {}
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", config.checkpoint, self.reporter)
+        self.context = self._begin()
+        self.loader = loader or self._loader()
+        self.hooks = list(hooks(self.context))
+        self._stop: Cancelled | None = None
+        self._saved = self.state.iteration
 
-    def _build(self) -> TrainingState:
-        torch.manual_seed(self.config.seed)
-        network = fresh_network(self.config.network, self.schedule, self.dataset).to(
-            memory_format=torch.channels_last_3d
-        )  # type: ignore[call-overload]
-        plan = self.config.optimizer
-        optimizer = torch.optim.Adam(network.parameters(), plan.lr, (plan.beta1, plan.beta2), fused=True)
-        average = AveragedModel(network, multi_avg_fn=warmed_up_average(self.config.ema_decay))
-        state = TrainingState(network, average.to(self.fabric.device), optimizer)
-        state.network, state.optimizer = self.fabric.setup(network, optimizer)
-        checkpoint = load_newest(self.output / "checkpoints")
+    @property
+    def state(self) -> TrainingState:
+        """What changes while training."""
+        return self.context.state
+
+    def _begin(self) -> Context:
+        """Everything that the loop needs, at the newest checkpoint or at the beginning."""
+        config, checkpoint = self.config, self.checkpoints.load_newest()
         if checkpoint is not None:
-            require_same(checkpoint["config"], self.config.to_dict(), FREE_TO_CHANGE)
-            state.load(checkpoint)
-        return state
+            require_same(checkpoint["config"], config.to_dict(), FREE_TO_CHANGE)
+            if self.team.first:
+                require_same_dataset(json.loads(checkpoint["dataset"]), Path(config.dataset), self.identity)
+        start = StartModel.read(config.start_from) if config.start_from and checkpoint is None else None
+        former = start.config if start else None
+        if checkpoint is not None:
+            former = ModelConfig.from_json(checkpoint["model"])
+        model = model_config(config, self.dataset, former)
+        schedule = Schedule.from_config(config.schedule)
+        state = self._state(model, schedule, start)
+        if checkpoint is not None:
+            self._resume(state, checkpoint)
+        objective = Objective(model, schedule, config.loss, config.mask_dropout)
+        return Context(config, self.folder, self.reporter, self.fabric, model, schedule, objective, self.dataset, state)
+
+    def _state(self, model: ModelConfig, schedule: Schedule, start: StartModel | None) -> TrainingState:
+        torch.manual_seed(self.config.seed)
+        network: Any = starting_network(model, schedule, self.dataset, start, self.reporter)
+        if self.config.activation_checkpointing:
+            use_activation_checkpointing(network)
+        network = network.to(memory_format=torch.channels_last_3d)
+        average = AveragedModel(network, multi_avg_fn=moving_average(self.config.ema))
+        plan = self.config.optimizer
+        # A fused optimizer unscales fp16 gradients itself, so that they could not be clipped.
+        optimizer = torch.optim.Adam(
+            network.parameters(), plan.lr, (plan.beta1, plan.beta2), fused=self.config.precision != "fp16"
+        )
+        return TrainingState(*self.team.setup(network, average, optimizer))
+
+    def _resume(self, state: TrainingState, checkpoint: dict[str, Any]) -> None:
+        self.team.load_full_state(state, checkpoint)
+        restore_random_state(checkpoint["random"])
+        if self.team.first:
+            append_metric(self.folder, RESUMED, state.iteration)
+
+    def _loader(self) -> Loader:
+        augmentation = Augmentation(self.config.augment, self.context.model)
+        source = BatchSource(
+            self.dataset, augmentation, self.context.objective, self._divided, self.team.rank, self.team.size
+        )
+        device = self.fabric.device
+        workers = sensible_workers(self.config.scale.workers, device, self.team.local_size)
+        return BatchLoader(source, workers, pin=device.type == "cuda", warn=self.reporter.warning)
 
     def run(self) -> Path:
-        """Train to ``config.iterations`` and return the model folder. Raises MedDDPMError if the loss is not finite."""
-        config, state = self.config, self.state
-        order = batches(len(self.dataset), config.batch_size, config.seed, state.step * config.accumulate)
-        losses: list[float] = []
-        started = time.monotonic()
-        while state.step < config.iterations:
-            self.reporter.check_cancelled()
-            losses.append(self._iterate(order))
-            state.step += 1
-            if state.step % config.log_every == 0 or state.step == config.iterations:
-                self._log(losses, (time.monotonic() - started) / len(losses))
-                losses, started = [], time.monotonic()
-            if state.step % config.checkpoint_every == 0 or state.step == config.iterations:
-                self.save()
-            self.reporter.step(state.step, config.iterations)
-        return self.output / "model"
+        """Train to ``config.iterations``; returns the model folder.
 
-    def _iterate(self, order: Any) -> float:
-        """One optimizer step; returns its loss."""
+        Raises MedDDPMError if loss or weights are no longer finite, and Cancelled, after writing a checkpoint, when the
+        reporter says so.
+        """
+        try:
+            self.team.require_alike("the iteration to go on from", self.state.iteration)
+            with self.team.together(self.folder):
+                self._loop()
+        finally:
+            self.loader.close()
+            self.dataset.close()
+            for hook in self.hooks:
+                hook.close()
+        return self.folder / "outputs" / "model"
+
+    def _loop(self) -> None:
         config, state = self.config, self.state
+        while state.iteration < config.iterations:
+            started = time.monotonic()
+            stop = self._asked_to_stop()
+            if stop is not None and self.team.size == 1:
+                self._end(stop)
+            loss, group_stops = self._iterate(stop is not None)
+            state.iteration += 1
+            state.update_average(config.ema)
+            rate = state.optimizer.param_groups[0]["lr"]
+            done = Iteration(state.iteration, config.iterations, loss, rate, time.monotonic() - started)
+            self._tell(done)
+            if done.due(config.checkpoint.every):
+                self.save()
+            self.reporter.step(state.iteration, config.iterations)
+            if group_stops:
+                self._end(stop or Cancelled("The training was stopped, as the first of its processes was asked to."))
+
+    def _asked_to_stop(self) -> Cancelled | None:
+        if self._stop is None:
+            try:
+                self.reporter.check_cancelled()
+            except Cancelled as exc:
+                self._stop = exc
+        return self._stop
+
+    def _tell(self, done: Iteration) -> None:
+        """Call the hooks. One that is interrupted does not keep the others of a group of processes waiting."""
+        for hook in self.hooks:
+            try:
+                hook.after_iteration(done)
+            except Cancelled as exc:
+                self._stop = exc
+
+    def _end(self, stop: Cancelled) -> NoReturn:
+        """Stop here: with a checkpoint of what the last one does not have."""
+        if self.state.iteration != self._saved:
+            self.save()
+        raise stop
+
+    def _iterate(self, stop: bool) -> tuple[float, bool]:
+        """One step of the optimizer: its loss, and whether some process of the group was asked to stop."""
+        config, state, parts = self.config, self.state, self._divided.accumulate
         for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate(config.optimizer, state.step, config.iterations)
-        total = 0.0
-        for part in range(config.accumulate):
-            generator = torch.Generator().manual_seed((config.seed << 40) + state.step * config.accumulate + part)
-            loss = self._loss(next(order), generator) / config.accumulate
-            self.fabric.backward(loss)
-            total += float(loss.detach())
-        if not math.isfinite(total):
-            raise MedDDPMError(
-                f"The loss became {total} at iteration {state.step + 1}. The last checkpoint is kept; "
-                "continue with a lower learning rate or a clip_norm."
-            )
-        if config.optimizer.clip_norm:
-            self.fabric.clip_gradients(state.network, state.optimizer, max_norm=config.optimizer.clip_norm)
+            group["lr"] = learning_rate(config.optimizer, state.iteration, config.iterations)
+        total = torch.zeros((), device=self.fabric.device)
+        for part in range(parts):
+            batch = self.loader.batch(state.iteration, part).to(self.fabric.device)
+            with self.team.no_sync(state.network, part < parts - 1):
+                loss = self.context.objective.loss(state.network, batch) / parts
+                self.fabric.backward(loss)
+            total += loss.detach()
+        mean, stopped = self.team.mean_and_stop(total, stop)
+        self._require_finite("loss", mean)
+        self._clip()
         state.optimizer.step()
         state.optimizer.zero_grad()
-        state.average.update_parameters(state.network.module)
-        return total
+        return mean, stopped
 
-    def _loss(self, indices: list[int], generator: torch.Generator) -> Tensor:
-        pairs = [self.augmentation(*self.dataset[i], generator) for i in indices]
-        batch = self.objective.draw(pairs, generator).to(self.fabric.device)
-        return self.objective.loss(self.state.network, batch)
+    def _clip(self) -> None:
+        """Bound the gradient. In fp16 one that is not finite means a scale to be lowered, which the optimizer does."""
+        most = self.config.optimizer.clip_norm
+        if not most:
+            return
+        norm = self.fabric.clip_gradients(
+            self.state.network, self.state.optimizer, max_norm=most, error_if_nonfinite=False
+        )
+        if self.config.precision != "fp16" and isinstance(norm, Tensor):
+            self._require_finite("gradient", float(norm))
 
-    def _log(self, losses: list[float], seconds: float) -> None:
-        """Append one line to ``log.jsonl``: iteration, mean loss, learning rate, seconds an iteration."""
-        entry = {
-            "iteration": self.state.step,
-            "loss": sum(losses) / len(losses),
-            "lr": self.state.optimizer.param_groups[0]["lr"],
-            "seconds_per_iteration": seconds,
-            "time": time.time(),
-        }
-        self.output.mkdir(parents=True, exist_ok=True)
-        with (self.output / "log.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
+    def _require_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise MedDDPMError(
+                f"The {what} became {value} at iteration {self.state.iteration + 1}. The last checkpoint is kept; "
+                "continue from it with a lower optimizer.lr or an optimizer.clip_norm (such as 1)."
+            )
 
     def save(self) -> None:
         """Write a checkpoint and the model folder with the averaged weights."""
-        state = {**self.state.to_dict(), "config": json.dumps(self.config.to_dict())}
-        save_checkpoint(self.output / "checkpoints", self.state.step, state)
-        save_model_folder(self.output / "model", self._described(), self.state.average.module.state_dict())
+        state = self.state
+        state.require_finite()
+        self._saved = state.iteration
+        full = self.team.full_state(state)
+        if not self.team.first:
+            return
+        # The model first: whatever kills the process between the two, the run goes on from the checkpoint before.
+        average = {
+            name.removeprefix("module."): tensor
+            for name, tensor in full["average"].items()
+            if name.startswith("module.")
+        }
+        save_model_folder(self.folder / "outputs" / "model", self._described(), average)
+        kept = {
+            "config": json.dumps(self.config.to_dict()),
+            "dataset": json.dumps(self.identity),
+            "model": self.context.model.to_json(),
+            "random": random_state(),
+        }
+        self.checkpoints.save(state.iteration, {**full, **kept}, state.validation)
 
     def _described(self) -> ModelConfig:
         """The model's configuration with the provenance of its training so far."""
         cases = [case.id for case in self.dataset.cases]
         settings = self.config.to_dict()
-        for key in ("dataset", "output"):  # folders of this machine say nothing to another one
+        for key in ("dataset", "scale", "threads", "device"):  # of this machine, which say nothing to another one
             settings.pop(key)
-        facts = {"iterations": self.state.step, "training_cases": cases, "config": settings}
-        return replace(self.model_config, training={**facts, "dataset": self.dataset.config.provenance})
+        if settings["start_from"]:
+            settings["start_from"] = Path(settings["start_from"]).name
+        facts = {"iterations": self.state.iteration, "training_cases": cases, "config": settings}
+        return replace(self.context.model, training={**facts, "dataset": self.dataset.config.provenance})
 
 
-def warmed_up_average(decay: float) -> Callable[[Any, Any, Any], None]:
-    """Exponential moving average whose decay grows to ``decay``: min(decay, (1 + n) / (10 + n)) at update n.
-
-    Without the growth a short run would keep the random weights of its start in the average.
-    """
-
-    @torch.no_grad()
-    def update(average: Any, current: Any, updates: Tensor) -> None:
-        n = float(updates)
-        torch._foreach_lerp_(average, current, 1 - min(decay, (1 + n) / (10 + n)))
-
-    return update
-
-
-def model_config(config: TrainConfig, dataset: PreparedDataset) -> ModelConfig:
-    """The configuration of the model that this run will produce."""
-    data = dataset.config
-    return ModelConfig(
-        name=config.name,
-        modalities=data.modalities,
-        network=config.network,
-        schedule=config.schedule,
-        scheme=data.scheme,
-        grid=data.grid,
-        mask_values=data.mask_values,
-        background=data.background,
-        normalization=data.normalization,
-        prior=data.prior,
-        licence=config.licence,
-        intended_use=config.intended_use,
-    )
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise InputError(f"The folder {folder} cannot be made: {exc.strerror or exc}. Choose another folder.") from exc

@@ -1,0 +1,68 @@
+"""``medddpm evaluate``."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+from ..memory import keep_freed_memory
+from .app import app
+from .console import ConsoleReporter
+from .synth import SAMPLERS
+
+
+@app.command("evaluate")
+def evaluate_command(
+    model: Annotated[str, typer.Argument(help="A model's name, a model folder or a published .pt file.")],
+    dataset: Annotated[Path, typer.Argument(help="The folder of a prepared dataset.")],
+    out: Annotated[Path, typer.Option(help="Folder for figures, report and samples; made if it is not there.")],
+    split: Annotated[str, typer.Option(help="Which cases: test, validation or train.")] = "test",
+    case: Annotated[list[str] | None, typer.Option(help="Take this case only; may be given several times.")] = None,
+    samples: Annotated[int, typer.Option(help="How many images to make for each mask.")] = 1,
+    sampler: Annotated[str | None, typer.Option(help=f"{SAMPLERS}. Left out: what suits the model.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the sampler. Left out: what suits the model.")] = None,
+    seed: Annotated[int, typer.Option(help="Starting number of the randomness.")] = 0,
+    guidance: Annotated[float, typer.Option(help="How strongly the mask guides; 1 is plain.")] = 1.0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+) -> None:
+    """Measure a model on held-out cases of a prepared dataset.
+
+    Makes images from their masks and compares them with the real ones: figures beside those of a plain baseline, as a
+    page to open, a table and JSON. The same command again goes on where it was stopped.
+    """
+    if importlib.util.find_spec("monai") is None:
+        raise InputError('Evaluating needs further packages. Install them with: pip install "medddpm[train]"')
+    from ..training.evaluation.evaluate import evaluate
+    from ..training.evaluation.report import write_report
+    from ..training.evaluation.request import EvaluationRequest
+    from ..training.evaluation.tables import write_tables
+
+    request = EvaluationRequest(
+        model,
+        str(dataset),
+        str(out),
+        split,
+        samples,
+        sampler,
+        steps,
+        seed,
+        guidance,
+        device,
+        precision,
+        tuple(case or ()),
+    )
+    keep_freed_memory()
+    with ConsoleReporter() as reporter:
+        found = evaluate(request, reporter)
+    write_tables(out, found)
+    page = write_report(out, found)
+    mean, baseline = found.mean, found.baseline_mean
+    if mean.ms_ssim is not None and baseline.ms_ssim is not None:
+        typer.echo(f"MS-SSIM {mean.ms_ssim:.3f} (baseline {baseline.ms_ssim:.3f}), ", nl=False)
+    typer.echo(f"PSNR {mean.psnr:.1f} dB (baseline {baseline.psnr:.1f}), sharpness {mean.sharpness:.2f}.")
+    typer.echo(f"Open {page}")

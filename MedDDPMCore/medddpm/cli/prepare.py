@@ -1,0 +1,147 @@
+"""``medddpm prepare``: from a folder of scans to a dataset to train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..errors import InputError
+from ..preparation.case_files import SourceScan
+from ..preparation.options import GRIDS, INTENSITIES, LAYOUTS, OUTLINES, REGISTRATIONS, PrepareOptions
+from ..preparation.scan import scan_source
+from .app import app
+from .console import ConsoleReporter
+
+ROWS_SHOWN = 40
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+@app.command("prepare")
+def prepare_command(
+    source: Annotated[Path, typer.Argument(help="Folder of scans with masks, or a table (CSV) that names them.")],
+    out: Annotated[Path | None, typer.Argument(help="The dataset folder to make or to bring up to date.")] = None,
+    scan: Annotated[bool, typer.Option("--scan", help="Only tell what the source holds and what is wrong.")] = False,
+    layout: Annotated[str, typer.Option(help=f"How the source is laid out: {_listed(LAYOUTS)}.")] = "auto",
+    table: Annotated[
+        Path | None, typer.Option(help="CSV of paths below SOURCE: columns case, mask and one for each modality.")
+    ] = None,
+    scheme: Annotated[str, typer.Option(help="Labels of the model: brats, whole-head or a .json file.")] = "brats",
+    grid: Annotated[str, typer.Option(help=f"auto, {_listed(tuple(GRIDS))}, or as in 80x96x80:2:LPS.")] = "auto",
+    modality: Annotated[
+        list[str] | None, typer.Option(help="A modality to use; repeat, in the order of the model. Left out: all.")
+    ] = None,
+    register: Annotated[str, typer.Option(help=f"Rigid registration: {_listed(REGISTRATIONS)}.")] = "none",
+    template: Annotated[Path | None, typer.Option(help="The image to register to, with --register template.")] = None,
+    intensities: Annotated[str, typer.Option(help=f"How to scale images: {_listed(INTENSITIES)}.")] = "percentile",
+    outline: Annotated[str, typer.Option(help=f"What to outline where masks lack it: {_listed(OUTLINES)}.")] = "auto",
+    labels: Annotated[str | None, typer.Option(help="What the masks' values mean to the model: 1=1,2=2,4=3.")] = None,
+    validation: Annotated[float, typer.Option(help="Share of the patients to follow training by.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of the patients for the final figures.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Another one draws other patients for these.")] = 0,
+    validation_case: Annotated[
+        list[str] | None, typer.Option(help="A case or patient for validation, in place of the share; repeat.")
+    ] = None,
+    test_case: Annotated[
+        list[str] | None, typer.Option(help="A case or patient for the test, in place of the share; repeat.")
+    ] = None,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(help="A case, patient or file not to use; repeat.", show_default=False)
+    ] = None,
+    leave_out_flagged: Annotated[
+        bool, typer.Option("--leave-out-flagged", help="Leave out the cases that look wrong; see the report first.")
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Processes; 0 means as many as sensible here.")] = 0,
+    note: Annotated[str, typer.Option(help="Where the scans come from, for the record. Left out: folder name.")] = "",
+) -> None:
+    """Make a dataset to train on of a folder of scans; run again to go on or to bring it up to date.
+
+    Files are paired by their names, never by their order. Nothing is left out unless told to.
+    """
+    if scan:
+        raise typer.Exit(_scan(source, layout, table))
+    if out is None:
+        raise InputError("Name the dataset folder to make, or give --scan to look at the source only.")
+    named = {
+        "modalities": modality,
+        "validation_cases": validation_case,
+        "test_cases": test_case,
+        "leave_out": leave_out,
+    }
+    options = PrepareOptions(
+        source=str(source),
+        out=str(out),
+        layout=layout,
+        table=None if table is None else str(table),
+        scheme=scheme,
+        grid=grid,
+        register=register,
+        template=None if template is None else str(template),
+        intensities=intensities,
+        outline=outline,
+        labels=labels,
+        validation=validation,
+        test=test,
+        seed=seed,
+        leave_out_flagged=leave_out_flagged,
+        workers=workers,
+        note=note,
+        **{name: tuple(values or ()) for name, values in named.items()},
+    )
+    _prepare(options)
+
+
+def _prepare(options: PrepareOptions) -> None:
+    from ..preparation.pipeline import prepare
+
+    with ConsoleReporter() as reporter:
+        result = prepare(options, reporter)
+    for sentence in result.sentences:
+        typer.echo(f"Note: {sentence}")
+    for flag in result.flags:
+        typer.echo(f"Flagged: {flag['case']}: {flag['sentence']}")
+    if result.left_out:
+        typer.echo(f"Left out: {', '.join(result.left_out)}.")
+    typer.echo(f"{result.dataset} holds {_counted(result.cases, 'case')}. Look at {result.report} before you train.")
+
+
+def _scan(source: Path, layout: str, table: Path | None) -> int:
+    """Show what is there; 2 where it could not be prepared as it is."""
+    with ConsoleReporter() as reporter:
+        found = scan_source(source, layout, table, reporter)
+    console = Console(highlight=False)
+    console.print(_cases_table(found))
+    for problem in found.problems:
+        console.print(f"{problem.severity.capitalize()}: {problem.sentence}", markup=False, soft_wrap=True)
+    patients = len({case.patient for case in found.cases})
+    warnings = len(found.problems) - len(found.errors)
+    typer.echo(
+        f"{source}: {_counted(len(found.cases), 'case')} of {_counted(patients, 'patient')} in the layout "
+        f"'{found.layout}', {_counted(len(found.errors), 'error')}, {_counted(warnings, 'warning')}."
+    )
+    return 2 if found.errors else 0
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
+
+
+def _cases_table(found: SourceScan) -> Table:
+    table = Table(*("case", *found.modalities, "mask", "patient", "split", "problems"))
+    table.columns[0].overflow = "fold"
+    for case in found.cases[:ROWS_SHOWN]:
+        parts = ["yes" if name in case.images else "-" for name in found.modalities]
+        problems = sum(problem.case == case.id for problem in found.problems)
+        patient = "" if case.patient == case.id else case.patient
+        shown = (case.id, *parts, "yes" if case.mask else "-", patient, case.split or "", str(problems or ""))
+        table.add_row(*(escape(text) for text in shown))
+    if len(found.cases) > ROWS_SHOWN:
+        table.add_row(f"and {len(found.cases) - ROWS_SHOWN} more")
+    return table

@@ -1,0 +1,106 @@
+"""The files of a case in one space: read and, where that is asked for, registered."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..geometry.io import read_mask, read_volume
+from ..geometry.volume import Mask, Volume
+from .case_files import CaseFiles
+from .facts import Move
+from .options import PrepareOptions
+from .register import Rigid, register
+from .space import same_grid
+
+TEMPLATE = "template"
+
+
+@dataclass(frozen=True)
+class AlignedCase:
+    """The volumes of a case in one space (RAS mm). Moving them changed their affines, no voxel.
+
+    ``reference``: the modality that the mask lies on. ``moves``: how each image was moved, in order; ``sentences``
+    say so.
+    """
+
+    images: dict[str, Volume]
+    mask: Mask
+    reference: str
+    moves: dict[str, tuple[Move, ...]] = field(default_factory=dict)
+    sentences: tuple[str, ...] = ()
+
+
+def read_case(case: CaseFiles, modalities: tuple[str, ...], options: PrepareOptions) -> AlignedCase:
+    """Read the images of ``modalities`` and the mask, an empty one where there is none, and align them.
+
+    With "modalities" every image is registered to the one on whose grid the mask was drawn (the first where that is
+    none), with "template" then all together to the template; the mask goes with that image. Raises InputError naming
+    the file that is missing, cannot be read or not be registered.
+    """
+    missing = [name for name in modalities if name not in case.images]
+    if missing:
+        raise InputError(
+            f"The case {case.id} has no {missing[0]} image, but {', '.join(modalities)} are wanted. "
+            "Add the file, leave the case out, or prepare fewer modalities."
+        )
+    images = {name: read_volume(case.images[name]) for name in modalities}
+    if case.mask is None:
+        first = images[modalities[0]]
+        read = AlignedCase(images, Mask(Volume(np.zeros(first.shape, np.uint8), first.affine)), modalities[0])
+    else:
+        mask = read_mask(case.mask)
+        on_mask = [name for name, image in images.items() if same_grid(image, mask.volume)]
+        read = AlignedCase(images, mask, (*on_mask, modalities[0])[0])
+    if options.register == "none":
+        return read
+    aligned = _to_reference(read, case)
+    return aligned if options.template is None else _to_template(aligned, case, Path(options.template))
+
+
+def _to_reference(read: AlignedCase, case: CaseFiles) -> AlignedCase:
+    """Every image registered to the reference."""
+    fixed = read.images[read.reference]
+    images, moves, sentences = dict(read.images), dict(read.moves), list(read.sentences)
+    for name, image in read.images.items():
+        if name == read.reference:
+            continue
+        found = register(fixed, image, str(case.images[name]), f"the {read.reference} image")
+        if not found.moved:
+            continue
+        images[name] = _moved(image, found)
+        moves[name] = (_move(found, read.reference),)
+        doubt = " That is much for images of one visit: look at the pictures of the case." if found.unusual else ""
+        sentences.append(f"{_told(f'The {name} image', found)} to lie on the {read.reference} image.{doubt}")
+    return replace(read, images=images, moves=moves, sentences=tuple(sentences))
+
+
+def _to_template(read: AlignedCase, case: CaseFiles, template: Path) -> AlignedCase:
+    """All images and the mask moved together, as the reference goes to the template."""
+    found = register(
+        read_volume(template), read.images[read.reference], str(case.images[read.reference]), "the template"
+    )
+    if not found.moved:
+        return read
+    mask = Mask(_moved(read.mask.volume, found), read.mask.segments)
+    images = {name: _moved(image, found) for name, image in read.images.items()}
+    moves = {name: (*read.moves.get(name, ()), _move(found, TEMPLATE)) for name in images}
+    sentence = f"{_told('The case', found)} to lie on the template."
+    return replace(read, images=images, mask=mask, moves=moves, sentences=(*read.sentences, sentence))
+
+
+def _moved(volume: Volume, found: Rigid) -> Volume:
+    return Volume(volume.data, found.applied(volume.affine))
+
+
+def _move(found: Rigid, onto: str) -> Move:
+    gain = found.after - found.before
+    return Move(onto, found.shift_mm, found.rotation_degrees, gain if math.isfinite(gain) else None, found.unusual)
+
+
+def _told(what: str, found: Rigid) -> str:
+    return f"{what} was moved by {found.shift_mm:.1f} mm and turned by {found.rotation_degrees:.1f} degrees"

@@ -1,0 +1,174 @@
+"""What is asked of a preparation, as data: the same for the command line, Python and job folders."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config import MODALITY, GridConfig, from_dict
+from ..errors import InputError
+from ..labels.conventions import outline_kind, parse_labels
+from ..labels.scheme import LabelScheme, load_scheme
+from ..parse import parse_json, shown
+
+LAYOUTS = ("auto", "brats", "med-ddpm", "nnunet", "table")
+REGISTRATIONS = ("none", "modalities", "template")
+INTENSITIES = ("percentile", "min-max", "slice-min-max")
+OUTLINES = ("auto", "brain", "head", "none")
+SCHEMES = ("brats", "whole-head")
+GRIDS = {
+    "brats-1mm": GridConfig((192, 192, 144), (1.0, 1.0, 1.0), "LPS"),
+    "demo-2mm": GridConfig((80, 96, 80), (2.0, 2.0, 2.0), "LPS"),
+    "whole-head-1.5mm": GridConfig((128, 128, 128), (1.5, 1.5, 1.5), "RAS"),
+}
+MAX_WORKERS = 256
+_GRID = re.compile(r"(\d+)x(\d+)x(\d+):(\d[\d.]*)(?:x(\d[\d.]*)x(\d[\d.]*))?:([LRAPSI]{3})")
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """One preparation: ``source`` (folder, or CSV table) to the dataset folder ``out``.
+
+    ``table``: a CSV that names the files below ``source``. ``scheme``: "brats", "whole-head" or the path of a scheme's
+    JSON. ``grid``: "auto" (the published grid of the scheme), a name of ``GRIDS`` or "80x96x80:2:LPS" (shape, spacing
+    in mm, axes). ``modalities`` in channel order; empty means all that the source has. ``labels`` says what the masks'
+    values mean to the scheme ("1=1,2=2,4=3"); None leaves it to the source and to recognition. ``template`` is the
+    image that "template" registers to. ``intensities`` and ``outline``: see ``geometry.intensity`` and ``case``.
+
+    ``validation`` and ``test`` are shares of the patients, drawn with ``seed``; where the source or
+    ``validation_cases`` and ``test_cases`` (case or patient ids) name cases of that split, these are taken instead.
+    ``leave_out``: cases, patients or files (as the scan names them) that are not to be used. ``leave_out_flagged``
+    leaves out what the outlier check warns of; of a case that is there twice, the first stays. ``workers``: processes;
+    0 means as many as sensible, 1 none besides this one. ``note`` tells in the dataset where the scans come from;
+    empty: the name of the source folder.
+    """
+
+    source: str
+    out: str
+    layout: str = "auto"
+    table: str | None = None
+    scheme: str = "brats"
+    grid: str = "auto"
+    modalities: tuple[str, ...] = ()
+    register: str = "none"
+    template: str | None = None
+    intensities: str = "percentile"
+    outline: str = "auto"
+    labels: str | None = None
+    validation: float = 0.1
+    test: float = 0.1
+    seed: int = 0
+    validation_cases: tuple[str, ...] = ()
+    test_cases: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    leave_out_flagged: bool = False
+    workers: int = 0
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        _one_of("layout", self.layout, LAYOUTS)
+        _one_of("register", self.register, REGISTRATIONS)
+        _one_of("intensities", self.intensities, INTENSITIES)
+        _one_of("outline", self.outline, OUTLINES)
+        self._check_names()
+        self._check_split()
+        if not 0 <= self.workers <= MAX_WORKERS:
+            raise InputError(f"The option workers is {self.workers}; it must be 0 (automatic) to {MAX_WORKERS}.")
+        if self.labels is not None:
+            parse_labels(self.labels)
+
+    def _check_names(self) -> None:
+        if (self.register == "template") != (self.template is not None):
+            raise InputError(
+                f"The option register is '{self.register}' and template is {shown(self.template)}. "
+                "Registration to a template needs an image as template, and a template is used for nothing else."
+            )
+        for name in self.modalities:
+            if not MODALITY.fullmatch(name):
+                raise InputError(f"The modality {shown(name)} is not possible: use letters, digits and . + - _.")
+        if len({name.casefold() for name in self.modalities}) < len(self.modalities):
+            raise InputError(f"The modalities {', '.join(self.modalities)} name one twice. Name each once.")
+
+    def _check_split(self) -> None:
+        for name in ("validation", "test"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(
+                    f"The option {name} is {getattr(self, name)}; it is a share of the patients, from 0 to below 1."
+                )
+        if self.validation + self.test >= 1:
+            raise InputError(
+                f"Validation {self.validation} and test {self.test} together leave nothing to train on. Lower them."
+            )
+        both = sorted(set(self.validation_cases) & set(self.test_cases))
+        if both:
+            raise InputError(f"'{both[0]}' is named for validation and for test. Name it for one of them.")
+
+    @classmethod
+    def from_dict(cls, data: Any) -> PrepareOptions:
+        """Parse the ``request`` of a job. Raises InputError naming the field that is missing, unknown or wrong."""
+        return from_dict(cls, data, "The job's request")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return asdict(self)
+
+    def label_scheme(self) -> LabelScheme:
+        """The label scheme that is meant. Raises InputError where its file cannot be used."""
+        return read_scheme(self.scheme)
+
+    def grid_config(self, scheme: LabelScheme) -> GridConfig:
+        """The grid that is meant, for ``scheme``. Raises InputError where it cannot be understood."""
+        if self.grid != "auto":
+            return parse_grid(self.grid)
+        return GRIDS["whole-head-1.5mm" if outline_kind(scheme) == "head" else "brats-1mm"]
+
+
+def parse_grid(text: str) -> GridConfig:
+    """A grid by its name in ``GRIDS`` or as "80x96x80:2:LPS", "160x192x144:1x1x1.2:RAS". Raises InputError."""
+    if text in GRIDS:
+        return GRIDS[text]
+    found = _GRID.fullmatch(text)
+    if not found:
+        raise InputError(
+            f"The grid {shown(text)} is not understood. Give one of {', '.join(GRIDS)}, or shape, spacing in mm and "
+            "axes as in 80x96x80:2:LPS."
+        )
+    x, y, z = (int(n) for n in found.groups()[:3])
+    first = found[4]
+    try:
+        spacing = float(first), float(found[5] or first), float(found[6] or first)
+    except ValueError as exc:
+        raise InputError(f"The grid {shown(text)} has a spacing that is no number. Write it as in 1.5.") from exc
+    return GridConfig((x, y, z), spacing, found[7])
+
+
+def grid_text(grid: GridConfig) -> str:
+    """The inverse of ``parse_grid``."""
+    sides = [f"{s:g}" for s in grid.spacing]
+    shape, spacing = "x".join(map(str, grid.shape)), sides[0] if len(set(sides)) == 1 else "x".join(sides)
+    return f"{shape}:{spacing}:{grid.orientation}"
+
+
+def read_scheme(name: str) -> LabelScheme:
+    """A scheme shipped with the package ("brats", "whole-head") or the one in a JSON file. Raises InputError."""
+    plain = name.replace("_", "-")
+    if plain in SCHEMES:
+        return load_scheme(plain)
+    path = Path(name)
+    if path.suffix.lower() != ".json":
+        raise InputError(f"The label scheme {shown(name)} is not known. Give {', '.join(SCHEMES)} or a .json file.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InputError(f"The label scheme {path} cannot be read: {exc}. Check the file.") from exc
+    data = parse_json(text, f"The label scheme {path}")
+    if not isinstance(data, dict):
+        raise InputError(f"The label scheme {path} must be an object with named fields, not {shown(data)}.")
+    return LabelScheme.from_dict(data)
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InputError(f"The option {name} is {shown(value)}, but must be one of {', '.join(allowed)}.")

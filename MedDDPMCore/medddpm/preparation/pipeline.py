@@ -1,0 +1,196 @@
+"""From a source of scans to a dataset folder: resumable, in parallel, and whole or not at all.
+
+``dataset.json`` is written last and taken away before the first case changes, so its presence says that the folder is
+whole. A case that is there is kept where its inputs and options are the same (``stored``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..geometry.intensity import intensity_rule
+from ..jobs.owner import OwnerFile, pulse
+from ..progress import Reporter, SilentReporter
+from .case_files import CaseFiles
+from .consequences import left_out_by, with_joined_patients
+from .description import describe
+from .flags import Flag
+from .options import PrepareOptions, grid_text
+from .outliers import find_outliers
+from .plan import Plan, make_plan
+from .pool import sensible_workers, work_through
+from .report import ReportData, write_report
+from .split import split_cases
+from .stored import PICTURES, CaseOutcome, CaseWork, do_case, tensors_path
+
+MAX_TOLD = 10
+
+
+@dataclass(frozen=True)
+class PrepareResult:
+    """``dataset`` and ``report`` are paths; ``cases`` counts those in the dataset; ``left_out``: ids of the others.
+
+    ``flags``: what the outlier check found (case, code, sentence, ...). ``sentences``: what else should be known.
+    """
+
+    dataset: str
+    report: str
+    cases: int
+    left_out: tuple[str, ...]
+    flags: tuple[dict[str, Any], ...]
+    sentences: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return asdict(self)
+
+
+def prepare(options: PrepareOptions, reporter: Reporter | None = None) -> PrepareResult:
+    """Make or bring up to date the dataset folder ``options.out``.
+
+    Raises InputError with a sentence for every case that cannot be prepared (the others are kept for the next run), and
+    Cancelled; what is finished then is found again by the next run.
+    """
+    reporter = reporter or SilentReporter()
+    out = Path(options.out)
+    _check_places(Path(options.source), out)
+    plan = make_plan(options, reporter)
+    split_cases(plan.cases, plan.split)  # so that a wrong name is told before hours of work
+    with _held(out):
+        outcomes = _prepare_cases(plan, out, reporter)
+        reporter.stage("report", "Looking for outliers and writing the report")
+        return _finish(plan, out, [outcomes[case.id] for case in plan.cases])
+
+
+def _check_places(source: Path, out: Path) -> None:
+    data, made = source.resolve(), out.resolve()
+    if made == data or made in data.parents or (data.is_dir() and data in made.parents):
+        raise InputError(f"The dataset folder {out} and the source {source} lie in one another. Choose another folder.")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file. Name a folder for the dataset.")
+
+
+@contextlib.contextmanager
+def _held(out: Path) -> Iterator[None]:
+    """The dataset folder in the hands of this process alone, without what a killed one left half-written."""
+    try:
+        (out / "cases").mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise InputError(f"The folder {out} cannot be made: {exc.strerror or exc}. Choose another one.") from exc
+    claim = OwnerFile(out / "claim.json")
+    claim.take(f"The dataset {out}")
+    try:
+        with pulse(claim.touch):
+            _tidy(out)
+            yield
+    finally:
+        _tidy(out)
+        claim.release()
+
+
+def _tidy(out: Path) -> None:
+    for folder in (out, out / "cases", out / PICTURES):
+        for path in folder.glob(".part-*"):  # the temporary names of atomic_path
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def _prepare_cases(plan: Plan, out: Path, reporter: Reporter) -> dict[str, CaseOutcome]:
+    """All cases, those that are there already among them. Raises InputError where any cannot be prepared."""
+    work = [CaseWork(case, out, plan.options, plan.template) for case in plan.cases]
+    _check_space(plan, out)
+    reporter.stage("prepare", f"Preparing {len(work)} cases")
+    workers = plan.options.workers or sensible_workers(len(work))
+    outcomes: dict[str, CaseOutcome] = {}
+    with contextlib.closing(work_through(do_case, work, workers, reporter)) as results:
+        for outcome in results:
+            if outcome.fatal:
+                raise InputError(str(outcome.failure))
+            outcomes[outcome.id] = outcome
+            if outcome.failure is not None:
+                reporter.warning(f"{outcome.id}: {outcome.failure}")
+            reporter.step(len(outcomes), len(work))
+    failed = [outcome for outcome in outcomes.values() if outcome.failure is not None]
+    if failed:
+        raise InputError(_failures(failed, len(work)))
+    return outcomes
+
+
+def _check_space(plan: Plan, out: Path) -> None:
+    """Raise InputError where the disk cannot take the cases that are not there yet; told before the work is done."""
+    voxels = plan.template.grid.shape[0] * plan.template.grid.shape[1] * plan.template.grid.shape[2]
+    one = voxels * (2 * len(plan.template.modalities) + len(plan.template.scheme.labels))
+    missing = sum(not tensors_path(out, case.id).is_file() for case in plan.cases)
+    free = shutil.disk_usage(out).free
+    if missing * one > free:
+        raise InputError(
+            f"{missing} cases need {_size(missing * one)} in {out}, but {_size(free)} are free. "
+            "Free space, choose another folder, or a smaller grid."
+        )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _failures(failed: Sequence[CaseOutcome], total: int) -> str:
+    told = " ".join(f"{outcome.id}: {outcome.failure}" for outcome in failed[:MAX_TOLD])
+    more = f" And {len(failed) - MAX_TOLD} more." if len(failed) > MAX_TOLD else ""
+    remedy = " ".join(f"--leave-out {outcome.id}" for outcome in failed[:MAX_TOLD])
+    return (
+        f"{len(failed)} of {total} cases could not be prepared; the others are kept for the next run. {told}{more} "
+        f"Correct the files, or leave these cases out ({remedy})."
+    )
+
+
+def _finish(plan: Plan, out: Path, outcomes: Sequence[CaseOutcome]) -> PrepareResult:
+    """Flags, split, report and, last of all, ``dataset.json``."""
+    facts = [outcome.facts for outcome in outcomes if outcome.facts is not None]
+    flags = find_outliers(facts)
+    left_out = dict.fromkeys(plan.left_out, "Left out as asked.")
+    if plan.options.leave_out_flagged:
+        left_out |= left_out_by(flags, plan.cases)
+    kept = [case for case in plan.cases if case.id not in left_out]
+    if not kept:
+        raise InputError("Every case is flagged, so none is left. Look at the flags, and prepare without leaving out.")
+    splits, said = _split(kept, flags, plan)
+    sentences = (*plan.sentences, *said)
+    title = f"Dataset {out.resolve().name}"
+    report = write_report(
+        out, ReportData(title, facts, flags, splits, left_out, sentences, plan.template, _options_text(plan))
+    )
+    describe(plan, facts, splits, left_out, {outcome.id: outcome.sha256 for outcome in outcomes}).save(out)
+    told = tuple(asdict(flag) for flag in flags)
+    return PrepareResult(str(out), str(report), len(kept), tuple(left_out), told, sentences)
+
+
+def _split(cases: Sequence[CaseFiles], flags: Sequence[Flag], plan: Plan) -> tuple[dict[str, str], tuple[str, ...]]:
+    joined = with_joined_patients(cases, flags)
+    try:
+        return split_cases(joined, plan.split)
+    except InputError as exc:
+        if joined == list(cases):
+            raise
+        raise InputError(f"{exc} Cases with the same images count as one patient; the report names them.") from exc
+
+
+def _options_text(plan: Plan) -> dict[str, str]:
+    """How the dataset was made, for the report."""
+    options = plan.options
+    return {
+        "Source": f"{options.note or Path(options.source).resolve().name} (layout {plan.layout})",
+        "Labels": plan.template.scheme.name,
+        "Grid": grid_text(plan.template.grid),
+        "Modalities": ", ".join(plan.template.modalities),
+        "Registration": options.register,
+        "Intensities": f"{options.intensities}: {intensity_rule(options.intensities).sentence}",
+        "Outline": options.outline,
+        "Meaning of the masks' values": options.labels or "recognized",
+        "Seed of the split": str(options.seed),
+    }

@@ -1,0 +1,109 @@
+"""What a preparation will do, settled before it begins: which cases, which grid, which split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..config import ModelConfig, NetworkConfig, ScheduleConfig
+from ..errors import InputError
+from ..progress import Reporter
+from .case_files import ERROR, CaseFiles, SourceProblem, SourceScan
+from .options import PrepareOptions
+from .scan import GRID_MISMATCH, scan_source
+from .source_labels import labels_from_names
+from .split import TEST, VALIDATION, SplitRequest
+
+MAX_TOLD = 10
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``options`` with what the source says of its labels; ``cases`` to prepare; ``left_out`` on demand.
+
+    ``template`` is a model as far as the preparation needs to know it: scheme, grid, modalities, background.
+    ``sentences``: what should be known of the source.
+    """
+
+    options: PrepareOptions
+    layout: str
+    cases: tuple[CaseFiles, ...]
+    left_out: tuple[str, ...]
+    template: ModelConfig
+    split: SplitRequest
+    sentences: tuple[str, ...]
+
+
+def make_plan(options: PrepareOptions, reporter: Reporter) -> Plan:
+    """Scan the source and settle what is to be done. Raises InputError with every problem that stops it."""
+    scheme = options.label_scheme()
+    grid = options.grid_config(scheme)
+    table = None if options.table is None else Path(options.table)
+    scan = scan_source(Path(options.source), options.layout, table, reporter)
+    modalities = _modalities(options, scan)
+    cases, left_out = _chosen(options, scan)
+    _refuse(options, scan, modalities, cases)
+    if options.labels is None and scan.label_names:
+        options = replace(options, labels=labels_from_names(scan.label_names, scheme))
+    network = NetworkConfig(len(modalities), len(scheme.labels), base_channels=32, multipliers=(1,))
+    template = ModelConfig(
+        name="training data",
+        modalities=modalities,
+        network=network,
+        schedule=ScheduleConfig(),
+        scheme=scheme,
+        grid=grid,
+        normalization=options.intensities,
+    )
+    named = {VALIDATION: options.validation_cases, TEST: options.test_cases}
+    split = SplitRequest(options.validation, options.test, options.seed, named)
+    warnings = tuple(problem.sentence for problem in scan.problems if problem.severity != ERROR)
+    return Plan(options, scan.layout, cases, left_out, template, split, warnings)
+
+
+def _modalities(options: PrepareOptions, scan: SourceScan) -> tuple[str, ...]:
+    for name in options.modalities:
+        if name not in scan.modalities:
+            raise InputError(
+                f"The modality {name} was asked for, but {options.source} has {', '.join(scan.modalities) or 'none'}."
+            )
+    return options.modalities or scan.modalities
+
+
+def _chosen(options: PrepareOptions, scan: SourceScan) -> tuple[tuple[CaseFiles, ...], tuple[str, ...]]:
+    """The cases to prepare and the ids of those left out. Raises InputError for names that nothing has."""
+    names = set(options.leave_out)
+    known = {name for case in scan.cases for name in (case.id, case.patient)}
+    known |= {problem.file for problem in scan.problems if problem.file} | {p.case for p in scan.problems if p.case}
+    unknown = sorted(names - known)
+    if unknown:
+        raise InputError(f"'{unknown[0]}' is to be left out, but no case, patient or file has that name. Check it.")
+    out = tuple(case.id for case in scan.cases if case.id in names or case.patient in names)
+    cases = tuple(case for case in scan.cases if case.id not in out)
+    if scan.cases and not cases:
+        raise InputError(f"All {len(scan.cases)} cases of {options.source} are left out. Leave out fewer.")
+    return cases, out
+
+
+def _refuse(options: PrepareOptions, scan: SourceScan, modalities: Sequence[str], cases: Sequence[CaseFiles]) -> None:
+    """Raise InputError where the source has problems that concern what is to be prepared."""
+    used, left_out = {case.id for case in cases}, set(options.leave_out)
+    stopping = [
+        problem
+        for problem in scan.errors
+        if (problem.case is None or problem.case in used or problem.case not in {c.id for c in scan.cases})
+        and not {problem.case, problem.file} & left_out
+        and (problem.part is None or problem.part in (*modalities, "mask"))
+        and not (problem.code == GRID_MISMATCH and options.register != "none")
+    ]
+    if stopping:
+        raise InputError(problems_text(stopping, options.source))
+
+
+def problems_text(problems: Sequence[SourceProblem], source: str) -> str:
+    """Problems for reading, the first ten in full."""
+    told = " ".join(problem.sentence for problem in problems[:MAX_TOLD])
+    more = f" And {len(problems) - MAX_TOLD} more." if len(problems) > MAX_TOLD else ""
+    count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return f"{source} has {count}: {told}{more}"

@@ -1,0 +1,136 @@
+"""What a source holds and what is wrong with it, told without reading a voxel. Imports no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..geometry.io import read_geometry
+from ..parse import shown
+from ..progress import Reporter, SilentReporter
+from .case_files import ERROR, WARNING, CaseFiles, SourceProblem, SourceScan, in_order
+from .options import LAYOUTS
+from .sources.brats import scan_brats
+from .sources.collect import Collector
+from .sources.detect import BRATS, MED_DDPM, NNUNET, TABLE, detect_layout
+from .sources.med_ddpm import scan_med_ddpm
+from .sources.nnunet import scan_nnunet
+from .sources.table import scan_table
+
+# Two files lie on one grid when no voxel of one is further than this from that of the other, mm.
+SAME_GRID_MM = 0.05
+# The problem that registration puts right.
+GRID_MISMATCH = "grid-mismatch"
+
+
+def scan_source(
+    source: Path, layout: str = "auto", table: Path | None = None, reporter: Reporter | None = None
+) -> SourceScan:
+    """The cases of ``source`` (a folder, or a CSV table) and everything that can be seen to be wrong with them.
+
+    Files are paired by their names only. Headers are read, so that missing, half-copied and mismatched files are
+    told; voxels are not. Raises InputError where the source itself cannot be understood.
+    """
+    source, reporter = Path(source), reporter or SilentReporter()
+    if layout not in LAYOUTS:
+        raise InputError(f"The layout {shown(layout)} is not known; give one of {', '.join(LAYOUTS)}.")
+    if not source.exists():
+        raise InputError(f"{source} does not exist. Check the name of the folder.")
+    known = detect_layout(source, table) if layout == "auto" else layout
+    reporter.stage("scan", "Looking at the files")
+    found, label_names = _collect(source, known, table)
+    cases = found.cases()
+    modalities = in_order(name for case in cases for name in case.images)
+    problems = [*found.problems, *_incomplete(cases, modalities, known == TABLE)]
+    for done, case in enumerate(cases):
+        reporter.check_cancelled()
+        problems.extend(check_case(case, found))
+        reporter.step(done + 1, len(cases))
+    if not cases:
+        problems.append(SourceProblem("no-cases", ERROR, f"{source} holds no case in the layout '{known}'."))
+    return SourceScan(known, modalities, cases, tuple(problems), label_names)
+
+
+def _collect(source: Path, layout: str, table: Path | None) -> tuple[Collector, tuple[tuple[int, str], ...]]:
+    if layout == TABLE:
+        if table is None and not source.is_file():
+            raise InputError(f"{source} is a folder; the layout 'table' needs the CSV file that describes it.")
+        return (scan_table(source) if table is None else scan_table(table, source if source.is_dir() else None)), ()
+    if not source.is_dir():
+        raise InputError(f"{source} is not a folder, which the layout '{layout}' needs.")
+    if layout == NNUNET:
+        return scan_nnunet(source)
+    return {BRATS: scan_brats, MED_DDPM: scan_med_ddpm}[layout](source), ()
+
+
+def _incomplete(cases: Sequence[CaseFiles], modalities: Sequence[str], told: bool) -> list[SourceProblem]:
+    """Cases that lack a mask, or an image of a modality that others have.
+
+    ``told``: somebody wrote down that there is no mask, so the case has no tumor; a folder may just lack a file.
+    """
+    problems = []
+    counts = Counter(name for case in cases for name in case.images)
+    for case in cases:
+        if not case.images:
+            sentence = f"The case {case.id} has a mask, but no image. Add its images or leave the case out."
+            problems.append(SourceProblem("no-images", ERROR, sentence, case.id))
+            continue
+        for name in (name for name in modalities if name not in case.images):
+            sentence = (
+                f"The case {case.id} has no {name} image; {counts[name]} of {len(cases)} cases have one. "
+                "Add the file, leave the case out, or choose modalities that all have."
+            )
+            problems.append(SourceProblem("missing-modality", ERROR, sentence, case.id, part=name))
+        if case.mask is None and told:
+            sentence = f"The case {case.id} has no mask in the table: it is taken for a case without tumor."
+            problems.append(SourceProblem("no-mask", WARNING, sentence, case.id))
+        elif case.mask is None:
+            sentence = f"The case {case.id} has no mask (segmentation). Add the file or leave the case out."
+            problems.append(SourceProblem("no-mask", ERROR, sentence, case.id))
+    return problems
+
+
+def check_case(case: CaseFiles, found: Collector) -> list[SourceProblem]:
+    """What the headers of a case's files tell: missing, damaged and half-copied files, images on other grids."""
+    problems, grids = [], {}
+    files = {**case.images, **({} if case.mask is None else {"mask": case.mask})}
+    for part, path in files.items():
+        try:
+            grids[part] = read_geometry(path)
+        except InputError as exc:
+            problems.append(SourceProblem("unreadable", ERROR, str(exc), case.id, found.shown(path), part))
+        except OSError as exc:
+            sentence = f"{path} cannot be read: {exc.strerror or exc}. Check its permissions."
+            problems.append(SourceProblem("unreadable", ERROR, sentence, case.id, found.shown(path), part))
+    first = next(iter(grids), None) if "mask" not in grids else "mask"
+    for part, grid in grids.items():
+        if first is not None and not same_grid(grids[first], grid):
+            sentence = (
+                f"The {part} image of the case {case.id} ({found.shown(files[part])}) has another grid than its "
+                f"{first}: {_difference(grids[first], grid)}. Register the modalities, or correct the file."
+            )
+            problems.append(SourceProblem(GRID_MISMATCH, ERROR, sentence, case.id, found.shown(files[part]), part))
+    return problems
+
+
+Grid = tuple[tuple[int, int, int], np.ndarray]
+
+
+def same_grid(one: Grid, other: Grid) -> bool:
+    """Whether two grids (shape, affine) have the same voxels, within ``SAME_GRID_MM`` at every corner."""
+    return one[0] == other[0] and _farthest(one, other) <= SAME_GRID_MM
+
+
+def _farthest(one: Grid, other: Grid) -> float:
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in one[0]], [1])).reshape(4, -1)
+    return float(np.linalg.norm((one[1] - other[1]) @ corners, axis=0).max())
+
+
+def _difference(one: Grid, other: Grid) -> str:
+    if one[0] != other[0]:
+        return f"{' x '.join(map(str, other[0]))} against {' x '.join(map(str, one[0]))} voxels"
+    return f"voxels lie up to {_farthest(one, other):.2f} mm apart"

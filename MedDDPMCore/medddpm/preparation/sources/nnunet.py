@@ -1,0 +1,174 @@
+"""nnU-Net raw data sets: ``dataset.json`` of version 1 and 2, ``imagesTr/<case>_0000.nii.gz``, ``labelsTr``.
+
+https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+from ...parse import parse_json, shown
+from ..case_files import IMAGE_ENDINGS, modality_name
+from .collect import MASK, Collector, image_files
+
+NAME = "dataset.json"
+MAX_BYTES = 64 * 2**20
+_CHANNEL = re.compile(r"(.+)_(\d{4})")
+_LABEL_VALUE_MAX = 2**31 - 1
+
+
+def scan_nnunet(source: Path) -> tuple[Collector, tuple[tuple[int, str], ...]]:
+    """The training cases of ``source`` and what ``dataset.json`` says of the labels' values.
+
+    Images of ``imagesTs`` have no labels here: they are told as a warning. Raises InputError where ``dataset.json``
+    cannot be used.
+    """
+    plan = read_plan(source)
+    channels, ending = channel_names(plan, source), file_ending(plan, source)
+    found = Collector(source)
+    listed = plan.get("dataset")
+    if isinstance(listed, dict) and listed:
+        _add_listed(found, listed, channels)
+    else:
+        _add_folders(found, channels, ending)
+        _compare_count(found, plan)
+    _tell_unlabeled(found)
+    return found, label_names(plan, source)
+
+
+def read_plan(source: Path) -> dict[str, Any]:
+    """``dataset.json`` as plain data. Raises InputError."""
+    path = source / NAME
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path} has {path.stat().st_size:,} bytes, which no description of a data set has.")
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InputError(f"{path} cannot be read: {exc}. Give the folder of an nnU-Net data set.") from exc
+    data = parse_json(text, str(path))
+    if not isinstance(data, dict):
+        raise InputError(f"{path} must be an object with named fields, not {shown(data)}.")
+    return data
+
+
+def channel_names(plan: dict[str, Any], source: Path) -> dict[int, str]:
+    """Channel number -> modality, of ``channel_names`` (version 2) or ``modality`` (version 1). Raises InputError."""
+    field = "channel_names" if "channel_names" in plan else "modality"
+    names = plan.get(field)
+    where = f"{source / NAME}: {field}"
+    if not isinstance(names, dict) or not names:
+        raise InputError(f"{where} must name the channels as in {{'0': 'T1'}}, not {shown(names)}.")
+    channels: dict[int, str] = {}
+    for number, name in names.items():
+        modality = modality_name(name) if isinstance(name, str) else None
+        if not re.fullmatch(r"\d{1,4}", str(number)) or modality is None:
+            raise InputError(f"{where} has {shown(number)}: {shown(name)}, which is no channel number and modality.")
+        if modality in channels.values() or int(number) in channels:
+            raise InputError(f"{where} names {modality} or channel {int(number)} twice. Give each its own name.")
+        channels[int(number)] = modality
+    return channels
+
+
+def file_ending(plan: dict[str, Any], source: Path) -> str:
+    """The images' extension; version 1 has .nii.gz always. Raises InputError for formats that are not read."""
+    ending = plan.get("file_ending", ".nii.gz")
+    if ending not in IMAGE_ENDINGS:
+        allowed = ", ".join(IMAGE_ENDINGS)
+        raise InputError(f"{source / NAME}: file_ending is {shown(ending)}, but {allowed} can be read. Convert them.")
+    return str(ending)
+
+
+def label_names(plan: dict[str, Any], source: Path) -> tuple[tuple[int, str], ...]:
+    """Value -> name of the labels but background.
+
+    Version 1 writes {"1": "edema"}, version 2 {"edema": 1}; a region {"whole tumor": [1, 2, 3]} names each value that
+    no smaller region has. Raises InputError for other forms.
+    """
+    labels = plan.get("labels", {})
+    if not isinstance(labels, dict):
+        raise InputError(f"{source / NAME}: labels must be an object with named fields, not {shown(labels)}.")
+    regions: dict[int, tuple[int, str]] = {}
+    for key, value in labels.items():
+        name, values = _region(key, value, source)
+        for number in values:
+            if number > 0 and len(values) < regions.get(number, (len(labels) + len(values) + 1, ""))[0]:
+                regions[number] = (len(values), name)
+    return tuple((number, regions[number][1]) for number in sorted(regions))
+
+
+def _region(key: str, value: Any, source: Path) -> tuple[str, list[int]]:
+    if re.fullmatch(r"\d{1,9}", key) and isinstance(value, str):
+        return value, [int(key)]
+    values = value if isinstance(value, list) else [value]
+    whole = [v for v in values if type(v) is int and 0 <= v <= _LABEL_VALUE_MAX]
+    if key == "ignore":
+        return key, []
+    if len(whole) != len(values) or not whole:
+        raise InputError(f"{source / NAME}: labels has {shown(key)}: {shown(value)}, which is no label and its value.")
+    return key, whole
+
+
+def _add_folders(found: Collector, channels: dict[int, str], ending: str) -> None:
+    for path in image_files(found.root / "imagesTr"):
+        stem = _stem(path, ending)
+        named = None if stem is None else _CHANNEL.fullmatch(stem)
+        if named is None:
+            found.unmatched(path, f"its name must end in the channel's number, as in case_0000{ending}.")
+        elif int(named[2]) not in channels:
+            found.unmatched(path, f"{NAME} names no channel {int(named[2])}.")
+        else:
+            found.add(named[1], channels[int(named[2])], path)
+    for path in image_files(found.root / "labelsTr"):
+        stem = _stem(path, ending)
+        if stem is None:
+            found.unmatched(path, f"{NAME} says that files end in {ending}.")
+        else:
+            found.add(stem, MASK, path)
+
+
+def _stem(path: Path, ending: str) -> str | None:
+    return path.name[: -len(ending)] if path.name.endswith(ending) and path.name != ending else None
+
+
+def _add_listed(found: Collector, listed: dict[str, Any], channels: dict[int, str]) -> None:
+    """Cases of the optional ``dataset`` field of version 2, which names each file."""
+    for case, files in listed.items():
+        images = files.get("images") if isinstance(files, dict) else None
+        mask = files.get("label") if isinstance(files, dict) else None
+        good = isinstance(images, list) and isinstance(mask, str) and all(isinstance(name, str) for name in images)
+        if not good or not isinstance(images, list) or len(images) != len(channels):
+            sentence = f"{NAME} lists the case {case} without its {len(channels)} images and label. Correct the entry."
+            found.problem("bad-entry", sentence, case)
+            continue
+        for number, name in zip(sorted(channels), images, strict=True):
+            _add_named(found, case, channels[number], name)
+        _add_named(found, case, MASK, str(mask))
+
+
+def _add_named(found: Collector, case: str, part: str, name: str) -> None:
+    path = Path(name) if Path(name).is_absolute() else found.root / name
+    if not Path(name).is_absolute() and not path.resolve().is_relative_to(found.root.resolve()):
+        sentence = f"{NAME} names '{name}' for the case {case}, which lies outside of its folder. Move the file inside."
+        found.problem("outside-folder", sentence, case)
+    else:
+        found.add(case, part, path)
+
+
+def _compare_count(found: Collector, plan: dict[str, Any]) -> None:
+    told, count = plan.get("numTraining"), len(found.cases())
+    if type(told) is int and told != count:
+        found.warn("count", f"{NAME} promises {told} training cases; {count} are there. Check that all were copied.")
+
+
+def _tell_unlabeled(found: Collector) -> None:
+    folder = found.root / "imagesTs"
+    cases = sorted({path.name.rsplit("_", 1)[0] for path in image_files(folder)}) if folder.is_dir() else []
+    if cases:
+        sentence = (
+            f"imagesTs holds {len(cases)} cases without masks, such as {cases[0]}; "
+            "they cannot be trained on and are not used."
+        )
+        found.warn("no-labels", sentence, file=folder)

@@ -1,0 +1,157 @@
+"""A prepared case on the disk: its tensors, and what they were made from.
+
+``cases/<id>.safetensors`` holds the tensors; ``cases/<id>.json`` their hash, the key of inputs and options that they
+were made with, and the facts of the case. The latter is written last: together they are whole or not there.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save
+
+from ..config import ModelConfig
+from ..errors import InputError, MedDDPMError, OutOfMemory
+from ..files import atomic_path, sha256, write_text
+from ..geometry.content import content_hash
+from ..parse import from_dict, parse_json
+from .case import prepare_one
+from .case_files import CaseFiles
+from .facts import CaseFacts
+from .options import PrepareOptions
+from .pictures import write_pictures
+
+# Raise this when the same inputs and options would be prepared differently than before.
+METHOD = 1
+DESCRIPTION, PICTURES = "dataset.json", "report"
+MAX_STATE_BYTES = 2**24
+
+
+@dataclass(frozen=True)
+class CaseWork:
+    """One case to prepare into the dataset folder ``out``."""
+
+    case: CaseFiles
+    out: Path
+    options: PrepareOptions
+    template: ModelConfig
+
+
+@dataclass(frozen=True)
+class CaseOutcome:
+    """What became of a case: its facts, or the ``failure`` sentence. ``fatal``: no other case will fare better.
+
+    ``fresh`` is False where the case was there already. ``sha256`` is that of the file of tensors.
+    """
+
+    id: str
+    facts: CaseFacts | None = None
+    sha256: str | None = None
+    fresh: bool = True
+    failure: str | None = None
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class _State:
+    key: str
+    sha256: str
+    facts: dict[str, Any]
+
+
+def tensors_path(out: Path, case_id: str) -> Path:
+    """Where the tensors of a case lie."""
+    return out / "cases" / f"{case_id}.safetensors"
+
+
+def state_path(out: Path, case_id: str) -> Path:
+    """Where it is written what the tensors of a case were made from."""
+    return out / "cases" / f"{case_id}.json"
+
+
+def do_case(work: CaseWork) -> CaseOutcome:
+    """Prepare one case, or find that it is there already; runs in a process of its own. Never raises InputError."""
+    case_id = work.case.id
+    try:
+        key = work_key(work)
+        there = read_state(work.out, case_id, key)
+        if there is not None:
+            return _kept(work, *there)
+        tensors, facts = prepare_one(work.case, work.options, work.template)
+    except OutOfMemory as exc:
+        return CaseOutcome(case_id, failure=str(exc), fatal=True)
+    except MedDDPMError as exc:
+        return CaseOutcome(case_id, failure=str(exc))
+    try:
+        return CaseOutcome(case_id, facts, _write(work, key, tensors, facts))
+    except InputError as exc:  # the disk is full or not to be written: so it is for all cases
+        return CaseOutcome(case_id, failure=str(exc), fatal=True)
+
+
+def _kept(work: CaseWork, facts: CaseFacts, digest: str) -> CaseOutcome:
+    """A case that is there; its pictures are drawn again where somebody deleted them."""
+    if not list((work.out / PICTURES).glob(f"{glob.escape(work.case.id)}-sheet.*")):
+        write_pictures(work.out / PICTURES, load_file(tensors_path(work.out, work.case.id)), facts, work.template)
+    return CaseOutcome(work.case.id, facts, digest, fresh=False)
+
+
+def _write(work: CaseWork, key: str, tensors: dict[str, np.ndarray], facts: CaseFacts) -> str:
+    state = state_path(work.out, work.case.id)
+    for outdated in (state, work.out / DESCRIPTION):  # what they say is not true from here on
+        outdated.unlink(missing_ok=True)
+    with atomic_path(tensors_path(work.out, work.case.id)) as temporary:
+        # Not save_file, which makes files that only this user can read: datasets are shared.
+        temporary.write_bytes(save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
+        digest = sha256(temporary)
+    write_pictures(work.out / PICTURES, tensors, facts, work.template)
+    write_text(state, json.dumps(asdict(_State(key, digest, facts.to_dict())), indent=1) + "\n")
+    return digest
+
+
+def work_key(work: CaseWork) -> str:
+    """A hash of everything that a prepared case depends on: contents of its files, options, and the method.
+
+    Where the files lie and how they are named does not matter. Raises InputError where one cannot be read.
+    """
+    options, case = work.options, work.case
+    files = {name: content_hash(case.images[name]) for name in work.template.modalities if name in case.images}
+    data = {
+        "method": METHOD,
+        "patient": case.patient,
+        "images": files,
+        "mask": None if case.mask is None else content_hash(case.mask),
+        "scheme": asdict(work.template.scheme),
+        "grid": asdict(work.template.grid),
+        "modalities": work.template.modalities,
+        "background": work.template.background,
+        "register": options.register,
+        "template": None if options.template is None else content_hash(Path(options.template)),
+        "intensities": options.intensities,
+        "outline": options.outline,
+        "labels": options.labels,
+    }
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def read_state(out: Path, case_id: str, key: str | None = None) -> tuple[CaseFacts, str] | None:
+    """Facts and hash of a case that is there, whole and (where ``key`` is given) made with it; else None.
+
+    Whatever is wrong with what is there, the case is then prepared again.
+    """
+    path = state_path(out, case_id)
+    try:
+        if path.stat().st_size > MAX_STATE_BYTES:
+            return None
+        state = from_dict(_State, parse_json(path.read_text(encoding="utf-8"), str(path)), str(path))
+        if key is not None and state.key != key:
+            return None
+        whole = sha256(tensors_path(out, case_id)) == state.sha256
+        return (CaseFacts.from_dict(state.facts, str(path)), state.sha256) if whole else None
+    except (OSError, UnicodeDecodeError, InputError):
+        return None

@@ -1,0 +1,255 @@
+"""Several processes that train one model: how they are set up, and what they do together.
+
+``make_fabric`` makes the Fabric of a configuration, ``Team`` is the group of processes as the training loop sees it;
+one process alone is a team of one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from ..errors import InputError
+from ..progress import Reporter, SilentReporter
+from .config import TrainConfig
+from .ranks import Launch, launched
+from .sharding import WholeAverage, divided_like, full_tensors, shard
+from .state import TrainingState
+from .watch import Watch, watched
+
+FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+# For all processes to come together at the start. Later a process may wait for hours while the first one makes samples;
+# that the others are alive is watched in another way (``training.watch``).
+START = timedelta(minutes=10)
+PATIENCE = timedelta(days=2)
+
+
+def make_fabric(config: TrainConfig) -> Fabric:
+    """The Fabric of a configuration, launched.
+
+    Where torchrun, ``fabric run`` or SLURM started the processes, their number counts; else ``config.scale`` says how
+    many, and Fabric starts the others. Raises InputError where the devices, the precision or the other processes are
+    not there.
+    """
+    launch = launched()
+    if launch is None:
+        scale = config.scale
+        launch = Launch(0, scale.devices * scale.nodes, scale.devices)
+    asked = f"{launch.local_size} process(es) on each of {launch.nodes} machine(s), precision {config.precision}"
+    try:
+        with _without_fabric_run() as given:
+            device = given.get("LT_ACCELERATOR", config.device)
+            if config.precision == "fp16" and not _on_cuda(device):
+                raise InputError(
+                    "The training option precision is 'fp16', but only NVIDIA GPUs train in it. Use bf16 or fp32."
+                )
+            fabric = Fabric(
+                accelerator=device,
+                devices=launch.local_size,
+                num_nodes=launch.nodes,
+                precision=FABRIC_PRECISION[config.precision],  # type: ignore[arg-type]
+                strategy=_strategy(given.get("LT_STRATEGY", config.scale.strategy), config, launch),
+            )
+            fabric.launch()
+    except (RuntimeError, ValueError, TypeError, OSError) as exc:  # Fabric's and torch.distributed's own errors
+        raise InputError(
+            f"The training cannot be set up as asked ({asked}, device {config.device}): {_first_sentence(exc)} Check "
+            "the number of processes and machines, that each of them was started (srun, or torchrun on every machine), "
+            "and that they reach each other over the network."
+        ) from exc
+    return fabric
+
+
+def _strategy(name: str, config: TrainConfig, launch: Launch) -> Strategy | str:
+    if launch.size == 1:
+        return "auto"
+    if name == "fsdp":
+        if config.precision == "fp16":
+            raise InputError(
+                "The training options precision = 'fp16' and scale.strategy = 'fsdp' do not go together. Use bf16."
+            )
+        return ModelParallelStrategy(
+            shard,
+            data_parallel_size=launch.size,
+            tensor_parallel_size=1,
+            timeout=START,
+            save_distributed_checkpoint=False,
+        )
+    if name not in ("auto", "ddp"):
+        raise InputError(f"There is no strategy '{name}' for training. Choose auto, ddp or fsdp.")
+    return DDPStrategy(timeout=START, gradient_as_bucket_view=True)
+
+
+def _on_cuda(device: str) -> bool:
+    return device in ("cuda", "gpu") or (device == "auto" and torch.cuda.is_available())
+
+
+@contextmanager
+def _without_fabric_run() -> Iterator[dict[str, str]]:
+    """What the command ``fabric run`` has left in the environment, which Fabric does not see meanwhile.
+
+    It would refuse any value that differs in form from what it is given, though both say the same.
+    """
+    given = {name: value for name, value in os.environ.items() if name.startswith("LT_")}
+    for name in given:
+        del os.environ[name]
+    try:
+        yield given
+    finally:
+        os.environ.update(given)
+
+
+def _first_sentence(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.split(". ")[0].rstrip(".") + "."
+
+
+class Team:
+    """The processes that train together: ``rank`` of ``size``, of which the ``first`` alone writes.
+
+    ``local_rank`` of ``local_size`` is the place among those of this machine.
+    """
+
+    def __init__(self, fabric: Fabric) -> None:
+        self.fabric = fabric
+        self.rank, self.size = fabric.global_rank, fabric.world_size
+        self.first = self.rank == 0
+        self.local_rank = fabric.local_rank
+        self.local_size = int(getattr(fabric.strategy, "num_processes", 1))
+        self._sharded = isinstance(fabric.strategy, ModelParallelStrategy)
+
+    def check(self, config: TrainConfig) -> TrainConfig:
+        """The configuration with its iterations divided so that every process has as much to do.
+
+        ``batch_size`` times ``accumulate`` stays, and no process gets more volumes at once than ``batch_size`` asks
+        for. Raises InputError where the volumes of an iteration cannot be divided among the processes.
+        """
+        if config.batch_size % self.size == 0:
+            return config
+        together = config.batch_size * config.accumulate
+        if together % self.size:
+            raise InputError(
+                f"The {together} volume(s) of an iteration (batch_size {config.batch_size} x accumulate "
+                f"{config.accumulate}) cannot be divided among {self.size} processes. Set accumulate so that their "
+                f"number is a multiple of {self.size}, or start fewer processes."
+            )
+        each = together // self.size
+        at_once = next(n for n in range(min(each, max(1, config.batch_size // self.size)), 0, -1) if each % n == 0)
+        return replace(config, batch_size=at_once * self.size, accumulate=each // at_once)
+
+    def reporter(self, reporter: Reporter) -> Reporter:
+        """``reporter`` in the first process; in the others one that only hears of the wish to stop."""
+        return reporter if self.first else _Listener(reporter)
+
+    def setup(self, network: Any, average: AveragedModel, optimizer: Any) -> tuple[Any, AveragedModel, Any]:
+        """Network and optimizer as Fabric makes them, and the average on the device, whole in every process."""
+        if not self._sharded:
+            _name_one_layout(network)
+            network, optimizer = self.fabric.setup(network, optimizer)
+            return network, average.to(self.fabric.device), optimizer
+        whole = WholeAverage(average).to(self.fabric.device)
+        network = self.fabric.setup_module(network)
+        # Sharding has put other parameters in the place of those that the optimizer knew.
+        optimizer = type(optimizer)(network.parameters(), **optimizer.defaults)
+        return network, whole, self.fabric.setup_optimizers(optimizer)
+
+    def no_sync(self, network: Any, enabled: bool) -> AbstractContextManager[None]:
+        """Do not sum gradients over the processes within the block: more parts of the iteration follow."""
+        if self.size == 1 or not enabled:
+            return nullcontext()
+        return self._unsynchronized(network) if self._sharded else self.fabric.no_backward_sync(network)
+
+    @contextmanager
+    def _unsynchronized(self, network: Any) -> Iterator[None]:
+        network.module.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            network.module.set_requires_gradient_sync(True)
+
+    def mean_and_stop(self, loss: Tensor, stop: bool) -> tuple[float, bool]:
+        """The mean of ``loss`` over all processes, and whether any of them wants to stop; called by all at once."""
+        if self.size == 1:
+            return float(loss), stop
+        both = torch.stack([loss.float(), torch.tensor(float(stop), device=loss.device)])
+        mean, stops = self.fabric.all_reduce(both, reduce_op="sum").tolist()  # type: ignore[union-attr]
+        return mean / self.size, stops > 0
+
+    def full_state(self, state: TrainingState) -> dict[str, Any]:
+        """What one process alone would put into a checkpoint; empty in all but the first. Called by all at once."""
+        if self._sharded:
+            full = full_tensors(state.to_dict(), keep=self.first)
+            return full if self.first else {}
+        return state.to_dict() if self.first else {}
+
+    def load_full_state(self, state: TrainingState, checkpoint: dict[str, Any]) -> None:
+        """The inverse of ``full_state``, from the whole checkpoint in every process."""
+        state.load(divided_like(state, checkpoint))
+
+    def barrier(self) -> None:
+        """Wait until all processes are here."""
+        if self.size > 1:
+            self.fabric.barrier()
+
+    def require_alike(self, what: str, value: Any) -> None:
+        """Raise InputError where ``value`` differs among the processes; called by all at once."""
+        if self.size == 1:
+            return
+        values: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(values, value)
+        for rank, other in enumerate(values):
+            if other != values[0]:
+                raise InputError(
+                    f"The processes of this training disagree on {what}: the first has {values[0]}, process {rank} has "
+                    f"{other}. All of them must see the same run folder and dataset, on a disk that they share."
+                )
+
+    @contextmanager
+    def together(self, folder: Path) -> Iterator[None]:
+        """Watch the other processes within the block; one that is lost ends it with MedDDPMError and a sentence.
+
+        ``folder`` is the run folder, where the first process leaves that sentence even if it hangs itself.
+        """
+        if self.size == 1:
+            yield
+            return
+        self._be_patient()
+        with watched(Watch.begin(self.rank, self.size, Path(folder))):
+            yield
+
+    def _be_patient(self) -> None:
+        groups = [None, *(self.fabric.strategy.device_mesh.get_all_groups() if self._sharded else [])]
+        for group in groups:
+            torch.distributed.distributed_c10d._set_pg_timeout(PATIENCE, group)
+
+
+def _name_one_layout(network: nn.Module) -> None:
+    """Give kernels of one voxel, whose layout has several names (strides), the name that their gradients will have.
+
+    DistributedDataParallel compares these, and copies where they differ.
+    """
+    for parameter in network.parameters():
+        if parameter.ndim == 5 and parameter[0, 0].numel() == 1:
+            parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
+
+
+class _Listener(SilentReporter):
+    """Of all that a reporter does, only what says that the work should end."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def check_cancelled(self) -> None:
+        """See Reporter."""
+        self._reporter.check_cancelled()

@@ -1,0 +1,235 @@
+"""How long a training will take, and how much memory and disk it needs, told before it starts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import ModelConfig
+from ..dataset import DatasetConfig, read_dataset_config
+from ..memory import available_memory
+from ..models.device import choose_device
+from ..network.cost import NetworkCost, network_cost
+from ..progress import duration
+from .config import TrainConfig
+from .probe import Probe, probe
+
+GIB = 2**30
+# Checked on peaks of whole trainings, each in a process of its own (benchmarks/training_memory.py).
+BASE_BYTES = {"cpu": 0.75 * GIB, "cuda": 0.6 * GIB, "mps": 0.75 * GIB}  # interpreter and libraries, or CUDA's own
+# fp32 weights, gradients, two moments of Adam, the average
+BYTES_PER_PARAMETER = 20
+STORED_PER_PARAMETER = 16  # of a checkpoint: all of these but the gradients
+# Tensors of the size of the widest stage that the backward pass needs at its peak beside what was kept for it.
+WORKING_TENSORS = 4.0
+# Images and masks of a volume in fp32, on their way into the network: values for each channel of a voxel.
+BATCH_COPIES = 6
+# Share of a sample round's volumes on the disk after compression: int16 for each modality, real and synthetic.
+SAMPLE_BYTES_PER_VOXEL = 2.0
+KEPT_SAMPLE_ROUNDS = 3  # of volumes; the pictures of the others take little
+
+
+@dataclass(frozen=True)
+class TrainEstimate:
+    """What a training needs. ``memory`` is that of one process, or of its GPU; ``available`` None where unknown.
+
+    ``seconds`` are None where not even the weights fit, so that nothing could be measured.
+    """
+
+    seconds_per_iteration: float | None
+    seconds: float | None
+    memory: float
+    available: float | None
+    disk: float
+    advice: str
+
+    @property
+    def fits(self) -> bool:
+        """False where the memory will most likely not do."""
+        return self.available is None or self.memory <= self.available
+
+    def sentence(self) -> str:
+        """All figures for a person."""
+        left = "" if self.available is None else f" ({self.available / GIB:.1f} GB are free)"
+        time = "" if self.seconds is None else f"about {duration(self.seconds)}, "
+        return (
+            f"This training takes {time}{self.memory / GIB:.1f} GB of memory{left} and up to "
+            f"{self.disk / GIB:.1f} GB of disk."
+        )
+
+
+def estimate_training(config: TrainConfig) -> TrainEstimate:
+    """The estimate for a configuration on its device; measures a step on a small volume, for some seconds.
+
+    Raises InputError where dataset, device or network cannot be used.
+    """
+    dataset = read_dataset_config(Path(config.dataset))
+    model = described(config, dataset)
+    device = choose_device(config.device)
+    available = available_memory(device.type, device.index)
+    cost = network_cost(config.network, shapes(config, dataset)[0])
+    weights = BASE_BYTES[device.type] + BYTES_PER_PARAMETER * cost.parameters
+    disk = disk_bytes(config, dataset, cost.parameters)
+    if available is not None and weights > available:
+        advice = (
+            "Not even the weights of this network fit. What helps: a network with fewer channels, a larger machine."
+        )
+        return TrainEstimate(None, None, weights, available, disk, advice)
+    measured = probe(config, model, device)
+    seconds = sum(share * _seconds(config, shape, measured) for share, shape in phases(config, dataset))
+    memory = training_memory(config, dataset, measured, device)
+    found = TrainEstimate(seconds, seconds * config.iterations, memory, available, disk, "")
+    return found if found.fits else replace(found, advice=advice_for(config, model, dataset, measured, device))
+
+
+def described(config: TrainConfig, dataset: DatasetConfig) -> ModelConfig:
+    """The model that will come of it. Raises InputError where network and dataset do not fit together."""
+    return ModelConfig(
+        name=config.name,
+        modalities=dataset.modalities,
+        network=config.network,
+        schedule=config.schedule,
+        scheme=dataset.scheme,
+        grid=dataset.grid,
+        mask_values=dataset.mask_values,
+        background=dataset.background,
+    )
+
+
+def phases(config: TrainConfig, dataset: DatasetConfig) -> list[tuple[float, tuple[int, int, int]]]:
+    """Share of the iterations and shape (D, H, W) of the volumes in them: cubes first, where asked for."""
+    whole, cropped = _whole(dataset), _cropped(config, dataset)
+    share = config.augment.crop_until if config.augment.crop_voxels else 0.0
+    return [part for part in ((share, cropped), (1 - share, whole)) if part[0] > 0]
+
+
+def shapes(config: TrainConfig, dataset: DatasetConfig) -> list[tuple[int, int, int]]:
+    """The shapes (D, H, W) that occur, the largest first."""
+    return sorted((shape for _, shape in phases(config, dataset)), key=math.prod, reverse=True)
+
+
+def training_memory(config: TrainConfig, dataset: DatasetConfig, measured: Probe, device: torch.device) -> float:
+    """Bytes at the peak of one process, or of its GPU."""
+    shape = shapes(config, dataset)[0]
+    cost, volumes = network_cost(config.network, shape), _volumes(config)
+    channels = config.network.image_channels + config.network.mask_channels
+    size = 4 if config.precision == "fp32" else 2
+    voxels = float(math.prod(shape))
+    step = volumes * (
+        measured.kept(voxels, config.activation_checkpointing)
+        + WORKING_TENSORS * size * cost.widest_values
+        + 4.0 * BATCH_COPIES * channels * voxels
+    )
+    return BASE_BYTES[device.type] + _weights(config, cost) + step
+
+
+def disk_bytes(config: TrainConfig, dataset: DatasetConfig, parameters: int) -> float:
+    """Bytes that the run folder takes at most: checkpoints by their rule, the model, samples."""
+    rule = config.checkpoint
+    written = math.ceil(config.iterations / rule.every)
+    kept_for_good = config.iterations // rule.keep_every if rule.keep_every else 0
+    checkpoints = min(written + 1, rule.newest + 1 + rule.best + kept_for_good)  # one more while it is written
+    model = 2 * 4 * parameters
+    monitor = config.monitor
+    rounds = min(KEPT_SAMPLE_ROUNDS, config.iterations // monitor.sample_every) if monitor.sample_every else 0
+    voxels = math.prod(_whole(dataset)) * 2 * len(dataset.modalities)
+    return (
+        checkpoints * STORED_PER_PARAMETER * parameters
+        + model
+        + rounds * monitor.samples * voxels * SAMPLE_BYTES_PER_VOXEL
+    )
+
+
+def advice_for(
+    config: TrainConfig, model: ModelConfig, dataset: DatasetConfig, measured: Probe, device: torch.device
+) -> str:
+    """What helps where the memory will not do, with what each remedy would need."""
+    helps = []
+    for words, changed in remedies(config, dataset):
+        again = probe(changed, model, device) if changed.precision != config.precision else measured
+        needed = training_memory(changed, dataset, again, device)
+        if needed < 0.97 * training_memory(config, dataset, measured, device):
+            helps.append(f"{words} ({needed / GIB:.1f} GB)")
+    if config.network.domain == "voxels":
+        helps.append("the compact network (preset compact), which needs about an eighth for the volumes")
+    helps.append("fewer channels (network.base_channels)")
+    return f"What helps: {'; '.join(helps)}."
+
+
+def remedies(config: TrainConfig, dataset: DatasetConfig) -> list[tuple[str, TrainConfig]]:
+    """Changes that need less memory, the harmless ones first; each beside the ones before it."""
+    found = []
+    volumes = _volumes(config)
+    if volumes > 1:
+        processes = config.batch_size // volumes
+        config = replace(config, batch_size=processes, accumulate=config.accumulate * volumes)
+        found.append((f"batch_size = {processes} with accumulate = {config.accumulate}", config))
+    if config.precision == "fp32":
+        config = replace(config, precision="bf16")
+        found.append(('precision = "bf16"', config))
+    if not config.activation_checkpointing:
+        config = replace(config, activation_checkpointing=True)
+        found.append(("activation_checkpointing = true", config))
+    side = _half_side(config, dataset)
+    if side:
+        config = replace(config, augment=replace(config.augment, crop_voxels=side, crop_until=1.0))
+        found.append((f"augment.crop_voxels = {side} with crop_until = 1", config))
+    return found
+
+
+def _weights(config: TrainConfig, cost: NetworkCost) -> float:
+    """Weights, gradients, moments and average; several processes gather gradients in buckets, FSDP shares all."""
+    processes = config.scale.devices * config.scale.nodes
+    if config.scale.strategy == "fsdp":
+        return BYTES_PER_PARAMETER * cost.parameters / processes
+    return (BYTES_PER_PARAMETER + (4 if processes > 1 else 0)) * cost.parameters
+
+
+def _seconds(config: TrainConfig, shape: tuple[int, int, int], measured: Probe) -> float:
+    flops = network_cost(config.network, shape).flops
+    again = measured.forward_seconds_per_flop if config.activation_checkpointing else 0.0
+    step = flops * (measured.seconds_per_flop + again)
+    return _volumes(config) * config.accumulate * step + measured.update_seconds
+
+
+def _volumes(config: TrainConfig) -> int:
+    """Volumes that one process works on at a time."""
+    return max(1, config.batch_size // (config.scale.devices * config.scale.nodes))
+
+
+def _whole(dataset: DatasetConfig) -> tuple[int, int, int]:
+    x, y, z = dataset.grid.shape
+    return z, y, x
+
+
+def _cropped(config: TrainConfig, dataset: DatasetConfig) -> tuple[int, int, int]:
+    side = config.augment.crop_voxels
+    d, h, w = _whole(dataset)
+    return (min(side, d), min(side, h), min(side, w)) if side else (d, h, w)
+
+
+def _half_side(config: TrainConfig, dataset: DatasetConfig) -> int:
+    """A side of cubes that is half the largest one, or 0 where that is none."""
+    divisor = config.network.divisor
+    side = max(shapes(config, dataset)[0]) // 2 // divisor * divisor
+    return side if side >= 2 * divisor else 0
+
+
+def as_json(estimate: TrainEstimate, device: Any, precision: str) -> dict[str, Any]:
+    """The fields of ``estimate.json``."""
+    return {
+        "seconds_per_iteration": estimate.seconds_per_iteration,
+        "seconds": estimate.seconds,
+        "memory_bytes": estimate.memory,
+        "available_bytes": estimate.available,
+        "fits": estimate.fits,
+        "advice": estimate.advice,
+        "disk_bytes": estimate.disk,
+        "sentence": estimate.sentence(),
+        "device": str(device),
+        "precision": precision,
+    }

@@ -1,0 +1,161 @@
+"""The page of an evaluation: figures with a baseline, and all samples beside the real images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ... import __version__
+from ...page import Cell, Page, number
+from ..monitor.quality import Quality
+from ..monitor.samples import SHEET
+from .results import Evaluation, LabelTable, SampleResult
+from .tables import FIGURES_CSV, FIGURES_JSON
+
+REPORT = "report.html"
+NOTICE = "Images marked SYNTHETIC are computed from masks, not images of patients. For research; not for diagnosis."
+# name, heading, digits, meaning
+FIGURES = (
+    ("ms_ssim", "MS-SSIM", 3, "structural similarity to the real image, whole volume; 1 is equal"),
+    ("psnr", "PSNR (dB)", 1, "inside the outline; higher is nearer"),
+    ("l1", "L1", 3, "mean absolute difference inside the outline, of a range from -1 to 1; lower is nearer"),
+    ("mse", "MSE", 4, "mean squared difference inside the outline; lower is nearer"),
+    ("mse_volume", "MSE, volume", 4, "mean squared difference of the whole volume; lower is nearer"),
+    (
+        "sharpness",
+        "Sharpness",
+        2,
+        "strength of the finest detail over that of the real image; 1 is right, less blurred",
+    ),
+    ("label_error", "Label error", 3, "how far the mean intensity of each label is off; lower is nearer"),
+)
+SHOWN = ("ms_ssim", "psnr", "l1", "sharpness", "label_error")
+EXPLANATION = (
+    "A sample need not equal the patient's image: the mask tells where the tumor is, not how the rest of the brain "
+    "looks. Figures that compare voxel by voxel favor blurred images, so read them beside the baseline: an image that "
+    "has the training cases' mean intensity of each label and nothing else. A good sample is about as near to the real "
+    "image as this baseline, and sharp, which the baseline is not."
+)
+
+
+def write_report(folder: Path, found: Evaluation) -> Path:
+    """Write ``report.html`` beside the tables and samples of an evaluation; it opens offline."""
+    page = Page(f"Evaluation of {found.model}", NOTICE)
+    page.paragraph(
+        f"{len({s.case for s in found.samples})} cases of the split '{found.split}' of {found.dataset}, "
+        f"{len(found.samples)} samples with {found.sampler} in {found.steps} steps, first seed {found.seed}, "
+        f"guidance {found.guidance:g}. Weights {found.weights_sha256[:12]}. "
+    )
+    page.listing(found.doubts)
+    _add_overview(page, found)
+    _add_modalities(page, found)
+    _add_cases(page, found)
+    _add_intensities(page, found.intensities)
+    _add_sets(page, found)
+    _add_sheets(page, found)
+    page.footer(f"Made by MedDDPM {__version__}. The same figures as data: {FIGURES_JSON} and {FIGURES_CSV}.")
+    page.save(folder / REPORT)
+    return folder / REPORT
+
+
+def _add_overview(page: Page, found: Evaluation) -> None:
+    page.heading("Overview")
+    page.paragraph(EXPLANATION)
+    rows: list[list[str | Cell]] = [
+        [heading, *(_figure(part, name, digits) for part in (found.mean, found.baseline_mean)), meaning]
+        for name, heading, digits, meaning in FIGURES
+    ]
+    page.table(["Figure", "Synthetic", "Baseline", "Meaning"], rows, "Means over all samples and modalities.")
+
+
+def _add_modalities(page: Page, found: Evaluation) -> None:
+    page.heading("By modality")
+    rows: list[list[str | Cell]] = []
+    for name in found.modalities:
+        parts = (found.of_modality(name), found.of_modality(name, baseline=True))
+        rows.append([name, *_pairs(*parts)])
+    page.table(["Modality", *_headings()], rows, "Synthetic / baseline.")
+
+
+def _add_cases(page: Page, found: Evaluation) -> None:
+    page.heading("By case")
+    rows: list[list[str | Cell]] = []
+    for sample in found.samples:
+        rows.append([*_names(sample), *_pairs(sample.mean, sample.baseline_mean), *_near(sample)])
+    head = ["Case", "Seed", *_headings(), "Nearest training case", "similarity", "of the real image"]
+    page.table(head, rows, "Synthetic / baseline, means over modalities.")
+    page.paragraph(
+        "The nearest training case: the correlation of what the mask does not tell, on a coarse grid. A sample that is "
+        "much nearer to a training case than the held-out real image is repeats it."
+    )
+
+
+def _add_intensities(page: Page, table: LabelTable) -> None:
+    page.heading("Mean intensity of each label")
+    labels = list(next(iter(table.values())))
+    rows: list[list[str | Cell]] = []
+    for label in labels:
+        cells = [table[modality][label] for modality in table]
+        rows.append([label, *(_pair(cell["real"], cell["synthetic"], 2) for cell in cells)])
+    page.table(["Label", *table], rows, "Real / synthetic, from -1 to 1: whether the contrast of the tumor is right.")
+
+
+def _add_sets(page: Page, found: Evaluation) -> None:
+    page.heading("All images together")
+    sets = found.sets
+    rows: list[list[str | Cell]] = [
+        ["MS-SSIM among synthetic images of different masks", number(sets.similarity_synthetic), "as among real ones"],
+        ["MS-SSIM among real images of different patients", number(sets.similarity_real), "the measure"],
+        ["MS-SSIM among samples of the same mask", number(sets.similarity_same_mask), "1: no variety"],
+        ["MMD² of synthetic and real images", number(sets.mmd, 4), "around 0: as if of the same kind"],
+        ["MMD² of training and real images", number(sets.mmd_of_training, 4), "the measure"],
+    ]
+    page.table(["Figure", "Value", "Meaning"], rows)
+    page.paragraph(
+        "MMD: unbiased, Gaussian kernel with the median distance as its width (Gretton et al. 2012), on a coarse grid. "
+        "It cannot be compared with published values. 3D-FID needs a pretrained network and is not computed."
+    )
+
+
+def _add_sheets(page: Page, found: Evaluation) -> None:
+    page.heading("Samples beside the real images")
+    for sample in found.samples:
+        page.heading(f"{sample.case}, seed {sample.seed}", 3, _anchor(sample))
+        page.picture(f"{sample.folder}/{SHEET}", f"Held-out case {sample.case}: rows real and synthetic by turns.")
+
+
+def _headings() -> list[str]:
+    return [heading for name, heading, _, _ in FIGURES if name in SHOWN]
+
+
+def _pairs(made: Quality, baseline: Quality) -> list[Cell]:
+    return [
+        _pair(getattr(made, name), getattr(baseline, name), digits) for name, _, digits, _ in FIGURES if name in SHOWN
+    ]
+
+
+def _pair(first: float | None, second: float | None, digits: int) -> Cell:
+    return Cell(f"{number(first, digits).text} / {number(second, digits).text}", "number")
+
+
+def _figure(part: Quality, name: str, digits: int) -> Cell:
+    return number(getattr(part, name), digits)
+
+
+def _names(sample: SampleResult) -> list[Cell]:
+    return [Cell(sample.case, link=f"#{_anchor(sample)}"), Cell(str(sample.seed), "number")]
+
+
+def _near(sample: SampleResult) -> list[Cell]:
+    if sample.nearest is None or sample.nearest_of_real is None:
+        return [Cell("–"), Cell("–", "number"), Cell("–", "number")]
+    kind = "error" if sample.copy else "number"
+    note = " (copy)" if sample.copy else ""
+    return [
+        Cell(sample.nearest.case),
+        Cell(f"{sample.nearest.similarity:.2f}{note}", kind),
+        number(sample.nearest_of_real.similarity, 2),
+    ]
+
+
+def _anchor(sample: SampleResult) -> str:
+    return f"sample-{sample.case}-{sample.seed}"

@@ -1,0 +1,80 @@
+"""What an evaluation is asked to do, and whether model and dataset fit each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...config import ModelConfig
+from ...dataset import SPLITS, DatasetConfig
+from ...errors import InputError
+from ...parse import shown
+
+MAX_SAMPLES = 100
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """``samples`` images for each case of ``split`` of the prepared dataset, the k-th with seed ``seed`` + k.
+
+    ``sampler`` and ``steps`` None: those of the model. ``guidance`` as in ``medddpm.sample``. ``cases``: the ids of
+    those to take, empty for all.
+    """
+
+    model: str
+    dataset: str
+    out: str
+    split: str = "test"
+    samples: int = 1
+    sampler: str | None = None
+    steps: int | None = None
+    seed: int = 0
+    guidance: float = 1.0
+    device: str = "auto"
+    precision: str = "auto"
+    cases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise InputError(f"There is no split {shown(self.split)}. Choose one of {', '.join(SPLITS)}.")
+        if not 1 <= self.samples <= MAX_SAMPLES:
+            raise InputError(f"The number of samples is {self.samples}, but must be 1 to {MAX_SAMPLES}.")
+        if not 0 <= self.seed <= 2**63 - 1 - MAX_SAMPLES:
+            raise InputError(f"The seed {self.seed} is out of range: it must be 0 or more and below 2^63 - 100.")
+
+
+def require_fit(model: ModelConfig, dataset: DatasetConfig) -> None:
+    """Raise InputError naming what differs where the model cannot be measured on the dataset."""
+    for what, of_model, of_dataset in (
+        ("grid", model.grid, dataset.grid),
+        ("modalities", model.modalities, dataset.modalities),
+        ("label values", model.scheme.values, dataset.scheme.values),
+        ("background", model.background, dataset.background),
+    ):
+        if of_model != of_dataset:
+            raise InputError(
+                f"The model '{model.name}' and the dataset do not fit: the model's {what} is {of_model}, the dataset's "
+                f"{of_dataset}. Prepare a dataset for this model, or choose a model that was trained on this one."
+            )
+
+
+def doubts(model: ModelConfig, dataset: DatasetConfig, cases: list[str]) -> list[str]:
+    """Sentences on why the figures may mean less than they seem to."""
+    sentences = []
+    trained = model.training.get("training_cases")
+    seen = sorted(set(cases) & set(trained)) if isinstance(trained, list) else []
+    if seen:
+        some = ", ".join(seen[:5]) + (", ..." if len(seen) > 5 else "")
+        sentences.append(
+            f"{len(seen)} of {len(cases)} cases were training cases of this model ({some}): their figures say nothing "
+            "about new masks."
+        )
+    if not isinstance(trained, list):
+        sentences.append("The model does not tell its training cases, so it may have been trained on some of these.")
+    if len(cases) < 5:
+        sentences.append(f"{len(cases)} case(s) are too few for firm conclusions.")
+    if not any(case.split == "train" for case in dataset.cases):
+        sentences.append(
+            "The dataset has no training cases: the baseline's label means come from the evaluated cases themselves, "
+            "and nearest training cases are not told."
+        )
+    return sentences

@@ -1,0 +1,42 @@
+"""Samples of an evaluation on the disk: how they are read again, and what they were made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ...geometry.grid import to_network
+from ...geometry.nifti import read_nifti
+from ...synthesis.case import INTENSITY_SCALE, stored_intensities
+
+RECORD = "record.json"  # written last: its presence says that a folder is whole
+
+
+def as_written(images: Tensor) -> Tensor:
+    """Images (C, D, H, W) in [-1, 1] with the precision of the files."""
+    return torch.from_numpy(stored_intensities(images.numpy())).float() / (INTENSITY_SCALE / 2) - 1
+
+
+def read_sample(folder: Path, modalities: Sequence[str], like: Tensor) -> Tensor | None:
+    """The synthetic images in ``folder``, (C, D, H, W) in [-1, 1]; None where they are not all there and whole."""
+    images = []
+    for modality in modalities:
+        try:
+            data, _ = read_nifti(folder / f"synthetic-{modality}.nii.gz")
+        except InputError:
+            return None
+        images.append(torch.from_numpy(to_network(data).astype("float32").copy()) / (INTENSITY_SCALE / 2) - 1)
+    return torch.stack(images) if all(image.shape == like.shape[1:] for image in images) else None
+
+
+def recorded(folder: Path) -> object:
+    """What the samples in a folder were made from; None where nothing says so."""
+    try:
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None

@@ -1,0 +1,126 @@
+"""Starting a training that goes on by itself, whatever becomes of the program that started it. Imports no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..jobs.folder import State
+from ..jobs.owner import Held
+from ..jobs.process import process_alive
+from ..jobs.regular import open_regular
+from .run import RunFolder
+
+MAX_LOG_BYTES = 1_000_000
+# How long a process may take until it has claimed its run: the start of Python on a slow disk.
+START_SECONDS = 60.0
+_WINDOWS = sys.platform == "win32"
+
+
+def start(
+    run: RunFolder,
+    python: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    niceness: int = 0,
+) -> int:
+    """Train the run in a process of its own, detached from this one; returns its number (pid) at once.
+
+    ``python`` is the interpreter with its leading arguments (none: the one that runs); ``environment`` is handed on
+    with this ``medddpm`` first on PYTHONPATH; ``niceness`` is that of Unix, 0 to 19. What the process prints goes to
+    ``process.txt``; its pid may be that of a launcher above the one in ``claim.json``. Earlier requests to pause or
+    stop are withdrawn. Two processes never train one run: the second of two that start at once ends by itself.
+
+    Raises ``owner.Held`` where a process trains it already (on any machine that shares the folder), and InputError
+    where it is done, is no training, cannot be written, or the process cannot be started.
+    """
+    run.read()
+    _require_startable(run)
+    run.withdraw_requests()
+    command = [*(python or [sys.executable]), "-m", "medddpm.training", str(run.path.absolute())]
+    try:
+        with os.fdopen(_open_process_log(run), "ab", buffering=0) as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=child_environment(os.environ if environment is None else environment),
+                cwd=run.path.absolute(),
+                **_detached(),
+            )
+    except OSError as exc:
+        raise InputError(
+            f"The training could not be started in {run.path} ({exc.strerror or exc}; program {command[0]}). "
+            "Check that the folder can be written and the program is there."
+        ) from exc
+    _lower_priority(process.pid, niceness)
+    # Collects the process when it ends before this one does, so that no zombie stays.
+    threading.Thread(target=process.wait, name="medddpm-training", daemon=True).start()
+    return process.pid
+
+
+def start_and_wait(
+    run: RunFolder, python: Sequence[str] = (), environment: Mapping[str, str] | None = None, niceness: int = 0
+) -> int:
+    """As ``start``, and wait until the process has begun the run; returns its pid.
+
+    Raises as ``start`` does, and InputError with the end of what the process printed where it ended or hung before.
+    """
+    before = run.events_size()
+    pid = start(run, python, environment, niceness)
+    limit = time.monotonic() + START_SECONDS
+    while not any(event.event == "started" for event in run.events(before)[0]):
+        silent = not process_alive(pid) and run.events_size() == before
+        if silent or time.monotonic() > limit:
+            lines = run.process_log().strip().splitlines()
+            said = lines[-1] if lines else "it printed nothing"
+            raise InputError(f"The process of the training in {run.path} did not begin: {said}. See process.txt there.")
+        time.sleep(0.02)
+    return pid
+
+
+def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment with this very ``medddpm`` first, UTF-8, and output that is not held back."""
+    package = str(Path(__file__).resolve().parents[2])
+    paths = [package, environment.get("PYTHONPATH", "")]
+    ours = {"PYTHONPATH": os.pathsep.join(path for path in paths if path), "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+    return {**environment, **ours}
+
+
+def _require_startable(run: RunFolder) -> None:
+    owner = run.claim.living_owner()
+    if owner is not None:
+        raise Held(
+            f"The training {run.path} is in the hands of process {owner.pid} on {owner.host}. "
+            "Pause or stop it there before you start it here."
+        )
+    if run.state() is State.DONE:
+        raise InputError(f"The training {run.path} is done. To go on, give it more iterations.")
+
+
+def _open_process_log(run: RunFolder) -> int:
+    with contextlib.suppress(OSError):
+        if run.process_log_path.lstat().st_size > MAX_LOG_BYTES:
+            run.process_log_path.unlink()
+    return open_regular(run.process_log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+
+def _detached() -> dict[str, Any]:
+    """Options of Popen for a process that no terminal, window or group of ours takes with it when it goes."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
+
+
+def _lower_priority(pid: int, niceness: int) -> None:
+    if niceness and not _WINDOWS:
+        with contextlib.suppress(OSError):  # a site that forbids it, or a process that has ended
+            os.setpriority(os.PRIO_PROCESS, pid, niceness)

@@ -1,0 +1,209 @@
+"""Batches that are made ahead by further processes, so that training does not wait for its data."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..errors import InputError, MedDDPMError
+from .batches import BatchSource
+from .objective import NoisyBatch
+
+MOST_WORKERS = 8
+# Batches that wait or are being made are at least so many, and no fewer than there are workers.
+AHEAD = 4
+# After so many batches one may say whether training waits for its data, and from which share of the time on.
+JUDGED_BATCHES, WAITED_SHARE = 100, 0.2
+
+Key = tuple[int, int]
+
+
+def sensible_workers(asked: int, device: torch.device, processes: int) -> int:
+    """How many workers each of ``processes`` training processes of this machine gets; ``asked`` -1 leaves it open.
+
+    A GPU leaves the processor to the workers. On a CPU, training takes all of it: one worker does, and none where there
+    are few cores.
+    """
+    if asked >= 0:
+        return asked
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    each = cores // processes
+    if device.type == "cpu":
+        return 1 if each >= 4 else 0
+    return max(1, min(MOST_WORKERS, each - 1))
+
+
+class BatchLoader:
+    """A ``batches.Loader`` that has the next batches of ``source`` made by ``workers`` processes (0: made on demand).
+
+    What a batch holds depends on its iteration and part alone, so the number of workers changes nothing. ``waited`` is
+    the time in seconds that ``batch`` took so far; ``warn`` is called once where that is much of the time. ``pin`` puts
+    batches where a GPU fetches them fast. Raises MedDDPMError with a sentence where a worker fails or is killed.
+    """
+
+    def __init__(
+        self,
+        source: BatchSource,
+        workers: int = 0,
+        pin: bool = False,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        self.source, self.workers, self._pin, self._warn = source, workers, pin, warn
+        self.waited = 0.0
+        self._count = 0
+        self._started = time.monotonic()
+        self._coming: Iterator[_Made] | None = None
+        self._next: Key | None = None
+
+    def batch(self, iteration: int, part: int) -> NoisyBatch:
+        """See Loader."""
+        started = time.monotonic()
+        made = self._ahead((iteration, part)) if self.workers else self.source.batch(iteration, part)
+        self._judge(time.monotonic() - started)
+        return made
+
+    def close(self) -> None:
+        """See Loader; ends the workers."""
+        coming, self._coming, self._next = self._coming, None, None
+        if coming is not None:
+            coming._shutdown_workers()  # type: ignore[attr-defined]
+
+    def _ahead(self, key: Key) -> NoisyBatch:
+        if self._coming is None or self._next != key:
+            self.close()
+            self._coming = self._begin(key)
+        try:
+            made = next(self._coming)
+        except (RuntimeError, OSError, EOFError) as exc:  # what DataLoader says of a worker that is gone
+            self.close()
+            raise MedDDPMError(_gone(self.workers, exc)) from exc
+        if isinstance(made.result, str):
+            self.close()
+            raise InputError(made.result)
+        self._next = _following(key, self.source.config.accumulate)
+        return made.result
+
+    def _begin(self, key: Key) -> Iterator[_Made]:
+        """Start the workers at ``key``.
+
+        They are started by a process that has no threads and has not touched a GPU, not copied from this one.
+        """
+        method = "spawn" if sys.platform == "win32" else "forkserver"
+        context = multiprocessing.get_context(method)
+        if method == "forkserver":
+            context.set_forkserver_preload([__name__])
+        loader = DataLoader(
+            _Parts(self.source),
+            batch_size=None,
+            sampler=_Keys(key, self.source.config.iterations, self.source.config.accumulate),
+            num_workers=self.workers,
+            prefetch_factor=max(1, -(-AHEAD // self.workers)),
+            collate_fn=_unchanged,
+            pin_memory=self._pin,
+            multiprocessing_context=context,
+        )
+        with _own_child_signal():
+            return iter(loader)
+
+    def _judge(self, seconds: float) -> None:
+        """Count the time waited, but for the first batch, which waits for the workers to start."""
+        self._count += 1
+        if self._count == 1:
+            self._started = time.monotonic()
+            return
+        self.waited += seconds
+        share = self.waited / max(1e-9, time.monotonic() - self._started)
+        if self._count == JUDGED_BATCHES and share > WAITED_SHARE and self._warn is not None:
+            self._warn(
+                f"The training waits {100 * share:.0f} % of its time for its data. Set scale.workers (now "
+                f"{self.workers}) higher, ask for more processor cores, or set scale.cache = 'local' where the disk is "
+                "slow."
+            )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a worker made: a batch, or the sentence that says why not."""
+
+    result: NoisyBatch | str
+
+    def pin_memory(self) -> _Made:
+        """Called by DataLoader."""
+        if isinstance(self.result, str):
+            return self
+        return _Made(NoisyBatch(*(getattr(self.result, name).pin_memory() for name in ("x", "wanted", "t"))))
+
+
+class _Parts(Dataset[_Made]):
+    """What the workers do: (iteration, part) -> batch."""
+
+    def __init__(self, source: BatchSource) -> None:
+        self._source = source
+
+    def __getitem__(self, key: Any) -> _Made:
+        try:
+            return _Made(self._source.batch(*key))
+        except MedDDPMError as exc:
+            return _Made(str(exc))
+
+
+class _Keys(Sampler[Key]):
+    """The (iteration, part) from ``first`` on, up to ``iterations`` of ``parts``."""
+
+    def __init__(self, first: Key, iterations: int, parts: int) -> None:
+        self._first, self._iterations, self._parts = first, iterations, parts
+
+    def __iter__(self) -> Iterator[Key]:
+        key = self._first
+        while key[0] < self._iterations:
+            yield key
+            key = _following(key, self._parts)
+
+
+def _following(key: Key, parts: int) -> Key:
+    iteration, part = key
+    return (iteration, part + 1) if part + 1 < parts else (iteration + 1, 0)
+
+
+def _unchanged(made: _Made) -> _Made:
+    return made
+
+
+@contextlib.contextmanager
+def _own_child_signal() -> Iterator[None]:
+    """Take back the handler by which DataLoader raises at any moment when any child of this process ends.
+
+    ``next`` of its iterator finds a worker that is gone as well, within five seconds.
+    """
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)
+
+
+def _gone(workers: int, error: BaseException) -> str:
+    shared = "bus error" in str(error).lower() or "shared memory" in str(error).lower()
+    remedy = (
+        "There is too little shared memory: enlarge /dev/shm (docker run --shm-size=8g) or set scale.workers lower."
+        if shared
+        else "It was killed or ran out of memory: set scale.workers lower, or free memory."
+    )
+    return (
+        f"One of the {workers} process(es) that prepare the batches of this training ended unexpectedly. {remedy} "
+        "The last checkpoint is kept; start the training again to go on from it."
+    )

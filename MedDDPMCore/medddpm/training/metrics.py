@@ -1,0 +1,141 @@
+"""``metrics.jsonl`` of a training run: the figures of its course, one JSON object a line. Imports no torch.
+
+Every line has ``kind``, ``iteration`` (finished iterations) and ``time`` (seconds since 1970):
+
+==============  ==================================================================================
+``train``       loss, lr, seconds_per_iteration
+``validation``  loss, bands: [{low, high, loss}, ...] by noise level
+``quality``     case, ms_ssim, psnr, l1, nearest_training: {case, ms_ssim}
+``verdict``     verdict (improving, flat, diverging, memorizing, early), sentence
+``resumed``     the run went on from this iteration: what is later than it above this line is void
+==============  ==================================================================================
+
+The file only grows, so readers keep an offset. A process that was killed leaves lines of iterations that the next one
+does again; ``valid`` takes them out.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..jobs.regular import open_regular
+
+NAME = "metrics.jsonl"
+RESUMED = "resumed"
+MAX_LINE, MAX_READ = 64 * 1024, 32 * 1024 * 1024
+# Enough for the newest figures of every kind.
+TAIL_BYTES = 256 * 1024
+
+Metric = dict[str, Any]
+
+
+class MetricsLog:
+    """The file ``metrics.jsonl`` of a run folder; creating the object touches nothing on the disk."""
+
+    def __init__(self, run: str | os.PathLike[str]) -> None:
+        self.path = Path(run) / NAME
+
+    def append(self, kind: str, iteration: int, **values: Any) -> None:
+        """Write one line in one piece, for the one process that writes; figures that are not finite become null.
+
+        Raises OSError where it cannot be written (a full disk), InputError where the file is a link.
+        """
+        metric = {"kind": kind, "iteration": int(iteration), **values, "time": time.time()}
+        line = json.dumps(_plain(metric), allow_nan=False).encode("ascii") + b"\n"
+        descriptor = open_regular(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        with os.fdopen(descriptor, "rb+", buffering=0) as stream:
+            if stream.seek(0, os.SEEK_END) > 0:
+                stream.seek(-1, os.SEEK_END)
+                line = line if stream.read(1) == b"\n" else b"\n" + line  # closes one that a crash broke off
+            if stream.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+    def read(self, offset: int = 0, limit: int = MAX_READ) -> tuple[list[Metric], int]:
+        """The metrics whole by now after byte ``offset`` (0 at first), and the offset for the next call.
+
+        A last line without its newline stays for the next call, and so does what is beyond ``limit`` bytes (at least
+        MAX_LINE); what is no metric is left out. An ``offset`` past the end of the file starts over. Never raises.
+        """
+        limit = max(limit, MAX_LINE)
+        try:
+            descriptor = open_regular(self.path, os.O_RDONLY)
+        except (OSError, InputError):
+            return [], 0
+        with os.fdopen(descriptor, "rb") as stream:
+            if offset < 0 or offset > os.fstat(descriptor).st_size:
+                offset = 0
+            stream.seek(offset)
+            data = stream.read(limit)
+        # What fills all of it without a newline is no line of ours: skip it instead of waiting forever.
+        end = data.rfind(b"\n") + 1 or (len(data) if len(data) == limit else 0)
+        return _parse(data[:end]), offset + end
+
+    def tail(self, reach: int = TAIL_BYTES) -> list[Metric]:
+        """The metrics within the last ``reach`` bytes. Never raises."""
+        try:
+            size = self.path.lstat().st_size
+        except OSError:
+            return []
+        return self.read(max(0, size - reach))[0]
+
+    def latest(self, kinds: Iterable[str]) -> dict[str, Metric]:
+        """The newest valid metric of each kind in the tail. Never raises."""
+        found = {metric["kind"]: metric for metric in valid(self.tail())}
+        return {kind: found[kind] for kind in kinds if kind in found}
+
+
+def append_metric(run: str | os.PathLike[str], kind: str, iteration: int, **values: Any) -> None:
+    """Write one line of ``metrics.jsonl`` in the run folder ``run``; see ``MetricsLog.append``."""
+    MetricsLog(run).append(kind, iteration, **values)
+
+
+def valid(metrics: Iterable[Metric]) -> list[Metric]:
+    """The metrics without those that a killed run did again when it was resumed, and without the ``resumed`` lines."""
+    kept: list[Metric] = []
+    for metric in metrics:
+        if metric["kind"] == RESUMED:
+            kept = [earlier for earlier in kept if earlier["iteration"] <= metric["iteration"]]
+        else:
+            kept.append(metric)
+    return kept
+
+
+def number(metric: Mapping[str, Any] | None, name: str) -> float | None:
+    """A figure of a metric; None where there is none, or no number."""
+    value = None if metric is None else metric.get(name)
+    good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300  # false for NaN, too
+    return float(value) if good else None
+
+
+def _parse(lines: bytes) -> list[Metric]:
+    return [metric for line in lines.split(b"\n") if line and (metric := _metric(line)) is not None]
+
+
+def _metric(line: bytes) -> Metric | None:
+    """The metric of a line; None for one that is not (the remains of a crash)."""
+    try:
+        data = json.loads(line) if len(line) <= MAX_LINE else None
+    except (ValueError, RecursionError):
+        return None
+    good = isinstance(data, dict) and isinstance(data.get("kind"), str) and type(data.get("iteration")) is int
+    return data if good else None
+
+
+def _plain(value: Any) -> Any:
+    """JSON data: numbers of numpy and torch become Python's, those that are not finite None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    figure = float(value)
+    return figure if math.isfinite(figure) else None

@@ -1,0 +1,207 @@
+"""The hook that watches a training: validation, samples, figures and verdicts, on fixed noise and fixed masks."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+from ...errors import Cancelled, MedDDPMError
+from ...jobs.outcome import outcome_of
+from ..dataset import PreparedDataset
+from ..metrics import MetricsLog, valid
+from .rounds import SampleRound
+from .samples import spread
+from .tensorboard import Board, available
+from .validation import BandLoss, Validation, mean_loss
+from .verdict import judge
+
+if TYPE_CHECKING:
+    from ..hooks import Context, Iteration
+
+log = logging.getLogger(__name__)
+PATIENCE_SECONDS = 120.0  # of training before the share of the monitor is spoken of
+HISTORY_BYTES = 32 * 1024 * 1024  # of metrics that a verdict looks at: some 300,000 lines
+
+
+class Monitor:
+    """Watches a run from its first process; a ``Hook``.
+
+    Every ``validate_every`` iterations the loss of the averaged weights on the held-out cases, every ``sample_every``
+    samples of held-out masks with their figures, and after either a verdict: as lines of ``metrics.jsonl``, for
+    TensorBoard, and through the reporter when it changes. Nothing of the training is touched but ``state.validation``,
+    and no number is drawn from its random state, so that a run is the same with and without. What fails here is told as
+    a warning and tried again next time; it never ends the training. Cancelled passes.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._options = context.config.monitor
+        self._active = context.fabric.is_global_zero
+        self._metrics = MetricsLog(context.folder)
+        self._opened = False
+        self._held_out: PreparedDataset | None = None
+        self._validation: Validation | None = None
+        self._round: SampleRound | None = None
+        self._board: Board | None = None
+        self._kind = ""
+        self._share = Share(self._options.max_share)
+        self._told: set[str] = set()
+        self._cost_told = False
+
+    def after_iteration(self, done: Iteration) -> None:
+        """See Hook."""
+        if not self._active:
+            return
+        if not self._opened:
+            self._open(done.number - 1)
+        if done.due(self._options.log_every):
+            self._figures(done.number, {"loss/train": done.loss, "learning rate": done.lr})
+        validate, sample = done.due(self._options.validate_every), done.due(self._options.sample_every)
+        if not validate and not sample:
+            return
+        with self._share:
+            if validate and self._held_out is not None:
+                self._try("The validation", lambda: self._validate(done.number))
+            if sample and self._held_out is not None:
+                self._try("The sampling of held-out masks", lambda: self._sample(done.number))
+            self._try("The verdict", lambda: self._judge(done.number))
+            self._context.reporter.stage("train", "Training")
+        if sentence := self._share.warning():
+            self._warn_of_cost(sentence)
+
+    def close(self) -> None:
+        """See Hook."""
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+
+    def _open(self, iteration: int) -> None:
+        """What is needed to watch a run of which ``iteration`` iterations are there already."""
+        self._opened = True
+        self._kind = str(self._metrics.latest(("verdict",)).get("verdict", {}).get("verdict", ""))
+        if self._options.tensorboard:
+            self._try("TensorBoard", lambda: self._open_board(iteration))
+        if self._options.validate_every or self._options.sample_every:
+            self._try("The reading of the held-out cases", self._open_held_out)
+
+    def _open_board(self, iteration: int) -> None:
+        if available():
+            self._board = Board(self._context.folder / "tensorboard", iteration)
+        else:
+            self._tell(
+                'TensorBoard is not installed, so nothing is written for it. Install it: pip install "tensorboard"'
+            )
+
+    def _open_held_out(self) -> None:
+        split, train = self._options.split, self._context.dataset
+        if not any(case.split == split for case in train.config.cases):
+            self._tell(
+                f"The dataset has no case in the split '{split}', so that only the training loss tells how it goes. "
+                "Prepare the dataset with validation cases, or set monitor.split."
+            )
+            return
+        self._held_out = held_out = PreparedDataset(train.folder, split)
+        chosen = spread(len(held_out), self._options.validation_cases)
+        self._validation = Validation(
+            len(chosen),
+            lambda i: held_out[chosen[i]],
+            self._context.objective,
+            self._options.bands,
+            self._context.config.seed,
+        )
+        self._round = SampleRound(self._context, held_out)
+
+    def _validate(self, iteration: int) -> None:
+        context = self._context
+        assert self._validation is not None
+        context.reporter.stage("validate", "Validating")
+        found = self._validation(
+            context.state.average.module, context.fabric.device, context.fabric.autocast, self._check_cancelled
+        )
+        loss = mean_loss(found)
+        context.state.validation = loss if math.isfinite(loss) else None
+        bands = [{"low": band.low, "high": band.high, "loss": band.loss} for band in found]
+        self._metrics.append("validation", iteration, loss=loss, bands=bands)
+        self._figures(iteration, {"loss/validation": loss, **{_band_name(band): band.loss for band in found}})
+
+    def _sample(self, iteration: int) -> None:
+        assert self._round is not None
+        self._context.reporter.stage("sample", "Sampling held-out masks")
+        for sampled in self._round(iteration, self._check_cancelled):
+            self._metrics.append("quality", iteration, **sampled.figures())
+            self._figures(iteration, {f"quality/{k}/{sampled.case}": v for k, v in sampled.scalars().items()})
+            if self._board is not None:
+                self._board.picture(iteration, f"samples/{sampled.case}", sampled.sheet)
+
+    def _judge(self, iteration: int) -> None:
+        verdict = judge(valid(self._metrics.tail(HISTORY_BYTES)))
+        self._metrics.append("verdict", iteration, verdict=verdict.kind, sentence=verdict.sentence)
+        if verdict.kind == self._kind:
+            return
+        self._kind = verdict.kind
+        self._context.reporter.verdict(verdict.kind, verdict.sentence)
+        if self._board is not None:
+            self._board.text(iteration, "verdict", f"{verdict.kind}: {verdict.sentence}")
+
+    def _warn_of_cost(self, sentence: str) -> None:
+        """Once: the share changes with every round, and so would the sentence."""
+        if not self._cost_told:
+            self._cost_told = True
+            self._tell(sentence)
+
+    def _figures(self, iteration: int, values: Mapping[str, float | None]) -> None:
+        if self._board is not None:
+            self._board.figures(iteration, values)
+
+    def _try(self, what: str, action: Callable[[], None]) -> None:
+        """Do it; a failure becomes a warning (each sentence once), since watching must not cost the training."""
+        try:
+            action()
+        except (Cancelled, KeyboardInterrupt):
+            raise
+        except Exception as exc:
+            log.error("%s failed", what, exc_info=not isinstance(exc, MedDDPMError))
+            self._tell(f"{what} failed; the training goes on. {outcome_of(exc).message}")
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _tell(self, sentence: str) -> None:
+        if sentence not in self._told:
+            self._told.add(sentence)
+            self._context.reporter.warning(sentence)
+
+    def _check_cancelled(self) -> None:
+        self._context.reporter.check_cancelled()
+
+
+class Share:
+    """How much of the time goes into ``with share:`` blocks; ``clock`` gives seconds and is replaced in tests."""
+
+    def __init__(self, limit: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit, self._clock = limit, clock
+        self._start, self._spent, self._entered = clock(), 0.0, 0.0
+
+    def __enter__(self) -> None:
+        self._entered = self._clock()
+
+    def __exit__(self, *error: object) -> None:
+        self._spent += self._clock() - self._entered
+
+    def warning(self) -> str:
+        """A sentence where the share is above its limit, after a while; else empty."""
+        whole = self._clock() - self._start
+        if whole < PATIENCE_SECONDS or self._spent <= self._limit * whole:
+            return ""
+        return (
+            f"Validation and samples take {self._spent / whole:.0%} of the time; monitor.max_share asks for at most "
+            f"{self._limit:.0%}. Raise monitor.validate_every or sample_every, or lower validation_cases or samples."
+        )
+
+
+def _band_name(band: BandLoss) -> str:
+    return f"loss/validation, noise levels {band.low} to {band.high}"

@@ -1,0 +1,179 @@
+"""How near synthetic images are to the real ones of the same mask: pure functions on tensors.
+
+Images are (C, D, H, W) in [-1, 1], one channel for each modality; label fractions (L, D, H, W) in [0, 1]. "Inside" is
+where labels cover more than half of a voxel: outside of it all images are background, and would only flatter a figure.
+A sample need not equal the patient's image, since a mask does not tell everything; the figures have a meaning beside
+those of a baseline: the image that has the mean intensity of each label (``label_mean_image``).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .similarity import WINDOW, ms_ssim
+
+DATA_RANGE = 2.0
+MAX_PSNR = 100.0  # dB, for images that are equal
+MIN_AMPLITUDE = 1e-6
+OCTAVES = ("fine", "medium", "coarse")
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Figures of one case.
+
+    ``ms_ssim`` (mean over modalities) and ``mse_volume`` are of the whole volume, as in the paper; ``l1``, ``mse`` and
+    ``psnr`` (dB, for a data range of 2) of what is inside the outline. ``sharpness``: standard deviation of detail
+    finer than about two voxels, synthetic over real, mean over modalities: 1 is right, lower is blurred, higher is
+    noisy; ``detail`` has the same for three octaves of size, by ``OCTAVES``. ``label_error``: mean over labels and
+    modalities of how far the mean intensity of a label is off, in units of [-1, 1]; None where no label fills a voxel.
+    """
+
+    ms_ssim: float | None
+    mse_volume: float
+    l1: float
+    mse: float
+    psnr: float
+    sharpness: float
+    detail: dict[str, float]
+    label_error: float | None
+
+
+def quality(synthetic: Tensor, real: Tensor, fractions: Tensor) -> Quality:
+    """All figures of a synthetic case against the real one. ``ms_ssim`` is None where the grid is too small for it."""
+    return overall(by_modality(synthetic, real, fractions))
+
+
+def by_modality(synthetic: Tensor, real: Tensor, fractions: Tensor) -> list[Quality]:
+    """``quality`` of each modality alone, in their order."""
+    within = inside(fractions)
+    return [_one(synthetic[i : i + 1], real[i : i + 1], fractions, within) for i in range(len(real))]
+
+
+def _one(synthetic: Tensor, real: Tensor, fractions: Tensor, within: Tensor) -> Quality:
+    detail = detail_ratio(synthetic, real, within)
+    mse = mean_inside((synthetic - real).square(), within)
+    error = (label_means(synthetic, fractions) - label_means(real, fractions)).abs()
+    return Quality(
+        ms_ssim=similarity(synthetic, real),
+        mse_volume=float((synthetic - real).square().mean()),
+        l1=mean_inside((synthetic - real).abs(), within),
+        mse=mse,
+        psnr=psnr(mse),
+        sharpness=detail["fine"],
+        detail=detail,
+        label_error=None if bool(error.isnan().all()) else float(error.nanmean()),
+    )
+
+
+def overall(parts: Sequence[Quality]) -> Quality:
+    """The mean of figures over modalities or cases; the PSNR is that of the mean squared error."""
+    mse = fmean(part.mse for part in parts)
+    return Quality(
+        ms_ssim=_mean_known([part.ms_ssim for part in parts]),
+        mse_volume=fmean(part.mse_volume for part in parts),
+        l1=fmean(part.l1 for part in parts),
+        mse=mse,
+        psnr=psnr(mse),
+        sharpness=fmean(part.sharpness for part in parts),
+        detail={name: fmean(part.detail[name] for part in parts) for name in OCTAVES},
+        label_error=_mean_known([part.label_error for part in parts]),
+    )
+
+
+def _mean_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def inside(fractions: Tensor) -> Tensor:
+    """Where labels cover more than half of a voxel, bool (D, H, W); everything where there is no label at all."""
+    within = fractions.sum(0) > 0.5
+    return within if bool(within.any()) else torch.ones_like(within)
+
+
+def mean_inside(values: Tensor, within: Tensor) -> float:
+    """Mean of (C, D, H, W) over channels and the voxels of ``within``."""
+    return float(values[:, within].float().mean())
+
+
+def psnr(mse: float) -> float:
+    """Peak signal-to-noise ratio in dB of a mean squared error, at most ``MAX_PSNR``."""
+    return min(MAX_PSNR, 10 * math.log10(DATA_RANGE**2 / max(mse, 1e-30)))
+
+
+def similarity(a: Tensor, b: Tensor) -> float | None:
+    """MS-SSIM of two cases, mean over modalities; None where the grid is smaller than its window."""
+    if min(a.shape[1:]) < WINDOW:
+        return None
+    return ms_ssim(a[None], b[None])
+
+
+def detail_ratio(synthetic: Tensor, real: Tensor, within: Tensor) -> dict[str, float]:
+    """Strength of detail in synthetic over real images, by ``OCTAVES``, mean over modalities.
+
+    Detail of an octave is the difference between the image averaged over 1 and 3, 3 and 5, 5 and 9 voxels. Means are
+    taken inside the outline only, and strengths two voxels further in, so that the outline itself is no detail. A
+    blurred image loses the fine one first.
+    """
+    ratios = {}
+    core = _box(within.float()[None], 5)[0] > 0.999
+    counted = core if bool(core.any()) else within
+    for name, made, true in zip(OCTAVES, _octaves(synthetic, within), _octaves(real, within), strict=True):
+        strengths = [octave[:, counted].std(dim=1, correction=0).clamp_min(MIN_AMPLITUDE) for octave in (made, true)]
+        ratios[name] = float((strengths[0] / strengths[1]).mean())
+    return ratios
+
+
+def _octaves(images: Tensor, within: Tensor) -> list[Tensor]:
+    smooth = [images.float(), *(_local_mean(images.float(), within, width) for width in (3, 5, 9))]
+    return [finer - coarser for finer, coarser in itertools.pairwise(smooth)]
+
+
+def _local_mean(images: Tensor, within: Tensor, width: int) -> Tensor:
+    """Mean over a cube of ``width`` voxels, of those inside."""
+    weight = within.float()[None]
+    return _box(images * weight, width) / _box(weight, width).clamp_min(1e-6)
+
+
+def _box(volumes: Tensor, width: int) -> Tensor:
+    """Mean over a cube of ``width`` voxels of (C, D, H, W), zeros around it; axis by axis, which is the same."""
+    for axis in range(3):
+        kernel, margin = [1, 1, 1], [0, 0, 0]
+        kernel[axis], margin[axis] = width, width // 2
+        padding = [side for n in reversed(margin) for side in (n, n)]  # a volume may be smaller than the cube
+        volumes = F.avg_pool3d(F.pad(volumes, padding), tuple(kernel), 1)
+    return volumes
+
+
+def label_means(images: Tensor, fractions: Tensor) -> Tensor:
+    """Mean intensity (C, L) of each label where it fills more than half of a voxel; NaN for one that never does."""
+    means = [images[:, fraction > 0.5].float().mean(dim=1) for fraction in fractions]
+    return torch.stack(means, dim=1)
+
+
+def dataset_label_means(cases: Iterable[tuple[Tensor, Tensor]], background: float) -> Tensor:
+    """Mean intensity (C, L) of each label over (images, fractions) of many cases, voxels weighted by their fraction.
+
+    A label that no case has gets ``background``.
+    """
+    totals, weights = [], []
+    for images, fractions in cases:
+        totals.append(torch.einsum("cxyz,lxyz->cl", images.float(), fractions.float()))
+        weights.append(fractions.float().sum((1, 2, 3)))
+    total, weight = torch.stack(totals).sum(0), torch.stack(weights).sum(0)
+    return torch.where(weight > 0, total / weight.clamp_min(1e-9), torch.full_like(total, background))
+
+
+def label_mean_image(means: Tensor, fractions: Tensor, background: float) -> Tensor:
+    """The image (C, D, H, W) that the mask alone tells: each label at its mean intensity (C, L), else background."""
+    rest = (1 - fractions.sum(0, keepdim=True)).clamp_min(0) * background
+    return torch.einsum("cl,lxyz->cxyz", means, fractions.float()) + rest

@@ -1,0 +1,132 @@
+"""Samples of held-out masks with fixed seeds, written beside the real images."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ... import __version__
+from ...config import ModelConfig
+from ...geometry.grid import from_network, labels_from_fractions
+from ...geometry.nifti import write_image
+from ...geometry.volume import Volume, centered_affine
+from ...models.model import Model
+from ...network.build import Network
+from ...sampling.sample import SampleStep, sample
+from ...synthesis.case import stored_intensities
+from ...synthesis.comparison import write_comparison
+from ...synthesis.provenance import DESCRIPTION
+
+REAL_DESCRIPTION = f"REAL image as prepared for MedDDPM {__version__} - research only"
+MASK_DESCRIPTION = f"Mask as prepared for MedDDPM {__version__}"
+SHEET = "sheet.png"
+KEEP_ROUNDS = 3  # rounds of samples whose volumes stay; of older ones only the sheets do
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A held-out case: real images (C, D, H, W) in [-1, 1] and label fractions (L, D, H, W), float32 on the CPU."""
+
+    id: str
+    real: Tensor
+    fractions: Tensor
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """How samples are made. The same seed gives the same noise at every call and on every device."""
+
+    sampler: str
+    steps: int | None
+    seed: int = 0
+    guidance: float = 1.0
+
+
+def frozen_model(config: ModelConfig, network: Network, device: torch.device, dtype: torch.dtype) -> Model:
+    """A Model of a copy of ``network``, which itself stays as it is; nothing is drawn from the random state."""
+    return Model(config, copy.deepcopy(network), device, dtype, "")
+
+
+def condition_of(fractions: Tensor, config: ModelConfig) -> Tensor:
+    """The network's mask channels (1, L, D, H, W) for label fractions (L, D, H, W)."""
+    off, on = config.mask_values
+    return (off + (on - off) * fractions)[None]
+
+
+def draw_sample(
+    model: Model, fractions: Tensor, settings: SampleSettings, check_cancelled: Callable[[], None] = lambda: None
+) -> Tensor:
+    """One sample (C, D, H, W) in [-1, 1] for a mask, float32 on the CPU."""
+
+    def on_step(step: SampleStep) -> None:
+        check_cancelled()
+
+    made = sample(
+        model,
+        condition_of(fractions, model.config),
+        settings.sampler,
+        settings.steps,
+        settings.seed,
+        callback=on_step,
+        guidance=settings.guidance,
+    )
+    return made[0]
+
+
+def write_case(folder: Path, case: HeldOut, synthetic: Tensor, config: ModelConfig, title: str) -> np.ndarray:
+    """Write ``synthetic-`` and ``real-<MODALITY>.nii.gz``, ``mask.nii.gz`` and last ``sheet.png`` into ``folder``.
+
+    On the model's grid, its middle at the origin of the world, intensities 0 to 1000; the headers say which images are
+    synthetic. Returns the picture of the sheet, (height, width, 3) uint8. Raises InputError where it cannot be written.
+    """
+    grid = config.grid
+    affine = centered_affine(grid.shape, grid.spacing, grid.orientation)
+    kinds = (("synthetic", synthetic, DESCRIPTION), ("real", case.real, REAL_DESCRIPTION))
+    volumes = {kind: from_network(images.numpy()) for kind, images, _ in kinds}
+    for kind, _, description in kinds:
+        for modality, image in zip(config.modalities, volumes[kind], strict=True):
+            write_image(folder / f"{kind}-{modality}.nii.gz", stored_intensities(image), affine, description)
+    labels = labels_from_fractions(from_network(case.fractions.numpy()), config.scheme.values)
+    write_image(folder / "mask.nii.gz", labels, affine, MASK_DESCRIPTION)
+    return write_comparison(
+        folder / SHEET,
+        volumes["real"],
+        volumes["synthetic"],
+        config.modalities,
+        Volume(labels, affine),
+        config.scheme,
+        title,
+    )
+
+
+def round_folder(samples: Path, iteration: int) -> Path:
+    """The folder of the samples of an iteration."""
+    return samples / f"iteration-{iteration:08d}"
+
+
+def forget_volumes(samples: Path, keep: int = KEEP_ROUNDS) -> None:
+    """Delete the volumes of all but the newest ``keep`` rounds; their sheets stay. What cannot be deleted stays."""
+    rounds = sorted(path for path in samples.glob("iteration-*") if path.is_dir() and not path.is_symlink())
+    for old in rounds[:-keep]:
+        for volume in old.glob("*/*.nii.gz"):
+            with contextlib.suppress(OSError):
+                volume.unlink()
+
+
+def figures_device(device: torch.device) -> torch.device:
+    """Where figures are computed: on an NVIDIA card, where similarity takes a second in place of a minute, or here."""
+    return device if device.type == "cuda" else torch.device("cpu")
+
+
+def spread(count: int, wanted: int) -> Sequence[int]:
+    """``wanted`` of ``count`` indices, evenly spread; all where ``wanted`` is 0 or more than there are."""
+    if wanted <= 0 or wanted >= count:
+        return range(count)
+    return [int((i + 0.5) * count / wanted) for i in range(wanted)]

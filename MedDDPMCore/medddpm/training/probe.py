@@ -1,0 +1,212 @@
+"""One training step of a configuration on a small volume: what it takes, to be scaled to the real one.
+
+Time is scaled by the operations of the convolutions (``network.cost``), so that forward, backward and loss are in the
+measured factor between them. Memory for the backward pass is counted, not estimated: every tensor that autograd keeps,
+on two volumes, which gives what a voxel costs on this device in this precision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config import ModelConfig
+from ..network.blocks import Stage
+from ..network.build import Network, build_network
+from ..network.compact import CompactUNet
+from ..network.cost import network_cost
+from ..sampling.schedule import Schedule
+from .config import TrainConfig
+from .objective import NoisyBatch, Objective
+
+# The probe's volume is as large as these many operations of a forward pass allow, and two strides at least.
+MOST_FLOPS = {"cpu": 6e10, "cuda": 2e12}
+MOST_SIDE = 96
+REPEATS = 2
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Bytes that the forward pass leaves for the backward pass: all of them; and what checkpointing leaves instead.
+
+    ``outputs`` of the stages stay with checkpointing, and the largest ``stage`` is computed again inside of them.
+    """
+
+    all: float
+    outputs: float
+    stage: float
+
+    def minus(self, other: Kept, scale: float) -> Kept:
+        """(self - other) / scale."""
+        return Kept(*((a - b) / scale for a, b in zip(_values(self), _values(other), strict=True)))
+
+    def bytes(self, checkpointing: bool) -> float:
+        """What is kept, with or without activation checkpointing."""
+        return self.outputs + self.stage if checkpointing else self.all
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Costs of a training step (batch 1).
+
+    ``seconds_per_flop``: of forward and backward together, by the forward pass's operations; ``forward_seconds``: the
+    same of the forward pass alone; ``update_seconds``: the optimizer and the average; ``per_voxel`` and ``fixed``:
+    bytes kept for the backward pass.
+    """
+
+    seconds_per_flop: float
+    forward_seconds_per_flop: float
+    update_seconds: float
+    per_voxel: Kept
+    fixed: Kept
+
+    def kept(self, voxels: float, checkpointing: bool) -> float:
+        """Bytes that a volume of so many voxels keeps for its backward pass."""
+        return self.per_voxel.bytes(checkpointing) * voxels + max(0.0, self.fixed.bytes(checkpointing))
+
+
+def probe(config: TrainConfig, model: ModelConfig, device: torch.device) -> Probe:
+    """Take the measurements with random weights and data; seconds to some ten seconds."""
+    small = _Step(config, model, device)
+    sides = probe_shape(config, device)
+    half = (sides[0], sides[1], sides[2] // 2)
+    kept = [small.kept(shape) for shape in (half, sides)]
+    voxels = [float(shape[0] * shape[1] * shape[2]) for shape in (half, sides)]
+    per_voxel = kept[1].minus(kept[0], voxels[1] - voxels[0])
+    fixed = Kept(*(a - b * voxels[1] for a, b in zip(_values(kept[1]), _values(per_voxel), strict=True)))
+    flops = network_cost(config.network, sides).flops
+    forward, both = small.seconds(sides)
+    return Probe(both / flops, forward / flops, small.update_seconds(), per_voxel, fixed)
+
+
+def probe_shape(config: TrainConfig, device: torch.device) -> tuple[int, int, int]:
+    """A cube (D, H, W) with sides of an even number of the network's strides, as large as MOST_FLOPS allows."""
+    step = 2 * config.network.divisor
+    most = MOST_FLOPS.get(device.type, MOST_FLOPS["cuda"])
+    side = step
+    while side + step <= MOST_SIDE and network_cost(config.network, (side + step,) * 3).flops <= most:
+        side += step
+    return side, side, side
+
+
+class _Step:
+    """A training step that can be looked into."""
+
+    def __init__(self, config: TrainConfig, model: ModelConfig, device: torch.device) -> None:
+        self._device = device
+        self._dtype = AUTOCAST.get(config.precision)
+        schedule = Schedule.from_config(config.schedule)
+        self._objective = Objective(model, schedule, config.loss)
+        self._network = _network(config, schedule, device)
+        fused = config.precision != "fp16"
+        self._optimizer = torch.optim.Adam(self._network.parameters(), 1e-9, fused=fused)
+
+    def seconds(self, shape: tuple[int, int, int]) -> tuple[float, float]:
+        """Forward; and forward and backward together: the best of a few."""
+        batch = self._batch(shape)
+        times = []
+        for _ in range(REPEATS + 1):
+            started = self._now()
+            loss = self._loss(batch)
+            middle = self._now()
+            loss.backward()
+            times.append((middle - started, self._now() - started))
+        warm = times[1:]
+        return min(forward for forward, _ in warm), min(both for _, both in warm)
+
+    def update_seconds(self) -> float:
+        """A step of the optimizer, and one of the average, which costs about a quarter of it."""
+        self._optimizer.step()
+        started = self._now()
+        self._optimizer.step()
+        return 1.25 * (self._now() - started)
+
+    def kept(self, shape: tuple[int, int, int]) -> Kept:
+        """What the forward pass leaves for the backward pass."""
+        batch = self._batch(shape)
+        counter = _Counter(self._network)
+        with counter.counting():
+            loss = self._loss(batch)
+        counted = counter.result()
+        del loss
+        return counted
+
+    def _batch(self, shape: tuple[int, int, int]) -> NoisyBatch:
+        network = self._objective.model.network
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn(1, network.image_channels, *shape, generator=generator)
+        fractions = torch.rand(1, network.mask_channels, *shape, generator=generator) / network.mask_channels
+        t = torch.full((1,), self._objective.schedule.steps // 2)
+        return self._objective.noisy(images, fractions, t, torch.randn(images.shape)).to(self._device)
+
+    def _loss(self, batch: NoisyBatch) -> Tensor:
+        with torch.autocast(self._device.type, self._dtype or torch.bfloat16, enabled=self._dtype is not None):
+            return self._objective.loss(self._network, batch)
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
+def _network(config: TrainConfig, schedule: Schedule, device: torch.device) -> Network:
+    network = build_network(config.network)
+    if isinstance(network, CompactUNet):
+        network.use_schedule(torch.from_numpy(schedule.alpha), torch.from_numpy(schedule.sigma))
+    return network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+
+class _Counter:
+    """Counts the storage of every tensor that autograd keeps, once each, by the stage of the U-Net that keeps it."""
+
+    def __init__(self, network: Network) -> None:
+        self._stages = [module for module in network.modules() if isinstance(module, Stage)]
+        self._seen: dict[int, Any] = {p.untyped_storage().data_ptr(): None for p in network.parameters()}
+        self._inside: dict[int, float] = {}
+        self._outputs = self._outside = 0.0
+        self._current: int | None = None
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count while the block runs."""
+        handles = [stage.register_forward_pre_hook(self._enter) for stage in self._stages]
+        handles += [stage.register_forward_hook(self._leave) for stage in self._stages]
+        try:
+            with torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor):
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def result(self) -> Kept:
+        """What was counted."""
+        inside = list(self._inside.values())
+        return Kept(sum(inside) + self._outside, self._outputs + self._outside, max(inside, default=0.0))
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen[storage.data_ptr()] = tensor  # held, so that its address is not given to another one
+            if self._current is None:
+                self._outside += storage.nbytes()
+            else:
+                self._inside[self._current] = self._inside.get(self._current, 0.0) + storage.nbytes()
+        return tensor
+
+    def _enter(self, stage: nn.Module, _inputs: Any) -> None:
+        self._current = id(stage)
+
+    def _leave(self, _stage: nn.Module, _inputs: Any, output: Tensor) -> None:
+        self._current = None
+        self._outputs += output.untyped_storage().nbytes()
+
+
+def _values(kept: Kept) -> tuple[float, float, float]:
+    return kept.all, kept.outputs, kept.stage

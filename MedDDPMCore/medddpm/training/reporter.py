@@ -1,0 +1,103 @@
+"""How a training tells where it is and learns that it should end: through its run folder. Imports no torch."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from ..errors import Cancelled
+from ..jobs.events import Event
+from ..jobs.reporter import JobReporter
+from ..jobs.stop import Stop
+from ..progress import Reporter, SilentReporter
+from .run import Paused, RunFolder
+
+# A line at most this often (seconds), and after an hour every 20 seconds: a run of weeks must not fill the disk.
+STEP_SECONDS, MOST_STEP_SECONDS, STEP_SHARE = 0.5, 20.0, 1 / 180
+
+STOPPED = "The training was stopped. Its last checkpoint is kept, so it can go on from there."
+PAUSED = "The training is paused. It goes on from its last checkpoint when it is started again."
+ENDED = "The training was interrupted because its process was asked to end. Start it again to go on."
+
+
+class RunReporter(JobReporter):
+    """``medddpm.progress.Reporter`` of a run folder; the time left is by the mean over all that this process did.
+
+    That mean holds what comes between iterations, too: validation, samples, checkpoints. What is told is also shown on
+    ``console``, where there is one.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        stop: Stop | None = None,
+        console: Reporter | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(run, stop, clock=clock)
+        self._run = run
+        self._console: Reporter = console or SilentReporter()
+        self._started = clock()
+        self._first: tuple[int, float] | None = None
+
+    def stage(self, name: str, message: str = "") -> None:
+        """See Reporter."""
+        super().stage(name, message)
+        self._console.stage(name, message)
+
+    def step(self, done: int, total: int, preview: Callable[[], np.ndarray] | None = None) -> None:
+        """See Reporter; training has no previews."""
+        self._console.step(done, total)
+        now = self._clock()
+        if self._first is None or done < self._first[0]:
+            self._first = (done, now)
+        pause = min(MOST_STEP_SECONDS, max(STEP_SECONDS, (now - self._started) * STEP_SHARE))
+        if now - self._last_line >= pause or done >= total:
+            self._last_line = now
+            self._try(Event("step", stage=self._stage, step=done, total=total, seconds_left=self._left(done, total)))
+
+    def warning(self, sentence: str) -> None:
+        """See Reporter."""
+        super().warning(sentence)
+        self._console.warning(sentence)
+
+    def verdict(self, kind: str, sentence: str) -> None:
+        """See Reporter."""
+        super().verdict(kind, sentence)
+        self._console.verdict(kind, sentence)
+
+    def check_cancelled(self) -> None:
+        """Raise Cancelled where the run should stop, Paused where it should pause or its process should end."""
+        if self._run.cancel_requested:
+            raise Cancelled(STOPPED)
+        if self._run.pause_requested:
+            raise Paused(PAUSED)
+        raise_if_asked(self._stop)
+
+    def _left(self, done: int, total: int) -> float | None:
+        """Seconds left; None until two iterations are known (the first is slower than the others)."""
+        if done >= total:
+            return 0.0
+        assert self._first is not None
+        first, since = self._first
+        return None if done == first else round((self._clock() - since) / (done - first) * (total - done), 1)
+
+
+class FollowerReporter(SilentReporter):
+    """The Reporter of the further processes of a group: the first one alone writes and looks at the run folder."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+
+    def check_cancelled(self) -> None:
+        """Raise Paused where the process should end."""
+        raise_if_asked(self._stop)
+
+
+def raise_if_asked(stop: Stop) -> None:
+    """Raise Paused where a signal asked the process to end; Ctrl-C is a pause like the user's."""
+    if stop.reason is not None:
+        raise Paused(PAUSED if stop.signal == signal.SIGINT else ENDED)

@@ -1,0 +1,238 @@
+"""A training run as a folder: a job folder of kind "training", which goes on wherever it is opened. Imports no torch.
+
+====================  ===============================================================================
+``job.json``          the request: the fields of ``TrainConfig``, with an absolute ``dataset``
+``events.jsonl``      as in every job; also verdict (stage: its kind, message: its sentence) and paused
+``cancel``, ``pause`` ask to stop; a checkpoint is written first, and the run can go on later
+``claim.json``        the process that trains, its heartbeat; also over a shared disk
+``log.txt``           technical detail
+``process.txt``       what a detached process printed
+``metrics.jsonl``     the figures of the course (``medddpm.training.metrics``)
+``samples/``          images of held-out masks, made on the way
+``checkpoints/``      what an exact resume needs
+``outputs/model/``    the model folder with the newest averaged weights
+====================  ===============================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import Cancelled, InputError
+from ..files import write_text
+from ..jobs.events import MAX_LINE, Event
+from ..jobs.folder import Job, JobFolder, State
+from ..jobs.outcome import Outcome
+from ..jobs.regular import open_regular
+from ..parse import from_dict
+from .config import TrainConfig
+from .metrics import MetricsLog
+from .summary import RunSummary, summarize
+
+KIND = "training"
+PAUSED = "paused"
+MAX_ITERATIONS = 10**9
+_TAIL_BYTES = 16_000
+# Folders in which a killed process can leave half-written files under temporary names.
+_WRITTEN = ("checkpoints", "samples", "outputs")
+
+
+class Paused(Cancelled):
+    """The training was asked to pause: it counts as paused, not as stopped. Exit code 3."""
+
+
+class RunFolder(JobFolder):
+    """One training run; creating the object touches nothing on the disk."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(path)
+        self.metrics = MetricsLog(self.path)
+        self.checkpoints = self.path / "checkpoints"
+        self.samples = self.path / "samples"
+        self.tensorboard = self.path / "tensorboard"
+        self.model = self.outputs / "model"
+        self.process_log_path = self.path / "process.txt"
+        self._pause_path = self.path / "pause"
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """The run in an existing folder. Raises InputError with a sentence where the folder holds none."""
+        run = cls(path)
+        if not run.submitted:
+            raise InputError(f"{run.path} is not the folder of a training: it has no job.json. Name such a folder.")
+        run.read()
+        return run
+
+    def create(self, request: TrainConfig | dict[str, Any], kind: str = KIND) -> Job:
+        """Make the folder with the configuration of the training in ``job.json``.
+
+        An empty folder may be there already. Raises InputError where it is not empty, cannot be written, or a field of
+        the configuration does not fit.
+        """
+        config = request if isinstance(request, TrainConfig) else from_dict(TrainConfig, request, "The training")
+        if (self.path / "job.json").exists():
+            raise InputError(f"{self.path} holds a training already. Go on with that one or name another folder.")
+        with contextlib.suppress(OSError):
+            self.path.rmdir()  # only an empty one goes, to be made again with the right permissions
+        return super().create(_absolute(config.to_dict()), kind)
+
+    def read(self) -> Job:
+        """The job. Raises InputError where ``job.json`` is none of a training; see ``JobFolder.read``."""
+        job = super().read()
+        if job.kind != KIND:
+            raise InputError(f"{self.path} holds a job of kind '{job.kind}', not a training. Name another folder.")
+        return job
+
+    def config(self) -> TrainConfig:
+        """The configuration, checked. Raises InputError naming the file and the field."""
+        return from_dict(TrainConfig, self.read().request, str(self.path / "job.json"))
+
+    def state(self) -> State:
+        """The state of the run, from its folder alone; PAUSED and INTERRUPTED ones can go on."""
+        last = self._last_event()
+        return State.PAUSED if last is not None and last.event == PAUSED else super().state()
+
+    def request_pause(self) -> None:
+        """Ask the training to write a checkpoint and end, to go on later. Raises InputError on a full disk."""
+        write_text(self._pause_path, "")
+
+    @property
+    def pause_requested(self) -> bool:
+        """Whether someone asked the training to pause. Costs microseconds."""
+        return os.path.lexists(self._pause_path)
+
+    def withdraw_requests(self) -> None:
+        """Take back requests to pause or stop: for whoever starts the run on purpose, and for the run that ended."""
+        self.withdraw_cancel()
+        with contextlib.suppress(OSError):
+            self._pause_path.unlink(missing_ok=True)
+
+    def extend(self, iterations: int) -> None:
+        """Let the run go on to ``iterations`` in all, when it is started next; it may have been done.
+
+        Raises ``owner.Held`` while a process trains it, and InputError where fewer are asked for than are done, or
+        ``job.json`` cannot be read or written.
+        """
+        self._change({"iterations": iterations})
+
+    def reconfigure(self, config: TrainConfig) -> None:
+        """Let the run go on with ``config``, when it is started next; raises as ``extend`` does.
+
+        Whether this is still the same training, nobody asks here: see ``resume.require_same``.
+        """
+        self._change(_absolute(config.to_dict()))
+
+    def _change(self, fields: Mapping[str, Any]) -> None:
+        """Write other values of fields of the request into ``job.json``."""
+        job = self.read()
+        request = {**job.request, **fields}
+        done, iterations = self.summary().iteration, request["iterations"]
+        if not max(1, done) <= iterations <= MAX_ITERATIONS:
+            raise InputError(
+                f"{self.path} has done {done} iterations, so it cannot be continued to {iterations}. Ask for more."
+            )
+        before = self.state()
+        self.claim.take(f"The training {self.path}")
+        try:
+            write_text(
+                self.path / "job.json", json.dumps(asdict(replace(job, request=request)), allow_nan=False, indent=1)
+            )
+            if before is State.DONE and iterations > done:
+                self.append(Event("queued", message=f"To be continued to {iterations} iterations."))
+        except OSError as exc:
+            raise InputError(f"{self.path} cannot be written: {exc.strerror}. Free space or move the run.") from exc
+        finally:
+            # A run whose process died stays interrupted.
+            self.claim.abandon() if before is State.INTERRUPTED else self.claim.release()
+
+    def prepare(self) -> None:
+        """As of a job; also deletes half-written files of checkpoints and samples."""
+        super().prepare()
+        for name in _WRITTEN:
+            for parent, _, files in os.walk(self.inside(name), followlinks=False):
+                for file in files:
+                    if file.startswith(".part-"):
+                        (Path(parent) / file).unlink(missing_ok=True)
+
+    def finish(self, outcome: Outcome) -> None:
+        """As of a job; requests to pause or stop are honored by now."""
+        super().finish(outcome)
+        self.withdraw_requests()
+
+    def summary(self) -> RunSummary:
+        """Where the run stands, read from its files; never raises, whatever state they are in."""
+        try:
+            request: Mapping[str, Any] = self.read().request
+            problem = None
+        except InputError as exc:
+            request, problem = {}, str(exc)
+        return summarize(self.path, self.state(), request, problem, self.recent_events(), self.metrics)
+
+    def recent_events(self) -> list[Event]:
+        """The last events (those in the last 128 KB); empty where there are none or they cannot be read."""
+        with contextlib.suppress(OSError, InputError):
+            return self.events(max(0, self.events_size() - 2 * MAX_LINE))[0]
+        return []
+
+    def events_size(self) -> int:
+        """Bytes of ``events.jsonl`` now: the offset of what comes next."""
+        try:
+            return (self.path / "events.jsonl").lstat().st_size
+        except OSError:
+            return 0
+
+    def process_log(self) -> str:
+        """The last part of what detached processes of this run printed; empty where there is nothing."""
+        with (
+            contextlib.suppress(OSError, InputError),
+            os.fdopen(open_regular(self.process_log_path, os.O_RDONLY), "rb") as stream,
+        ):
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL_BYTES))
+            return stream.read(_TAIL_BYTES).decode("utf-8", "replace")
+        return ""
+
+
+def find_runs(root: str | os.PathLike[str], depth: int = 2) -> list[RunFolder]:
+    """The training runs in ``root`` (itself one, or those down to ``depth`` folders below), by path; links are none.
+
+    Raises InputError where ``root`` cannot be read; what cannot be read below is left out.
+    """
+    try:
+        return _runs_in(Path(root), depth)
+    except OSError as exc:
+        raise InputError(f"The folder {root} cannot be read: {exc.strerror}. Name one with training runs.") from exc
+
+
+def _runs_in(folder: Path, depth: int) -> list[RunFolder]:
+    if (folder / "job.json").is_file():
+        run = RunFolder(folder)
+        return [run] if _is_training(run) else []
+    with os.scandir(folder) as entries:
+        names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=False))
+    found: list[RunFolder] = []
+    for name in names if depth > 0 else []:
+        with contextlib.suppress(OSError):
+            found += _runs_in(folder / name, depth - 1)
+    return found
+
+
+def _is_training(run: RunFolder) -> bool:
+    """Whether it is one; a job.json that cannot be read is told of as a run where checkpoints lie beside it."""
+    try:
+        run.read()
+    except InputError:
+        return run.checkpoints.is_dir() or run.metrics.path.is_file()
+    return True
+
+
+def _absolute(request: dict[str, Any]) -> dict[str, Any]:
+    """The request with whole paths, since the run may be continued from elsewhere."""
+    start = request.get("start_from")
+    whole = {"start_from": str(Path(start).absolute())} if start and Path(start).exists() else {}
+    return {**request, "dataset": str(Path(request["dataset"]).absolute()), **whole}
