@@ -36,7 +36,7 @@ PINNED_OTHERWISE = ("slicer-core==", "vtk==")
 SLICER_CORE = (("linux", "x86_64"), ("darwin", "arm64"), ("win32", "AMD64"))
 
 SLICER_PATHS = ("MedDDPMCore", "MedDDPMSlicer")
-SLICER_MODULES = ("MedDDPMSynth", "SegmentEditorMedDDPM")
+SLICER_MODULES = ("MedDDPMSynth", "MedDDPMTraining", "SegmentEditorMedDDPM")
 SLICER_TESTS = "Testing/slicer/run_all.py"
 
 USAGE = """Usage: python3 run.py COMMAND

@@ -127,6 +127,39 @@ def sweep_command(
     report(name, _device_name(choose_device(device)), results, lambda: sweep.run(settings, typer.echo), threads)
 
 
+@app.command("training")
+def training_command(
+    side: Annotated[int, typer.Option(help="Voxels along each side of the grid (CPU).")] = 64,
+    iterations: Annotated[int, typer.Option(help="Measured iterations in each process.")] = 3,
+    rounds: Annotated[int, typer.Option(help="Processes for each path.")] = 2,
+    device: Annotated[str, typer.Option(help="cpu, or cuda: the published networks on their grids.")] = "cpu",
+    threads: Threads = 0,
+    quick: Quick = False,
+    results: Results = RESULTS,
+) -> None:
+    """Training: the plain path beside the Trainer, and the compact network; exit code 1 where a bound is missed."""
+    from . import training
+
+    where = choose_device(device)
+    settings = training.TrainingSettings(
+        shape=(side, side, side), iterations=iterations, rounds=rounds, threads=threads, device=where.type
+    )
+    if quick:
+        settings = replace(training.QUICK, threads=threads, device=where.type)
+    on_gpu = replace(settings, shape=(128, 128, 128), iterations=10 * iterations, warmup=5, augment=True)
+    brats = replace(on_gpu, network="brats", shape=(144, 192, 192))
+    gpu = where.type == "cuda" and not quick
+    suite = report(
+        "training",
+        _device_name(where),
+        None if quick else results,
+        lambda: training.run_gpu(on_gpu, brats) if gpu else training.run(settings),
+        threads,
+    )
+    if not quick and not all(requirement.met for requirement in suite.requirements):
+        raise typer.Exit(1)
+
+
 @app.command("gpu")
 def gpu_command(results: Results = RESULTS) -> None:
     """All checks on the GPU; ends with exit code 1 where a requirement is missed."""

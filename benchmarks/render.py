@@ -19,6 +19,7 @@ TITLES = {
     "worker": "Warm worker",
     "sweep": "Samplers and steps",
     "gpu": "GPU",
+    "training": "Training",
 }
 
 

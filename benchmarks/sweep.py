@@ -22,11 +22,11 @@ from medddpm.sampling.sample import sample
 from medddpm.sampling.solvers import ALL_STEPS
 from medddpm.synthesis.case import prepare_case
 from medddpm.training.dataset import PreparedDataset
+from medddpm.training.monitor.similarity import ms_ssim, scales
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .common import Suite, Table
-from .similarity import ms_ssim, scales
 from .strip import axial_slice, write_strip
 
 SAMPLERS = ("ddim", "dpm++2m", "dpm++3m", "unipc", "ddpm")

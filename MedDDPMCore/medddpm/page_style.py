@@ -74,6 +74,8 @@ a:focus-visible, summary:focus-visible, input:focus-visible { outline: 3px solid
 footer { padding-top: 24px; padding-bottom: 40px; color: var(--soft); font-size: .9rem; }
 caption { text-align: left; color: var(--soft); padding: 0 0 6px; }
 td + td, th + th { padding-left: 8px; }
+td.number { white-space: nowrap; }
+.overview + p { margin-top: 8px; }
 td.warning { color: var(--warn); background: var(--warn-back); }
 td.error { color: var(--out); background: var(--out-back); }
 .notice { color: var(--warn); background: var(--warn-back); border-radius: 6px; padding: 8px 12px; font-weight: 600; }

@@ -1,4 +1,4 @@
-"""The Python packages that generating images needs and Slicer does not bring along, and installing them.
+"""The Python packages that the modules need and Slicer does not bring along, and installing them.
 
 Nothing is installed without being asked for. torch comes through the PyTorch extension, which picks the build for this
 computer's graphics card; the others through Slicer's own package functions; all of them from a folder of wheels where
@@ -52,34 +52,65 @@ class Package:
         return self.requirement.removeprefix(self.name)
 
 
-def packages() -> tuple[Package, ...]:
-    """All packages that the worker needs besides Slicer's own. The command line's (typer, rich) are not among them."""
+@dataclass(frozen=True)
+class Use:
+    """What packages are needed for: ``aim`` as in "To generate images"; ``without``: what works without them."""
+
+    aim: str
+    without: str
+    names: tuple[str, ...]
+
+
+_FILES = ("nibabel", "safetensors", "pillow")
+GENERATING = Use(
+    "generate images",
+    "Without them masks can be edited and checked, but no images generated.",
+    ("torch", *_FILES),
+)
+PREPARING = Use("prepare scans", "Without them a folder of scans can be looked at, but not prepared.", _FILES)
+TRAINING = Use(
+    "train models",
+    "Without them a folder of scans can be looked at, but no model trained.",
+    ("torch", *_FILES, "lightning-fabric", "monai", "tensorboard"),
+)
+
+
+def packages(use: Use = GENERATING) -> tuple[Package, ...]:
+    """The packages that something needs besides Slicer's own. The command line's (typer, rich) are not among them."""
+    return tuple(package for package in _all() if package.name in use.names)
+
+
+def _all() -> tuple[Package, ...]:
     return (
         Package("torch", "torch", "torch>=2.6,<3", _torchMegabytes(), "PyTorch extension"),
         Package("nibabel", "nibabel", "nibabel>=5.2", 4),
         Package("safetensors", "safetensors", "safetensors>=0.4.3", 1),
         Package("pillow", "PIL", "pillow>=10.1", 7),
+        Package("lightning-fabric", "lightning_fabric", "lightning-fabric>=2.4,<3", 3),
+        Package("monai", "monai", "monai>=1.4", 3),
+        Package("tensorboard", "tensorboard", "tensorboard>=2.16", 15),
     )
 
 
-def missingPackages() -> list[Package]:
+def missingPackages(use: Use = GENERATING) -> list[Package]:
     """Those that are not installed, or too old. Imports none of them; takes milliseconds."""
-    return [package for package in packages() if not _installed(package)]
+    return [package for package in packages(use) if not _installed(package)]
 
 
-def question(wanted: Sequence[Package]) -> str:
+def question(wanted: Sequence[Package], use: Use = GENERATING) -> str:
     """What is asked before installing: which packages, how large, from where, and what follows from a no."""
     lines = [f"  {package.name}: about {package.sizeMb:,} MB" for package in wanted]
     total = sum(package.sizeMb for package in wanted)
     return (
-        "To generate images, Slicer needs these Python packages, which are downloaded from the internet and installed "
-        f"for this Slicer only:\n\n{chr(10).join(lines)}\n\n"
-        f"Together about {total:,} MB. Your data stays on this computer. Without them masks can be edited and checked, "
-        "but no images generated. Install now?"
+        f"To {use.aim}, Slicer needs these Python packages, which are downloaded from the internet and installed for "
+        f"this Slicer only:\n\n{chr(10).join(lines)}\n\n"
+        f"Together about {total:,} MB. Your data stays on this computer. {use.without} Install now?"
     )
 
 
-def install(wanted: Sequence[Package], confirm: Confirm, progress: Progress = lambda _: None) -> bool:
+def install(
+    wanted: Sequence[Package], confirm: Confirm, progress: Progress = lambda _: None, use: Use = GENERATING
+) -> bool:
     """Install packages after ``confirm`` said yes to ``question``; returns whether they are there now.
 
     ``progress`` gets a short text for each step. Raises InputError with a sentence where the PyTorch extension is
@@ -90,7 +121,7 @@ def install(wanted: Sequence[Package], confirm: Confirm, progress: Progress = la
     torch = [package for package in wanted if package.how != "pip"]
     others = [package for package in wanted if package.how == "pip"]
     installer = _torchInstaller() if torch else None
-    if not confirm(question(wanted)):
+    if not confirm(question(wanted, use)):
         return False
     with pinned() as constraints:
         if installer is not None:

@@ -96,7 +96,7 @@ class JobHandle:
 
     def details(self) -> str:
         """What helps to find a cause: the sentence, the log of the job, the last output of the worker."""
-        parts = [self.message or "", _tail(self.folder), self.workerLog()]
+        parts = [self.message or "", logTail(self.folder), self.workerLog()]
         return "\n\n".join(part.strip() for part in parts if part.strip())
 
     def discard(self) -> None:
@@ -229,7 +229,8 @@ def _texts(value: Any) -> list[str]:
     return [text for item in value for text in _texts(item)] if isinstance(value, list) else []
 
 
-def _tail(folder: JobFolder) -> str:
+def logTail(folder: JobFolder) -> str:
+    """The last part of the technical log of a job; empty where there is none or it cannot be read."""
     try:
         with os.fdopen(open_regular(folder.log_path, os.O_RDONLY), "rb") as stream:
             size = os.fstat(stream.fileno()).st_size

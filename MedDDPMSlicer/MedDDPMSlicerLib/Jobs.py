@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from medddpm.errors import InputError
+from medddpm.errors import InputError, MedDDPMError
 from medddpm.jobs import spool as spools
 from medddpm.jobs.folder import JobFolder, State
 
@@ -26,6 +27,8 @@ MAX_STARTS = 3
 # A job that does not react to a cancel for so long (a step that hangs in a driver) is ended with its process.
 CANCEL_SECONDS = 60.0
 _WAIT_SECONDS = 0.02
+# How long the end of a killed worker is waited for.
+DYING_SECONDS = 0.5
 
 
 class JobMonitor:
@@ -131,6 +134,22 @@ class JobMonitor:
                 logger.warning("a job could not be cancelled: %s", type(exc.__cause__).__name__)
         self._worker.stop(graceSeconds)
 
+    def endNow(self) -> None:
+        """Cancel all jobs, end the worker without waiting for its step, and delete what it left; for a reload."""
+        handles = list(self.active)
+        for handle in handles:
+            with contextlib.suppress(MedDDPMError):  # a full disk: the jobs end with their worker
+                handle.cancel()
+        self.shutdown(keepJobs=True)
+        end = time.monotonic() + DYING_SECONDS
+        while self.active and time.monotonic() < end:  # the system takes some milliseconds to end a process
+            self.poll()  # whoever follows the jobs learns of their end
+            time.sleep(0.005)
+        for handle in handles:
+            if handle.finished:
+                with contextlib.suppress(MedDDPMError):  # a file is open in another program; it goes with the storage
+                    handle.discard()
+
     def _queue(self, folder: JobFolder) -> JobHandle:
         handle = self.follow(folder)
         try:
@@ -201,6 +220,11 @@ class JobMonitor:
                 JobHandle(folder).settle(JobState.CANCELLED, CANCELLED_SENTENCE)
             else:
                 _putAside(folder)
+
+
+def monitorOf(spool: Path, python: Sequence[str] | None, exchange: Path | None = None) -> JobMonitor:
+    """The monitor of a spool with a worker of its own; ``python`` None for the one of this Slicer."""
+    return JobMonitor(spool, WorkerProcess(spool, python), exchange)
 
 
 def _putAside(folder: JobFolder) -> None:

@@ -4,9 +4,10 @@ Layout of ``root``::
 
     seat-1/                  one for each Slicer that runs at the same time; taken over when its owner has ended
         owner.json           the process that uses this seat
-        synthesis/, tools/   the spools of the two workers
+        synthesis/, ...      the spools of the workers (SPOOLS)
     exchange/                masks and images handed to jobs, removed with their job
     models/                  imported model folders
+    datasets/, runs/         prepared datasets and training runs for which no other place was chosen
 
 A seat to itself keeps two running Slicers from taking each other's jobs; what a former session left in a seat that
 nobody uses is moved into ours, so that its jobs can be offered again.
@@ -34,7 +35,8 @@ MAX_SEATS = 64
 ROOT_VARIABLE = "MEDDDPM_STORAGE"
 # Jobs of former sessions wait under names that a worker does not see (see Jobs.py).
 PARKED_PREFIX = ".kept-"
-SPOOLS = ("synthesis", "tools")
+# A worker serves one spool, one job after the other: what must not wait for something long has a spool of its own.
+SPOOLS = ("synthesis", "tools", "training-tools", "preparation")
 
 
 class Storage:
@@ -46,10 +48,12 @@ class Storage:
     def __init__(self, root: Path) -> None:
         self.root = _privateFolder(Path(root))
         self.seat = _takeSeat(self.root)
-        self.synthesisSpool = _privateFolder(self.seat / "synthesis")
-        self.toolsSpool = _privateFolder(self.seat / "tools")
+        spools = [_privateFolder(self.seat / name) for name in SPOOLS]
+        self.synthesisSpool, self.toolsSpool, self.trainingToolsSpool, self.preparationSpool = spools
         self.exchange = _privateFolder(self.root / "exchange")
         self.models = _privateFolder(self.root / "models")
+        self.datasets = _privateFolder(self.root / "datasets")
+        self.runs = _privateFolder(self.root / "runs")
         self._adopt()
 
     def exchangeFile(self, suffix: str) -> Path:
@@ -66,10 +70,10 @@ class Storage:
     def clear(self, includeModels: bool = False) -> str:
         """Delete jobs, their results and exchange files, and with ``includeModels`` the imported models too.
 
-        What a waiting or running job needs stays, in this and in other Slicers. Returns a sentence that says what
-        stayed, or that everything is gone.
+        What a waiting or running job needs stays, in this and in other Slicers; datasets and training runs stay, too.
+        Returns a sentence that says what stayed, or that everything is gone.
         """
-        kept = sum(_clearSpool(spool) for spool in (self.synthesisSpool, self.toolsSpool))
+        kept = sum(_clearSpool(self.seat / name) for name in SPOOLS)
         others = [seat for seat in _seats(self.root) if seat != self.seat]
         kept += sum(_isNeeded(job) for seat in others for name in SPOOLS for job in jobFolders(seat / name))
         if not kept:

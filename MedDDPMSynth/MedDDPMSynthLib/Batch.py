@@ -9,10 +9,10 @@ from typing import Any
 
 from medddpm.errors import InputError
 from medddpm.synthesis.names import case_names, masks_in
+from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
+from MedDDPMSlicerLib.Observed import Observed
 
 from .BatchCase import BatchCase, CaseState
-from .Models import ModelDescription, ModelLibrary
-from .Observed import Observed
 from .Options import SynthOptions
 from .Request import checkOptions
 from .State import SynthState

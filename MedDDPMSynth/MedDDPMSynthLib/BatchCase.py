@@ -14,16 +14,16 @@ from medddpm.errors import InputError, MedDDPMError
 from medddpm.files import atomic_path
 from medddpm.jobs.outcome import outcome_of
 from MedDDPMSlicerLib.Jobs import JobState
+from MedDDPMSlicerLib.Models import ModelDescription
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
 from MedDDPMSlicerLib.SlicedTask import SlicedTask
+from MedDDPMSlicerLib.Tickers import SLICE_SECONDS
 from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeOf
 
-from .Models import ModelDescription
 from .Options import SynthOptions
 from .Provenance import NAME as PROVENANCE
 from .Request import RequestFiles, ownLabels, requestOf
 from .SceneRecord import SceneRecord
-from .Tickers import SLICE_SECONDS
 
 logger = logging.getLogger(__name__)
 

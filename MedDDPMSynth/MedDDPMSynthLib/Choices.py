@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
+from MedDDPMSlicerLib.Models import ModelDescription
 
-from .Models import ModelDescription
 from .Options import SynthInputs, SynthOptions, samplerAndSteps
 
 

@@ -1,8 +1,7 @@
-"""Everything that goes on in the background of a session, and the one clock that lets it go on."""
+"""Everything that goes on in the background of a session."""
 
 from __future__ import annotations
 
-import contextlib
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -10,33 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from medddpm.errors import InputError, MedDDPMError
-from MedDDPMSlicerLib.Jobs import JobMonitor
-from MedDDPMSlicerLib.Processes import WorkerProcess
-from MedDDPMSlicerLib.Timer import PollTimer
+from medddpm.errors import InputError
+from MedDDPMSlicerLib.Background import Background
+from MedDDPMSlicerLib.Jobs import monitorOf
+from MedDDPMSlicerLib.Models import ModelLibrary
+from MedDDPMSlicerLib.Settings import Settings, defaultSettings
+from MedDDPMSlicerLib.Tickers import Ticker
 
 from .AutoUpdate import AutoUpdate
 from .Batch import BatchRun, newBatch
 from .BatchCase import BatchCase
 from .Estimates import Estimator
 from .MaskCheck import LiveCheck
-from .Models import ModelLibrary
 from .Options import SynthInputs, SynthOptions
 from .Recovery import RecoverableJob, Recovery, optionsOfJob
 from .Retention import Retention
 from .Run import SynthRun
 from .RunList import RunList
-from .Settings import Settings, defaultSettings
-from .Tickers import TaskTicker, Ticker, Turns
-
-TICK_MS = 50
-# One call of ``poll`` begins nothing new after this time (seconds), so that the GUI is not held up.
-POLL_SECONDS = 0.03
-# How long the end of a killed worker is waited for.
-DYING_SECONDS = 0.5
 
 
-class Engine:
+class Engine(Background):
     """Owns storage, workers and whatever runs: ``poll`` lets it go on, which a timer calls.
 
     ``jobs`` and ``toolsJobs`` are the JobMonitors of the two workers, ``library`` the models, ``runs`` all generations
@@ -54,8 +46,9 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.storage = storage
-        self.jobs = _monitor(storage.synthesisSpool, python, storage.exchange)
-        self.toolsJobs = _monitor(storage.toolsSpool, python, storage.exchange)
+        self.jobs = monitorOf(storage.synthesisSpool, python, storage.exchange)
+        self.toolsJobs = monitorOf(storage.toolsSpool, python, storage.exchange)
+        super().__init__((self.jobs, self.toolsJobs))
         self.library = ModelLibrary(storage.models, settings or defaultSettings(), self.toolsJobs)
         self.runs = RunList()
         self.run: SynthRun | None = None
@@ -65,9 +58,6 @@ class Engine:
         self.recovery = Recovery(self.jobs, self.library, self._isOwn, self._continue)
         self._retention = Retention(self.jobs, clock)
         self._estimator = Estimator(self.toolsJobs, storage.exchange / "none.nrrd")
-        self._tasks: list[Any] = []
-        self._turns = Turns(POLL_SECONDS)
-        self._timer: Any = None
         self._sceneTags = self._observeScene()
 
     def generate(self, inputs: SynthInputs, options: SynthOptions, automatic: bool = False) -> SynthRun:
@@ -90,58 +80,22 @@ class Engine:
         self.startTimer()
         return self.batch
 
-    def startTask(self, task: Any) -> None:
-        """Let a SlicedTask work to its end."""
-        self.addTicker(TaskTicker(task))
-
-    def addTicker(self, ticker: Any) -> None:
-        """Let something go on until it is ``finished``; it is cancelled with the scene."""
-        self._tasks.append(ticker)
-        self.startTimer()
-
     def activeRun(self, segmentationNode: Any) -> SynthRun | None:
         """The generation of a segmentation that the user started and that has not ended."""
         return next(iter(self.runs.activeOf(segmentationNode)), None)
 
     def poll(self) -> None:
         """Let everything go on for some milliseconds; a timer calls this 20 times a second."""
-        self.jobs.poll()
-        self.toolsJobs.poll()
         for run in self.runs:
             self._retention.watch(run)
-        self._turns.round(self._tickers())
-
-    def startTimer(self) -> None:
-        """Let ``poll`` be called; nothing happens without Qt, where ``waitFor`` does it."""
-        if self._timer is None:
-            try:
-                self._timer = PollTimer(self.poll, TICK_MS)
-            except ImportError:
-                return
-        self._timer.start()
-
-    def waitFor(self, run: Any, timeoutSeconds: float | None = None) -> None:
-        """Poll until ``run`` (a SynthRun or BatchRun) has ended, with the application alive; for scripts.
-
-        Raises TimeoutError with a sentence; the run goes on then.
-        """
-        end = None if timeoutSeconds is None else time.monotonic() + timeoutSeconds
-        while not run.finished:
-            if end is not None and time.monotonic() > end:
-                raise TimeoutError(f"It has not ended within {timeoutSeconds:g} s. It goes on; wait longer.")
-            self.poll()
-            slicer.app.processEvents()
-            time.sleep(0.01)
-        self.poll()
+        super().poll()
 
     def closeScene(self) -> None:
         """The scene is about to go: end all that works for it. Calling it again does no harm."""
         self.autoUpdate.observe(None)
         self.check.stop()
         self._estimator.cancel()
-        for task in self._tasks:
-            task.cancel()
-        self._tasks = []
+        self.cancelTasks()
         for run in [*self.runs, *([self.batch] if self.batch is not None else [])]:
             run.cancel()
         self._retention.dropAll()
@@ -151,8 +105,7 @@ class Engine:
 
         Jobs that are kept are offered again in the next session.
         """
-        if self._timer is not None:
-            self._timer.stop()
+        self.stopTimer()
         if not keepJobs:
             self.closeScene()
         self._retention.dropAll()
@@ -161,7 +114,7 @@ class Engine:
             if keepJobs:
                 monitor.shutdown(keepJobs=True)
             else:
-                _endNow(monitor)
+                monitor.endNow()
 
     def detach(self) -> None:
         """Take no more notice of the scene."""
@@ -169,10 +122,10 @@ class Engine:
             scene.RemoveObserver(tag)
         self._sceneTags = []
 
-    def _tickers(self) -> list[Ticker]:
-        self._tasks = [task for task in self._tasks if not task.finished]
+    def tickers(self) -> list[Ticker]:
+        """See Background."""
         batch = [self.batch] if self.batch is not None and not self.batch.finished else []
-        return [*self.runs.unsettled(), *batch, *self._tasks, self.check, self.autoUpdate, self._retention]
+        return [*self.runs.unsettled(), *batch, *super().tickers(), self.check, self.autoUpdate, self._retention]
 
     def _startAutomatic(self, inputs: SynthInputs, options: SynthOptions) -> SynthRun:
         return self.generate(inputs, options, automatic=True)
@@ -207,24 +160,3 @@ class Engine:
                 known.closeScene()
 
         return [(scene, scene.AddObserver(scene.StartCloseEvent, onClose))]
-
-
-def _monitor(spool: Path, python: Sequence[str] | None, exchange: Path) -> JobMonitor:
-    return JobMonitor(spool, WorkerProcess(spool, python), exchange)
-
-
-def _endNow(monitor: JobMonitor) -> None:
-    """Cancel all jobs, end the worker without waiting for its step, and delete what it left."""
-    handles = list(monitor.active)
-    for handle in handles:
-        with contextlib.suppress(MedDDPMError):  # a full disk: the jobs end with their worker
-            handle.cancel()
-    monitor.shutdown(keepJobs=True)
-    end = time.monotonic() + DYING_SECONDS
-    while monitor.active and time.monotonic() < end:  # the system takes some milliseconds to end a process
-        monitor.poll()  # whoever follows the jobs learns of their end
-        time.sleep(0.005)
-    for handle in handles:
-        if handle.finished:
-            with contextlib.suppress(MedDDPMError):  # a file is open in another program; it goes with the storage
-                handle.discard()

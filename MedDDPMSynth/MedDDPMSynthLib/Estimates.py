@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from medddpm.errors import InputError, MedDDPMError
-from medddpm.jobs.folder import State
-from medddpm.jobs.regular import read_bounded
+from medddpm.errors import InputError
+from MedDDPMSlicerLib.Models import ModelDescription
+from MedDDPMSlicerLib.Question import Question, readAnswer
+from MedDDPMSlicerLib.Texts import duration
 
-from .Models import ModelDescription
 from .Options import SynthOptions
 from .Request import RequestFiles, requestOf
 
 GIB = 2**30
-MAX_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,7 @@ class Estimator:
     """Asks for estimates; a new question replaces the one that is still open."""
 
     def __init__(self, toolsJobs: Any, placeholder: Any) -> None:
-        self._jobs, self._placeholder = toolsJobs, placeholder
-        self._handle: Any = None
+        self._question, self._placeholder = Question(toolsJobs), placeholder
 
     def ask(
         self,
@@ -57,41 +54,17 @@ class Estimator:
 
         Raises InputError where the job cannot be submitted.
         """
-        self.cancel()
         request = requestOf(options, model, RequestFiles(self._placeholder))
-        handle = self._handle = self._jobs.submit(request, kind="estimate")
-
-        def follow(job: Any) -> None:
-            if not job.finished:
-                return
-            job.observers.remove(follow)
-            try:
-                result: Estimate | str = _read(job)
-            except MedDDPMError as exc:
-                result = str(exc)
-            job.discard()
-            if job is not self._handle:
-                return
-            self._handle = None
-            if isinstance(result, Estimate):
-                onDone(result)
-            elif onError is not None:
-                onError(result)
-
-        handle.observers.append(follow)
+        self._question.ask("estimate", request, _read, onDone, onError)
 
     def cancel(self) -> None:
         """Forget the open question."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            handle.cancel()
+        self._question.cancel()
 
 
 def _read(job: Any) -> Estimate:
-    if job.folder.state() is not State.DONE:
-        raise InputError(job.message or "The estimate was not made.")
+    data = readAnswer(job, "estimate.json", "The estimate")
     try:
-        data = json.loads(read_bounded(job.folder.output("estimate.json"), MAX_BYTES))
         available = data.get("available_bytes")
         return Estimate(
             float(data["seconds"]),
@@ -102,12 +75,5 @@ def _read(job: Any) -> Estimate:
             str(data.get("device") or "auto"),
             str(data.get("precision") or "auto"),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+    except (ValueError, KeyError, TypeError) as exc:
         raise InputError("The estimate could not be read.") from exc
-
-
-def duration(seconds: float) -> str:
-    """A time span for reading: "40 s", "6 min", "2.5 h"."""
-    if seconds < 100:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import slicer
+from MedDDPMSlicerLib.Display import displayGray, placeLike, removeNode, setAffine, showOutline
 from MedDDPMSlicerLib.Hierarchy import hierarchyOf, putUnder
+from MedDDPMSlicerLib.Models import ModelDescription
+from MedDDPMSlicerLib.PlainNifti import openPlainNifti
+from MedDDPMSlicerLib.Slabs import copied
 from MedDDPMSlicerLib.SyntheticNodes import markSynthetic
 from MedDDPMSlicerLib.VolumeNodes import affineOf, loadVolume
 
-from .Display import displayGray, placeLike, removeNode, setAffine, showOutline
-from .Models import ModelDescription
-from .PlainNifti import openPlainNifti
 from .Provenance import CaseRecord, SampleRecord, readCase
 from .Results import AUTOMATIC, JOB, KEPT, caseItem, nextSampleNumber, removeEmptyItems
-from .Slabs import copied
 
 # Intensities of synthetic images: 0 is empty space.
 BRIGHTEST = 1000

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
+from MedDDPMSlicerLib import Application
 
 MODULE = "MedDDPMSynth"
 
@@ -13,11 +14,9 @@ MODULE = "MedDDPMSynth"
 def followApplication(makeLogic: Callable[[], Any]) -> None:
     """When the application has started up, offer the sample case and the module's functions; end all when it quits.
 
-    Call it when the module is loaded, so before any panel is made: then quitting is noticed before the panel's cleanup,
-    which would take it for a reload. ``makeLogic`` makes a ``SynthLogic``.
+    Call it when the module is loaded. ``makeLogic`` makes a ``SynthLogic``.
     """
-    slicer.app.connect("startupCompleted()", lambda: _onStartupCompleted(makeLogic))
-    slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", _onModuleUnloading)
+    Application.followApplication(MODULE, lambda: _onStartupCompleted(makeLogic), lambda: endService(keepJobs=True))
 
 
 def offerToScripts(logic: Any) -> None:
@@ -46,9 +45,3 @@ def _onStartupCompleted(makeLogic: Callable[[], Any]) -> None:
 
     registerSampleData()
     offerToScripts(makeLogic())
-
-
-def _onModuleUnloading(name: str) -> None:
-    """Modules are unloaded only when the application quits."""
-    if name == MODULE:
-        endService(keepJobs=True)

@@ -9,13 +9,13 @@ import numpy as np
 import slicer
 from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
+from MedDDPMSlicerLib.Display import removeNode
 from MedDDPMSlicerLib.Lattice import Lattice, newImage
+from MedDDPMSlicerLib.Models import ModelDescription
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
+from MedDDPMSlicerLib.Slabs import slabs
 
-from .Display import removeNode
-from .Models import ModelDescription
 from .Options import SynthInputs, SynthOptions
-from .Slabs import slabs
 
 SNAPSHOT_OF = "MedDDPM.snapshotOf"
 # Voxels of a distance map that is computed between two pauses: about 20 milliseconds.

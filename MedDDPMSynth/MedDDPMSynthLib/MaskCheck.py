@@ -11,13 +11,13 @@ from typing import Any
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.jobs.regular import read_bounded
 from medddpm.labels.findings import Finding
+from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
+from MedDDPMSlicerLib.Observed import Observed
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
+from MedDDPMSlicerLib.ToolJob import Steps, ToolJob
 from MedDDPMSlicerLib.VolumeNodes import saveVolume
 
-from .Models import ModelDescription, ModelLibrary
-from .Observed import Observed
 from .Request import exportVolume, ownLabels, requestedModel
-from .ToolJob import Steps, ToolJob
 from .Watch import Clock, SegmentationWatch
 
 QUIET_SECONDS = 1.0

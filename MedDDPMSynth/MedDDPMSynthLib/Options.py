@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .Models import ModelDescription
+    from MedDDPMSlicerLib.Models import ModelDescription
 
 # The core takes 63 bits; a spin box holds 31.
 MAX_SEED = 2**31 - 1

@@ -10,12 +10,12 @@ import numpy as np
 from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
 from medddpm.labels.conventions import outline_kind
+from MedDDPMSlicerLib.Models import ModelDescription
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
+from MedDDPMSlicerLib.ToolJob import Steps, ToolJob
 
 from .LocalEdit import gridImage
-from .Models import ModelDescription
 from .Request import exportVolume
-from .ToolJob import Steps, ToolJob
 
 OUTPUT = "outline.nrrd"
 

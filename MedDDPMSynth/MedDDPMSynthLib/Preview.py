@@ -13,11 +13,10 @@ import slicer
 from medddpm.errors import InputError
 from medddpm.jobs.preview import read_preview
 from medddpm.jobs.regular import read_bounded
+from MedDDPMSlicerLib.Display import displayGray, placeLike, removeNode, setAffine, showOutline
+from MedDDPMSlicerLib.Slabs import newImage, slabs
 from MedDDPMSlicerLib.SlicedTask import SlicedTask
-
-from .Display import displayGray, placeLike, removeNode, setAffine, showOutline
-from .Slabs import newImage, slabs
-from .Views import SliceLayers, showInSlices
+from MedDDPMSlicerLib.Views import SliceLayers, showInSlices
 
 logger = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from medddpm.errors import MedDDPMError
 from MedDDPMSlicerLib.Dependencies import missingPackages
+from MedDDPMSlicerLib.Models import ModelLibrary
 
 from .Choices import inputsOf
 from .LocalEdit import missingForEdit
-from .Models import ModelLibrary
 
 # Looking for packages touches the disk; they do not come and go more often than this (seconds).
 PACKAGE_SECONDS = 5.0

@@ -11,10 +11,10 @@ from typing import Any
 
 import slicer
 from medddpm.errors import InputError, MedDDPMError
+from MedDDPMSlicerLib.Models import ModelLibrary
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, createSegments
 from MedDDPMSlicerLib.SyntheticNodes import syntheticVolumes
 
-from .Models import ModelLibrary
 from .Options import SynthInputs, SynthOptions
 from .Results import JOB
 from .SceneRecord import SceneRecord, readSceneRecord

@@ -13,11 +13,11 @@ from typing import Any
 
 from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
+from MedDDPMSlicerLib.Models import ModelDescription
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
 from MedDDPMSlicerLib.VolumeNodes import saveVolume, transformToSame, volumeOf
 
 from .LocalEdit import changedRegion
-from .Models import ModelDescription
 from .Options import SynthInputs, SynthOptions
 
 Steps = Generator[None, None, Any]

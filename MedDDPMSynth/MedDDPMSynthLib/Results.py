@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from MedDDPMSlicerLib.Display import removeNode
 from MedDDPMSlicerLib.Hierarchy import folderFor, hierarchyOf, itemOf, parentOf, removeIfEmpty
 from MedDDPMSlicerLib.SyntheticNodes import field, syntheticVolumes
-
-from .Display import removeNode
 
 # Attributes of our own beside those of MedDDPMSlicerLib.SyntheticNodes.
 JOB, KEPT, AUTOMATIC, STATISTIC = "MedDDPM.job", "MedDDPM.kept", "MedDDPM.automatic", "MedDDPM.statistic"

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from medddpm.errors import MedDDPMError
+from MedDDPMSlicerLib.Display import NodeList
 
-from .Display import NodeList
 from .Results import discardJob
 from .State import Outcome
 from .Watch import Clock

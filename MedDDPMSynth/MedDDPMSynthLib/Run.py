@@ -8,12 +8,14 @@ from typing import Any
 
 from medddpm.errors import MedDDPMError
 from medddpm.jobs.outcome import outcome_of
+from MedDDPMSlicerLib.Display import NodeList
 from MedDDPMSlicerLib.Jobs import JobState
+from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
 from MedDDPMSlicerLib.SlicedTask import SlicedTask
+from MedDDPMSlicerLib.Tickers import SLICE_SECONDS
+from MedDDPMSlicerLib.Views import showInSlices, shownModality
 
-from .Display import NodeList
 from .Import import ImportPlan, importResults, undoImport
-from .Models import ModelDescription, ModelLibrary
 from .Options import SynthInputs, SynthOptions
 from .Preview import PreviewFollower
 from .Request import RequestFiles, checkOptions, exportFiles, requestOf
@@ -21,8 +23,6 @@ from .Results import caseItem, modalityOf
 from .RunReport import RunReport
 from .SceneRecord import SceneRecord
 from .State import Outcome, SynthState
-from .Tickers import SLICE_SECONDS
-from .Views import showInSlices, shownModality
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from medddpm.errors import MedDDPMError
+from MedDDPMSlicerLib.Display import NodeList
 from MedDDPMSlicerLib.Jobs import JobState
+from MedDDPMSlicerLib.Observed import Observed
 
-from .Display import NodeList
-from .Observed import Observed
 from .Options import SynthInputs, SynthOptions
 from .Preview import PreviewFollower
 from .State import Outcome, SynthState

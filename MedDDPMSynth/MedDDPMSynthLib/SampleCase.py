@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import slicer
-from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
 from medddpm.labels.scheme import LabelScheme, load_scheme
+from MedDDPMSlicerLib.Display import removeNode
+from MedDDPMSlicerLib.SampleMask import FILE, sampleMaskPath
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, createSegments
 from MedDDPMSlicerLib.VolumeNodes import loadVolume, volumeOf
 
-from .Display import removeNode
-
 logger = logging.getLogger(__name__)
 
-FILE, NODE_NAME = "glioma.nii.gz", "Glioma sample"
+NODE_NAME = "Glioma sample"
 CATEGORY, SAMPLE_NAME = "MedDDPM", "MedDDPMGlioma"
 # The values in the file are those of this scheme.
 SCHEME = "brats"
-
-
-def sampleMaskPath() -> Path:
-    """The mask file: beside the installed module, or in the repository. Raises InputError where it is gone."""
-    here = Path(__file__).resolve()
-    candidates = [parent / "Resources" / "SampleMasks" / FILE for parent in here.parents[1:3]]
-    for path in candidates:
-        if path.is_file():
-            return path
-    raise InputError(f"The sample mask is not there: {candidates[0]}. Install the extension again.")
 
 
 def loadSampleCase(scheme: LabelScheme | None = None) -> Any:

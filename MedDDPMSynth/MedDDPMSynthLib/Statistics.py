@@ -9,14 +9,14 @@ import numpy as np
 import slicer
 from medddpm.errors import InputError
 from medddpm.jobs.outcome import outcome_of
+from MedDDPMSlicerLib.Display import displayGray, placeLike
 from MedDDPMSlicerLib.Hierarchy import folderFor, putUnder
 from MedDDPMSlicerLib.Lattice import voxelView
+from MedDDPMSlicerLib.Slabs import newImage, slabs
 from MedDDPMSlicerLib.SlicedTask import SlicedTask
 from MedDDPMSlicerLib.SyntheticNodes import markSynthetic, segmentationOf
 
-from .Display import displayGray, placeLike
 from .Results import STATISTIC, Sample, caseItem, modalityOf
-from .Slabs import newImage, slabs
 
 # Numbers that are computed with between two pauses, over all samples together.
 NUMBERS_AT_ONCE = 3_000_000

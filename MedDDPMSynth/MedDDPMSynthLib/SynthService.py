@@ -9,6 +9,7 @@ from typing import Any
 
 from medddpm.errors import InputError
 from MedDDPMSlicerLib.Dependencies import missingPackages
+from MedDDPMSlicerLib.Settings import Settings
 from MedDDPMSlicerLib.Storage import defaultStorage
 
 from . import Choices
@@ -20,7 +21,6 @@ from .Options import SynthInputs, SynthOptions, nextSeed
 from .Outlines import OutlineJob
 from .Readiness import Readiness
 from .Run import SynthRun
-from .Settings import Settings
 
 
 class SynthService(Engine):

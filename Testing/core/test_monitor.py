@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from medddpm.config import ModelConfig
+from medddpm.config import ModelConfig, NetworkConfig, ScheduleConfig
 from medddpm.errors import Cancelled, InputError
 from medddpm.geometry.volume import axis_codes, centered_affine
 from medddpm.jobs.events import Event
@@ -104,6 +104,18 @@ def test_a_watched_training_leaves_its_figures_and_samples(dataset: Path, tmp_pa
     assert {path.name for path in case.iterdir()} == {
         *("mask.nii.gz", "real-T1.nii.gz", "sheet.png", "synthetic-T1.nii.gz"),
     }
+
+
+COMPACT = NetworkConfig(1, 2, 8, (1, 2), groups=4, domain="wavelet")
+
+
+@pytest.mark.parametrize("changes", [{"network": COMPACT, "precision": "fp32"}, {"precision": "bf16"}])
+def test_other_networks_and_precisions_are_watched_alike(dataset: Path, tmp_path: Path, changes: dict) -> None:
+    schedule = ScheduleConfig(steps=20, prediction="x0")
+    listener = run(replace(watched(dataset), schedule=schedule, **changes), tmp_path)
+    assert listener.warnings == []
+    assert all(math.isfinite(line["loss"]) for line in metrics(tmp_path, "validation"))
+    assert len(metrics(tmp_path, "quality")) == 1
 
 
 def test_samples_lie_on_the_grid_and_say_what_they_are(dataset: Path, tmp_path: Path) -> None:

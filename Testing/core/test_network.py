@@ -9,6 +9,7 @@ import pytest
 import torch
 from medddpm.config import NetworkConfig
 from medddpm.errors import InputError
+from medddpm.network.blocks import Conv3d
 from medddpm.network.layout import network_config
 from medddpm.network.norm import NormSiLU
 from medddpm.network.start import open_path
@@ -141,3 +142,18 @@ def test_training_starts_with_an_open_path_for_detail(config: NetworkConfig) -> 
     assert follows() < 0.4
     open_path(network)
     assert follows() > 0.45
+
+
+@pytest.mark.parametrize(("side", "stride"), [(1, 1), (2, 1), (3, 1), (1, 2), (2, 2), (3, 2)])
+def test_gradients_of_kernels_in_bf16_are_right_on_small_volumes(side: int, stride: int) -> None:
+    """Whatever was in the memory that torch takes for them."""
+    convolution = Conv3d(32, 32, 3, stride=stride, padding=1)
+    x = draw("small volume", (1, 32, side, side, 5)).contiguous(memory_format=torch.channels_last_3d)
+    expected = torch.autograd.grad(convolution(x).square().sum(), convolution.weight)[0]
+    for _ in range(4):
+        rubbish = [torch.full((4**size,), torch.nan) for size in range(3, 10) for _ in range(10)]
+        del rubbish
+        with torch.autocast("cpu", torch.bfloat16):
+            result = convolution(x)
+        gradient = torch.autograd.grad(result.float().square().sum(), convolution.weight)[0]
+        assert float((gradient - expected).norm() / expected.norm()) < 0.02

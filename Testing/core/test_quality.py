@@ -20,7 +20,6 @@ from medddpm.training.monitor.quality import (
     detail_ratio,
     inside,
     label_mean_image,
-    label_means,
     overall,
     psnr,
     quality,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from medddpm import load_model
 from medddpm.config import NetworkConfig, ScheduleConfig
 from medddpm.dataset import DatasetConfig, read_dataset_config
@@ -87,6 +89,32 @@ def test_bf16_trains_and_keeps_fp32_weights(dataset: Path, tmp_path: Path) -> No
 def test_fp16_on_a_processor_is_refused(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"precision is 'fp16', but only NVIDIA GPUs .* Use bf16 or fp32"):
         Trainer(tiny_config(dataset, precision="fp16"), tmp_path, SilentReporter())
+
+
+def half_precision(scale: float) -> tuple[Fabric, torch.amp.GradScaler]:
+    """A processor that computes in fp16 as a GPU would: Fabric itself offers that on GPUs only."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler=scaler))
+    fabric.launch()
+    return fabric, scaler
+
+
+def test_fp16_skips_steps_of_an_overflow_until_the_scale_fits(dataset: Path, tmp_path: Path) -> None:
+    config = tiny_config(dataset, precision="fp16", iterations=3)
+    fabric, scaler = half_precision(2.0**50)
+    trainer = Trainer(config, tmp_path / "high", SilentReporter(), fabric=fabric)
+    before = [p.detach().clone() for p in trainer.state.network.parameters()]
+    trainer.run()
+    assert scaler.get_scale() == 2.0**47
+    assert all(torch.equal(p, q) for p, q in zip(trainer.state.network.parameters(), before, strict=True))
+    fabric, scaler = half_precision(1.0)
+    again = Trainer(replace(config, iterations=4), tmp_path / "high", SilentReporter(), fabric=fabric)
+    assert again.state.iteration == 3 and scaler.get_scale() == 2.0**47  # the scale goes on, too
+    fabric, scaler = half_precision(2.0**8)
+    trained = Trainer(config, tmp_path / "fits", SilentReporter(), fabric=fabric)
+    trained.run()
+    assert scaler.get_scale() == 2.0**8
+    assert not any(torch.equal(p, q) for p, q in zip(trained.state.network.parameters(), before, strict=True))
 
 
 @pytest.mark.parametrize("network", [None, COMPACT])

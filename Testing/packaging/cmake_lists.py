@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-MODULES = ("MedDDPMSynth", "SegmentEditorMedDDPM")
+MODULES = ("MedDDPMSynth", "MedDDPMTraining", "SegmentEditorMedDDPM")
 MODEL_FILES = ("*/config.json", "*/model.safetensors", "*/README.md")  # those of setup.py
 NOT_INSTALLED = ("CMakeLists.txt", "README.md")  # at the top of a room
 HOW_TO_MEND = "Run: python Testing/packaging/cmake_lists.py --write"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from repository import PACKAGE, README, ROOT, readme_blocks
 
-SLICER = ("MedDDPMSynth", "MedDDPMSlicer", "SegmentEditorMedDDPM")
+SLICER = ("MedDDPMSynth", "MedDDPMTraining", "MedDDPMSlicer", "SegmentEditorMedDDPM")
 
 
 def readme_commands() -> list[str]:
@@ -24,7 +24,7 @@ def readme_commands() -> list[str]:
 @pytest.mark.parametrize("line", readme_commands())
 def test_readme_command_lines_exist(line: str) -> None:
     import typer
-    from medddpm.cli import check, masks, models, synth, train, worker  # noqa: F401 - each registers its commands
+    from medddpm.cli import check, masks, models, prepare, synth, train, worker  # noqa: F401 - each registers its commands
     from medddpm.cli.app import app
 
     command = typer.main.get_command(app)
@@ -59,11 +59,11 @@ def test_readme_python_example_runs(tmp_path: Path) -> None:
 
 
 def test_readme_training_example_is_a_configuration(tmp_path: Path) -> None:
-    from medddpm.training.config import TrainConfig
+    from medddpm.training.configfile import read_train_file
 
     (text,) = readme_blocks("toml")
     (tmp_path / "training.toml").write_text(text, encoding="utf-8")
-    config = TrainConfig.from_toml(tmp_path / "training.toml")
+    config = read_train_file(tmp_path / "training.toml").config
     assert config.dataset == str((tmp_path / "prepared").resolve())
     assert config.network.level_channels == (64, 64, 128, 192, 256)
 

@@ -230,7 +230,7 @@ def test_the_installed_core_has_its_model_and_schemes(installed: Path) -> None:
 
 
 def test_the_installed_packages_are_found_beside_the_modules(installed: Path) -> None:
-    names = ["MedDDPMSlicerLib", "MedDDPMSynthLib", "SegmentEditorMedDDPMLib", "medddpm"]
+    names = ["MedDDPMSlicerLib", "MedDDPMSynthLib", "MedDDPMTrainingLib", "SegmentEditorMedDDPMLib", "medddpm"]
     code = f"from importlib.util import find_spec\nfor name in {names}: print(find_spec(name).origin)"
     assert [Path(line) for line in _python_in(installed, code)] == [installed / name / "__init__.py" for name in names]
 

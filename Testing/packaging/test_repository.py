@@ -28,8 +28,9 @@ ROOMS = {
     "sampling": {"torch", "numpy"},
     "models": {"torch", "safetensors"},
     "synthesis": {"torch", "numpy", "nibabel", "PIL"},
+    "preparation": {"numpy", "SimpleITK", "safetensors", "PIL"},
     "jobs": {"numpy"},
-    "training": {"torch", "numpy", "safetensors", "lightning_fabric"},
+    "training": {"torch", "numpy", "safetensors", "lightning_fabric", "monai"},
     "cli": {"typer", "rich", "numpy"},
     "": {"torch", "numpy"},
 }
@@ -107,7 +108,8 @@ def test_the_wheel_has_the_models_the_schemes_and_the_license(tmp_path: Path) ->
     assert bundled == {f"medddpm/models/bundled/tiny/{name}" for name in ("config.json", "model.safetensors")}
     sources = {f"medddpm/{path.relative_to(PACKAGE).as_posix()}" for path in PACKAGE.rglob("*.py")}
     assert sources <= names
-    assert {"medddpm/py.typed", "medddpm/labels/schemes/brats.json"} <= names
+    data = {"medddpm/labels/schemes/brats.json", "medddpm/training/presets/demo.toml"}
+    assert {"medddpm/py.typed", *data} <= names
     assert any(name.endswith("LICENSE.txt") for name in names)
 
 
@@ -162,7 +164,7 @@ def test_the_command_tells_its_version() -> None:
 
 @pytest.mark.parametrize("room", sorted(ROOMS))
 def test_rooms_import_only_what_they_may(room: str) -> None:
-    files = (PACKAGE / room).glob("*.py")
+    files = (PACKAGE / room).glob("**/*.py" if room else "*.py")
     beyond = {(path.name, name) for path in files for name in third_party(path) if name not in ROOMS[room]}
     assert not beyond
 
@@ -195,6 +197,7 @@ def imported_by(statement: str) -> set[str]:
         ("medddpm.jobs.spool, medddpm.jobs.folder, medddpm.jobs.outcome", {"torch", "numpy"}),
         ("medddpm.jobs.worker, medddpm.jobs.preview", {"torch"}),
         ("medddpm.labels.check, medddpm.masks", {"torch"}),
+        ("medddpm.preparation.job, medddpm.preparation.pipeline", {"torch"}),
     ],
 )
 def test_light_parts_do_not_load_heavy_libraries(module: str, without: set[str]) -> None:

@@ -136,7 +136,7 @@ def test_slicer_gets_the_modules_the_tests_and_the_paths_of_the_clone(tmp_path: 
         text=True,
     )
     assert result.returncode == code
-    modules = [str(ROOT / name) for name in ("MedDDPMSynth", "SegmentEditorMedDDPM")]
+    modules = [str(ROOT / name) for name in ("MedDDPMSynth", "MedDDPMTraining", "SegmentEditorMedDDPM")]
     assert result.stdout.splitlines()[1:-1] == [
         *("--testing", "--no-splash", "--additional-module-paths", *modules, "--no-main-window"),
         *("--python-script", str(ROOT / "Testing/slicer/run_all.py")),

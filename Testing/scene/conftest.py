@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-for _name in ("MedDDPMCore", "MedDDPMSlicer", "MedDDPMSynth", "SegmentEditorMedDDPM"):
+for _name in ("MedDDPMCore", "MedDDPMSlicer", "MedDDPMSynth", "MedDDPMTraining", "SegmentEditorMedDDPM"):
     if str(ROOT / _name) not in sys.path:
         sys.path.insert(0, str(ROOT / _name))
 
@@ -197,3 +197,27 @@ def modelFolder(workerPython: str, tmp_path_factory: pytest.TempPathFactory) -> 
     made = subprocess.run([workerPython, str(script), str(folder)], capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     return folder
+
+
+@pytest.fixture
+def trainingService(scene: Any, root: Path, workerPython: str) -> Iterator[Any]:
+    """The service of MedDDPM Training on the scene, with real workers."""
+    import training_helpers
+
+    yield from training_helpers.lentService(root, workerPython)
+
+
+@pytest.fixture
+def makeTrainingService(scene: Any, workerPython: str, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Makes services of MedDDPM Training with one storage: sessions one after the other. All end with the test."""
+    import training_helpers
+
+    made: list[Any] = []
+
+    def make(python: str | list[str] = workerPython, **more: Any) -> Any:
+        made.append(training_helpers.newService(tmp_path / "storage", python, **more))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.shutdown()

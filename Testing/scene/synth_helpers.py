@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from MedDDPMSlicerLib.Processes import WorkerProcess
-from MedDDPMSlicerLib.Storage import Storage
+from MedDDPMSlicerLib.Settings import MemorySettings
+from MedDDPMSlicerLib.Storage import SPOOLS, Storage
 from MedDDPMSynthLib.Options import SynthInputs, SynthOptions
 from MedDDPMSynthLib.Run import SynthRun
-from MedDDPMSynthLib.Settings import MemorySettings
 from MedDDPMSynthLib.SynthService import SynthService
 
 # Long enough for a worker to import torch on a busy machine.
@@ -37,8 +37,9 @@ def lentService(root: Path, python: str, **more: Any) -> Iterator[SynthService]:
 
 def endWorkers(root: Path) -> None:
     """Kill the workers of all spools below ``root``."""
-    for spool in [*root.glob("seat-*/synthesis"), *root.glob("seat-*/tools")]:
-        WorkerProcess(spool).kill()
+    for name in SPOOLS:
+        for spool in root.glob(f"seat-*/{name}"):
+            WorkerProcess(spool).kill()
 
 
 def options(model: Any, **changes: Any) -> SynthOptions:

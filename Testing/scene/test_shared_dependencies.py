@@ -17,7 +17,17 @@ from typing import Any
 import pytest
 from medddpm.errors import InputError
 from MedDDPMSlicerLib import Dependencies
-from MedDDPMSlicerLib.Dependencies import Package, install, installOffline, missingPackages, packages, pinned, question
+from MedDDPMSlicerLib.Dependencies import (
+    PREPARING,
+    TRAINING,
+    Package,
+    install,
+    installOffline,
+    missingPackages,
+    packages,
+    pinned,
+    question,
+)
 
 TINY = Package("medddpm-tiny", "medddpm_tiny", "medddpm-tiny>=1.2", 1)
 
@@ -77,9 +87,17 @@ def test_missing_and_old_packages_are_found_without_importing(monkeypatch: pytes
     present = Package("numpy", "numpy", "numpy>=1.26", 1)
     old = Package("numpy", "numpy", "numpy>=99", 1)
     strange = Package("numpy", "numpy.no_such.module", "numpy", 1)
-    monkeypatch.setattr(Dependencies, "packages", lambda: (present, old, strange, TINY))
+    monkeypatch.setattr(Dependencies, "packages", lambda use: (present, old, strange, TINY))
     assert missingPackages() == [old, strange, TINY]
     assert "medddpm_tiny" not in sys.modules
+
+
+def test_each_use_has_its_packages_and_says_what_works_without() -> None:
+    preparing, training = ([p.name for p in packages(use)] for use in (PREPARING, TRAINING))
+    assert preparing == ["nibabel", "safetensors", "pillow"], "scans are prepared without torch"
+    assert {"torch", *preparing, "lightning-fabric", "monai", "tensorboard"} == set(training)
+    text = question(packages(TRAINING), TRAINING)
+    assert "To train models" in text and "monai" in text and "no model trained" in text
 
 
 def test_the_question_names_packages_sizes_and_the_choice() -> None:

@@ -119,8 +119,8 @@ def test_snapshot(scene):
 
 
 def test_what_is_missing_for_an_edit(scene, modelFolder):
-    from MedDDPMSynthLib.Models import ModelLibrary
-    from MedDDPMSynthLib.Settings import MemorySettings
+    from MedDDPMSlicerLib.Models import ModelLibrary
+    from MedDDPMSlicerLib.Settings import MemorySettings
 
     model = ModelLibrary(modelFolder.parent, MemorySettings()).describe(str(modelFolder))
     segmentation = painted(scene)

@@ -11,11 +11,12 @@ import pytest
 slicer = pytest.importorskip("slicer")
 
 from medddpm.errors import InputError  # noqa: E402
-from MedDDPMSynthLib.Models import ModelLibrary  # noqa: E402
+from MedDDPMSlicerLib.Models import ModelLibrary  # noqa: E402
+from MedDDPMSlicerLib.PlainNifti import openPlainNifti  # noqa: E402
+from MedDDPMSlicerLib.SampleMask import sampleMaskPath  # noqa: E402
+from MedDDPMSlicerLib.Settings import ApplicationSettings, MemorySettings  # noqa: E402
 from MedDDPMSynthLib.Options import Quality, nextSeed, samplerAndSteps  # noqa: E402
-from MedDDPMSynthLib.PlainNifti import openPlainNifti  # noqa: E402
-from MedDDPMSynthLib.SampleCase import loadSampleCase, registerSampleData, sampleMaskPath  # noqa: E402
-from MedDDPMSynthLib.Settings import ApplicationSettings, MemorySettings  # noqa: E402
+from MedDDPMSynthLib.SampleCase import loadSampleCase, registerSampleData  # noqa: E402
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 slicer = pytest.importorskip("slicer")
 
 from medddpm.errors import InputError  # noqa: E402
+from MedDDPMSlicerLib.Observed import Observed  # noqa: E402
+from MedDDPMSlicerLib.PlainNifti import openPlainNifti  # noqa: E402
+from MedDDPMSlicerLib.Slabs import slabs  # noqa: E402
+from MedDDPMSlicerLib.Tickers import Turns  # noqa: E402
 from MedDDPMSynthLib.LocalEdit import grown  # noqa: E402
-from MedDDPMSynthLib.Observed import Observed  # noqa: E402
-from MedDDPMSynthLib.PlainNifti import openPlainNifti  # noqa: E402
-from MedDDPMSynthLib.Slabs import slabs  # noqa: E402
-from MedDDPMSynthLib.Tickers import Turns  # noqa: E402
 from MedDDPMSynthLib.Watch import SegmentationWatch  # noqa: E402
 from synth_phantoms import painted  # noqa: E402
 

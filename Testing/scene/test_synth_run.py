@@ -13,10 +13,10 @@ import vtk
 slicer = pytest.importorskip("slicer")
 
 from MedDDPMSlicerLib.Hierarchy import hierarchyOf, itemOf, parentOf  # noqa: E402
+from MedDDPMSlicerLib.PlainNifti import openPlainNifti  # noqa: E402
 from MedDDPMSlicerLib.SyntheticNodes import isSynthetic, provenanceOf, segmentationOf  # noqa: E402
 from MedDDPMSlicerLib.VolumeNodes import affineOf, volumeOf  # noqa: E402
 from MedDDPMSynthLib.Options import SynthInputs  # noqa: E402
-from MedDDPMSynthLib.PlainNifti import openPlainNifti  # noqa: E402
 from MedDDPMSynthLib.Results import discardSample, samplesOf, setKept  # noqa: E402
 from MedDDPMSynthLib.State import Outcome, SynthState  # noqa: E402
 from synth_helpers import (  # noqa: E402

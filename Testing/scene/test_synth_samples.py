@@ -9,13 +9,10 @@ import pytest
 
 slicer = pytest.importorskip("slicer")
 
+from MedDDPMSlicerLib.Display import displayGray  # noqa: E402
 from MedDDPMSlicerLib.Hierarchy import folderFor, hierarchyOf, parentOf, putUnder  # noqa: E402
 from MedDDPMSlicerLib.SyntheticNodes import isSynthetic, markSynthetic, segmentationOf  # noqa: E402
-from MedDDPMSlicerLib.VolumeNodes import affineOf, volumeNodeFromArray, volumeOf  # noqa: E402
-from MedDDPMSynthLib.Display import displayGray  # noqa: E402
-from MedDDPMSynthLib.Results import caseItem, modalitiesOf, samplesOf, setKept  # noqa: E402
-from MedDDPMSynthLib.Statistics import statisticsTask  # noqa: E402
-from MedDDPMSynthLib.Views import (  # noqa: E402
+from MedDDPMSlicerLib.Views import (  # noqa: E402
     SliceLayers,
     applyPlan,
     compareSamples,
@@ -23,6 +20,9 @@ from MedDDPMSynthLib.Views import (  # noqa: E402
     compositeNode,
     showInSlices,
 )
+from MedDDPMSlicerLib.VolumeNodes import affineOf, volumeNodeFromArray, volumeOf  # noqa: E402
+from MedDDPMSynthLib.Results import caseItem, modalitiesOf, samplesOf, setKept  # noqa: E402
+from MedDDPMSynthLib.Statistics import statisticsTask  # noqa: E402
 from synth_phantoms import GEOMETRIES, painted  # noqa: E402
 
 

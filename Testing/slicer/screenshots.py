@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import qt
 import slicer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from driving import WINDOW, openModule, rest, setVoxels, voxels, waitUntil
+from driving import openModule, rest, setVoxels, voxels, waitUntil
+from photography import prepareWindow, savePicture, scroll
 
-PANEL_WIDTH = 540
 SECTIONS = ("Model", "Mask", "Generate", "Results", "Edit", "Batch", "Storage")
 # World coordinates, mm: what a slice view must show of the sample case, and its tumor.
 HEAD_CENTER, HEAD_SIZE = (0.0, 0.0, 0.0), (146.0, 180.0, 146.0)
@@ -175,36 +174,7 @@ class Photographer:
         lookAt(at)
         slicer.util.forceRenderAllViews()
         rest(settle)
-        path = self.out / f"{name}.png"
-        if not slicer.util.mainWindow().grab().save(str(path)):
-            raise OSError(f"No picture could be written to {path}.")
-        compress(path)
-        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB", flush=True)
-
-
-def prepareWindow() -> None:
-    """A window of fixed size with a panel of fixed width, without what the tutorial does not need."""
-    window = slicer.util.mainWindow()
-    window.showNormal()
-    window.resize(*WINDOW)
-    dock = slicer.util.findChildren(window, name="PanelDockWidget")[0]
-    dock.setMinimumWidth(PANEL_WIDTH)
-    dock.setMaximumWidth(PANEL_WIDTH)
-    for probe in slicer.util.findChildren(window, name="DataProbeCollapsibleWidget"):
-        probe.collapsed = True
-    rest(0.3)
-
-
-def scroll(widget: Any) -> None:
-    """Scroll the panel so that the widget is in sight, its end last."""
-    area = widget.parent()
-    while not isinstance(area, qt.QScrollArea):
-        area = area.parent()
-    top = widget.mapTo(area.widget(), qt.QPoint(0, 0)).y()
-    bar = area.verticalScrollBar()
-    bar.setValue(0)
-    if top + widget.height > area.viewport().height:
-        bar.setValue(min(top, top + widget.height - area.viewport().height + 10))
+        savePicture(self.out / f"{name}.png")
 
 
 def lookAt(point: Sequence[float]) -> None:
@@ -267,7 +237,8 @@ def writeMasks(folder: Path) -> None:
     from medddpm.geometry.itk import write_nrrd
     from medddpm.labels.scheme import load_scheme
     from medddpm.masks import mirror_tumor, shift_tumor
-    from MedDDPMSynthLib.SampleCase import SCHEME, sampleMaskPath
+    from MedDDPMSlicerLib.SampleMask import sampleMaskPath
+    from MedDDPMSynthLib.SampleCase import SCHEME
 
     folder.mkdir()
     volume, scheme = read_mask(sampleMaskPath()).volume, load_scheme(SCHEME)
@@ -280,17 +251,6 @@ def writeMasks(folder: Path) -> None:
     for name, data in masks.items():
         write_nrrd(folder / f"{name}.nrrd", data, volume.affine)
     (folder / "glioma-damaged.nrrd").write_text("This is no image.")
-
-
-def compress(path: Path) -> None:
-    """Write a picture again with a palette."""
-    try:
-        from PIL import Image
-    except ImportError:
-        return
-    with Image.open(path) as image:
-        small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    small.save(path, optimize=True)
 
 
 def main(arguments: Sequence[str]) -> None:

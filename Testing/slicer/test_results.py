@@ -133,7 +133,7 @@ class BatchTest(SlicerTestCase):
 
     def testBadFileAmongGoodOnes(self) -> None:
         """The table says which are done and why one failed; the others' images are in the output folder."""
-        from MedDDPMSynthLib.SampleCase import sampleMaskPath
+        from MedDDPMSlicerLib.SampleMask import sampleMaskPath
 
         folder = Path(tempfile.mkdtemp(prefix="medddpm-batch-"))
         self.addCleanup(shutil.rmtree, folder, True)

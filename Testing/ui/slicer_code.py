@@ -9,9 +9,10 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("MedDDPMSlicer", "MedDDPMSynth", "SegmentEditorMedDDPM")
-MODULE_FILES = tuple(ROOT / name / f"{name}.py" for name in ("MedDDPMSynth", "SegmentEditorMedDDPM"))
-OWN = {"MedDDPMSlicerLib", "MedDDPMSynthLib", "SegmentEditorMedDDPMLib"}
+MODULES = ("MedDDPMSynth", "MedDDPMTraining", "SegmentEditorMedDDPM")
+ROOMS = ("MedDDPMSlicer", *MODULES)
+MODULE_FILES = tuple(ROOT / name / f"{name}.py" for name in MODULES)
+OWN = {f"{name}Lib" for name in ROOMS}
 # What is there in every Slicer when its modules are loaded.
 BUNDLED = {"slicer", "vtk", "qt", "ctk", "numpy", "SegmentEditorEffects"}
 

@@ -9,13 +9,14 @@ from types import SimpleNamespace
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-for name in ("MedDDPMCore", "MedDDPMSynth"):
+for name in ("MedDDPMCore", "MedDDPMSlicer", "MedDDPMSynth"):
     if str(ROOT / name) not in sys.path:
         sys.path.insert(0, str(ROOT / name))
 
 from medddpm.labels.findings import Finding  # noqa: E402
 from medddpm.labels.scheme import load_scheme  # noqa: E402
-from MedDDPMSynthLib.Panels import Texts  # noqa: E402
+from MedDDPMSlicerLib import Texts  # noqa: E402
+from MedDDPMSynthLib.Panels.Texts import checkSummary, termsText  # noqa: E402
 
 
 def description(**changes):
@@ -49,8 +50,8 @@ def test_the_grid_of_unequal_voxels_names_all_sides():
 
 @pytest.mark.parametrize("licence", ["", "unknown", " Unknown "])
 def test_an_unknown_license_is_said_to_be_unknown(licence):
-    assert "not known" in Texts.termsText(description(licence=licence))
-    assert "not known" not in Texts.termsText(description())
+    assert "not known" in termsText(description(licence=licence))
+    assert "not known" not in termsText(description())
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,9 @@ def test_percent_stays_within_bounds(share, percent):
     assert Texts.progressPercent(share) == percent
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (99, "99 s"), (360, "6 min"), (9000, "2.5 h")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "1 s"), (99, "99 s"), (360, "6 min"), (9000, "2.5 h"), (268_000, "3.1 days")]
+)
 def test_durations_have_their_unit(seconds, text):
     assert Texts.duration(seconds) == text
 
@@ -92,4 +95,4 @@ def test_sizes_have_their_unit(size, text):
 )
 def test_the_check_is_summed_up_by_its_worst_findings(severities, expected):
     findings = [Finding("code", severity, "A sentence.") for severity in severities]
-    assert expected in Texts.checkSummary(findings)
+    assert expected in checkSummary(findings)

@@ -15,9 +15,12 @@ from ui_files import (
     NUMBERS,
     ROOT,
     UiFile,
+    code_files,
+    constants,
     fields,
     is_limited,
     kind_of,
+    module_of,
     named_in_code,
     ui_paths,
 )
@@ -26,17 +29,17 @@ BINDING = "SlicerParameterName"
 every_file = pytest.mark.parametrize("path", ui_paths(), ids=lambda path: path.name)
 
 
-def code_files() -> list[Path]:
-    return [path for name in MODULES for path in sorted((ROOT / name).rglob("*.py"))]
+with_panel = pytest.mark.parametrize("module", ("MedDDPMSynth", "MedDDPMTraining"))
 
 
-def test_the_module_has_its_ui_file() -> None:
-    assert ROOT / "MedDDPMSynth" / "Resources" / "UI" / "MedDDPMSynth.ui" in ui_paths()
+@with_panel
+def test_the_module_has_its_ui_file(module: str) -> None:
+    assert ROOT / module / "Resources" / "UI" / f"{module}.ui" in ui_paths()
 
 
 @every_file
 def test_ui_files_are_in_the_cmake_list(path: Path) -> None:
-    (module,) = (name for name in MODULES if path.is_relative_to(ROOT / name))
+    module = module_of(path)
     cmake = (ROOT / module / "CMakeLists.txt").read_text(encoding="utf-8")
     assert f"\n  {path.relative_to(ROOT / module).as_posix()}\n" in cmake
 
@@ -49,7 +52,8 @@ def test_object_names_are_unique(path: Path) -> None:
 @every_file
 def test_every_parameter_name_is_a_field_of_the_parameter_node(path: Path) -> None:
     bound = {widget.properties[BINDING] for widget in UiFile(path).widgets if BINDING in widget.properties}
-    assert bound <= set(fields())
+    assert bound
+    assert bound <= set(fields(module_of(path)))
 
 
 @every_file
@@ -61,10 +65,11 @@ def test_no_field_is_bound_twice(path: Path) -> None:
 @every_file
 def test_bound_widgets_are_of_a_class_that_slicer_connects_to_the_type_of_the_field(path: Path) -> None:
     bound = [widget for widget in UiFile(path).widgets if BINDING in widget.properties]
+    known = fields(module_of(path))
     wrong = [
-        f"{widget.name}: a {widget.kind} cannot be connected to {name}, {kind_of(fields()[name])}"
+        f"{widget.name}: a {widget.kind} cannot be connected to {name}, {kind_of(known[name])}"
         for widget in bound
-        if kind_of(fields()[name := widget.properties[BINDING]]) not in CONNECTORS.get(widget.kind, set())
+        if kind_of(known[name := widget.properties[BINDING]]) not in CONNECTORS.get(widget.kind, set())
     ]
     assert not wrong
 
@@ -72,7 +77,8 @@ def test_bound_widgets_are_of_a_class_that_slicer_connects_to_the_type_of_the_fi
 @every_file
 def test_bound_numbers_have_a_range(path: Path) -> None:
     bound = [widget.properties[BINDING] for widget in UiFile(path).widgets if BINDING in widget.properties]
-    assert not [name for name in bound if kind_of(fields()[name]) in NUMBERS and not is_limited(fields()[name])]
+    known = fields(module_of(path))
+    assert not [name for name in bound if kind_of(known[name]) in NUMBERS and not is_limited(known[name])]
 
 
 @every_file
@@ -117,9 +123,8 @@ def test_every_mrml_widget_gets_the_scene(path: Path) -> None:
     top, *others = ui.widgets
     connected = {receiver for *_, receiver, slot in ui.connections if slot == "setMRMLScene(vtkMRMLScene*)"}
     assert not connected or top.kind == "qMRMLWidget"
-    by_code = {
-        name for file in code_files() if ".setMRMLScene(" in file.read_text("utf-8") for name in named_in_code(file)
-    }
+    files = code_files(module_of(path))
+    by_code = {name for file in files if ".setMRMLScene(" in file.read_text("utf-8") for name in named_in_code(file)}
     needy = {widget.name for widget in others if widget.kind.startswith("qMRML")}
     assert not needy - connected - by_code
 
@@ -133,18 +138,29 @@ def test_lengths_carry_their_unit(path: Path) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_widgets_that_the_code_names_exist(module: str) -> None:
-    known = {name for path in ui_paths() if path.is_relative_to(ROOT / module) for name in UiFile(path).names}
-    files = [path for path in code_files() if path.is_relative_to(ROOT / module)]
-    found = {f"{path.name}: {name}" for path in files for name in set(named_in_code(path)) - known}
+    known = {name for path in ui_paths() if module_of(path) == module for name in UiFile(path).names}
+    found = {f"{path.name}: {name}" for path in code_files(module) for name in set(named_in_code(path)) - known}
     assert not found
 
 
-def test_the_panels_use_the_names_of_the_ui_file() -> None:
+@with_panel
+def test_the_panels_use_the_names_of_the_ui_file(module: str) -> None:
     """The test above would find nothing if the panels took their widgets in another way."""
-    named = {name for path in code_files() for name in named_in_code(path)}
-    inputs = {widget.name for path in ui_paths() for widget in UiFile(path).widgets if widget.kind in BUTTONS}
-    bound = {widget.name for path in ui_paths() for widget in UiFile(path).widgets if BINDING in widget.properties}
+    texts = [constant for path in code_files(module) for constant in constants(path)]
+    named = {name for path in code_files(module) for name in named_in_code(path)} | set(texts)
+    widgets = [widget for path in ui_paths() if module_of(path) == module for widget in UiFile(path).widgets]
+    inputs = {widget.name for widget in widgets if widget.kind in BUTTONS}
+    bound = {widget.name for widget in widgets if BINDING in widget.properties}
     assert inputs - bound <= named, "buttons that nothing listens to"
+
+
+@with_panel
+def test_names_of_widgets_in_texts_exist(module: str) -> None:
+    """Panels that go through a table of buttons name them in texts."""
+    known = {name for path in ui_paths() if module_of(path) == module for name in UiFile(path).names}
+    files = [path for path in code_files(module) if path.parent.name == "Panels"]
+    named = {text for path in files for text in constants(path) if re.fullmatch(r"[A-Z][A-Za-z]+Button", text)}
+    assert named <= known
 
 
 def test_texts_are_not_in_british_spelling_nor_unfinished() -> None:

@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-MODULES = ("MedDDPMSynth", "SegmentEditorMedDDPM")
-PARAMETERS = ROOT / "MedDDPMSynth" / "MedDDPMSynthLib" / "Parameters.py"
-PARAMETER_NODE = "MedDDPMSynthParameterNode"
+MODULES = ("MedDDPMSynth", "MedDDPMTraining", "SegmentEditorMedDDPM")
+# Panels that modules share take their widgets from the .ui file of each module that uses them.
+SHARED = ROOT / "MedDDPMSlicer" / "MedDDPMSlicerLib" / "Panels"
 
 # Which widgets slicer.parameterNodeWrapper can connect to which kind of field.
 CONNECTORS = {
@@ -97,15 +97,34 @@ def ui_paths() -> list[Path]:
     return [path for name in MODULES for path in sorted((ROOT / name).rglob("*.ui"))]
 
 
-def fields() -> dict[str, ast.expr]:
-    """The annotations of the fields of the parameter node."""
-    tree = ast.parse(PARAMETERS.read_text(encoding="utf-8"))
-    (node,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == PARAMETER_NODE)
+def module_of(path: Path) -> str:
+    """The module that a file belongs to."""
+    (module,) = (name for name in MODULES if path.is_relative_to(ROOT / name))
+    return module
+
+
+def fields(module: str) -> dict[str, ast.expr]:
+    """The annotations of the fields of the parameter node of a module."""
+    tree = ast.parse((ROOT / module / f"{module}Lib" / "Parameters.py").read_text(encoding="utf-8"))
+    (node,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == f"{module}ParameterNode")
     return {
         line.target.id: line.annotation
         for line in node.body
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
     }
+
+
+def code_files(module: str) -> list[Path]:
+    """The Python files of a module, with the panels that it shares with others where it has a .ui file."""
+    own = sorted((ROOT / module).rglob("*.py"))
+    has_panel = any((ROOT / module).rglob("*.ui"))
+    return own + (_shared_panels(own) if has_panel else [])
+
+
+def _shared_panels(own: list[Path]) -> list[Path]:
+    """Those that files of a module import by name."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in own)
+    return [path for path in sorted(SHARED.glob("*.py")) if f"MedDDPMSlicerLib.Panels.{path.stem} " in text]
 
 
 def kind_of(annotation: ast.expr) -> str:
@@ -137,6 +156,12 @@ def named_in_code(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Attribute) and _last_name(node.value) == "ui":
             yield node.attr
+
+
+def constants(path: Path) -> list[str]:
+    """The texts in a Python file."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
 def _last_name(node: ast.expr) -> str:

@@ -18,7 +18,6 @@ from .resample import index_map, resample
 from .volume import Volume
 
 PERCENTILE, MIN_MAX, SLICE_MIN_MAX = "percentile", "min-max", "slice-min-max"
-NORMALIZATION = PERCENTILE
 # A single bright vessel or dark artifact would set the minimum or the maximum.
 DARKEST_PERCENTILE, BRIGHTEST_PERCENTILE = 0.1, 99.9
 # What the configurations of models say that were written before rules had names.
@@ -107,10 +106,17 @@ class SliceRanges:
     high: np.ndarray
 
     @classmethod
-    def of(cls, image: np.ndarray, axis: int) -> SliceRanges:
-        """Smallest and largest value of every slice across ``axis``."""
+    def of(cls, image: np.ndarray, axis: int, where: np.ndarray | None = None) -> SliceRanges:
+        """Smallest and largest value of every slice across ``axis``, of the voxels ``where`` (bool; all).
+
+        A slice without such voxels gets the smallest value of all, twice.
+        """
         across = tuple(a for a in range(3) if a != axis)
-        return cls(image.min(axis=across, keepdims=True), image.max(axis=across, keepdims=True))
+        seen = np.ones(image.shape, bool) if where is None else where
+        none = ~seen.any(axis=across, keepdims=True)
+        low = np.where(seen, image, image.max()).min(axis=across, keepdims=True)
+        high = np.where(seen, image, image.min()).max(axis=across, keepdims=True)
+        return cls(np.where(none, image.min(), low), np.where(none, image.min(), high))
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -165,8 +171,9 @@ class IntensityRule:
         IntensityRange.whole(volume.data, outlined, name)
         # As published: the images were cut from volumes that were on the model's grid already.
         image = image_to_grid(volume, placement, float(volume.data.min()))
-        slices = SliceRanges.of(image, axial_axis(np.array(placement.grid_affine)))
-        return np.where(_reached(volume, placement), slices.to_network(image), np.float32(background)), slices
+        reached = _reached(volume, placement)
+        slices = SliceRanges.of(image, axial_axis(np.array(placement.grid_affine)), reached)
+        return np.where(reached, slices.to_network(image), np.float32(background)), slices
 
 
 RULES = {

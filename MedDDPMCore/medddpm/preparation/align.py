@@ -98,8 +98,10 @@ def _moved(volume: Volume, found: Rigid) -> Volume:
 
 
 def _move(found: Rigid, onto: str) -> Move:
+    """The move as data. How far a case goes to a template tells nothing: the two have other origins."""
     gain = found.after - found.before
-    return Move(onto, found.shift_mm, found.rotation_degrees, gain if math.isfinite(gain) else None, found.unusual)
+    known = gain if math.isfinite(gain) else None
+    return Move(onto, found.shift_mm, found.rotation_degrees, known, found.unusual and onto != TEMPLATE)
 
 
 def _told(what: str, found: Rigid) -> str:

@@ -74,7 +74,7 @@ def _inside_outline(name: str, image: Volume, labels: Volume) -> tuple[np.ndarra
     """
     outline = labels.data > 0
     seen = outline & reached(image, labels)
-    covered = float(np.count_nonzero(seen) / max(1, np.count_nonzero(outline)))
+    covered = int(np.count_nonzero(seen)) / max(1, int(np.count_nonzero(outline)))
     if covered < MIN_COVERED:
         where = "lies elsewhere in space than the mask" if covered < 0.01 else f"covers only {covered:.0%} of the mask"
         raise InputError(

@@ -44,7 +44,7 @@ def _same_images(facts: Sequence[CaseFacts]) -> Found:
         for pair in _equal(facts, lambda case, number=number: case.images[number].voxels):  # type: ignore[misc]
             shared[pair].append(image.modality)
     for pair, names in shared.items():
-        yield pair, "duplicate", WARNING, f"has the same {listed(names)} image{'s' if len(names) > 1 else ''} as"
+        yield pair, "duplicate", WARNING, f"has the same {listed(tuple(names))} image{'s' if len(names) > 1 else ''} as"
 
 
 def _alike(facts: Sequence[CaseFacts]) -> Found:

@@ -87,7 +87,7 @@ class Level:
             method.Execute(self._fixed, self._moving)
         except RuntimeError:  # the images do not overlap, or it moved so far that they no longer do
             return start
-        # The order of sums in threads changes last digits. Micrometers and microradians are enough, and always the same.
+        # Sums in another order change last digits. Micrometers and microradians are enough, and always the same.
         transform.SetParameters(np.round(transform.GetParameters(), 6).tolist())
         return _matrix(transform)
 

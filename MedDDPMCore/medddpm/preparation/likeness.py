@@ -13,7 +13,6 @@ from ..geometry.volume import Volume
 from ..geometry.window import bounding_box
 
 SIDE = 16
-# Opposite corners of a box of so many voxels are all that a fingerprint needs of where the head lies.
 _LIMIT = 127.0
 
 
@@ -64,5 +63,5 @@ def _smooth(pictures: np.ndarray) -> np.ndarray:
     for axis in (1, 2, 3):
         padded = np.pad(smooth, [(1, 1) if a == axis else (0, 0) for a in range(4)], mode="edge")
         parts = [np.take(padded, range(k, k + SIDE), axis=axis) for k in range(3)]
-        smooth = sum(parts) / np.float32(3)
+        smooth = (parts[0] + parts[1] + parts[2]) / np.float32(3)
     return smooth

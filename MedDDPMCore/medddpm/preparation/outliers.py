@@ -122,7 +122,7 @@ def _image(case: CaseFacts, image: ImageFacts) -> list[Flag]:
         sentence = f"{name} is not dark around the head ({shown} of the full brightness). Set its background to 0."
         flags.append(Flag("bright-background", WARNING, case.id, sentence))
     for move in image.moves:
-        if move.unusual and move.onto != "template":
+        if move.unusual:
             by = f"{move.shift_mm:.0f} mm and {move.rotation_degrees:.0f} degrees"
             sentence = f"{name} had to be moved by {by} onto {move.onto}. Check in the pictures that they match."
             flags.append(Flag("large-move", WARNING, case.id, sentence))
@@ -206,7 +206,7 @@ def _usual_axes(orientations: Sequence[str]) -> str | None:
 
 
 def _images(names: Sequence[str]) -> str:
-    return f"The {names[0]} image has" if len(names) == 1 else f"The {listed(list(names))} images have"
+    return f"The {names[0]} image has" if len(names) == 1 else f"The {listed(tuple(names))} images have"
 
 
 def _coarse(image: ImageFacts, usual: float) -> str:

@@ -13,17 +13,15 @@ import numpy as np
 from ..config import ModelConfig
 from ..dataset import SPLITS
 from ..files import write_text
+from ..page import document
 from .facts import CaseFacts
 from .flags import WARNING, Flag
 from .pictures import sheet_name, strip_name
 from .report_case import anchor, case_row, case_section
 from .report_charts import curves, histogram
-from .report_style import STYLE
 
 NUMBER = ' class="number"'
 NAME, PICTURES = "report.html", "report"
-# Nothing may be loaded but the pictures beside the page.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' file: data:"
 
 
 @dataclass(frozen=True)
@@ -56,15 +54,8 @@ def write_report(out: Path, data: ReportData) -> Path:
 
 def page(out: Path, data: ReportData) -> str:
     """The HTML of the report on the dataset in ``out``."""
-    title = escape(data.title)
     parts = (_header(data), _problems(data), _overview(data), _charts(data), _cases(out, data), _made(data))
-    body = "\n".join(part for part in parts if part)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
+    return document(data.title, "\n".join(part for part in parts if part))
 
 
 def _header(data: ReportData) -> str:

@@ -191,8 +191,8 @@ def _weights(config: TrainConfig, cost: NetworkCost) -> float:
 
 def _seconds(config: TrainConfig, shape: tuple[int, int, int], measured: Probe) -> float:
     flops = network_cost(config.network, shape).flops
-    again = measured.forward_seconds_per_flop if config.activation_checkpointing else 0.0
-    step = flops * (measured.seconds_per_flop + again)
+    again = measured.forward.seconds(flops) if config.activation_checkpointing else 0.0
+    step = measured.both.seconds(flops) + again
     return _volumes(config) * config.accumulate * step + measured.update_seconds
 
 

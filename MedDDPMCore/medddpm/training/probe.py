@@ -1,8 +1,9 @@
 """One training step of a configuration on a small volume: what it takes, to be scaled to the real one.
 
-Time is scaled by the operations of the convolutions (``network.cost``), so that forward, backward and loss are in the
-measured factor between them. Memory for the backward pass is counted, not estimated: every tensor that autograd keeps,
-on two volumes, which gives what a voxel costs on this device in this precision.
+Both are measured on two volumes, of which one is half of the other: what depends on the volume is told from what does
+not (gradients of the weights, their casts). Time is scaled by the operations of the convolutions (``network.cost``), so
+that forward, backward and loss are in the measured factor. Memory for the backward pass is counted, not estimated:
+every tensor that autograd keeps, on this device in this precision.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from .config import TrainConfig
 from .objective import NoisyBatch, Objective
 
 # The probe's volume is as large as these many operations of a forward pass allow, and two strides at least.
-MOST_FLOPS = {"cpu": 6e10, "cuda": 2e12}
+MOST_FLOPS = {"cpu": 1e11, "cuda": 2e12}
 MOST_SIDE = 96
 REPEATS = 2
+# Of two measurements that other work disturbed, no smaller share of the larger one is believed to grow with the volume.
+LEAST_SLOPE = 0.3
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -53,16 +56,35 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """Seconds that something takes: ``fixed``, and ``per_flop`` of the forward pass's operations."""
+
+    fixed: float
+    per_flop: float
+
+    @classmethod
+    def through(cls, flops: tuple[float, float], seconds: tuple[float, float]) -> Pace:
+        """The line through two measurements, the second of the larger volume; a noisy one is taken with care."""
+        slope = (seconds[1] - seconds[0]) / (flops[1] - flops[0])
+        most = seconds[1] / flops[1]
+        slope = min(most, max(LEAST_SLOPE * most, slope))
+        return cls(seconds[1] - slope * flops[1], slope)
+
+    def seconds(self, flops: float) -> float:
+        """The time for so many operations of a forward pass."""
+        return self.fixed + self.per_flop * flops
+
+
+@dataclass(frozen=True)
 class Probe:
     """Costs of a training step (batch 1).
 
-    ``seconds_per_flop``: of forward and backward together, by the forward pass's operations; ``forward_seconds``: the
-    same of the forward pass alone; ``update_seconds``: the optimizer and the average; ``per_voxel`` and ``fixed``:
-    bytes kept for the backward pass.
+    ``both``: time of forward and backward together, ``forward``: of the forward pass alone; ``update_seconds``: the
+    optimizer and the average; ``per_voxel`` and ``fixed``: bytes kept for the backward pass.
     """
 
-    seconds_per_flop: float
-    forward_seconds_per_flop: float
+    both: Pace
+    forward: Pace
     update_seconds: float
     per_voxel: Kept
     fixed: Kept
@@ -74,16 +96,22 @@ class Probe:
 
 def probe(config: TrainConfig, model: ModelConfig, device: torch.device) -> Probe:
     """Take the measurements with random weights and data; seconds to some ten seconds."""
-    small = _Step(config, model, device)
-    sides = probe_shape(config, device)
-    half = (sides[0], sides[1], sides[2] // 2)
-    kept = [small.kept(shape) for shape in (half, sides)]
-    voxels = [float(shape[0] * shape[1] * shape[2]) for shape in (half, sides)]
+    step = _Step(config, model, device)
+    whole = probe_shape(config, device)
+    half = (whole[0], whole[1], whole[2] // 2)
+    kept = [step.kept(shape) for shape in (half, whole)]
+    voxels = [float(shape[0] * shape[1] * shape[2]) for shape in (half, whole)]
     per_voxel = kept[1].minus(kept[0], voxels[1] - voxels[0])
     fixed = Kept(*(a - b * voxels[1] for a, b in zip(_values(kept[1]), _values(per_voxel), strict=True)))
-    flops = network_cost(config.network, sides).flops
-    forward, both = small.seconds(sides)
-    return Probe(both / flops, forward / flops, small.update_seconds(), per_voxel, fixed)
+    flops = (network_cost(config.network, half).flops, network_cost(config.network, whole).flops)
+    (forward_half, both_half), (forward, both) = step.seconds(half), step.seconds(whole)
+    return Probe(
+        Pace.through(flops, (both_half, both)),
+        Pace.through(flops, (forward_half, forward)),
+        step.update_seconds(),
+        per_voxel,
+        fixed,
+    )
 
 
 def probe_shape(config: TrainConfig, device: torch.device) -> tuple[int, int, int]:

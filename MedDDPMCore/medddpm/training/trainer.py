@@ -116,6 +116,7 @@ class Trainer:
     def _resume(self, state: TrainingState, checkpoint: dict[str, Any]) -> None:
         self.team.load_full_state(state, checkpoint)
         restore_random_state(checkpoint["random"])
+        self.fabric.strategy.precision.load_state_dict(checkpoint.get("precision", {}))
         if self.team.first:
             append_metric(self.folder, RESUMED, state.iteration)
 
@@ -243,6 +244,7 @@ class Trainer:
             "dataset": json.dumps(self.identity),
             "model": self.context.model.to_json(),
             "random": random_state(),
+            "precision": self.fabric.strategy.precision.state_dict(),  # of fp16: its scale
         }
         self.checkpoints.save(state.iteration, {**full, **kept}, state.validation)
 

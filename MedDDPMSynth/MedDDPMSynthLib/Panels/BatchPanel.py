@@ -6,10 +6,11 @@ from typing import Any
 
 import qt
 import slicer
+from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, enable, say
+from MedDDPMSlicerLib.Texts import duration
 
-from .Base import Context, Panel, plainErrors
-from .Texts import duration
-from .Widgets import DetailsDialog, enable, say
+from .Context import Context
 
 FOLDER, SEQUENCE = range(2)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
+from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.Widgets import enable, say
 
 from .. import LocalEdit
 from ..Options import SynthInputs
-from .Base import Context, Panel, plainErrors
-from .Widgets import enable, say
+from .Context import Context
 
 
 class EditScanPanel(Panel):

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
-
-from .Widgets import clearLayout, iconLabel
+from MedDDPMSlicerLib.Panels.Widgets import clearLayout, iconLabel
 
 # More rows than this would push the Generate button out of sight.
 MAX_ROWS = 8

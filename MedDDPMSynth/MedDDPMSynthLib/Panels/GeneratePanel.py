@@ -8,12 +8,13 @@ from typing import Any
 import qt
 import slicer
 from medddpm.errors import MedDDPMError
+from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, chooseData, clearLayout, enable, fillComboBox, say
+from MedDDPMSlicerLib.Texts import progressPercent, progressText
 
 from ..Options import DEVICES, MAX_SEED, PRECISIONS, SAMPLERS, Quality
 from ..State import Outcome, SynthState
-from .Base import Context, Panel, plainErrors
-from .Texts import progressPercent, progressText
-from .Widgets import DetailsDialog, chooseData, clearLayout, enable, fillComboBox, say
+from .Context import Context
 
 _SAMPLER_TEXT = {
     "dpm++2m": "DPM-Solver++ 2M",

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
-from MedDDPMSlicerLib import SegmentMasks
+from MedDDPMSlicerLib import SegmentMasks, Views
+from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.Widgets import enable, say
 
-from .. import SampleCase, Views
-from .Base import Context, Panel, plainErrors
+from .. import SampleCase
+from .Context import Context
 from .EmptyMask import canvasOf, giveGeometry, newSegmentation
 from .FindingsList import FindingsList
 from .Texts import checkSummary
-from .Widgets import enable, say
 
 EDITOR_TAG = "MedDDPMSynth"
 # How the values of a file were read: of no use here, where the segments say what they are.

@@ -7,10 +7,12 @@ from typing import Any
 
 import qt
 import slicer
+from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.Widgets import fillComboBox, say
+from MedDDPMSlicerLib.Texts import modelSummary
 
-from .Base import Context, Panel, plainErrors
-from .Texts import modelSummary, termsText
-from .Widgets import fillComboBox, say
+from .Context import Context
+from .Texts import termsText
 
 # Data of the entries that are actions, not models; no key of a model begins with a line feed.
 CHOOSE_FOLDER, CHOOSE_CHECKPOINT = "\nfolder", "\ncheckpoint"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .Base import Context, Panel, plainErrors
-from .Widgets import say
+from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.Widgets import say
+
+from .Context import Context
 
 
 class RecoveryPanel(Panel):

@@ -6,10 +6,12 @@ from typing import Any
 
 import qt
 import slicer
+from MedDDPMSlicerLib import Views
+from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.Widgets import enable, fillComboBox, say
 
-from .. import Results, Statistics, Views
-from .Base import Context, Panel, plainErrors
-from .Widgets import enable, fillComboBox, say
+from .. import Results, Statistics
+from .Context import Context
 
 KEEP, NAME, SEED, MODEL = range(4)
 # So many views fit side by side.

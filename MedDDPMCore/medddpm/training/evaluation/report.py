@@ -29,6 +29,7 @@ FIGURES = (
     ("label_error", "Label error", 3, "how far the mean intensity of each label is off; lower is nearer"),
 )
 SHOWN = ("ms_ssim", "psnr", "l1", "sharpness", "label_error")
+VARIETY = "above that of real ones: less variety than patients have"
 EXPLANATION = (
     "A sample need not equal the patient's image: the mask tells where the tumor is, not how the rest of the brain "
     "looks. Figures that compare voxel by voxel favor blurred images, so read them beside the baseline: an image that "
@@ -103,11 +104,11 @@ def _add_sets(page: Page, found: Evaluation) -> None:
     page.heading("All images together")
     sets = found.sets
     rows: list[list[str | Cell]] = [
-        ["MS-SSIM among synthetic images of different masks", number(sets.similarity_synthetic), "as among real ones"],
-        ["MS-SSIM among real images of different patients", number(sets.similarity_real), "the measure"],
-        ["MS-SSIM among samples of the same mask", number(sets.similarity_same_mask), "1: no variety"],
+        ["MS-SSIM among real images of different patients", number(sets.similarity_real), "what to compare with"],
+        ["MS-SSIM among synthetic images of different masks", number(sets.similarity_synthetic), VARIETY],
+        ["MS-SSIM among samples of the same mask", number(sets.similarity_same_mask), "1: all the same"],
+        ["MMD² of training and real images", number(sets.mmd_of_training, 4), "what to compare with"],
         ["MMD² of synthetic and real images", number(sets.mmd, 4), "around 0: as if of the same kind"],
-        ["MMD² of training and real images", number(sets.mmd_of_training, 4), "the measure"],
     ]
     page.table(["Figure", "Value", "Meaning"], rows)
     page.paragraph(

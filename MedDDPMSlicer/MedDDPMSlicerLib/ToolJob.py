@@ -9,9 +9,9 @@ from typing import Any
 
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.jobs.outcome import outcome_of
-from MedDDPMSlicerLib.Jobs import JobState
-from MedDDPMSlicerLib.SlicedTask import SlicedTask
 
+from .Jobs import JobState
+from .SlicedTask import SlicedTask
 from .Tickers import SLICE_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,11 @@ class ToolJob:
         self._request: dict[str, Any] = {}
         self._task = SlicedTask(prepare, self._submit, self._fail)
         self.finished = False
+
+    @property
+    def job(self) -> Any:
+        """The JobHandle, which tells how far it is; None before it is submitted."""
+        return self._handle
 
     def tick(self) -> None:
         """Work for some milliseconds."""

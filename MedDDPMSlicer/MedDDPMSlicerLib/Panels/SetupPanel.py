@@ -1,4 +1,4 @@
-"""The banner that offers to install what is missing; without it everything but generating works."""
+"""The banner that offers to install what is missing; without it everything else works."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import Any
 
 import qt
 import slicer
-from MedDDPMSlicerLib import Dependencies
 
-from .Base import Context, Panel, plainErrors
+from .. import Dependencies
+from .Base import Panel, PanelContext, plainErrors
 from .Widgets import say
 
 
 class SetupPanel(Panel):
-    """Visible only while packages are missing."""
+    """Visible only while packages are missing that ``use`` needs; modules derive from it with their own."""
 
-    def __init__(self, ui: Any, context: Context) -> None:
+    use = Dependencies.GENERATING
+
+    def __init__(self, ui: Any, context: PanelContext) -> None:
         super().__init__(ui, context)
         ui.SetupInstallButton.clicked.connect(self.install)
         ui.SetupOfflineButton.clicked.connect(self.installOffline)
@@ -29,15 +31,15 @@ class SetupPanel(Panel):
     def look(self) -> None:
         """Find out what is missing and show the banner accordingly; imports nothing."""
         self.context.service.refreshPackages()
-        self.context.missing = Dependencies.missingPackages()
+        self.context.missing = Dependencies.missingPackages(self.use)
         names = ", ".join(package.name for package in self.context.missing)
         self.ui.SetupFrame.visible = bool(names)
-        self._say(f"To generate images, these Python packages are still needed: {names}. All else works without them.")
+        self._say(f"To {self.use.aim}, these Python packages are still needed: {names}. All else works without them.")
 
     def install(self) -> None:
         """Ask with the list of packages, then install from the internet."""
         with plainErrors(self._sayError):
-            if Dependencies.install(self.context.missing, self._confirm, self._say):
+            if Dependencies.install(self.context.missing, self._confirm, self._say, self.use):
                 self.look()
 
     def installOffline(self) -> None:

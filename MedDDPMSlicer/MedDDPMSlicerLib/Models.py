@@ -18,8 +18,8 @@ from medddpm.errors import InputError, MedDDPMError
 from medddpm.jobs.outcome import outcome_of
 from medddpm.labels.scheme import Label
 from medddpm.models.places import find_model, list_models, read_config
-from MedDDPMSlicerLib.Jobs import JobState
 
+from .Jobs import JobState
 from .Settings import Settings, readList, writeList
 
 REMEMBERED, ACKNOWLEDGED, LAST = "modelFolders", "acknowledgedModels", "lastModel"

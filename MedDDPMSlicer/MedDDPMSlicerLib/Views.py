@@ -8,8 +8,9 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 import slicer
-from MedDDPMSlicerLib.SyntheticNodes import field as markOf
-from MedDDPMSlicerLib.SyntheticNodes import segmentationOf
+
+from .SyntheticNodes import field as markOf
+from .SyntheticNodes import segmentationOf
 
 # Layouts of modules start above Slicer's own; a fixed number for each count of views.
 FIRST_LAYOUT_ID = 27100
@@ -130,13 +131,14 @@ def _plan(pairs: list[tuple[str, Any]], orientation: str) -> ComparePlan:
 def _layoutXml(titles: dict[str, str], orientation: str) -> str:
     """Slicer's layout description: up to three views in a row, the rows below each other."""
     columns = len(titles) if len(titles) <= 3 else -(-len(titles) // -(-len(titles) // 4))
-    views = [_viewXml(i, name, title, orientation) for i, (name, title) in enumerate(titles.items())]
+    views = [sliceViewXml(i, name, title, orientation) for i, (name, title) in enumerate(titles.items())]
     rows = [views[start : start + columns] for start in range(0, len(views), columns)]
     lines = "".join(f'<item><layout type="horizontal">{"".join(row)}</layout></item>' for row in rows)
     return f'<layout type="vertical" split="false">{lines}</layout>'
 
 
-def _viewXml(index: int, name: str, title: str, orientation: str) -> str:
+def sliceViewXml(index: int, name: str, title: str, orientation: str) -> str:
+    """A slice view in Slicer's layout description: its singleton tag, label and color (by ``index``)."""
     return (
         f'<item><view class="vtkMRMLSliceNode" singletontag={quoteattr(name)}>'
         f'<property name="orientation" action="default">{escape(orientation)}</property>'

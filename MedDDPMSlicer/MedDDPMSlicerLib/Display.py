@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from MedDDPMSlicerLib.Hierarchy import hierarchyOf
+
+from .Hierarchy import hierarchyOf
 
 GRAY = "vtkMRMLColorTableNodeGrey"
 

@@ -1,0 +1,76 @@
+"""What all panels share: their life cycle, and plain words for what goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from medddpm.errors import MedDDPMError
+from medddpm.jobs.outcome import outcome_of
+
+logger = logging.getLogger(__name__)
+
+
+class PanelContext:
+    """What the panels of one module share: its logic and service, and the parameter node of the scene.
+
+    ``parameters`` is None while a scene is closing. ``missing``: packages to install.
+    """
+
+    def __init__(self, logic: Any) -> None:
+        self.logic = logic
+        self.service = logic.service
+        self.parameters: Any = None
+        self.missing: list[Any] = []
+
+    def setParameters(self, parameters: Any) -> None:
+        """Look at another parameter node; None while there is no scene."""
+        self.parameters = parameters
+        self.update()
+
+    def update(self) -> None:
+        """Read anew what follows from the parameter node; called before the panels are refreshed."""
+
+
+class Panel:
+    """One section of a module. ``ui`` holds all widgets of the module by name, ``context`` is what its panels share."""
+
+    def __init__(self, ui: Any, context: PanelContext) -> None:
+        self.ui = ui
+        self.context: Any = context
+
+    def refresh(self) -> None:
+        """Show what the parameter node and the context say now; called after every change of them."""
+
+    def tick(self) -> None:
+        """Look after what goes on in the background; called a few times a second while the module is shown."""
+
+    def sceneChanged(self) -> None:
+        """Nodes came or went; do the work in the next ``tick``."""
+
+    def enter(self) -> None:
+        """The module was opened."""
+
+    def exit(self) -> None:
+        """Another module was opened."""
+
+    def sceneClosing(self) -> None:
+        """Let go of all nodes."""
+
+    def cleanup(self) -> None:
+        """The module is about to be unloaded or reloaded."""
+
+
+@contextlib.contextmanager
+def plainErrors(show: Callable[[str], None]) -> Iterator[None]:
+    """Hand errors of the block to ``show`` as a sentence; what was not meant for people also goes to the log."""
+    try:
+        yield
+    except MedDDPMError as error:
+        logger.info("Refused: %s", type(error).__name__)
+        show(str(error))
+    except Exception as error:
+        logger.exception("Unexpected error in the panel")
+        show(outcome_of(error).message)

@@ -1,0 +1,163 @@
+"""What the panels say and offer, without Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medddpm.jobs.folder import State
+from MedDDPMSlicerLib.Texts import duration
+
+from ..SourceTable import CaseRow, Problem, SourceTable
+
+# (what a person reads, what the parameter node holds)
+Choices = tuple[tuple[str, str], ...]
+
+LAYOUTS: Choices = (
+    ("Recognize", "auto"),
+    ("BraTS: a folder or prefix for each case", "brats"),
+    ("Med-DDPM: a folder for each kind of image", "med-ddpm"),
+    ("nnU-Net dataset", "nnunet"),
+    ("Named in a table (CSV)", "table"),
+)
+SCHEMES: Choices = (
+    ("Glioma: edema, enhancing tumor, necrosis, brain", "brats"),
+    ("Whole head: head and tumor", "whole-head"),
+)
+OWN_GRID = "own"
+GRIDS: Choices = (
+    ("As published for these labels", "auto"),
+    ("2 mm (80 x 96 x 80), for ordinary computers", "demo-2mm"),
+    ("1.5 mm (128 x 128 x 128), whole head", "whole-head-1.5mm"),
+    ("1 mm (192 x 192 x 144)", "brats-1mm"),
+    ("Own…", OWN_GRID),
+)
+REGISTRATIONS: Choices = (
+    ("None: the images of a case lie on each other", "none"),
+    ("Images of a case onto each other", "modalities"),
+    ("All cases onto a template", "template"),
+)
+INTENSITIES: Choices = (
+    ("Robust: by percentiles of each image", "percentile"),
+    ("From the lowest to the highest value", "min-max"),
+    ("Each slice by itself, as published", "slice-min-max"),
+)
+OUTLINES: Choices = (
+    ("As the labels need it", "auto"),
+    ("Brain", "brain"),
+    ("Head", "head"),
+    ("From the mask only", "none"),
+)
+DEVICES: Choices = (
+    ("Automatic", "auto"),
+    ("Processor (CPU)", "cpu"),
+    ("NVIDIA graphics card", "cuda"),
+    ("Apple graphics", "mps"),
+)
+PRECISIONS: Choices = (
+    ("Automatic", "auto"),
+    ("Single (32 bit)", "fp32"),
+    ("Half, bfloat16", "bf16"),
+    ("Half, float16", "fp16"),
+)
+# The word for the list; its severity decides the color.
+VERDICTS = {
+    "improving": ("improving", "info"),
+    "early": ("too early to tell", "info"),
+    "flat": ("no longer improving", "warning"),
+    "diverging": ("getting worse", "error"),
+    "memorizing": ("copies its training images", "warning"),
+}
+
+
+@dataclass(frozen=True)
+class CaseLine:
+    """A line of the table of cases: ``key`` is what leaves it out (a case or a file), empty where nothing can."""
+
+    key: str
+    name: str
+    images: str
+    mask: str
+    text: str
+    severity: str
+
+
+def caseLines(table: SourceTable) -> list[CaseLine]:
+    """The lines of the table, what needs attention first."""
+    lines = [_fileLine(file, problems) for file, problems in _byFile(table.problems)]
+    lines += [_caseLine(row, table.modalities) for row in table.rows]
+    rank = {"error": 0, "warning": 1, "": 2}
+    return sorted(lines, key=lambda line: rank[line.severity])
+
+
+def _caseLine(row: CaseRow, modalities: Sequence[str]) -> CaseLine:
+    whole = set(modalities) <= set(row.modalities)
+    images = f"all {len(modalities)}" if whole and len(modalities) > 1 else ", ".join(row.modalities) or "none"
+    mask = "yes" if row.hasMask else "no"
+    return CaseLine(row.id, row.id, images, mask, row.explanation, row.severity)
+
+
+def _fileLine(file: str, problems: Sequence[Problem]) -> CaseLine:
+    severity = "error" if any(problem.severity == "error" for problem in problems) else "warning"
+    text = " ".join(problem.sentence for problem in problems)
+    return CaseLine(file, file or "The folder", "", "", text, severity)
+
+
+def _byFile(problems: Iterable[Problem]) -> list[tuple[str, list[Problem]]]:
+    found: dict[str, list[Problem]] = {}
+    for problem in problems:
+        found.setdefault(problem.file or "", []).append(problem)
+    return list(found.items())
+
+
+def toLeaveOut(lines: Iterable[CaseLine], already: Collection[str]) -> list[str]:
+    """What is left out when everything with errors is, too."""
+    added = [line.key for line in lines if line.severity == "error" and line.key]
+    return [*already, *(key for key in added if key not in already)]
+
+
+def preparationText(stage: str, step: int | None, total: int | None, secondsLeft: float | None) -> str:
+    """ "Preparing cases – 3 of 20 – about 2 min left", as far as it is known."""
+    words = {"scan": "Looking at the files", "prepare": "Preparing cases", "report": "Writing the report"}
+    parts = [words.get(stage, stage) or "Waiting for the process"]
+    if step is not None and total:
+        parts.append(f"{step} of {total}")
+    if secondsLeft is not None:
+        parts.append(f"about {duration(secondsLeft)} left")
+    return " – ".join(parts)
+
+
+def runProgress(summary: Any, starting: bool, ending: str) -> str:
+    """One line on a training that goes on: where it is, the time left, what was asked of it; empty for others.
+
+    ``ending`` is "pausing", "stopping" or empty.
+    """
+    if starting:
+        return "Starting: the network and the images are being loaded…"
+    if summary is None or summary.state is not State.RUNNING:
+        return ""
+    if ending:
+        return f"{ending.capitalize()}: the state is being written…"
+    parts = [f"Step {summary.iteration:,} of {summary.total:,}"]
+    if summary.seconds_left is not None:
+        parts.append(f"about {duration(summary.seconds_left)} left")
+    return " – ".join(parts)
+
+
+def verdictWords(verdict: str | None) -> tuple[str, str]:
+    """The verdict in a few words, and the severity that it is shown with."""
+    return VERDICTS.get(verdict or "", (verdict or "", "info"))
+
+
+def figure(value: float | None) -> str:
+    """A loss for reading: "0.0213"; empty where there is none."""
+    return "" if value is None else f"{value:.3g}"
+
+
+def samplesText(case: str, iteration: int, modality: str) -> str:
+    """What the slice views show."""
+    return (
+        f"{modality} of {case}: left the real image, right what the model made of the mask after {iteration:,} steps. "
+        "The training does not learn from this patient."
+    )

@@ -1,0 +1,171 @@
+"""Starting a training: on which dataset, which kind, from which model, and what that takes."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from medddpm.errors import MedDDPMError
+from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.Widgets import enable, fillComboBox, say
+
+from ..Presets import defaultIterations, presets
+from .Context import Context
+from .Inputs import ChoiceInput, PathInput
+from .Texts import DEVICES, PRECISIONS
+
+# Data of the entry that is an action; no key of a model begins with a line feed.
+CHOOSE_FOLDER = "\nfolder"
+# Ticks without a change before the estimate is asked for.
+_ESTIMATE_DELAY = 4
+# Ticks between two looks at what stands in the way; it reads a few small files.
+_LOOK_TICKS = 3
+
+
+class TrainPanel(Panel):
+    """Dataset, kind of training, starting model, estimate, Start."""
+
+    def __init__(self, ui: Any, context: Context) -> None:
+        super().__init__(ui, context)
+        self._sentences = {preset.name: preset.sentence for preset in presets()}
+        choices = tuple((preset.title, preset.name) for preset in presets())
+        self._inputs = [
+            PathInput(ui.DatasetPath, context, "datasetFolder"),
+            PathInput(ui.RunsPath, context, "runsFolder"),
+            ChoiceInput(ui.PresetComboBox, context, "preset", choices),
+            ChoiceInput(ui.DeviceComboBox, context, "device", DEVICES),
+            ChoiceInput(ui.PrecisionComboBox, context, "precision", PRECISIONS),
+        ]
+        self._problem = ""
+        self._estimated: tuple[Any, ...] = ()
+        self._estimateIn = self._lookIn = 0
+        self._blocked: str | None = None
+        ui.StartModelComboBox.activated.connect(self._onStartModel)
+        ui.StartButton.clicked.connect(self.start)
+        for label in (ui.DatasetLabel, ui.PresetLabel, ui.EstimateLabel, ui.TrainMessageLabel):
+            say(label, "")
+
+    def refresh(self) -> None:
+        """Show the parameter node's choices."""
+        parameters = self.context.parameters
+        for one in self._inputs:
+            one.refresh()
+        self._showPreset(parameters)
+        self._showModels(parameters.startModel)
+        self._lookIn = 0
+
+    def tick(self) -> None:
+        """Look whether it can start; ask for the estimate when the choices have rested."""
+        self._lookIn -= 1
+        if self._lookIn <= 0:
+            self._lookIn = _LOOK_TICKS
+            self._blocked = self._reason()
+            self._showDataset()
+        enable(self.ui.StartButton, self._blocked)
+        self._followChoices()
+        self._showMessage()
+
+    def sceneClosing(self) -> None:
+        """Nothing of this scene is estimated any more."""
+        self._estimated, self._problem = (), ""
+        self.context.service.estimate.cancel()
+        say(self.ui.EstimateLabel, "")
+
+    def start(self) -> None:
+        """Start the training and follow it."""
+        self._problem = ""
+        with plainErrors(self._sayError):
+            self.context.choose(self.context.service.train(self.context.parameters))
+
+    def _reason(self) -> str | None:
+        """Why no training can start; None where it can."""
+        if not self.context.service.preparation.finished:
+            return "The scans are being prepared. Start when that is done."
+        return self.context.service.blockedReason("train", self.context.parameters)
+
+    def _showDataset(self) -> None:
+        """What there is to train on; what is wrong with it, stands at the button."""
+        folder = self.context.parameters.datasetFolder if self.context.parameters is not None else ""
+        text = ""
+        if folder:
+            with contextlib.suppress(MedDDPMError):
+                text = self.context.service.datasetSummary(folder)
+        say(self.ui.DatasetLabel, text)
+
+    def _showPreset(self, parameters: Any) -> None:
+        name = parameters.preset
+        text = self._sentences.get(name, "")
+        with plainErrors(lambda _: None):
+            text = f"{text} {defaultIterations(name):,} steps unless told otherwise."
+        if parameters.startModel:
+            with plainErrors(self._sayError):
+                model = self.context.service.library.describe(parameters.startModel)
+                text = f"{text} Network and noise are those of the starting model (license: {model.licence})."
+        say(self.ui.PresetLabel, text)
+
+    def _showModels(self, chosen: str) -> None:
+        entries = [(title, key) for key, title in self.context.service.library.entries()]
+        if chosen and chosen not in [key for _, key in entries]:
+            entries.append((f"Not found here: {Path(chosen).name}", chosen))
+        items = [("Nothing: a new network", ""), *entries, ("Choose model folder…", CHOOSE_FOLDER)]
+        fillComboBox(self.ui.StartModelComboBox, items, chosen)
+
+    def _onStartModel(self, index: int) -> None:
+        chosen = self.ui.StartModelComboBox.itemData(index) or ""
+        self._problem = ""
+        if chosen == CHOOSE_FOLDER:
+            chosen = self.context.parameters.startModel
+            folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Choose a model folder")
+            if folder:
+                with plainErrors(self._sayError):
+                    chosen = self.context.service.library.remember(Path(folder))
+        self.context.parameters.startModel = chosen
+        self._showModels(chosen)
+
+    def _followChoices(self) -> None:
+        wanted = self._estimateKey()
+        if wanted != self._estimated:
+            self._estimated, self._estimateIn = wanted, _ESTIMATE_DELAY
+            say(self.ui.EstimateLabel, "")
+        if self._estimateIn > 0:
+            self._estimateIn -= 1
+            if self._estimateIn == 0:
+                self._askEstimate()
+
+    def _estimateKey(self) -> tuple[Any, ...]:
+        node = self.context.parameters
+        if node is None or self._blocked is not None:
+            return ()
+        what = (node.datasetFolder, node.preset, node.startModel, node.iterations, node.lookEvery)
+        return (*what, node.device, node.precision, self.ui.DatasetLabel.text)
+
+    def _askEstimate(self) -> None:
+        key = self._estimated
+        if not key:
+            return
+
+        def show(estimate: Any) -> None:
+            if key == self._estimated:
+                say(self.ui.EstimateLabel, estimate.sentence, "info" if estimate.fits else "error")
+
+        def fail(sentence: str) -> None:
+            if key == self._estimated:
+                say(self.ui.EstimateLabel, f"Time and memory cannot be told: {sentence}", "warning")
+
+        say(self.ui.EstimateLabel, "Finding out how long it takes and whether it fits…")
+        try:
+            self.context.service.requestEstimate(self.context.parameters, show, fail)
+        except MedDDPMError as error:
+            fail(str(error))
+
+    def _showMessage(self) -> None:
+        if self._problem:
+            say(self.ui.TrainMessageLabel, self._problem, "error")
+        else:
+            say(self.ui.TrainMessageLabel, self._blocked or "")
+
+    def _sayError(self, text: str) -> None:
+        self._problem = text

@@ -1,0 +1,98 @@
+"""Why something cannot be started yet, in a sentence: what a disabled button says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from medddpm.errors import MedDDPMError
+from MedDDPMSlicerLib.Dependencies import PREPARING, TRAINING, Use, missingPackages
+from MedDDPMSlicerLib.Models import ModelLibrary
+
+from .Datasets import Datasets
+from .SourceScan import SourceScanner
+
+# Looking for packages touches the disk; they do not come and go more often than this (seconds).
+PACKAGE_SECONDS = 5.0
+
+
+class Readiness:
+    """Answers None where nothing stands in the way, else a sentence that says what to do.
+
+    ``missing`` tells what is not installed.
+    """
+
+    def __init__(
+        self,
+        scanner: SourceScanner,
+        datasets: Datasets,
+        library: ModelLibrary,
+        missing: Callable[[Use], Sequence[Any]] = missingPackages,
+    ) -> None:
+        self._scanner, self._datasets, self._library = scanner, datasets, library
+        self._lookForMissing = missing
+        self._looked: dict[Use, tuple[float, str | None]] = {}
+
+    def scan(self, parameterNode: Any) -> str | None:
+        """Of a scan of the source folder."""
+        node = parameterNode
+        if not node.sourceFolder:
+            return "Choose the folder with your scans."
+        if not Path(node.sourceFolder).expanduser().exists():
+            return f"The folder {node.sourceFolder} does not exist. Choose another one."
+        if node.layout == "table" and not node.tableFile:
+            return "Choose the table (a CSV file) that names the files of each case."
+        return None if self._scanner.finished else "The folder is being looked at. Wait a moment."
+
+    def prepare(self, parameterNode: Any) -> str | None:
+        """Of a preparation with what the parameter node says."""
+        node = parameterNode
+        reason = self.scan(node) or self._source(node) or self.packages(PREPARING)
+        if reason is not None:
+            return reason
+        if not node.datasetFolder:
+            return "Choose a folder for the prepared dataset."
+        out, source = Path(node.datasetFolder).expanduser(), Path(node.sourceFolder).expanduser()
+        if out == source or out in source.parents:
+            return "Choose another folder for the dataset than that of the scans."
+        if node.register == "template" and not node.template:
+            return "Choose the image that the scans are registered to, or another registration."
+        return None
+
+    def train(self, parameterNode: Any) -> str | None:
+        """Of a training with what the parameter node says."""
+        node = parameterNode
+        if not node.datasetFolder:
+            return "Prepare a dataset first, or choose the folder of one."
+        try:
+            self._datasets.describe(node.datasetFolder)
+            if node.startModel:
+                self._library.describe(node.startModel)
+        except MedDDPMError as exc:
+            return str(exc)
+        return self.packages(TRAINING)
+
+    def packages(self, use: Use) -> str | None:
+        """Of what needs packages."""
+        looked, answer = self._looked.get(use, (-PACKAGE_SECONDS, None))
+        if time.monotonic() - looked > PACKAGE_SECONDS:
+            names = [package.name for package in self._lookForMissing(use)]
+            answer = f"Install the missing packages first: {', '.join(names)}." if names else None
+            self._looked[use] = (time.monotonic(), answer)
+        return answer
+
+    def lookAgain(self) -> None:
+        """Packages were installed: look for them at the next question."""
+        self._looked = {}
+
+    def _source(self, node: Any) -> str | None:
+        """What the scan found in the way. Without a scan the preparation itself will tell."""
+        table = self._scanner.table
+        if table is None or self._scanner.source != str(Path(node.sourceFolder).expanduser()):
+            return None
+        if not table.rows:
+            return "No cases were found in the folder. Choose another folder or layout."
+        obstacles = table.obstacles(tuple(node.leaveOut))
+        return f"{obstacles[0].sentence} Put it right and scan again, or leave the case out." if obstacles else None

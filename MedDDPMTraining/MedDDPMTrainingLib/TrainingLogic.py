@@ -1,0 +1,148 @@
+"""What scripts call: ``slicer.modules.medddpmtraining.logic().train(...)``. The module's logic derives from this.
+
+The application loads this file at its start, so the rest is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .Preparation import Preparation
+    from .ScriptedRun import ScriptedRun
+    from .TrainingService import TrainingService
+
+
+class TrainingLogic:
+    """Preparations and trainings without a panel."""
+
+    @property
+    def service(self) -> TrainingService:
+        """The one service of the application."""
+        from .TrainingService import TrainingService
+
+        return TrainingService.instance()
+
+    def prepare(
+        self,
+        sourceFolder: str | Path,
+        datasetFolder: str | Path,
+        *,
+        onFinished: Callable[[Preparation], None] | None = None,
+        waitForCompletion: bool = False,
+        **options: Any,
+    ) -> Preparation:
+        """Make a dataset from a folder of scans; returns at once, unless ``waitForCompletion``.
+
+        ``options``: further fields of ``medddpm.preparation.options.PrepareOptions``, for example ``scheme``, ``grid``,
+        ``modalities``, ``register``, ``leave_out``, ``validation``. ``onFinished`` is called with the Preparation,
+        whose ``result`` tells where dataset and report are.
+
+        Raises InputError for an order that makes no sense. With ``waitForCompletion`` also MedDDPMError, with the
+        sentence, where the preparation fails; otherwise its ``state`` and ``message`` tell.
+        """
+        from medddpm.preparation.options import PrepareOptions
+
+        places = {"source": str(_absolute(sourceFolder)), "out": str(_absolute(datasetFolder))}
+        request = PrepareOptions.from_dict({**options, **places}).to_dict()
+        preparation = self.service.startPreparation(request)
+        _callAtEnd(preparation, onFinished)
+        if waitForCompletion:
+            self.service.waitFor(preparation)
+            preparation.raiseFailure()
+        return preparation
+
+    def train(
+        self,
+        datasetFolder: str | Path,
+        runFolder: str | Path | None = None,
+        preset: str = "brats",
+        *,
+        name: str = "",
+        startModel: str = "",
+        iterations: int = 0,
+        device: str = "auto",
+        precision: str = "auto",
+        onFinished: Callable[[ScriptedRun], None] | None = None,
+        waitForCompletion: bool = False,
+        **changes: Any,
+    ) -> ScriptedRun:
+        """Start a training on a prepared dataset, in a process of its own that goes on when Slicer is closed.
+
+        Returns at once, unless ``waitForCompletion``. ``runFolder``: a new folder, by default a private one of this
+        user. ``preset``, ``startModel`` (name or path), ``iterations`` (0: those of the preset), ``device``,
+        ``precision`` as in the panel; ``changes``: further fields of ``medddpm.training.config.TrainConfig``.
+        ``onFinished`` is called with the ScriptedRun, if Slicer is still open then.
+
+        Raises InputError for an order that makes no sense. With ``waitForCompletion`` also MedDDPMError, with the
+        sentence, where the training fails or is stopped.
+        """
+        from . import Orders
+        from .ScriptedRun import ScriptedRun
+
+        service = self.service
+        service.datasets.describe(datasetFolder)
+        config = Orders.newConfig(
+            _absolute(datasetFolder),
+            preset,
+            name,
+            startModel,
+            iterations,
+            device,
+            precision,
+            service.library,
+            **changes,
+        )
+        folder = Orders.newRunFolder("", config.name, service.storage.runs) if runFolder is None else runFolder
+        return self._follow(ScriptedRun(service, service.startTraining(folder, config)), onFinished, waitForCompletion)
+
+    def resume(
+        self,
+        runFolder: str | Path,
+        moreIterations: int = 0,
+        *,
+        onFinished: Callable[[ScriptedRun], None] | None = None,
+        waitForCompletion: bool = False,
+    ) -> ScriptedRun:
+        """Go on with a run that has ended or was interrupted, for ``moreIterations`` than it was asked for.
+
+        See ``train``. Raises InputError where it cannot go on.
+        """
+        from .ScriptedRun import ScriptedRun
+
+        control = self.service.control
+        if moreIterations:
+            control.extend(_absolute(runFolder), moreIterations)
+        else:
+            control.resume(_absolute(runFolder))
+        run = ScriptedRun(self.service, _absolute(runFolder))
+        return self._follow(run, onFinished, waitForCompletion)
+
+    def _follow(
+        self, run: ScriptedRun, onFinished: Callable[[ScriptedRun], None] | None, waitForCompletion: bool
+    ) -> ScriptedRun:
+        _callAtEnd(run, onFinished)
+        self.service.addTicker(run)
+        if waitForCompletion:
+            self.service.waitFor(run)
+            run.raiseFailure()
+        return run
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(path).expanduser().absolute()
+
+
+def _callAtEnd(observed: Any, onFinished: Callable[[Any], None] | None) -> None:
+    """Have a function called once, when something has ended."""
+    if onFinished is None:
+        return
+
+    def tell(changed: Any) -> None:
+        if changed.finished:
+            changed.observers.remove(tell)
+            onFinished(changed)
+
+    observed.observers.append(tell)

@@ -1,0 +1,251 @@
+"""Everything of the module that is not a widget. One lives as long as the application."""
+
+from __future__ import annotations
+
+import logging
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import slicer
+from medddpm.errors import InputError
+from medddpm.jobs.outcome import outcome_of
+from MedDDPMSlicerLib.Background import Background
+from MedDDPMSlicerLib.Dependencies import TRAINING, Use, missingPackages
+from MedDDPMSlicerLib.Jobs import monitorOf
+from MedDDPMSlicerLib.Models import ModelLibrary
+from MedDDPMSlicerLib.Settings import Settings, defaultSettings
+from MedDDPMSlicerLib.SlicedTask import SlicedTask
+from MedDDPMSlicerLib.Storage import defaultStorage
+from MedDDPMSlicerLib.Tickers import Ticker
+
+from . import Orders
+from .Datasets import Datasets
+from .Estimate import TrainEstimate, TrainingEstimator
+from .HandOver import handOver
+from .Preparation import Preparation
+from .Readiness import Readiness
+from .RunControl import RunControl, runBlockedReason
+from .RunDeletion import deleteRun
+from .RunPlaces import RunPlaces
+from .Runs import Runs
+from .RunView import RunView
+from .SourceScan import SourceScanner
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingService(Background):
+    """Owns storage, workers and whatever runs; ``poll`` lets it go on, which a timer calls.
+
+    ``scan`` looks at source folders, ``preparation`` makes datasets, ``datasets`` describes them, ``estimate`` answers
+    before a start, ``runs`` lists the trainings, ``control`` starts and ends them, ``view`` follows one, ``library``
+    has the models. ``python``: the interpreter of workers and trainings, None for Slicer's own. All methods return at
+    once; only impossible orders raise MedDDPMError.
+    """
+
+    _instance: TrainingService | None = None
+
+    def __init__(
+        self,
+        storage: Any,
+        python: Sequence[str] | None = None,
+        settings: Settings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        missing: Callable[[Use], Sequence[Any]] = missingPackages,
+    ) -> None:
+        self.storage = storage
+        self.settings = settings or defaultSettings()
+        self.toolsJobs = monitorOf(storage.trainingToolsSpool, python)
+        self.preparationJobs = monitorOf(storage.preparationSpool, python)
+        super().__init__((self.toolsJobs, self.preparationJobs))
+        self.library = ModelLibrary(storage.models, self.settings)
+        self.scan = SourceScanner(self.toolsJobs)
+        self.preparation = Preparation(self.preparationJobs)
+        self.datasets = Datasets()
+        self.estimate = TrainingEstimator(self.toolsJobs)
+        self.runs = Runs(RunPlaces(self.settings, storage.runs), clock)
+        self.control = RunControl(self.runs, python, clock)
+        self.view = RunView(clock)
+        self._readiness = Readiness(self.scan, self.datasets, self.library, missing)
+        self._sceneTag = self._observeScene()
+        self.preparation.recover()
+
+    @classmethod
+    def instance(cls) -> TrainingService:
+        """The service of this application, made when first asked for. Raises InputError without a usable folder."""
+        if cls._instance is None:
+            cls._instance = cls(defaultStorage())
+        return cls._instance
+
+    @classmethod
+    def existing(cls) -> TrainingService | None:
+        """The service of this application if there is one already."""
+        return cls._instance
+
+    def scanSource(self, parameterNode: Any) -> None:
+        """Look at the source folder. Raises InputError where ``blockedReason`` has one."""
+        self._require("scan", parameterNode)
+        node = parameterNode
+        self.scan.scan(node.sourceFolder, node.layout or "auto", node.tableFile or None)
+        self.startTimer()
+
+    def prepare(self, parameterNode: Any) -> Preparation:
+        """Prepare what the parameter node says. Raises InputError where ``blockedReason`` has one, or a choice does
+        not fit.
+        """
+        self._require("prepare", parameterNode)
+        return self.startPreparation(Orders.prepareRequest(parameterNode))
+
+    def startPreparation(self, request: dict[str, Any]) -> Preparation:
+        """Prepare; ``request`` are the fields of ``PrepareOptions``. Raises InputError where one is going on."""
+        self.preparation.start(request)
+        self.startTimer()
+        return self.preparation
+
+    def train(self, parameterNode: Any) -> Path:
+        """Start the training of the parameter node, detached; returns the folder of the run.
+
+        Raises InputError where ``blockedReason`` has one, or a choice does not fit.
+        """
+        self._require("train", parameterNode)
+        node = parameterNode
+        config = Orders.trainConfig(node, self.library)
+        folder = Orders.newRunFolder(node.runsFolder, config.name, self.storage.runs)
+        return self.startTraining(folder, config)
+
+    def startTraining(self, folder: str | Path, config: Any) -> Path:
+        """Start the training of a ``TrainConfig`` in a new run folder, detached; returns the folder.
+
+        Raises InputError where it is taken, cannot be written, or the process cannot be started.
+        """
+        path = self.control.begin(folder, config)
+        self.startTimer()
+        return path
+
+    def requestEstimate(
+        self,
+        parameterNode: Any,
+        onDone: Callable[[TrainEstimate], None],
+        onError: Callable[[str], None] | None = None,
+    ) -> None:
+        """Ask how long the parameter node's training takes and whether it fits; newer questions replace older."""
+        reason = self._readiness.train(parameterNode)
+        if reason is None:
+            try:
+                self.estimate.ask(Orders.trainConfig(parameterNode, self.library), onDone, onError)
+                self.startTimer()
+            except InputError as exc:
+                reason = str(exc)
+        if reason is not None and onError is not None:
+            onError(reason)
+
+    def useInSynth(self, path: str | Path) -> str:
+        """Hand the model of a run to MedDDPM Synth; returns its key (see HandOver). Raises InputError."""
+        return handOver(self.runs.look(path), self.library)
+
+    def datasetSummary(self, folder: str | Path) -> str:
+        """A line on a prepared dataset. Raises InputError where the folder is none."""
+        return self.datasets.describe(folder).sentence
+
+    def defaultDatasetFolder(self, sourceFolder: str | Path) -> Path:
+        """Where the dataset of a source folder is written unless another folder is chosen: private to the user."""
+        return self.storage.datasets / (Orders.safeName(Path(sourceFolder).name) or "dataset")
+
+    def deleteRun(
+        self,
+        path: str | Path,
+        onDone: Callable[[str], None] | None = None,
+        onError: Callable[[str], None] | None = None,
+    ) -> Any:
+        """Delete the folder of a run that does not run; a callback gets a sentence. Returns the SlicedTask."""
+        run = Path(path)
+        if self.view.path == run:
+            self.view.release()
+
+        def done(sentence: str) -> None:
+            self.runs.erase(run)
+            if onDone is not None:
+                onDone(sentence)
+
+        def failed(error: Exception) -> None:
+            self.runs.refresh()
+            logger.warning("a run could not be deleted: %s", type(error).__name__)
+            if onError is not None:
+                onError(outcome_of(error).message)
+
+        task = SlicedTask(deleteRun(run), done, failed)
+        self.startTask(task)
+        return task
+
+    def blockedReason(self, action: str, parameterNode: Any) -> str | None:
+        """Why "scan", "prepare" or "train" cannot start now, in a sentence; None where it can."""
+        if parameterNode is None:
+            return "The scene is closing."
+        if action == "prepare" and not self.preparation.finished:
+            return "A preparation is running already. Wait for it, or cancel it."
+        check: Callable[[Any], str | None] = getattr(self._readiness, action)
+        return check(parameterNode)
+
+    def runBlockedReason(self, action: str, path: str | Path) -> str | None:
+        """Why pause, stop, resume, extend, use, forget or delete is not possible with a run now; None where it is."""
+        starting = bool(path) and self.control.starting(path)
+        reason = runBlockedReason(action, self.runs.find(path), starting)
+        if reason is None and action in ("resume", "extend"):
+            return self._readiness.packages(TRAINING)
+        return reason
+
+    def refreshPackages(self) -> None:
+        """Packages were installed: look again what there is."""
+        self._readiness.lookAgain()
+
+    def tickers(self) -> list[Ticker]:
+        """See Background."""
+        return [*super().tickers(), self.scan, self.preparation, self.runs, self.control, self.view]
+
+    def shutdown(self, keepJobs: bool = False) -> None:
+        """Let no worker remain: the module is reloaded or, with ``keepJobs``, the application ends.
+
+        Trainings are left alone: they go on. With ``keepJobs`` a preparation is offered again in the next session.
+        """
+        self.stopTimer()
+        self.estimate.cancel()
+        self.scan.cancel()
+        self.cancelTasks()
+        self.view.release()
+        self.detach()
+        for monitor in (self.toolsJobs, self.preparationJobs):
+            if keepJobs:
+                monitor.shutdown(keepJobs=True)
+            else:
+                monitor.endNow()
+        if TrainingService._instance is self:
+            TrainingService._instance = None
+
+    def closeScene(self) -> None:
+        """The scene is about to go: load nothing more into it. Preparation and trainings go on."""
+        self.view.sceneClosed()
+
+    def detach(self) -> None:
+        """Take no more notice of the scene."""
+        if self._sceneTag is not None:
+            scene, tag = self._sceneTag
+            scene.RemoveObserver(tag)
+        self._sceneTag = None
+
+    def _require(self, action: str, parameterNode: Any) -> None:
+        reason = self.blockedReason(action, parameterNode)
+        if reason is not None:
+            raise InputError(reason)
+
+    def _observeScene(self) -> tuple[Any, int] | None:
+        scene, view = slicer.mrmlScene, weakref.ref(self.view)
+
+        def onClosed(_caller: Any, _event: str) -> None:
+            known = view()
+            if known is not None:
+                known.sceneClosed()
+
+        return scene, scene.AddObserver(scene.EndCloseEvent, onClosed)

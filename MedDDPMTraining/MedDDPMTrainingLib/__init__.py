@@ -1,0 +1,1 @@
+"""Logic of the module MedDDPM Training; needs neither Qt nor a main window."""

@@ -1,0 +1,322 @@
+"""``medddpm evaluate``: figures, tables and a page for the held-out cases of a dataset; pages in general."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import runpy
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from medddpm.config import ModelConfig
+from medddpm.errors import Cancelled, InputError
+from medddpm.models.folder import save_model_folder
+from medddpm.network.unet import UNet3D
+from medddpm.page import Cell, Page, number
+from medddpm.progress import SilentReporter
+from medddpm.training.dataset import PreparedDataset
+from medddpm.training.evaluation.evaluate import evaluate
+from medddpm.training.evaluation.report import write_report
+from medddpm.training.evaluation.request import EvaluationRequest
+from medddpm.training.evaluation.results import Evaluation
+from medddpm.training.evaluation.tables import csv_text, summary, write_tables
+from medddpm.training.evaluation.written import as_written, read_sample
+from medddpm.training.start import model_config
+from training_runs import make_dataset, tiny_config
+from typer.testing import CliRunner
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three training cases, one for validation, two for tests."""
+    folder = make_dataset(tmp_path_factory.mktemp("data") / "set", cases=6)
+    text = (folder / "dataset.json").read_text(encoding="utf-8")
+    described = json.loads(text)
+    described["cases"][3]["split"] = "test"
+    (folder / "dataset.json").write_text(json.dumps(described), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(dataset: Path) -> ModelConfig:
+    made = model_config(tiny_config(dataset), PreparedDataset(dataset, "train"))
+    return replace(made, name="tiny <model>", training={"training_cases": ["case0", "case1", "case2"]})
+
+
+@pytest.fixture(scope="module")
+def model(config: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(5)
+    folder = tmp_path_factory.mktemp("model")
+    save_model_folder(folder, config, UNet3D(config.network).state_dict())
+    return folder
+
+
+Ask = Callable[..., EvaluationRequest]
+
+
+@pytest.fixture
+def ask(model: Path, dataset: Path, tmp_path: Path) -> Ask:
+    def request(**changes: object) -> EvaluationRequest:
+        base = EvaluationRequest(
+            str(model), str(dataset), str(tmp_path / "out"), sampler="ddim", steps=2, device="cpu", precision="fp32"
+        )
+        return replace(base, **changes)
+
+    return request
+
+
+class Counter(SilentReporter):
+    """Counts the steps of samples, and cancels after so many masks."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.done, self.warnings, self._stop = 0, [], stop_after
+
+    def step(self, done: int, total: int, preview: object = None) -> None:
+        self.done = done
+
+    def warning(self, sentence: str) -> None:
+        self.warnings.append(sentence)
+
+    def check_cancelled(self) -> None:
+        if self._stop is not None and self.done >= self._stop:
+            raise Cancelled("stop")
+
+
+@pytest.fixture(scope="module")
+def found(model: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, Path]:
+    """An evaluation with two samples of each of the two test cases, and its folder."""
+    out = tmp_path_factory.mktemp("evaluation")
+    request = EvaluationRequest(
+        str(model), str(dataset), str(out), samples=2, sampler="ddim", steps=2, device="cpu", precision="fp32"
+    )
+    result = evaluate(request)
+    write_tables(out, result)
+    write_report(out, result)
+    return result, out
+
+
+def test_every_sample_has_figures_and_a_baseline(found: tuple[Evaluation, Path]) -> None:
+    result, _ = found
+    assert [(sample.case, sample.seed) for sample in result.samples] == [
+        *(("case3", 0), ("case3", 1), ("case5", 0), ("case5", 1)),
+    ]
+    for sample in result.samples:
+        assert sample.figures["T1"].l1 > sample.baseline["T1"].l1  # the network knows nothing yet
+        assert sample.nearest is not None and sample.nearest.case in {"case0", "case1", "case2"}
+        assert sample.copy is False
+    one, other = result.samples[:2]
+    assert one.figures != other.figures and one.baseline == other.baseline
+    assert result.mean.l1 == pytest.approx(sum(s.figures["T1"].l1 for s in result.samples) / 4)
+    assert result.intensities["T1"]["Tumor"]["real"] == pytest.approx(1, abs=0.01)
+
+
+def test_the_figures_of_sets(found: tuple[Evaluation, Path]) -> None:
+    sets = found[0].sets
+    assert sets.similarity_real is None  # the grid is smaller than the window
+    assert sets.mmd is not None and sets.mmd_of_training is not None
+    assert sets.mmd > sets.mmd_of_training
+
+
+def test_the_tables(found: tuple[Evaluation, Path]) -> None:
+    result, out = found
+    data = json.loads((out / "figures.json").read_text(encoding="utf-8"))
+    assert data == json.loads(json.dumps(summary(result)))
+    assert data["mean"]["synthetic"]["l1"] == pytest.approx(result.mean.l1, abs=1e-4)
+    assert (data["steps"], data["sampler"], data["split"]) == (2, "ddim", "test")
+    rows = list(csv.DictReader((out / "figures.csv").read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == 8
+    assert {row["modality"] for row in rows} == {"all", "T1"}
+    assert float(rows[1]["l1"]) == pytest.approx(result.samples[0].figures["T1"].l1, abs=1e-4)
+    assert float(rows[1]["baseline_psnr"]) > 0
+    assert rows[0]["ms_ssim"] == ""
+    assert csv_text(result).count("\n") == 9
+
+
+class Seen(HTMLParser):
+    """Addresses, anchors, and tags that are open, of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.anchors: set[str] = set()
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.open += [] if tag in ("meta", "img") else [tag]
+        for name, value in attrs:
+            if name in ("src", "href"):
+                self.addresses.append(value or "")
+            elif name == "id":
+                self.anchors.add(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def parsed(text: str) -> Seen:
+    seen = Seen()
+    seen.feed(text)
+    assert seen.open == []
+    return seen
+
+
+def test_the_page_opens_offline(found: tuple[Evaluation, Path]) -> None:
+    result, out = found
+    text = (out / "report.html").read_text(encoding="utf-8")
+    seen = parsed(text)
+    assert "Evaluation of tiny <model>" in seen.text
+    assert "not images of patients" in seen.text
+    sheets = [address for address in seen.addresses if address.endswith("sheet.png")]
+    assert len(set(sheets)) == 4
+    for address in seen.addresses:
+        assert address.startswith("#") or (out / address).is_file()
+        assert not address.startswith("#") or address[1:] in seen.anchors
+    assert not re.search(r"https?:|<script", text)
+    assert f"{result.mean.l1:.3f}" in seen.text
+
+
+def test_figures_are_those_of_the_written_images(found: tuple[Evaluation, Path], dataset: Path) -> None:
+    result, out = found
+    sample, (real, fractions) = result.samples[0], PreparedDataset(dataset, "test")[0]
+    images = read_sample(out / sample.folder, ("T1",), real)
+    assert images is not None
+    within = fractions.sum(0) > 0.5
+    assert sample.figures["T1"].l1 == pytest.approx(float((images - real).abs()[:, within].mean()), rel=1e-5)
+    assert torch.equal(as_written(images), images)
+    assert read_sample(out / "nowhere", ("T1",), real) is None
+    assert read_sample(out / sample.folder, ("T1",), real[:, 1:]) is None
+
+
+def test_an_interrupted_evaluation_goes_on(ask: Ask) -> None:
+    with pytest.raises(Cancelled):
+        evaluate(ask(), Counter(stop_after=1))
+    (record,) = Path(ask().out).rglob("record.json")
+    made = record.stat().st_mtime_ns
+    resumed = evaluate(ask(), Counter())
+    assert record.stat().st_mtime_ns == made
+    fresh = evaluate(ask(out=ask().out + "-fresh"))
+    assert summary(resumed) == summary(fresh)
+    other = evaluate(ask(seed=3))  # another request does not take the old images
+    assert record.stat().st_mtime_ns != made
+    assert other.samples[0].figures != fresh.samples[0].figures
+
+
+def test_damaged_samples_are_made_again(ask: Ask) -> None:
+    first = evaluate(ask(cases=("case3",)))
+    image = Path(ask().out) / first.samples[0].folder / "synthetic-T1.nii.gz"
+    image.write_bytes(image.read_bytes()[:200])
+    assert summary(evaluate(ask(cases=("case3",)))) == summary(first)
+
+
+def test_doubts_are_told(ask: Ask, tmp_path: Path, dataset: Path) -> None:
+    reporter = Counter()
+    result = evaluate(ask(split="train"), reporter)
+    assert "3 of 3 cases were training cases" in result.doubts[0]
+    assert list(result.doubts) == reporter.warnings
+    assert result.samples[0].nearest is None
+    only_test = tmp_path / "set"
+    make_dataset(only_test, cases=3)
+    text = (only_test / "dataset.json").read_text(encoding="utf-8").replace('"train"', '"test"')
+    (only_test / "dataset.json").write_text(text, encoding="utf-8")
+    alone = evaluate(ask(dataset=str(only_test)))
+    assert any("no training cases" in sentence for sentence in alone.doubts)
+    write_report(tmp_path, alone)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"split": "held-out"}, "no split 'held-out'"),
+        ({"samples": 0}, "number of samples is 0"),
+        ({"seed": -1}, "seed -1 is out of range"),
+        ({"cases": ("case9",)}, "no case 'case9' in the split 'test'"),
+        ({"dataset": "nowhere"}, "cannot be read"),
+        ({"model": "no-such-model"}, "no-such-model"),
+        ({"sampler": "euler"}, "euler"),
+        ({"guidance": 3.0}, "guidance"),
+    ],
+)
+def test_what_cannot_be_done_is_explained(ask: Ask, changes: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        evaluate(ask(**changes))
+
+
+def test_a_dataset_of_another_kind_is_refused(ask: Ask, config: ModelConfig, tmp_path: Path) -> None:
+    other = replace(config, modalities=("FLAIR",))
+    save_model_folder(tmp_path / "other", other, UNet3D(config.network).state_dict())
+    with pytest.raises(InputError, match=r"model's modalities is \('FLAIR',\), the dataset's \('T1',\)"):
+        evaluate(ask(model=str(tmp_path / "other")))
+
+
+def test_the_command(model: Path, dataset: Path, tmp_path: Path) -> None:
+    from medddpm.cli import evaluate as command  # registers itself
+    from medddpm.cli.app import app
+
+    options = ["--steps", "2", "--sampler", "ddim", "--device", "cpu", "--precision", "fp32", "--case", "case5"]
+    result = CliRunner().invoke(app, ["evaluate", str(model), str(dataset), "--out", str(tmp_path / "out"), *options])
+    assert result.exit_code == 0, result.output
+    assert "report.html" in result.output and "baseline" in result.output
+    assert {"figures.json", "figures.csv", "report.html"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert command.evaluate_command.__doc__
+
+
+def test_the_demo_card(model: Path, dataset: Path, tmp_path: Path) -> None:
+    for path in model.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "README.md").write_text("# Card\n<!-- figures -->\nold\n<!-- /figures -->\nend\n", encoding="utf-8")
+    lines = [{"kind": "train", "iteration": i, "loss": 1 / i} for i in range(1, 200)]
+    lines += [{"kind": "validation", "iteration": i, "loss": 2 / i} for i in range(50, 200, 50)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    card = runpy.run_path(str(ROOT / "tools" / "demo_card.py"))
+    card["main"](dataset, tmp_path, tmp_path, steps=2, out=tmp_path / "out")
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "old" not in text and text.startswith("# Card") and text.endswith("end\n")
+    assert "| case5 |" in text and "| **mean** |" in text and "| Tumor |" in text
+    assert {"samples.png", "loss.png", "figures.json"} <= {path.name for path in tmp_path.iterdir()}
+
+
+# --- pages ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_escapes_what_it_is_told(tmp_path: Path) -> None:
+    evil = '<script>alert("x")</script>&'
+    page = Page(evil, evil)
+    page.heading(evil, anchor='a"b')
+    page.paragraph(evil)
+    page.listing([evil])
+    page.table([evil, "n"], [[Cell(evil, link="a b/c.png"), number(1.5)]], evil)
+    page.picture("a b/ü.png", evil)
+    page.footer(evil)
+    page.save(tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<script" not in text
+    seen = parsed(text)
+    assert seen.text.count(evil) == 11  # the title is there twice
+    assert "a%20b/%C3%BC.png" in seen.addresses and "a%20b/c.png" in seen.addresses
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x.png", "a/../../x.png", "http://x/y.png", "javascript:x", ""])
+def test_a_page_links_to_nothing_outside_its_folder(path: str) -> None:
+    with pytest.raises(ValueError, match="not a path"):
+        Page("t").picture(path, "caption")
+
+
+def test_a_page_refuses_what_makes_no_sense(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="number of cells"):
+        Page("t").table(["a", "b"], [["only one"]])
+    with pytest.raises(ValueError, match="kind"):
+        Cell("x", "huge")
+    with pytest.raises(InputError, match=r"ends in \.html"):
+        Page("t").save(tmp_path / "page.txt")
+    assert [number(value).text for value in (None, float("nan"), 0.12345)] == ["–", "–", "0.123"]

@@ -1,0 +1,232 @@
+"""Time, memory and disk of a training, told before it starts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from medddpm.config import GridConfig, NetworkConfig, ScheduleConfig
+from medddpm.dataset import DatasetConfig, PreparedCase, read_dataset_config
+from medddpm.errors import InputError
+from medddpm.jobs.folder import JobFolder, State
+from medddpm.jobs.handlers import default_handlers
+from medddpm.jobs.runner import run_job
+from medddpm.jobs.stop import Stop
+from medddpm.labels.scheme import load_scheme
+from medddpm.training import estimate as module
+from medddpm.training.checkpoint import Checkpoints
+from medddpm.training.config import AugmentConfig, CheckpointConfig, MonitorConfig, ScaleConfig, TrainConfig
+from medddpm.training.estimate import GIB, described, disk_bytes, estimate_training, phases, remedies, shapes
+from medddpm.training.probe import Kept, Pace, Probe, _Step, probe, probe_shape
+from medddpm.training.run import RunFolder
+from medddpm.training.runner import run_training
+from training_runs import make_dataset, tiny_config
+
+CPU = torch.device("cpu")
+COMPACT = NetworkConfig(
+    1, 2, base_channels=8, multipliers=(1, 2), groups=4, blocks_per_level=1, attention_factors=(2,), domain="wavelet"
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("training") / "dataset")
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The description of a dataset with volumes of 192x192x144; its cases are not needed."""
+    folder = tmp_path_factory.mktemp("large")
+    grid = GridConfig((192, 192, 144), (1.0, 1.0, 1.0), "LPS")
+    DatasetConfig(load_scheme("whole-head"), grid, ("T1",), (PreparedCase("a", "train"),)).save(folder)
+    return folder
+
+
+def kept_by(network: NetworkConfig, dataset: Path, shape: tuple[int, int, int], **changes: object) -> Kept:
+    schedule = ScheduleConfig(steps=20, prediction="x0" if network.domain == "wavelet" else "noise")
+    config = tiny_config(dataset, network=network, schedule=schedule, **changes)
+    return _Step(config, described(config, read_dataset_config(dataset)), CPU).kept(shape)
+
+
+# What is measured
+
+
+@pytest.mark.parametrize("network", [tiny_config(Path("d")).network, COMPACT], ids=["voxels", "compact"])
+def test_what_is_kept_grows_with_the_volume(dataset: Path, network: NetworkConfig) -> None:
+    """The line through two volumes tells what a third one keeps."""
+    sides = (16, 24, 48)
+    small, middle, large = (kept_by(network, dataset, (16, 16, side)) for side in sides)
+    for name in ("all", "outputs", "stage"):
+        first, second, third = (getattr(kept, name) for kept in (small, middle, large))
+        slope = (second - first) / (sides[1] - sides[0])
+        assert second + slope * (sides[2] - sides[1]) == pytest.approx(third, rel=0.02)
+    assert middle.bytes(checkpointing=True) < 0.8 * middle.bytes(checkpointing=False)
+
+
+def test_kept_memory_is_what_autograd_really_holds(dataset: Path) -> None:
+    """Counted by hand for one layer: the input of a convolution and its weight, of which the weight is not counted."""
+    from medddpm.training.probe import _Counter
+
+    layer = torch.nn.Conv3d(3, 5, 3, padding=1)
+    counter = _Counter(layer)  # type: ignore[arg-type]
+    x = torch.randn(1, 3, 8, 8, 8, requires_grad=True)
+    with counter.counting():
+        layer(x).square().sum()
+    assert counter.result().all == 4 * (3 + 5) * 8**3  # x, and the output for its square
+
+
+def test_half_the_precision_keeps_less(dataset: Path) -> None:
+    network = tiny_config(dataset).network
+    full, half = (kept_by(network, dataset, (16, 16, 16), precision=p) for p in ("fp32", "bf16"))
+    assert 0.4 * full.all < half.all < 0.75 * full.all
+
+
+def test_a_probe_is_small_and_fits_the_strides(dataset: Path) -> None:
+    config = tiny_config(dataset)
+    assert all(side % (2 * config.network.divisor) == 0 for side in probe_shape(config, CPU))
+    published = NetworkConfig(1, 2, base_channels=64, multipliers=(1, 1, 2, 3, 4))
+    assert probe_shape(replace(config, network=published), CPU) == (32, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [((1.5, 2.5), 4.5), ((2.5, 2.5), 3.25 + 0.25), ((0.5, 2.5), 5.0)],
+    ids=["a fixed part", "no growth measured", "more growth than there can be"],
+)
+def test_time_is_told_from_two_volumes(seconds: tuple[float, float], expected: float) -> None:
+    assert Pace.through((1.0, 2.0), seconds).seconds(4.0) == pytest.approx(expected, rel=0.1)
+
+
+# What is made of it
+
+PROBE = Probe(Pace(0.5, 1e-12), Pace(0.2, 4e-13), 0.25, Kept(2000.0, 100.0, 400.0), Kept(0.0, 0.0, 0.0))
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of known speed with 8 GB."""
+    monkeypatch.setattr(module, "probe", lambda *_: PROBE)
+    monkeypatch.setattr(module, "available_memory", lambda *_: 8.0 * GIB)
+
+
+def big(large: Path, **changes: object) -> TrainConfig:
+    network = NetworkConfig(1, 2, base_channels=16, multipliers=(1, 2, 4), groups=8)
+    return tiny_config(large, network=network, **{"iterations": 1000, **changes})
+
+
+def test_time_counts_volumes_parts_recomputation_and_cubes(large: Path, measured: None) -> None:
+    plain = estimate_training(big(large)).seconds_per_iteration or 0
+    assert estimate_training(big(large)).seconds == pytest.approx(1000 * plain)
+    fourfold = estimate_training(big(large, batch_size=2, accumulate=2)).seconds_per_iteration
+    assert fourfold == pytest.approx(4 * (plain - 0.25) + 0.25)
+    again = estimate_training(big(large, activation_checkpointing=True)).seconds_per_iteration
+    assert again == pytest.approx(plain + 0.4 * (plain - 0.75) + 0.2)
+    cubes = AugmentConfig(crop_voxels=96, crop_until=0.75)
+    mixed = estimate_training(big(large, augment=cubes)).seconds_per_iteration or 0
+    assert 0.25 * plain < mixed < 0.6 * plain
+    processes = ScaleConfig(devices=2, strategy="ddp")
+    assert estimate_training(big(large, batch_size=2, scale=processes)).seconds_per_iteration == pytest.approx(plain)
+
+
+def test_what_does_not_fit_comes_with_what_helps(large: Path, measured: None) -> None:
+    found = estimate_training(big(large, batch_size=2))
+    assert not found.fits
+    assert found.memory > 2 * 2000 * 192 * 192 * 144
+    for remedy in ("batch_size = 1 with accumulate = 2", 'precision = "bf16"', "activation_checkpointing = true"):
+        assert remedy in found.advice
+    assert "augment.crop_voxels = 96 with crop_until = 1" in found.advice
+    assert "compact network" in found.advice
+    assert "8.0 GB are free" in found.sentence()
+
+
+def test_each_remedy_needs_less_than_the_one_before(large: Path) -> None:
+    config = big(large, batch_size=2)
+    data = read_dataset_config(large)
+    needed = [module.training_memory(c, data, PROBE, CPU) for c in (config, *(c for _, c in remedies(config, data)))]
+    assert len(needed) == 5
+    assert needed == sorted(needed, reverse=True)
+
+
+def test_a_network_whose_weights_alone_do_not_fit_is_not_tried(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "available_memory", lambda *_: 0.5 * GIB)
+    found = estimate_training(big(large))
+    assert (found.fits, found.seconds) == (False, None)
+    assert "Not even the weights" in found.advice
+
+
+def test_cubes_come_first_and_whole_volumes_at_the_end(large: Path) -> None:
+    data = read_dataset_config(large)
+    config = big(large, augment=AugmentConfig(crop_voxels=160, crop_until=0.8))
+    assert phases(config, data) == [(0.8, (144, 160, 160)), (pytest.approx(0.2), (144, 192, 192))]
+    assert shapes(config, data)[0] == (144, 192, 192)
+    only = big(large, augment=AugmentConfig(crop_voxels=96))
+    assert phases(only, data) == [(1.0, (96, 96, 96))]
+
+
+def test_the_disk_is_what_the_run_folder_takes(dataset: Path, tmp_path: Path) -> None:
+    rule = CheckpointConfig(every=1, newest=2, keep_every=2, best=False)
+    config = tiny_config(dataset, iterations=6, checkpoint=rule)
+    run = RunFolder(tmp_path / "run")
+    run.create(config)
+    assert run_training(run, Stop()) == 0
+    assert Checkpoints(run.checkpoints).steps() == [2, 4, 5, 6]
+    parameters = sum(p.numel() for p in module_network(config).parameters())
+    told = disk_bytes(config, read_dataset_config(dataset), parameters)
+    needed = sum(path.stat().st_size for path in run.checkpoints.glob("*.pt"))
+    assert 0.9 * needed < told < 2.5 * needed  # with one more checkpoint while it is written, and the model twice
+    often = replace(config, monitor=MonitorConfig(sample_every=1, samples=2, validate_every=0))
+    assert disk_bytes(often, read_dataset_config(dataset), parameters) == told + 3 * 2 * (8 * 16 * 8) * 2 * 2
+
+
+def module_network(config: TrainConfig) -> torch.nn.Module:
+    from medddpm.network.build import build_network
+
+    return build_network(config.network)
+
+
+# The real thing
+
+
+def test_an_estimate_as_a_job(dataset: Path, tmp_path: Path) -> None:
+    config = tiny_config(dataset, iterations=50, precision="bf16")
+    folder = JobFolder(tmp_path / "job")
+    folder.create(config.to_dict(), "train_estimate")
+    assert run_job(folder, default_handlers()) == 0
+    data = json.loads((folder.outputs / "estimate.json").read_text())
+    assert data["seconds"] == pytest.approx(50 * data["seconds_per_iteration"])
+    assert 0 < data["seconds_per_iteration"] < 60
+    assert 0.5 * GIB < data["memory_bytes"] < 2 * GIB
+    assert data["disk_bytes"] > 0
+    assert (data["fits"], data["advice"], data["device"], data["precision"]) == (True, "", "cpu", "bf16")
+    assert data["sentence"].startswith("This training takes about")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"dataset": "/nowhere"}, "nowhere.* cannot be read"),
+        ({"device": "cuda:99"}, "cuda:99"),
+        ({"iterations": -1}, "iterations is -1"),
+        ({"network": {**tiny_config(Path("d")).to_dict()["network"], "image_channels": 3}}, "3"),
+    ],
+)
+def test_what_cannot_be_estimated_is_explained(
+    dataset: Path, tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    folder = JobFolder(tmp_path / "job")
+    folder.create({**tiny_config(dataset).to_dict(), **changes}, "train_estimate")
+    assert run_job(folder, default_handlers()) == 2
+    assert folder.state() is State.FAILED
+    with pytest.raises(InputError, match=words):
+        raise InputError(folder.events()[0][-1].message or "")
+
+
+def test_the_probe_of_a_real_configuration(dataset: Path) -> None:
+    config = tiny_config(dataset, network=COMPACT, schedule=ScheduleConfig(steps=20, prediction="x0"))
+    found = probe(config, described(config, read_dataset_config(dataset)), CPU)
+    assert found.both.seconds(1e9) > found.forward.seconds(1e9) > 0
+    assert found.update_seconds > 0
+    assert found.kept(1000.0, True) < found.kept(1000.0, False)

@@ -1,0 +1,213 @@
+"""What was chosen becomes an order to the core; what stands in the way is said before."""
+
+from __future__ import annotations
+
+import json
+import os
+from types import SimpleNamespace
+
+import pytest
+
+slicer = pytest.importorskip("slicer")
+
+from medddpm.config import GridConfig, NetworkConfig  # noqa: E402
+from medddpm.dataset import DatasetConfig, PreparedCase  # noqa: E402
+from medddpm.errors import InputError  # noqa: E402
+from medddpm.labels.scheme import load_scheme  # noqa: E402
+from medddpm.training.run import RunFolder  # noqa: E402
+from MedDDPMSlicerLib.Dependencies import PREPARING, TRAINING  # noqa: E402
+from MedDDPMSlicerLib.Question import readAnswer  # noqa: E402
+from MedDDPMTrainingLib import Orders  # noqa: E402
+from MedDDPMTrainingLib.Estimate import TrainEstimate, _read  # noqa: E402
+from MedDDPMTrainingLib.Preparation import PrepareState  # noqa: E402
+from MedDDPMTrainingLib.Presets import defaultIterations, presets  # noqa: E402
+from training_helpers import parameters, pollUntil, tinyConfig  # noqa: E402
+
+
+@pytest.fixture
+def service(makeTrainingService):
+    return makeTrainingService()
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """The description of a dataset, as a preparation leaves it."""
+    cases = [PreparedCase(f"c{i}", split) for i, split in enumerate(("train", "train", "validation"))]
+    grid = GridConfig((24, 32, 24), (8.0, 8.0, 8.0), "LPS")
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    DatasetConfig(load_scheme("brats"), grid, ("T1", "FLAIR"), tuple(cases)).save(folder)
+    return folder
+
+
+# --- orders ---------------------------------------------------------------------------------------------------------
+
+
+def test_choices_become_a_preparation(tmp_path):
+    node = parameters(
+        sourceFolder=str(tmp_path / "scans"),
+        datasetFolder=str(tmp_path / "out"),
+        modalities=["FLAIR", "T1"],
+        leaveOut=["c7"],
+        labels=" 1=1,2=2 ",
+        template="ignored.nii",
+        validationShare=0.2,
+        splitSeed=5,
+    )
+    request = Orders.prepareRequest(node)
+    assert json.loads(json.dumps(request)) and request["source"] == str(tmp_path / "scans")
+    assert request["modalities"] == ("FLAIR", "T1") and request["leave_out"] == ("c7",)
+    assert request["labels"] == "1=1,2=2" and request["template"] is None
+    assert (request["validation"], request["seed"], request["grid"]) == (0.2, 5, "24x32x24:8:LPS")
+
+
+def test_choices_become_a_training(service, dataset):
+    node = parameters(datasetFolder=str(dataset), preset="demo", iterations=700, runName=" My run ")
+    config = Orders.trainConfig(node, service.library)
+    assert (config.name, config.iterations, config.device, config.precision) == ("My run", 700, "cpu", "fp32")
+    assert config.dataset == str(dataset) and config.start_from is None
+    plain = Orders.trainConfig(parameters(datasetFolder=str(dataset), precision="auto"), service.library)
+    assert plain.iterations == defaultIterations("demo") and plain.precision == "bf16"
+
+
+def test_a_training_can_start_from_a_model(service, dataset):
+    demo = service.library.describe("demo")
+    config = Orders.newConfig(dataset, "demo", startModel="demo", library=service.library)
+    assert config.start_from == str(demo.path)
+    assert config.network.base_channels == demo.config.network.base_channels
+    with pytest.raises(InputError, match="nothing"):
+        Orders.newConfig(dataset, "demo", startModel="nothing", library=service.library)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"preset": "huge"}, "huge"), ({"precision": "int4"}, "int4"), ({"iterations": -5}, "-5")],
+)
+def test_impossible_choices_are_named(service, dataset, changes, words):
+    with pytest.raises(InputError, match=words):
+        config = Orders.trainConfig(parameters(datasetFolder=str(dataset), **changes), service.library)
+        RunFolder(dataset.parent / "run").create(config)
+
+
+def test_folders_of_new_runs_are_new_and_safe(tmp_path):
+    first = Orders.newRunFolder("", "Ünï 1/..", tmp_path)
+    assert first.parent == tmp_path and first.name == "Ünï_1"
+    first.mkdir()
+    assert Orders.newRunFolder("", "Ünï 1/..", tmp_path).name == "Ünï_1-2"
+    assert Orders.newRunFolder(tmp_path / "other", "///", tmp_path) == tmp_path / "other" / "run"
+
+
+def test_the_presets_are_those_of_the_core():
+    names = [preset.name for preset in presets()]
+    assert {"whole-head", "brats", "demo", "compact"} <= set(names)
+    assert all(preset.title and preset.sentence.endswith(".") for preset in presets())
+    assert all(defaultIterations(name) > 100 for name in names)
+    with pytest.raises(InputError, match="huge"):
+        defaultIterations("huge")
+
+
+# --- datasets and estimates -----------------------------------------------------------------------------------------
+
+
+def test_a_dataset_is_described(service, dataset):
+    said = service.datasetSummary(dataset)
+    assert said == "3 cases (2 train, 1 validation, 0 test), T1, FLAIR, 24 x 32 x 24 voxels of 8 mm."
+    config = json.loads((dataset / "dataset.json").read_text())
+    config["cases"] = config["cases"][2:]
+    (dataset / "dataset.json").write_text(json.dumps(config))
+    os.utime(dataset / "dataset.json", (1, 1))
+    with pytest.raises(InputError, match="no case to train on"):
+        service.datasetSummary(dataset)
+    (dataset / "dataset.json").unlink()
+    with pytest.raises(InputError, match="no prepared dataset"):
+        service.datasetSummary(dataset)
+    with pytest.raises(InputError, match="does not exist"):
+        service.datasetSummary(dataset / "none")
+
+
+def test_an_estimate_says_when_it_does_not_fit():
+    tight = TrainEstimate(1.5, 86_400.0, 9e9, 1e9, 1e9, False, "The figures.", "Choose the compact network.", "cpu")
+    assert tight.sentence == "The figures. This will not fit. Choose the compact network."
+
+
+class Answered:
+    """A job that is done, with a certain file."""
+
+    def __init__(self, folder, text):
+        from medddpm.jobs.events import Event
+        from medddpm.jobs.folder import JobFolder
+
+        self.folder, self.message = JobFolder(folder), "It failed."
+        self.folder.create({}, "train_estimate")
+        self.folder.prepare()
+        self.folder.append(Event("done" if text else "failed"))
+        (self.folder.outputs / "estimate.json").write_text(text)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"seconds": "soon"}'])
+def test_a_damaged_estimate_is_told(tmp_path, text):
+    with pytest.raises(InputError, match="could not be read"):
+        _read(Answered(tmp_path / "job", text))
+
+
+def test_an_estimate_that_failed_says_why(tmp_path):
+    with pytest.raises(InputError, match="It failed"):
+        readAnswer(Answered(tmp_path / "job", ""), "estimate.json", "The estimate")
+
+
+# --- what stands in the way -----------------------------------------------------------------------------------------
+
+
+def test_why_nothing_can_be_trained(service, dataset):
+    node = parameters(datasetFolder=str(dataset))
+    assert service.blockedReason("train", node) is None
+    cases = (
+        ({"datasetFolder": ""}, "Prepare a dataset first"),
+        ({"datasetFolder": str(dataset / "none")}, "does not exist"),
+        ({"startModel": "gone"}, "gone"),
+    )
+    for changes, words in cases:
+        blocked = parameters(**{"datasetFolder": str(dataset), **changes})
+        assert words in service.blockedReason("train", blocked)
+        with pytest.raises(InputError, match=words):
+            service.train(blocked)
+
+
+def test_missing_packages_are_named_for_each_purpose(makeTrainingService, dataset):
+    missing = {PREPARING: [], TRAINING: ["monai"]}
+    service = makeTrainingService(missing=lambda use: [SimpleNamespace(name=name) for name in missing[use]])
+    node = parameters(datasetFolder=str(dataset))
+    assert service.blockedReason("train", node) == "Install the missing packages first: monai."
+    missing[TRAINING] = []
+    service.refreshPackages()
+    assert service.blockedReason("train", node) is None
+
+
+def test_an_estimate_of_nothing_is_answered_at_once(service):
+    answers = []
+    service.requestEstimate(parameters(), answers.append, answers.append)
+    assert answers == ["Prepare a dataset first, or choose the folder of one."] and not service.estimate.asking
+
+
+def test_the_end_of_the_service_leaves_no_worker(service, tmp_path):
+    service.scan.scan(tmp_path)
+    pollUntil(service, lambda: service.scan.finished)
+    assert service.toolsJobs._worker.alive()
+    service.shutdown()
+    pollUntil(service, lambda: not service.toolsJobs._worker.alive(), 10)
+    assert service.preparation.state is PrepareState.IDLE
+
+
+def test_the_scene_may_close_at_any_time(service, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.create(tinyConfig())
+    run.metrics.append("train", 10, loss=0.5)
+    service.view.observe(run.path)
+    for _ in range(3):
+        service.poll()
+    assert service.view.chart.loss is not None
+    service.closeScene()
+    slicer.mrmlScene.Clear(0)
+    assert service.view.chart.loss is None
+    pollUntil(service, lambda: service.view.chart.loss is not None, 10)
+    assert NetworkConfig(**run.read().request["network"]).base_channels == 8

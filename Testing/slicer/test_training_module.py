@@ -1,0 +1,235 @@
+"""MedDDPM Training in the application: from a folder of scans to a model that MedDDPM Synth uses."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import unittest
+from pathlib import Path
+
+import qt
+import slicer
+from driving import OUT, grab, openModule, rest, say, waitUntil
+from stalls import StallMeter
+from training_driving import TrainingTestCase, endTraining, openTraining, trainingProcesses
+
+HERE = Path(__file__).resolve().parent
+BUTTONS = (
+    *("ScanButton", "PrepareButton", "ReportButton", "StartButton", "PauseButton", "ResumeButton", "StopButton"),
+    *("ExtendButton", "UseButton", "OpenRunButton", "ForgetRunButton", "DeleteRunButton", "WatchButton"),
+    *("RunDetailsButton", "RemoveFolderButton"),
+)
+
+
+class PanelTest(TrainingTestCase):
+    """What the panel says before anything is computed."""
+
+    def testEveryDisabledButtonSaysWhy(self) -> None:
+        """In an empty scene, buttons that are disabled have another tooltip than usual, a sentence."""
+        rest(1.0)
+        for name in BUTTONS:
+            button = getattr(self.ui, name)
+            with self.subTest(button=name):
+                self.assertFalse(button.enabled)
+                self.assertNotEqual(button.toolTip, button.property("MedDDPMTip"))
+                self.assertRegex(button.toolTip, r"\.(</p>)?$")
+
+    def testSourceWithProblems(self) -> None:
+        """A half-copied file, a lost one and a stranger are named; leaving them out clears the way."""
+        self.scanned()
+        scans = self.folder / "scans"
+        broken = scans / "Sample_02" / "Sample_02_t2.nrrd"
+        broken.write_bytes(broken.read_bytes()[:2000])
+        (scans / "Sample_03" / "Sample_03_flair.nrrd").unlink()
+        (scans / "Sample_01" / "notes_old.nrrd").write_bytes(b"no image")
+        self.press("ScanButton")
+        waitUntil(
+            lambda: self.service.scan.finished and "must be put right" in self.ui.ScanStatusLabel.text, "the scan"
+        )
+        texts = [self.ui.CasesTable.item(row, 4).text() for row in range(self.ui.CasesTable.rowCount)]
+        self.assertTrue(any("Sample_02_t2.nrrd" in text for text in texts), texts)
+        self.assertTrue(any("FLAIR" in text for text in texts), texts)
+        self.assertTrue(any("notes_old.nrrd" in text for text in texts), texts)
+        self.assertFalse(self.ui.PrepareButton.enabled)
+        grab("training-problems")
+        self.press("LeaveOutButton")
+        waitUntil(lambda: self.ui.PrepareButton.enabled, "the way to prepare")
+        self.assertLessEqual({"Sample_02", "Sample_03"}, set(self.parameters.leaveOut))
+        self.ui.CasesTable.item(self.ui.CasesTable.rowCount - 1, 0).setCheckState(qt.Qt.Unchecked)
+        self.assertIn("Sample_06", self.parameters.leaveOut)
+        self.press("UseAllButton")
+        self.assertEqual(list(self.parameters.leaveOut), [])
+
+    def testCancelPreparationAndGoOn(self) -> None:
+        """Cancel ends it; preparing again goes on where it was and ends with a dataset and a report."""
+        self.scanned()
+        self.parameters.datasetFolder = str(self.folder / "dataset")
+        self.press("PrepareButton")
+        self.assertEqual(self.ui.PrepareButton.text, "Cancel")
+        preparation = self.service.preparation
+        waitUntil(lambda: (preparation.step or 0) >= 1 or preparation.finished, "the first case")
+        if not preparation.finished:
+            self.press("PrepareButton")
+        waitUntil(lambda: preparation.finished, "the cancel")
+        self.assertIn(preparation.state.name, ("CANCELLED", "DONE"))
+        self.press("PrepareButton")
+        waitUntil(lambda: preparation.finished, "the preparation")
+        self.assertEqual(preparation.state.name, "DONE", preparation.message)
+        waitUntil(lambda: self.ui.ReportButton.enabled and "6 cases" in self.ui.DatasetLabel.text, "the dataset")
+
+    def testModuleReloaded(self) -> None:
+        """The new panel works, and remembers nothing of the old one's widgets."""
+        slicer.util.reloadScriptedModule("MedDDPMTraining")
+        self.widget = openTraining()
+        self.ui, self.context = self.widget.ui, self.widget.panels.context
+        self.scanned()
+        self.assertEqual(self.ui.CasesTable.rowCount, 6)
+
+    def testCleanupAfterFailedSetup(self) -> None:
+        """A panel whose setup failed can still be entered, left and cleaned up."""
+        from MedDDPMTraining import MedDDPMTrainingWidget
+
+        broken = MedDDPMTrainingWidget.__new__(MedDDPMTrainingWidget)
+        MedDDPMTrainingWidget.__init__(broken, slicer.qMRMLWidget())
+        broken.enter()
+        broken.exit()
+        broken.onSceneStartClose()
+        broken.onSceneEndClose()
+        broken.removeObservers()
+
+
+class WholeWayTest(TrainingTestCase):
+    """Scans, dataset, training, watching, pausing, going on, using the model."""
+
+    def testFromScansToImages(self) -> None:
+        """Everything that the tutorial tells."""
+        self.prepared()
+        waitUntil(lambda: "memory" in self.ui.EstimateLabel.text, "the estimate")
+        say(f"estimate: {self.ui.EstimateLabel.text}")
+        with StallMeter(self.service._timer, self.widget.panels.timer) as meter:
+            path = self.started(steps=30)
+            self.press("WatchButton")
+            self.waitForState(path, "done")
+            self._checkViews(path)
+        say(f"while training: {meter.summary()}")
+        self.assertLess(meter.longestCallback, 0.25, meter.slowest)
+        grab("training-watched")
+        self._goOn(path)
+        self._pauseAndResume(path)
+        self._useInSynth(path)
+
+    def _checkViews(self, path: str) -> None:
+        view = self.service.view
+        waitUntil(lambda: view.samples and view.samples[0].iteration == 30, "the samples")
+        waitUntil(lambda: view.pair() is not None, "the volumes of the samples")
+        waitUntil(lambda: "after 30 steps" in self.ui.SamplesLabel.text, "the sentence on the samples")
+        real, synthetic = view.pair()
+        shown = {name: slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceCompositeNode") for name in _SLICES}
+        self.assertEqual([shown[name].GetBackgroundVolumeID() for name in _SLICES], [real.GetID(), synthetic.GetID()])
+        self.assertEqual(synthetic.GetAttribute("MedDDPM.synthetic"), "1")
+        plot = slicer.mrmlScene.GetSingletonNode("MedDDPMLoss", "vtkMRMLPlotViewNode")
+        self.assertEqual(plot.GetPlotChartNodeID(), view.chart.loss.GetID())
+        self.assertGreaterEqual(len(view.history.validation), 3)
+        self.assertTrue(view.summary.sentence)
+        self.assertEqual(self.ui.RunMessageLabel.text, view.summary.sentence)
+
+    def _goOn(self, path: str) -> None:
+        """More steps for a training that is done."""
+        self.ui.MoreStepsSpinBox.value = 5
+        self.press("ExtendButton")
+        waitUntil(lambda: self.service.runs.look(path).iteration == 35, "five more steps")
+        self.assertEqual(self.waitForState(path, "done").total, 35)
+
+    def _pauseAndResume(self, path: str) -> None:
+        self.ui.MoreStepsSpinBox.value = 10_000
+        self.press("ExtendButton")
+        waitUntil(lambda: self.service.runs.look(path).iteration > 36, "further steps")
+        self.press("PauseButton")
+        paused = self.waitForState(path, "paused").iteration
+        waitUntil(lambda: not trainingProcesses(path), "the end of the process")
+        self.press("ResumeButton")
+        waitUntil(lambda: self.service.runs.look(path).iteration > paused, "steps after the pause")
+        self.press("StopButton")
+        self.waitForState(path, "cancelled")
+        waitUntil(lambda: not trainingProcesses(path), "the end of the process")
+
+    def _useInSynth(self, path: str) -> None:
+        self.press("UseButton")
+        waitUntil(lambda: slicer.util.selectedModule() == "MedDDPMSynth", "MedDDPM Synth")
+        synth = openModule()
+        self.assertEqual(synth.logic.parameterNode().model, str(Path(path) / "outputs" / "model"))
+        synth.ui.SampleCaseButton.click()
+        if not synth.panels.context.agreed:
+            synth.ui.ModelTermsButton.click()
+        waitUntil(lambda: synth.ui.GenerateButton.enabled, "the Generate button")
+        synth.ui.GenerateButton.click()
+        run = synth.logic.service.run
+        waitUntil(lambda: run.finished, "the generation")
+        self.assertEqual((run.outcome.name, len(run.volumes)), ("DONE", 4), run.message)
+        grab("training-used")
+
+
+class OutlivesSlicerTest(TrainingTestCase):
+    """A training that another application has started and left alone."""
+
+    @unittest.skipUnless(hasattr(signal, "SIGKILL"), "looks at processes as Linux shows them")
+    def testFoundAgain(self) -> None:
+        """It goes on when its application has quit; here it is found, followed, and stopped by its button."""
+        dataset = self.prepared()
+        runs = self.folder / "elsewhere"
+        path = self._trainElsewhere(dataset, runs)
+        self.assertTrue(trainingProcesses(path), "the training ended with its application")
+        before = self.service.runs.look(path).iteration
+        waitUntil(lambda: self.service.runs.look(path).iteration > before, "further steps without any Slicer")
+        self.panel("addFolder").addFolder(runs)
+        waitUntil(lambda: self.context.chosen == path, "the training in the list")
+        waitUntil(lambda: "Step" in self.ui.RunProgressLabel.text, "its progress")
+        self.assertEqual(self.ui.RunsTable.item(0, 0).text(), "Left alone")
+        self.assertEqual(self.ui.RunsTable.item(0, 1).text(), "running")
+        self._closeScene(path)
+        grab("training-found-again")
+        self.press("StopButton")
+        self.waitForState(path, "cancelled")
+        waitUntil(lambda: not trainingProcesses(path), "the end of the process")
+        self.press("ForgetRunButton")
+        waitUntil(lambda: self.service.runs.find(path) is None, "an empty list")
+
+    def _closeScene(self, path: str) -> None:
+        """Another scene: the training goes on and is followed again."""
+        slicer.mrmlScene.Clear(0)
+        waitUntil(lambda: self.context.chosen == path, "the training in the next scene")
+
+    def _trainElsewhere(self, dataset: Path, runs: Path) -> str:
+        """Let another application begin a training and quit; returns the folder of the training."""
+        names = ("MedDDPMSynth", "MedDDPMTraining", "SegmentEditorMedDDPM")
+        modules = [str(Path(slicer.util.modulePath(name)).parent) for name in names]
+        command = [slicer.app.applicationFilePath(), "--testing", "--no-splash", "--additional-module-paths", *modules]
+        command += ["--python-script", str(HERE / "train_and_leave.py")]
+        told = self.folder / "signal"
+        changed = {
+            "MEDDDPM_STORAGE": str(self.folder / "storage"),
+            "MEDDDPM_SIGNAL": str(told),
+            "MEDDDPM_TRAIN": f"{dataset}|{runs}",
+        }
+        with (OUT / "train-and-leave.log").open("wb") as log:
+            other = subprocess.Popen(command, env={**os.environ, **changed}, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            waitUntil(told.is_file, "the other application's training", 300)
+            waitUntil(lambda: other.poll() is not None, "the end of the other application", 60)
+        finally:
+            other.kill()
+        path = told.read_text()
+        self.assertTrue(path.startswith(str(runs)), path)
+        self.addCleanup(self._end, path)
+        return path
+
+    def _end(self, path: str) -> None:
+        """Whatever happened, nothing trains on."""
+        if Path(path).is_dir():
+            endTraining(self.service, Path(path))
+            shutil.rmtree(path, ignore_errors=True)
+
+
+_SLICES = ("MedDDPMReal", "MedDDPMSynthetic")

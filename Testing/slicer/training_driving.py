@@ -1,0 +1,128 @@
+"""What the tests of MedDDPM Training in the application share: its panel, small scans, waiting for a training."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import unittest
+from pathlib import Path
+from typing import Any
+
+import slicer
+from driving import WINDOW, ErrorLog, waitUntil
+
+# 24 cubed voxels of 8 mm: a step takes a moment on any processor.
+TINY_GRID = "24x24x24:8:LPS"
+
+
+class TrainingTestCase(unittest.TestCase):
+    """A test that begins with an empty scene and the open module, and ends every training that it began."""
+
+    def setUp(self) -> None:
+        """Open the module in an empty scene; from now on errors in the log are failures."""
+        slicer.util.mainWindow().resize(*WINDOW)
+        slicer.mrmlScene.Clear(0)
+        self.widget = openTraining()
+        self.ui, self.context = self.widget.ui, self.widget.panels.context
+        self.folder = Path(tempfile.mkdtemp(prefix="medddpm-training-"))
+        self.log = ErrorLog()
+        logging.getLogger().addHandler(self.log)
+
+    def tearDown(self) -> None:
+        """No training goes on, and nothing was logged as an error."""
+        logging.getLogger().removeHandler(self.log)
+        for run in list(self.service.runs.summaries):
+            endTraining(self.service, run.path)
+        slicer.mrmlScene.Clear(0)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.assertEqual(self.log.messages, [])
+
+    @property
+    def service(self) -> Any:
+        """The service of the application."""
+        return self.widget.logic.service
+
+    @property
+    def parameters(self) -> Any:
+        """The parameter node of the scene."""
+        return self.widget.logic.parameterNode()
+
+    def panel(self, attribute: str) -> Any:
+        """The panel that has this attribute."""
+        return next(panel for panel in self.widget.panels.panels if hasattr(panel, attribute))
+
+    def scanned(self) -> Any:
+        """Write the sample scans and look at them; returns the table."""
+        self.panel("makeSampleScans").makeSampleScans(self.folder / "scans")
+        waitUntil(lambda: self.context.table is not None and self.ui.CasesTable.rowCount, "the scan")
+        return self.context.table
+
+    def prepared(self) -> Path:
+        """Prepare the sample scans on a tiny grid by the panel; returns the dataset folder."""
+        self.scanned()
+        self.parameters.grid = TINY_GRID
+        self.parameters.datasetFolder = str(self.folder / "dataset")
+        self.ui.ValidationSpinBox.value = 0.2
+        waitUntil(lambda: self.ui.PrepareButton.enabled and self.ui.PrepareButton.text == "Prepare", "Prepare")
+        self.ui.PrepareButton.click()
+        preparation = self.service.preparation
+        waitUntil(lambda: preparation.finished, "the preparation")
+        self.assertEqual(preparation.state.name, "DONE", f"{preparation.message}\n{preparation.details()}")
+        return self.folder / "dataset"
+
+    def started(self, steps: int, every: int = 10) -> str:
+        """Press Start; returns the folder of the training."""
+        parameters = self.parameters
+        parameters.preset, parameters.precision = "demo", "fp32"
+        parameters.runsFolder, parameters.iterations, parameters.lookEvery = str(self.folder / "runs"), steps, every
+        waitUntil(lambda: self.ui.StartButton.enabled, "the Start button")
+        self.ui.StartButton.click()
+        self.assertTrue(self.context.chosen, self.ui.TrainMessageLabel.text)
+        return self.context.chosen
+
+    def waitForState(self, path: str, *names: str) -> Any:
+        """Wait until a training is in one of these states; returns its summary."""
+        waitUntil(lambda: self.state(path) in (*names, "failed"), f"the state {names}")
+        summary = self.service.runs.look(path)
+        self.assertIn(self.state(path), names, self.service.control.details(path))
+        return summary
+
+    def state(self, path: str) -> str:
+        """The state of a training, as it is now on the disk."""
+        return self.service.runs.look(path).state.value
+
+    def press(self, name: str) -> None:
+        """Press a button as soon as it can be pressed."""
+        button = getattr(self.ui, name)
+        waitUntil(lambda: button.enabled, f"{name} ({button.toolTip})")
+        button.click()
+
+
+def openTraining() -> Any:
+    """Open the module; returns its widget (``MedDDPMTrainingWidget``)."""
+    slicer.util.selectModule("MedDDPMTraining")
+    slicer.app.processEvents()
+    return slicer.modules.MedDDPMTrainingWidget
+
+
+def endTraining(service: Any, path: Path) -> None:
+    """Stop a training and wait for its end."""
+    if service.runs.look(path).state.value == "running":
+        service.control.stop(path)
+        waitUntil(lambda: service.runs.look(path).state.value != "running", "the end of a training")
+
+
+def trainingProcesses(path: str) -> list[int]:
+    """Process IDs of what trains a run; for Linux. PythonSlicer, a launcher, may appear as well."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+            state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            continue
+        if state != "Z" and "medddpm.training" in words and os.fspath(path) in words:
+            found.append(int(folder.name))
+    return found
