@@ -40,11 +40,19 @@ class MedDDPMTraining(ScriptedLoadableModule):
 class MedDDPMTrainingLogic(TrainingLogic, ScriptedLoadableModuleLogic):
     """The functions of the module without its panel; see ``TrainingLogic``."""
 
+    _parameters = None
+
     def parameterNode(self):
-        """The typed parameter node of the scene, made where there is none."""
+        """The typed parameter node of the scene, made where there is none.
+
+        The same object for panel and scripts: another one would see changes only after those who were told of them.
+        """
         from MedDDPMTrainingLib.Parameters import MedDDPMTrainingParameterNode
 
-        return MedDDPMTrainingParameterNode(self.getParameterNode())
+        node = self.getParameterNode()
+        if self._parameters is None or self._parameters.parameterNode is not node:
+            self._parameters = MedDDPMTrainingParameterNode(node)
+        return self._parameters
 
 
 class MedDDPMTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from medddpm.config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfig
+from medddpm.config import GridConfig, NetworkConfig, ScheduleConfig
 from medddpm.dataset import DatasetConfig, PreparedCase
 from medddpm.progress import SilentReporter
 from medddpm.sampling.schedule import Schedule
@@ -28,7 +28,7 @@ from medddpm.training.config import AugmentConfig, EmaConfig, ScaleConfig, Train
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.hooks import Context, Hook, Iteration
 from medddpm.training.objective import Objective
-from medddpm.training.start import model_config
+from medddpm.training.start import model_config, starting_network
 from medddpm.training.trainer import Trainer
 from safetensors.torch import save_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -36,7 +36,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from .common import GB, Requirement, Suite, Table, Timing, in_fresh_process, median, peak_memory
 from .cpu import use_torch_backward
 from .gpu import tf32
-from .networks import condition, config_named, draw, reference_network
+from .networks import condition, config_named, draw
 
 MIN_SPEEDUP, MIN_GPU_SPEEDUP, MAX_BRATS_GB, MAX_WAITING = 3.0, 4.0, 24.0, 5.0
 LEARNING_RATE = 1e-5
@@ -192,7 +192,10 @@ def _plain(config: TrainConfig, clock: Clock) -> float:
     model = model_config(config, data)
     objective = Objective(model, Schedule.from_config(config.schedule), config.loss)
     source = BatchSource(data, Augmentation(config.augment, model), objective, config)
-    network = plain_network(model).to(device)
+    torch.manual_seed(config.seed)
+    network = starting_network(model, objective.schedule, data, None, SilentReporter())
+    use_torch_backward(network)
+    network = network.to(device)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema.decay))
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
     waited, started = 0.0, time.perf_counter()
@@ -209,13 +212,6 @@ def _plain(config: TrainConfig, clock: Clock) -> float:
             average.update_parameters(network)
             clock.after_iteration(Iteration(number + 1, config.iterations, loss.item(), LEARNING_RATE, 0.0))
     return waited / (time.perf_counter() - started)
-
-
-def plain_network(model: ModelConfig) -> torch.nn.Module:
-    """The published layout of torch's own layers, with the reference's weights."""
-    network = reference_network(model.network)
-    use_torch_backward(network)
-    return network.train().requires_grad_(True)
 
 
 def _peak(device: str) -> float:

@@ -73,7 +73,7 @@ a:focus-visible, summary:focus-visible, input:focus-visible { outline: 3px solid
 .filter { display: inline-block; margin: 0 0 12px 4px; }
 footer { padding-top: 24px; padding-bottom: 40px; color: var(--soft); font-size: .9rem; }
 caption { text-align: left; color: var(--soft); padding: 0 0 6px; }
-td + td, th + th { padding-left: 8px; }
+td + td, th + th, th + td { padding-left: 8px; }
 td.number { white-space: nowrap; }
 .overview + p { margin-top: 8px; }
 td.warning { color: var(--warn); background: var(--warn-back); }

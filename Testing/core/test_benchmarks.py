@@ -27,7 +27,7 @@ from small_models import SMALL, reference_network, reference_weights, small_conf
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the benchmarks are no part of the installed package
 
 from benchmarks import __main__ as command
-from benchmarks import common, cpu, gpu, networks, render, strip, sweep, volumes, worker
+from benchmarks import common, cpu, gpu, networks, render, strip, sweep, training, volumes, worker
 from benchmarks.phantom import write_phantom
 
 TINY = replace(cpu.QUICK, repeats=1)
@@ -112,6 +112,34 @@ def test_training_steps_compare_equal_gradients(monkeypatch: pytest.MonkeyPatch)
     own, reference = (cpu.measure_training(flag, TINY).prediction for flag in (True, False))
     assert not np.array_equal(own, reference), "the same layer was measured twice"
     assert cpu.relative_error(own, reference) < 0.1
+
+
+def test_all_ways_to_train_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain path and the Trainer compute the same losses; the compact network is another network."""
+    monkeypatch.setattr("medddpm.training.trainer.keep_freed_memory", lambda: True)
+    monkeypatch.setattr(training, "in_fresh_process", lambda function, *args: function(*args))
+    monkeypatch.setitem(networks.NETWORKS, "small", replace(SMALL, base_channels=16, groups=8))
+    found = training.compare((training.PLAIN, training.OURS, training.CHECKPOINTING, training.COMPACT), training.QUICK)
+    plain, ours, checkpointing, compact = (trainings[0] for trainings in found.values())
+    assert len(plain.losses) == training.QUICK.warmup + training.QUICK.iterations
+    assert ours.losses == pytest.approx(plain.losses, rel=0.01)
+    assert checkpointing.losses == pytest.approx(ours.losses, rel=0.001)
+    assert ours.losses != plain.losses
+    assert compact.losses != pytest.approx(plain.losses, rel=0.01)
+    table = training.training_table(found, training.QUICK)
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert rows[0]["times faster"] == 1
+    assert rows[1]["times faster"] == pytest.approx(rows[0]["wall s"] / rows[1]["wall s"])
+    assert all(row["CPU s"] > 0 and 0 <= row["waits for batches %"] < 100 for row in rows)
+
+
+def test_what_does_not_fit_into_a_gpu_has_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> float:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(training, "_plain", full)
+    found = training.measure(training.PLAIN, training.QUICK)
+    assert np.isnan([found.peak, found.waiting, found.measured[0].wall]).all()
 
 
 def test_a_killed_process_is_a_sentence() -> None:

@@ -43,8 +43,18 @@ Change = Callable[[CaseFacts], CaseFacts]
 @pytest.mark.parametrize(
     ("change", "code", "severity", "words"),
     [
-        (lambda c: with_images(c, mean=0.9), "brightness", "warning", "The mean brightness of T1 is 95%, far from"),
-        (lambda c: with_images(c, std=0.01), "contrast", "warning", "The contrast of T1 is 1%, far from"),
+        (
+            lambda c: with_images(c, mean=0.9),
+            "brightness",
+            "warning",
+            "The mean brightness of T1 is 95% of the full range, far",
+        ),
+        (
+            lambda c: with_images(c, std=0.01),
+            "contrast",
+            "warning",
+            "deviation of the brightness of T1 is 0.5% of the full",
+        ),
         (
             lambda c: with_images(c, geometry=THICK),
             "voxels",

@@ -66,7 +66,7 @@ def test_what_is_kept_grows_with_the_volume(dataset: Path, network: NetworkConfi
     assert middle.bytes(checkpointing=True) < 0.8 * middle.bytes(checkpointing=False)
 
 
-def test_kept_memory_is_what_autograd_really_holds(dataset: Path) -> None:
+def test_kept_memory_is_what_autograd_really_holds() -> None:
     """Counted by hand for one layer: the input of a convolution and its weight, of which the weight is not counted."""
     from medddpm.training.probe import _Counter
 
@@ -84,11 +84,13 @@ def test_half_the_precision_keeps_less(dataset: Path) -> None:
     assert 0.4 * full.all < half.all < 0.75 * full.all
 
 
-def test_a_probe_is_small_and_fits_the_strides(dataset: Path) -> None:
-    config = tiny_config(dataset)
-    assert all(side % (2 * config.network.divisor) == 0 for side in probe_shape(config, CPU))
+def test_a_probe_is_small_and_fits_the_strides() -> None:
     published = NetworkConfig(1, 2, base_channels=64, multipliers=(1, 1, 2, 3, 4))
-    assert probe_shape(replace(config, network=published), CPU) == (32, 32, 32)
+    assert probe_shape(published, CPU, 192) == (32, 32, 32)
+    assert probe_shape(published, torch.device("cuda"), 192) == (64, 64, 64)
+    small = tiny_config(Path("d")).network
+    assert probe_shape(small, CPU, 22) == (20, 20, 20)
+    assert probe_shape(small, CPU, 2) == (4, 4, 4)
 
 
 @pytest.mark.parametrize(

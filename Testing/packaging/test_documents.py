@@ -95,7 +95,15 @@ def _occurs(quoted: str, text: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/tutorial.md"]
+    "name",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/architecture.md",
+        "docs/tutorial.md",
+        "docs/tutorial-training.md",
+    ],
 )
 def test_links_and_named_places_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")

@@ -48,7 +48,7 @@ class PanelTest(TrainingTestCase):
         waitUntil(
             lambda: self.service.scan.finished and "must be put right" in self.ui.ScanStatusLabel.text, "the scan"
         )
-        texts = [self.ui.CasesTable.item(row, 4).text() for row in range(self.ui.CasesTable.rowCount)]
+        texts = [self.ui.CasesTable.item(row, 3).text() for row in range(self.ui.CasesTable.rowCount)]
         self.assertTrue(any("Sample_02_t2.nrrd" in text for text in texts), texts)
         self.assertTrue(any("FLAIR" in text for text in texts), texts)
         self.assertTrue(any("notes_old.nrrd" in text for text in texts), texts)

@@ -72,7 +72,8 @@ class Photographer:
         waitUntil(lambda: self.ui.PrepareButton.enabled, "the Prepare button")
         self.ui.PrepareButton.click()
         preparation = self.widget.logic.service.preparation
-        waitUntil(lambda: preparation.finished or (preparation.step or 0) >= 2, "two cases", PATIENCE)
+        cases = lambda: preparation.stage == "prepare" and (preparation.step or 0) >= 2  # noqa: E731
+        waitUntil(lambda: preparation.finished or cases(), "two cases", PATIENCE)
         self.show("Source", "Prepare")
         self.picture("training-2-preparing", self.ui.PrepareSection, settle=0.1)
         waitUntil(lambda: preparation.finished, "the preparation", PATIENCE)

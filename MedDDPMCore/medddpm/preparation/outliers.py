@@ -146,13 +146,20 @@ def _extent_measure(kind: str, axis: int) -> _Measure:
 
 
 def _intensity_measures(number: int, modality: str) -> list[_Measure]:
-    def share(value: float) -> str:
-        return _percent((value + 1) / 2)
+    def brightness(case: CaseFacts) -> float:
+        return (case.images[number].mean + 1) / 2
+
+    def contrast(case: CaseFacts) -> float:
+        return case.images[number].std / 2
 
     return [
-        _Measure("brightness", f"The mean brightness of {modality}", lambda c: c.images[number].mean, share, 0.04),
-        _Measure("contrast", f"The contrast of {modality}", lambda c: c.images[number].std, _percent, 0.02),
+        _Measure("brightness", f"The mean brightness of {modality}", brightness, _of_range, 0.02),
+        _Measure("contrast", f"The standard deviation of the brightness of {modality}", contrast, _of_range, 0.01),
     ]
+
+
+def _of_range(share: float) -> str:
+    return f"{_percent(share)} of the full range"
 
 
 def _standing_out(facts: Sequence[CaseFacts]) -> list[Flag]:

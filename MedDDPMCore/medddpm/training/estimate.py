@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def estimate_training(config: TrainConfig) -> TrainEstimate:
     model = described(config, dataset)
     device = choose_device(config.device)
     available = available_memory(device.type, device.index)
-    cost = network_cost(config.network, shapes(config, dataset)[0])
+    cost = _cost(config.network, shapes(config, dataset)[0])
     weights = BASE_BYTES[device.type] + BYTES_PER_PARAMETER * cost.parameters
     disk = disk_bytes(config, dataset, cost.parameters)
     if available is not None and weights > available:
@@ -115,7 +116,7 @@ def shapes(config: TrainConfig, dataset: DatasetConfig) -> list[tuple[int, int, 
 def training_memory(config: TrainConfig, dataset: DatasetConfig, measured: Probe, device: torch.device) -> float:
     """Bytes at the peak of one process, or of its GPU."""
     shape = shapes(config, dataset)[0]
-    cost, volumes = network_cost(config.network, shape), _volumes(config)
+    cost, volumes = _cost(config.network, shape), _volumes(config)
     channels = config.network.image_channels + config.network.mask_channels
     size = 4 if config.precision == "fp32" else 2
     voxels = float(math.prod(shape))
@@ -181,6 +182,9 @@ def remedies(config: TrainConfig, dataset: DatasetConfig) -> list[tuple[str, Tra
     return found
 
 
+_cost = lru_cache(maxsize=32)(network_cost)
+
+
 def _weights(config: TrainConfig, cost: NetworkCost) -> float:
     """Weights, gradients, moments and average; several processes gather gradients in buckets, FSDP shares all."""
     processes = config.scale.devices * config.scale.nodes
@@ -190,7 +194,7 @@ def _weights(config: TrainConfig, cost: NetworkCost) -> float:
 
 
 def _seconds(config: TrainConfig, shape: tuple[int, int, int], measured: Probe) -> float:
-    flops = network_cost(config.network, shape).flops
+    flops = _cost(config.network, shape).flops
     again = measured.forward.seconds(flops) if config.activation_checkpointing else 0.0
     step = measured.both.seconds(flops) + again
     return _volumes(config) * config.accumulate * step + measured.update_seconds

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config import ModelConfig
+from ..config import ModelConfig, NetworkConfig
 from ..network.blocks import Stage
 from ..network.build import Network, build_network
 from ..network.compact import CompactUNet
@@ -95,9 +95,9 @@ class Probe:
 
 
 def probe(config: TrainConfig, model: ModelConfig, device: torch.device) -> Probe:
-    """Take the measurements with random weights and data; seconds to some ten seconds."""
+    """Take the measurements with random weights and data; some seconds."""
     step = _Step(config, model, device)
-    whole = probe_shape(config, device)
+    whole = probe_shape(config.network, device, max(model.grid.shape))
     half = (whole[0], whole[1], whole[2] // 2)
     kept = [step.kept(shape) for shape in (half, whole)]
     voxels = [float(shape[0] * shape[1] * shape[2]) for shape in (half, whole)]
@@ -114,12 +114,15 @@ def probe(config: TrainConfig, model: ModelConfig, device: torch.device) -> Prob
     )
 
 
-def probe_shape(config: TrainConfig, device: torch.device) -> tuple[int, int, int]:
-    """A cube (D, H, W) with sides of an even number of the network's strides, as large as MOST_FLOPS allows."""
-    step = 2 * config.network.divisor
+def probe_shape(network: NetworkConfig, device: torch.device, largest: int) -> tuple[int, int, int]:
+    """A cube (D, H, W) whose sides are an even number of the network's strides, as large as MOST_FLOPS allows.
+
+    No side is longer than ``largest``, but for two strides, which it always has.
+    """
+    step = 2 * network.divisor
     most = MOST_FLOPS.get(device.type, MOST_FLOPS["cuda"])
     side = step
-    while side + step <= MOST_SIDE and network_cost(config.network, (side + step,) * 3).flops <= most:
+    while side + step <= min(largest, MOST_SIDE) and network_cost(network, (side + step,) * 3).flops <= most:
         side += step
     return side, side, side
 

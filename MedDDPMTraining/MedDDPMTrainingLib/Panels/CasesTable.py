@@ -10,7 +10,9 @@ from MedDDPMSlicerLib.Panels.Widgets import severityIcon
 
 from .Texts import CaseLine
 
-USE, NAME, IMAGES, MASK, TEXT = range(5)
+USE, NAME, FILES, TEXT = range(4)
+# Longer names are cut; the explanation needs the room.
+NAME_PIXELS = 120
 
 
 class CasesTable:
@@ -21,8 +23,10 @@ class CasesTable:
         self._table, self._onLeaveOut = table, onLeaveOut
         table.verticalHeader().visible = False
         header = table.horizontalHeader()
-        for column in (USE, NAME, IMAGES, MASK):
+        for column in (USE, FILES):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(NAME, qt.QHeaderView.Interactive)
+        header.resizeSection(NAME, NAME_PIXELS)
         header.setSectionResizeMode(TEXT, qt.QHeaderView.Stretch)
         table.itemChanged.connect(self._onChanged)
 
@@ -50,9 +54,9 @@ class CasesTable:
         self._table.blockSignals(blocked)
 
     def _fillRow(self, row: int, line: CaseLine, used: bool) -> None:
-        for column, text in ((NAME, line.name), (IMAGES, line.images), (MASK, line.mask), (TEXT, line.text)):
+        for column, text in ((NAME, line.name), (FILES, line.files), (TEXT, line.text)):
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(text if column == TEXT and text else line.text or text)
+            item.setToolTip(line.text or text)
             if column == TEXT and line.severity:
                 item.setIcon(severityIcon(line.severity))
             self._table.setItem(row, column, item)
@@ -62,6 +66,8 @@ class CasesTable:
             box.setCheckState(qt.Qt.Checked if used else qt.Qt.Unchecked)
         box.setToolTip("Uncheck to leave it out.")
         self._table.setItem(row, USE, box)
+        if line.text:
+            self._table.resizeRowToContents(row)  # the whole explanation is read without pointing at it
 
     def _onChanged(self, item: Any) -> None:
         if item.column() == USE and item.row() < len(self.lines):

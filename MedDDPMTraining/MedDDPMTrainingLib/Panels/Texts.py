@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from medddpm.jobs.folder import State
@@ -77,8 +78,7 @@ class CaseLine:
 
     key: str
     name: str
-    images: str
-    mask: str
+    files: str
     text: str
     severity: str
 
@@ -92,16 +92,15 @@ def caseLines(table: SourceTable) -> list[CaseLine]:
 
 
 def _caseLine(row: CaseRow, modalities: Sequence[str]) -> CaseLine:
-    whole = set(modalities) <= set(row.modalities)
-    images = f"all {len(modalities)}" if whole and len(modalities) > 1 else ", ".join(row.modalities) or "none"
-    mask = "yes" if row.hasMask else "no"
-    return CaseLine(row.id, row.id, images, mask, row.explanation, row.severity)
+    there = len(set(modalities) & set(row.modalities))
+    files = f"{there} of {len(modalities)}" + ("" if row.hasMask else ", no mask")
+    return CaseLine(row.id, row.id, files, row.explanation, row.severity)
 
 
 def _fileLine(file: str, problems: Sequence[Problem]) -> CaseLine:
     severity = "error" if any(problem.severity == "error" for problem in problems) else "warning"
     text = " ".join(problem.sentence for problem in problems)
-    return CaseLine(file, file or "The folder", "", "", text, severity)
+    return CaseLine(file, PurePath(file).name or "The folder", "", text, severity)
 
 
 def _byFile(problems: Iterable[Problem]) -> list[tuple[str, list[Problem]]]:
