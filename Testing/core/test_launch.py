@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,16 @@ def test_a_finished_run_goes_on_with_more_iterations(dataset: Path, tmp_path: Pa
     whole = new_run(tmp_path / "whole", tiny_config(dataset, iterations=5))
     assert run_training(whole, Stop()) == 0
     assert same(trained(whole), trained(run))
+
+
+def test_a_kill_between_the_last_checkpoint_and_the_model_costs_no_model(dataset: Path, tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run", tiny_config(dataset, iterations=2))
+    assert run_training(run, Stop()) == 0
+    before = (run.model / "model.safetensors").read_bytes()
+    shutil.rmtree(run.model)
+    run.append(Event("started"))
+    assert run_training(run, Stop()) == 0
+    assert (run.model / "model.safetensors").read_bytes() == before
 
 
 def test_another_dataset_or_configuration_fails_with_the_field_and_both_values(dataset: Path, tmp_path: Path) -> None:

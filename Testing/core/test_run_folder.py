@@ -212,6 +212,14 @@ def test_signals_pause_it_and_tell_a_queue_whether_to_try_again(run: RunFolder, 
     assert run.state() is State.PAUSED
 
 
+def test_what_ends_because_another_process_of_the_group_got_a_signal_is_queued_again(run: RunFolder) -> None:
+    def training(run: RunFolder, reporter: Reporter) -> None:
+        raise Cancelled("The training was stopped, as one of its processes was asked to.")
+
+    assert run_training(run, Stop(), training) == EXIT_REQUEUE
+    assert run.state() is State.PAUSED
+
+
 def test_the_log_names_no_folder_of_the_input(run: RunFolder) -> None:
     def training(run: RunFolder, reporter: Reporter) -> None:
         raise InputError(f"The case {run.config().dataset}/patient7 is damaged.")

@@ -26,7 +26,7 @@ from training_helpers import parameters, pollUntil, requirePackages  # noqa: E40
 from source_phantoms import write_head  # noqa: E402  # isort: skip - its folder is found by training_helpers
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 # A network and a monitor that take milliseconds.
 TINY = {
     "network": {"base_channels": 8, "multipliers": [1, 2], "groups": 4, "attention_factors": []},
@@ -147,7 +147,7 @@ def test_the_panel_asks_estimates_and_starts(session, dataset, workerPython):
     service.requestEstimate(node, answers.append, answers.append)
     service.estimate.ask(tiny, answers.append, answers.append)  # takes the place of the first, and is quick
     assert service.estimate.asking
-    pollUntil(service, lambda: answers)
+    pollUntil(service, lambda: answers, 280)
     (estimate,) = answers
     assert estimate.seconds > 0 and estimate.memoryBytes > 0 and estimate.diskBytes > 0, estimate
     assert estimate.fits and "GB of memory" in estimate.sentence and estimate.device == "cpu"

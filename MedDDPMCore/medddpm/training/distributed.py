@@ -229,8 +229,9 @@ class Team:
             yield
 
     def _be_patient(self) -> None:
-        groups = [None, *(self.fabric.strategy.device_mesh.get_all_groups() if self._sharded else [])]
-        for group in groups:
+        strategy = self.fabric.strategy
+        sharded = strategy.device_mesh.get_all_groups() if isinstance(strategy, ModelParallelStrategy) else []
+        for group in (None, *sharded):
             torch.distributed.distributed_c10d._set_pg_timeout(PATIENCE, group)
 
 

@@ -176,7 +176,7 @@ def _following(key: Key, parts: int) -> Key:
     return (iteration, part + 1) if part + 1 < parts else (iteration + 1, 0)
 
 
-def _unchanged(made: _Made) -> _Made:
+def _unchanged(made: Any) -> Any:
     return made
 
 

@@ -111,8 +111,9 @@ def valid(metrics: Iterable[Metric]) -> list[Metric]:
 def number(metric: Mapping[str, Any] | None, name: str) -> float | None:
     """A figure of a metric; None where there is none, or no number."""
     value = None if metric is None else metric.get(name)
-    good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300  # false for NaN, too
-    return float(value) if good else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e300 else None  # the comparison is false for NaN, too
 
 
 def _parse(lines: bytes) -> list[Metric]:

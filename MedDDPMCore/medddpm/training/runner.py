@@ -17,7 +17,7 @@ from ..jobs.owner import pulse
 from ..jobs.stop import Stop
 from ..progress import Reporter
 from .ranks import launched_rank
-from .reporter import FollowerReporter, RunReporter
+from .reporter import ENDED, FollowerReporter, RunReporter
 from .run import PAUSED, Paused, RunFolder
 
 logger = logging.getLogger(__name__)
@@ -50,8 +50,9 @@ def run_training(run: RunFolder, stop: Stop, training: Training | None = None, c
     attempt = run.begin()
     with pulse(run.claim.touch):
         outcome = _attempt(run, RunReporter(run, stop, console), attempt, training)
+        by_system = outcome.event == PAUSED and not run.pause_requested and stop.signal != signal.SIGINT
         run.finish(outcome)
-    return outcome.exit_code if not _asked_by_system(outcome, stop) else EXIT_REQUEUE
+    return EXIT_REQUEUE if by_system else outcome.exit_code
 
 
 def _train(run: RunFolder, reporter: Reporter) -> None:
@@ -77,7 +78,7 @@ def _logged(run: RunFolder, reporter: RunReporter, training: Training) -> Outcom
         reporter.check_cancelled()
         training(run, reporter)
     except (Exception, KeyboardInterrupt, SystemExit) as exc:
-        outcome = _outcome(exc)
+        outcome = _outcome(exc, run)
         ended = outcome.event != "failed"
         logger.log(logging.INFO if ended else logging.ERROR, "%s", outcome.event, exc_info=None if ended else exc)
         return outcome
@@ -85,14 +86,13 @@ def _logged(run: RunFolder, reporter: RunReporter, training: Training) -> Outcom
     return replace(DONE, message="The training is done.")
 
 
-def _outcome(error: BaseException) -> Outcome:
+def _outcome(error: BaseException, run: RunFolder) -> Outcome:
+    """How the run ended. What stops without anyone's request was asked to by a signal, perhaps to another process."""
     if isinstance(error, Paused):
         return Outcome(PAUSED, EXIT_CANCELLED, str(error))
+    if isinstance(error, Cancelled) and not run.cancel_requested:
+        return Outcome(PAUSED, EXIT_CANCELLED, ENDED)
     return outcome_of(error)
-
-
-def _asked_by_system(outcome: Outcome, stop: Stop) -> bool:
-    return outcome.event == PAUSED and stop.signal not in (None, signal.SIGINT)
 
 
 def _follow(run: RunFolder, stop: Stop, training: Training) -> int:

@@ -148,6 +148,8 @@ class Trainer:
 
     def _loop(self) -> None:
         config, state = self.config, self.state
+        if state.iteration >= config.iterations:
+            self.save()  # a process that was killed after its last checkpoint has not written the model
         while state.iteration < config.iterations:
             started = time.monotonic()
             stop = self._asked_to_stop()

@@ -1,0 +1,120 @@
+"""What the panels of MedDDPM Training say, without Qt."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+for name in ("MedDDPMCore", "MedDDPMSlicer", "MedDDPMTraining"):
+    if str(ROOT / name) not in sys.path:
+        sys.path.insert(0, str(ROOT / name))
+
+from medddpm.jobs.folder import State  # noqa: E402
+from medddpm.preparation import options  # noqa: E402
+from medddpm.training.summary import RunSummary  # noqa: E402
+from MedDDPMTrainingLib.Panels import Texts  # noqa: E402
+from MedDDPMTrainingLib.SourceTable import tableOf  # noqa: E402
+
+
+def table(problems=(), cases=("a", "b", "c")):
+    def case(name):
+        return {"id": name, "patient": name, "images": {"T1": "x", "T2": "y"}, "mask": "m", "split": None}
+
+    found = [dict(zip(("code", "severity", "sentence", "case", "file"), problem, strict=True)) for problem in problems]
+    scan = {"layout": "brats", "modalities": ["T1", "T2"], "cases": [case(name) for name in cases], "problems": found}
+    return tableOf(scan)
+
+
+def summary(**changes):
+    values = {"path": Path("r"), "state": State.RUNNING, "name": "n", "dataset": "d", "iteration": 1200, "total": 5000}
+    return RunSummary(**{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("offered", "core"),
+    [
+        (Texts.LAYOUTS, options.LAYOUTS),
+        (Texts.REGISTRATIONS, options.REGISTRATIONS),
+        (Texts.INTENSITIES, options.INTENSITIES),
+        (Texts.OUTLINES, options.OUTLINES),
+        (Texts.SCHEMES, options.SCHEMES),
+        (Texts.GRIDS, ("auto", *options.GRIDS, Texts.OWN_GRID)),
+    ],
+)
+def test_the_panels_offer_what_the_core_knows(offered, core):
+    assert sorted(value for _, value in offered) == sorted(core)
+    assert len({text for text, _ in offered}) == len(offered)
+
+
+def test_what_needs_attention_comes_first_with_all_that_is_said_of_it():
+    problems = [
+        ("gap", "warning", "Thick slices.", "a", None),
+        ("missing", "error", "The case c has no mask.", "c", None),
+        ("stranger", "error", "old/x.nii belongs to no case.", None, "old/x.nii"),
+        ("damaged", "error", "c is damaged.", "c", None),
+    ]
+    lines = Texts.caseLines(table(problems))
+    assert [(line.key, line.severity) for line in lines] == [
+        ("old/x.nii", "error"),
+        ("c", "error"),
+        ("a", "warning"),
+        ("b", ""),
+    ]
+    assert lines[0].name == "x.nii" and lines[1].text == "The case c has no mask. c is damaged."
+    assert lines[1].files == "2 of 2"
+
+
+def test_leaving_out_takes_all_errors_and_keeps_what_was_left_out():
+    problems = [
+        ("m", "error", "No.", "c", None),
+        ("s", "error", "No.", None, "x.nii"),
+        ("w", "warning", "So.", "a", None),
+    ]
+    found = table(problems)
+    out = Texts.toLeaveOut(Texts.caseLines(found), ["b"])
+    assert sorted(out) == ["b", "c", "x.nii"]
+    assert not found.obstacles(out)
+
+
+def test_a_problem_of_the_whole_folder_cannot_be_left_out():
+    lines = Texts.caseLines(table([("empty", "error", "Nothing is there.", None, None)], cases=()))
+    assert [(line.key, line.name) for line in lines] == [("", "The folder")]
+    assert Texts.toLeaveOut(lines, []) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("", None, None, None), "Waiting for the process"),
+        (("prepare", 3, 20, 130.0), "Preparing cases – 3 of 20 – about 2 min left"),
+        (("report", None, None, None), "Writing the report"),
+    ],
+)
+def test_the_progress_of_a_preparation(arguments, expected):
+    assert Texts.preparationText(*arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "starting", "ending", "expected"),
+    [
+        ({"seconds_left": 7200.0}, False, "", "Step 1,200 of 5,000 – about 2.0 h left"),
+        ({}, False, "pausing", "Pausing: the state is being written…"),
+        ({"state": State.PENDING}, True, "", "Starting: the network and the images are being loaded…"),
+        ({"state": State.DONE}, False, "", ""),
+    ],
+)
+def test_the_progress_of_a_training(changes, starting, ending, expected):
+    assert Texts.runProgress(summary(**changes), starting, ending) == expected
+
+
+def test_every_verdict_of_the_core_has_words():
+    assert set(Texts.VERDICTS) == {"improving", "flat", "diverging", "memorizing", "early"}
+    assert Texts.verdictWords(None) == ("", "info") and Texts.verdictWords("diverging")[1] == "error"
+
+
+def test_what_the_views_show_is_said_with_side_and_step():
+    text = Texts.samplesText("case-7", 12000, "T1ce")
+    assert "left the real image" in text and "12,000 steps" in text and "T1ce of case-7" in text
