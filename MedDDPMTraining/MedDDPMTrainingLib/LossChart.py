@@ -85,8 +85,7 @@ class LossChart:
         chart.SetAxisTitleFontSize(AXIS_POINTS)
         chart.SetAxisLabelFontSize(LABEL_POINTS)
         chart.SetLegendFontSize(LABEL_POINTS)
-        # VTK complains of a curve with a single point.
-        wanted = [node.GetID() for node in series if _points(node) > 1]
+        wanted = [node.GetID() for node in series]
         if _seriesOf(chart) != wanted:
             chart.RemoveAllPlotSeriesNodeIDs()
             for nodeId in wanted:
@@ -141,24 +140,19 @@ def _columns(rows: Any, count: int) -> list[list[float]]:
     return [rows.column(index) for index in range(count)]
 
 
-def _points(seriesNode: Any) -> int:
-    """How many figures of a curve are known; NaN are not."""
-    array = seriesNode.GetTableNode().GetTable().GetColumnByName(seriesNode.GetYColumnName())
-    values = [] if array is None else [array.GetValue(row) for row in range(array.GetNumberOfValues())]
-    return sum(value == value for value in values)
-
-
 def _seriesOf(chart: Any) -> list[str]:
     return [chart.GetNthPlotSeriesNodeID(index) for index in range(chart.GetNumberOfPlotSeriesNodes())]
 
 
 def _fill(tableNode: Any, names: Sequence[str], columns: Sequence[Sequence[float]]) -> None:
-    """Set the columns of a table: the iteration, then ``names``."""
+    """Set the columns of a table: the iteration, then ``names``. A single row comes twice: VTK draws no single point."""
     from vtk.util.numpy_support import numpy_to_vtk
 
     table = vtk.vtkTable()
     for name, values in zip([ITERATION, *names], columns, strict=True):
-        array = numpy_to_vtk(np.asarray(values, dtype=np.float64), deep=True)
+        array = numpy_to_vtk(
+            np.asarray([*values, *values] if len(values) == 1 else values, dtype=np.float64), deep=True
+        )
         array.SetName(name)
         table.AddColumn(array)
     tableNode.SetAndObserveTable(table)

@@ -195,19 +195,23 @@ def test_the_charts_come_again_in_a_new_scene(view, run):
     assert view.chart.loss is not None and columnOf(seriesOf(view.chart.loss)["Training loss"].GetTableNode(), "Loss")
 
 
-def test_curves_begin_with_their_second_point(view, run):
-    """VTK complains of a line through a single one."""
+def test_a_single_figure_is_a_curve_that_vtk_can_draw(view, run):
+    """VTK draws no line, nor its points, where there is only one of them, and complains of it."""
     trained(run, 30, None)
     validation(run, 30)
     view.observe(run.path)
     settle(view, 3)
-    assert list(seriesOf(view.chart.loss)) == ["Training loss", "Training loss, smoothed"]
+    table = seriesOf(view.chart.loss)["Validation loss"].GetTableNode()
+    assert columnOf(table, "Iteration") == [30, 30] and columnOf(table, "Validation loss") == [0.5, 0.5]
+    validation(run, 40)
+    settle(view, 3)
+    assert columnOf(table, "Iteration") == [30, 40]
 
 
 def test_a_chart_of_nothing_is_empty(scene):
     chart = LossChart()
     chart.show(History(), "new")
-    assert count(chart.loss) == 0 and count(chart.quality) == 0
+    assert count(chart.loss) == 3 and count(chart.quality) == 2
     chart.remove()
     assert chart.loss is None
 
