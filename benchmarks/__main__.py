@@ -160,6 +160,16 @@ def training_command(
         raise typer.Exit(1)
 
 
+@app.command("train-estimate")
+def train_estimate_command(threads: Threads = 0, quick: Quick = False, results: Results = RESULTS) -> None:
+    """Memory and time of trainings on a CPU as they are estimated, beside what they really take."""
+    from . import training_estimate
+
+    cases = training_estimate.QUICK if quick else training_estimate.CASES
+    kept = None if quick else results
+    report("train-estimate", cpu_device(), kept, lambda: training_estimate.run(cases, threads), threads)
+
+
 @app.command("gpu")
 def gpu_command(results: Results = RESULTS) -> None:
     """All checks on the GPU; ends with exit code 1 where a requirement is missed."""

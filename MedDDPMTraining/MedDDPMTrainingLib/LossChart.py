@@ -145,7 +145,7 @@ def _seriesOf(chart: Any) -> list[str]:
 
 
 def _fill(tableNode: Any, names: Sequence[str], columns: Sequence[Sequence[float]]) -> None:
-    """Set the columns of a table: the iteration, then ``names``. A single row comes twice: VTK draws no single point."""
+    """Set the columns of a table: the iteration, then ``names``. A single row comes twice: VTK draws no lone point."""
     from vtk.util.numpy_support import numpy_to_vtk
 
     table = vtk.vtkTable()

@@ -20,13 +20,16 @@ from .config import TrainConfig
 from .probe import Probe, probe
 
 GIB = 2**30
-# Checked on peaks of whole trainings, each in a process of its own (benchmarks/training_memory.py).
+# Checked on the peaks of whole trainings on a CPU, each in a process of its own, in bf16 and fp32, with and without
+# activation checkpointing (benchmarks/training_estimate.py): 0.97 to 1.29 times peaks of 0.8 to 2.9 GB. Those of a GPU
+# have not been checked.
 BASE_BYTES = {"cpu": 0.75 * GIB, "cuda": 0.6 * GIB, "mps": 0.75 * GIB}  # interpreter and libraries, or CUDA's own
 # fp32 weights, gradients, two moments of Adam, the average
 BYTES_PER_PARAMETER = 20
 STORED_PER_PARAMETER = 16  # of a checkpoint: all of these but the gradients
-# Tensors of the size of the widest stage that the backward pass needs at its peak beside what was kept for it.
-WORKING_TENSORS = 4.0
+# Tensors of the size of the widest stage that the backward pass needs at its peak beside what was kept for it. In fp32,
+# convolutions of the CPU need copies of their input and output in another layout.
+WORKING_TENSORS = {"fp32": 5.0, "bf16": 4.0, "fp16": 4.0}
 # Images and masks of a volume in fp32, on their way into the network: values for each channel of a voxel.
 BATCH_COPIES = 6
 # Share of a sample round's volumes on the disk after compression: int16 for each modality, real and synthetic.
@@ -122,7 +125,7 @@ def training_memory(config: TrainConfig, dataset: DatasetConfig, measured: Probe
     voxels = float(math.prod(shape))
     step = volumes * (
         measured.kept(voxels, config.activation_checkpointing)
-        + WORKING_TENSORS * size * cost.widest_values
+        + WORKING_TENSORS[config.precision] * size * cost.widest_values
         + 4.0 * BATCH_COPIES * channels * voxels
     )
     return BASE_BYTES[device.type] + _weights(config, cost) + step
