@@ -28,7 +28,7 @@ SECTIONS = ("Source", "Prepare", "Train", "Runs", "Storage")
 GRID = "32x40x32:5:LPS"
 STEPS, EVERY = 400, 50
 # After so many steps there is something to be seen.
-ENOUGH = 100
+ENOUGH = 300
 PATIENCE = 7200.0
 
 

@@ -31,9 +31,9 @@ def root(
     logging.basicConfig(level=logging.DEBUG if debug else logging.CRITICAL, format="%(levelname)s %(name)s %(message)s")
 
 
-def main() -> None:
-    """Run the command; an error becomes one plain message and the exit code of the job contract."""
-    from . import (  # noqa: F401 - each registers its commands
+def commands() -> typer.Typer:
+    """The command with all its subcommands."""
+    from . import (  # noqa: F401 - each registers its own
         check,
         evaluate,
         masks,
@@ -45,8 +45,14 @@ def main() -> None:
         worker,
     )
 
+    return app
+
+
+def main() -> None:
+    """Run the command; an error becomes one plain message and the exit code of the job contract."""
+    command = commands()
     try:
-        app()
+        command()
     except Exception as exc:
         outcome = outcome_of(exc)
         log.debug("details", exc_info=True)
