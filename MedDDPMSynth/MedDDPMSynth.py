@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import slicer
+from MedDDPMSlicerLib.ModuleWidget import ModuleWidget
 from MedDDPMSynthLib.LifeCycle import endService, followApplication, offerToScripts
 from MedDDPMSynthLib.SynthLogic import SynthLogic
 from slicer.i18n import tr as _
@@ -11,9 +11,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
-    ScriptedLoadableModuleWidget,
 )
-from slicer.util import VTKObservationMixin
 
 
 class MedDDPMSynth(ScriptedLoadableModule):
@@ -40,81 +38,44 @@ class MedDDPMSynth(ScriptedLoadableModule):
 class MedDDPMSynthLogic(SynthLogic, ScriptedLoadableModuleLogic):
     """The functions of the module without its panel; see ``SynthLogic``."""
 
+    _parameters = None
+
     def parameterNode(self):
-        """The typed parameter node of the scene, made where there is none."""
+        """The typed parameter node of the scene, made where there is none.
+
+        The same object for panel and scripts: another one would see changes only after those who were told of them.
+        """
         from MedDDPMSynthLib.Parameters import MedDDPMSynthParameterNode
 
         node = self.getParameterNode()
         isNew = not node.GetParameter("model")
-        parameters = MedDDPMSynthParameterNode(node)
+        if self._parameters is None or self._parameters.parameterNode is not node:
+            self._parameters = MedDDPMSynthParameterNode(node)
         if isNew:
-            parameters.model = self.service.library.lastUsed
-        return parameters
+            self._parameters.model = self.service.library.lastUsed
+        return self._parameters
 
 
-class MedDDPMSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel of the module: life cycle only, the rest is in ``MedDDPMSynthLib.Panels``."""
+class MedDDPMSynthWidget(ModuleWidget):
+    """The panel of the module; a generation ends with it."""
 
-    def __init__(self, parent=None) -> None:
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self.logic = self.panels = self.uiWidget = None
+    def makeLogic(self):
+        """See ModuleWidget."""
+        return MedDDPMSynthLogic()
 
-    def setup(self) -> None:
-        """Load the panel and connect it."""
+    def makePanels(self, ui, logic):
+        """See ModuleWidget."""
         from MedDDPMSynthLib.Panels.PanelSet import PanelSet
 
-        ScriptedLoadableModuleWidget.setup(self)
-        self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedDDPMSynth.ui"))
-        self.layout.addWidget(self.uiWidget)
-        self.ui = slicer.util.childWidgetVariables(self.uiWidget)
-        self.uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.logic = MedDDPMSynthLogic()
-        offerToScripts(self.logic)
-        self.logic.service.startTimer()
-        self.panels = PanelSet(self.ui, self.logic)
-        self.observeScene()
-        if self.parent.isEntered:  # reloaded while it is shown: nobody enters it again
-            self.enter()
+        return PanelSet(ui, logic)
 
-    def cleanup(self) -> None:
-        """The module is reloaded, or unloaded when the application has quit: end what runs, leave no observer."""
-        self.removeObservers()
-        if self.panels is not None:  # None where ``setup`` has failed
-            self.panels.cleanup()
-            self.uiWidget.setMRMLScene(None)  # a reload only hides the former panel, which must not go on
-            self.uiWidget.deleteLater()
+    def offerToScripts(self, logic) -> None:
+        """See ModuleWidget."""
+        offerToScripts(logic)
+
+    def endService(self) -> None:
+        """See ModuleWidget."""
         endService(keepJobs=False)
-
-    def enter(self) -> None:
-        """The module was opened."""
-        if self.panels is not None:
-            self.panels.enter(self.logic.parameterNode())
-
-    def exit(self) -> None:
-        """Another module was opened. A generation goes on; its results appear in the scene."""
-        if self.panels is not None:
-            self.panels.exit()
-
-    def onSceneStartClose(self, *_event) -> None:
-        """The scene is about to be closed: end what runs, let go of its nodes."""
-        if self.panels is not None:
-            self.logic.service.closeScene()
-            self.panels.sceneClosing()
-
-    def onSceneEndClose(self, *_event) -> None:
-        """A new scene began, by closing or loading one."""
-        if self.panels is not None and self.parent.isEntered:
-            self.panels.setParameters(self.logic.parameterNode())
-
-    def observeScene(self) -> None:
-        """Follow the scene until ``cleanup``."""
-        scene = slicer.mrmlScene
-        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        for event in (scene.EndCloseEvent, scene.EndImportEvent):
-            self.addObserver(scene, event, self.onSceneEndClose)
-        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
-            self.addObserver(scene, event, self.panels.sceneChanged)
 
 
 class MedDDPMSynthTest(ScriptedLoadableModuleTest):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import slicer
+from MedDDPMSlicerLib.ModuleWidget import ModuleWidget
 from MedDDPMTrainingLib.LifeCycle import endService, followApplication, offerToScripts
 from MedDDPMTrainingLib.TrainingLogic import TrainingLogic
 from slicer.i18n import tr as _
@@ -11,9 +11,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
-    ScriptedLoadableModuleWidget,
 )
-from slicer.util import VTKObservationMixin
 
 
 class MedDDPMTraining(ScriptedLoadableModule):
@@ -55,67 +53,26 @@ class MedDDPMTrainingLogic(TrainingLogic, ScriptedLoadableModuleLogic):
         return self._parameters
 
 
-class MedDDPMTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel of the module: life cycle only, the rest is in ``MedDDPMTrainingLib.Panels``."""
+class MedDDPMTrainingWidget(ModuleWidget):
+    """The panel of the module; trainings go on without it."""
 
-    def __init__(self, parent=None) -> None:
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self.logic = self.panels = self.uiWidget = None
+    def makeLogic(self):
+        """See ModuleWidget."""
+        return MedDDPMTrainingLogic()
 
-    def setup(self) -> None:
-        """Load the panel and connect it."""
+    def makePanels(self, ui, logic):
+        """See ModuleWidget."""
         from MedDDPMTrainingLib.Panels.PanelSet import PanelSet
 
-        ScriptedLoadableModuleWidget.setup(self)
-        self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedDDPMTraining.ui"))
-        self.layout.addWidget(self.uiWidget)
-        self.ui = slicer.util.childWidgetVariables(self.uiWidget)
-        self.uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.logic = MedDDPMTrainingLogic()
-        offerToScripts(self.logic)
-        self.logic.service.startTimer()
-        self.panels = PanelSet(self.ui, self.logic)
-        self.observeScene()
-        if self.parent.isEntered:  # reloaded while it is shown: nobody enters it again
-            self.enter()
+        return PanelSet(ui, logic)
 
-    def cleanup(self) -> None:
-        """The module is reloaded, or unloaded when the application has quit: leave no observer. Trainings go on."""
-        self.removeObservers()
-        if self.panels is not None:  # None where ``setup`` has failed
-            self.panels.cleanup()
-            self.uiWidget.setMRMLScene(None)  # a reload only hides the former panel, which must not go on
-            self.uiWidget.deleteLater()
+    def offerToScripts(self, logic) -> None:
+        """See ModuleWidget."""
+        offerToScripts(logic)
+
+    def endService(self) -> None:
+        """See ModuleWidget."""
         endService(keepJobs=False)
-
-    def enter(self) -> None:
-        """The module was opened."""
-        if self.panels is not None:
-            self.panels.enter(self.logic.parameterNode())
-
-    def exit(self) -> None:
-        """Another module was opened. Preparation and trainings go on."""
-        if self.panels is not None:
-            self.panels.exit()
-
-    def onSceneStartClose(self, *_event) -> None:
-        """The scene is about to be closed: let go of its nodes."""
-        if self.panels is not None:
-            self.logic.service.closeScene()
-            self.panels.sceneClosing()
-
-    def onSceneEndClose(self, *_event) -> None:
-        """A new scene began, by closing or loading one."""
-        if self.panels is not None and self.parent.isEntered:
-            self.panels.setParameters(self.logic.parameterNode())
-
-    def observeScene(self) -> None:
-        """Follow the scene until ``cleanup``."""
-        scene = slicer.mrmlScene
-        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        for event in (scene.EndCloseEvent, scene.EndImportEvent):
-            self.addObserver(scene, event, self.onSceneEndClose)
 
 
 class MedDDPMTrainingTest(ScriptedLoadableModuleTest):
