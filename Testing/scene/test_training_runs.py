@@ -196,7 +196,7 @@ def test_requests_reach_the_folder(makeTrainingService, home):
         service.control.resume(run.path)
     with pytest.raises(InputError, match="1 or more"):
         service.control.extend(run.path, 0)
-    with pytest.raises(InputError, match="Choose a run"):
+    with pytest.raises(InputError, match="Choose a training"):
         service.control.pause("")
     service.shutdown()
     assert run.state() is State.RUNNING, "the end of Slicer ends no training"
