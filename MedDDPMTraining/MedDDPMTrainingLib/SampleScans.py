@@ -43,8 +43,7 @@ def sampleScans(folder: str | Path, cases: int = CASES, coarser: int = COARSER) 
     from medddpm.geometry.itk import write_nrrd
 
     target = Path(folder)
-    labels, affine = _sampleMask(coarser)
-    yield
+    labels, affine = yield from _sampleMask(coarser)
     _make(target)
     for number in range(1, cases + 1):
         random = np.random.default_rng(number)
@@ -63,14 +62,15 @@ def sampleScans(folder: str | Path, cases: int = CASES, coarser: int = COARSER) 
     return target
 
 
-def _sampleMask(coarser: int) -> tuple[np.ndarray, np.ndarray]:
-    from medddpm.geometry.io import read_mask
+def _sampleMask(coarser: int) -> Generator[None, None, tuple[np.ndarray, np.ndarray]]:
+    """Steps that read the mask, without the package nibabel, which Slicer does not bring along."""
+    from MedDDPMSlicerLib.PlainNifti import unpackNifti
     from MedDDPMSlicerLib.SampleMask import sampleMaskPath
 
-    volume = read_mask(sampleMaskPath()).volume
+    volume = yield from unpackNifti(sampleMaskPath())
     affine = volume.affine.copy()
     affine[:3, :3] *= coarser
-    return volume.data[::coarser, ::coarser, ::coarser].astype(np.uint8), affine
+    return volume.voxels.T[::coarser, ::coarser, ::coarser].astype(np.uint8), affine
 
 
 def _variant(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
