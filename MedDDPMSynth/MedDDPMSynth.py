@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from MedDDPMSlicerLib.ModuleWidget import ModuleWidget
+from MedDDPMSlicerLib.Panels.ModuleWidget import ModuleWidget
 from MedDDPMSynthLib.LifeCycle import endService, followApplication, offerToScripts
 from MedDDPMSynthLib.SynthLogic import SynthLogic
 from slicer.i18n import tr as _
@@ -38,22 +38,16 @@ class MedDDPMSynth(ScriptedLoadableModule):
 class MedDDPMSynthLogic(SynthLogic, ScriptedLoadableModuleLogic):
     """The functions of the module without its panel; see ``SynthLogic``."""
 
-    _parameters = None
-
     def parameterNode(self):
-        """The typed parameter node of the scene, made where there is none.
-
-        The same object for panel and scripts: another one would see changes only after those who were told of them.
-        """
+        """The typed parameter node of the scene, made where there is none."""
         from MedDDPMSynthLib.Parameters import MedDDPMSynthParameterNode
 
         node = self.getParameterNode()
         isNew = not node.GetParameter("model")
-        if self._parameters is None or self._parameters.parameterNode is not node:
-            self._parameters = MedDDPMSynthParameterNode(node)
+        parameters = MedDDPMSynthParameterNode(node)
         if isNew:
-            self._parameters.model = self.service.library.lastUsed
-        return self._parameters
+            parameters.model = self.service.library.lastUsed
+        return parameters
 
 
 class MedDDPMSynthWidget(ModuleWidget):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from MedDDPMSlicerLib.ModuleWidget import ModuleWidget
+from MedDDPMSlicerLib.Panels.ModuleWidget import ModuleWidget
 from MedDDPMTrainingLib.LifeCycle import endService, followApplication, offerToScripts
 from MedDDPMTrainingLib.TrainingLogic import TrainingLogic
 from slicer.i18n import tr as _
