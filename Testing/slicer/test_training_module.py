@@ -82,6 +82,22 @@ class PanelTest(TrainingTestCase):
         self.assertEqual(preparation.state.name, "DONE", preparation.message)
         waitUntil(lambda: self.ui.ReportButton.enabled and "6 cases" in self.ui.DatasetLabel.text, "the dataset")
 
+    def testChoicesAreSavedWithTheScene(self) -> None:
+        """After closing the scene the choices are as at first; after loading it as they were, also in the panel."""
+        parameters, path = self.parameters, self.folder / "choices.mrml"
+        parameters.sourceFolder, parameters.preset, parameters.iterations = str(self.folder), "demo", 77
+        parameters.leaveOut = ["Sample_02"]
+        self.assertTrue(slicer.util.saveScene(str(path)))
+        slicer.mrmlScene.Clear(0)
+        slicer.app.processEvents()
+        self.assertEqual((self.parameters.sourceFolder, self.parameters.preset), ("", "brats"))
+        self.assertEqual(self.ui.IterationsSpinBox.value, 0)
+        slicer.util.loadScene(str(path))
+        slicer.app.processEvents()
+        self.assertEqual((self.parameters.sourceFolder, self.parameters.preset), (str(self.folder), "demo"))
+        self.assertEqual((self.parameters.iterations, list(self.parameters.leaveOut)), (77, ["Sample_02"]))
+        self.assertEqual(self.ui.IterationsSpinBox.value, 77)
+
     def testModuleReloaded(self) -> None:
         """The new panel works, and remembers nothing of the old one's widgets."""
         slicer.util.reloadScriptedModule("MedDDPMTraining")
