@@ -111,3 +111,13 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 def test_wrong_use_is_exit_code_2_and_a_sentence(arguments: list[str], words: str) -> None:
     result = run(*arguments)
     assert result.returncode == 2 and words in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("debug", "shown"), [(False, ""), (True, "INFO medddpm.jobs a detail\n")])
+def test_what_goes_to_the_log_of_a_job_is_not_shown_on_the_terminal(debug: bool, shown: str) -> None:
+    script = (
+        f"import logging; from medddpm.cli.app import root; root(version=False, debug={debug});"
+        "logging.getLogger('medddpm').setLevel(logging.INFO); logging.getLogger('medddpm.jobs').info('a detail')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == shown

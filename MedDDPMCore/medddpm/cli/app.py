@@ -28,7 +28,10 @@ def root(
     debug: bool = typer.Option(False, "--debug", help="Show technical details of errors."),
 ) -> None:
     """Turn segmentation masks into synthetic brain MRI (Med-DDPM). For research; never for diagnosis."""
-    logging.basicConfig(level=logging.DEBUG if debug else logging.CRITICAL, format="%(levelname)s %(name)s %(message)s")
+    terminal = logging.StreamHandler()
+    # A level of the handler, not of the root logger: a job lets its own log have more.
+    terminal.setLevel(logging.DEBUG if debug else logging.CRITICAL)
+    logging.basicConfig(level=terminal.level, format="%(levelname)s %(name)s %(message)s", handlers=[terminal])
 
 
 def commands() -> typer.Typer:
