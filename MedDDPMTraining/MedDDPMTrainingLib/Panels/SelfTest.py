@@ -16,6 +16,8 @@ from ..Preparation import PrepareState
 
 # Preparing six small cases and starting a training take about a minute on a laptop.
 PATIENCE_SECONDS = 600
+# What the panel shows by itself at its next look.
+TICKS_SECONDS = 10
 # Far more than are waited for: the training is paused, continued and stopped while it goes on.
 STEPS = 100_000
 
@@ -57,7 +59,7 @@ def _prepare(widget: Any, folder: Path, tell: Callable[[str], object]) -> None:
     ui.PrepareButton.click()
     waitUntil(lambda: preparation.finished, "the preparation")
     assert preparation.state is PrepareState.DONE, preparation.message
-    assert ui.ReportButton.enabled
+    waitUntil(lambda: ui.ReportButton.enabled, "the report", TICKS_SECONDS)  # the panel looks a few times a second
 
 
 def _train(widget: Any, folder: Path, tell: Callable[[str], object]) -> None:
