@@ -45,7 +45,8 @@ class NetworkConfig:
     ``attention_factors`` are the downsampling factors at which residual blocks are followed by self-attention (8 means
     at one eighth of the resolution); the middle always has it. ``groups`` is the number of GroupNorm groups. ``domain``
     is "voxels" (published), or "wavelet": the compact network, whose U-Net works on Haar bands at half the resolution
-    (that is the resolution that its factors count from) and which predicts x0.
+    (that is the resolution that its factors count from) and which predicts x0. ``position`` tells the compact network
+    where within the mask a voxel lies.
     """
 
     image_channels: int
@@ -57,11 +58,14 @@ class NetworkConfig:
     heads: int = 1
     groups: int = 32
     domain: str = "voxels"
+    position: bool = False
 
     def __post_init__(self) -> None:
         _require(1 <= self.image_channels <= 64, "network.image_channels", self.image_channels, "1 to 64")
         _require(1 <= self.mask_channels <= 256, "network.mask_channels", self.mask_channels, "1 to 256")
         _require(self.domain in DOMAINS, "network.domain", self.domain, " or ".join(DOMAINS))
+        good = not self.position or self.domain == "wavelet"
+        _require(good, "network.position", self.position, "false for a network on voxels")
         _require(1 <= len(self.multipliers) <= MAX_LEVELS, "network.multipliers", self.multipliers, "1 to 8 levels")
         _require(1 <= self.blocks_per_level <= MAX_BLOCKS, "network.blocks_per_level", self.blocks_per_level, "1 to 8")
         for channels in (self.base_channels, *self.level_channels):

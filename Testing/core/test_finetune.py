@@ -122,6 +122,21 @@ def test_a_label_left_behind_counts_as_nowhere() -> None:
     assert torch.allclose(after[..., 1:-1, 1:-1, 1:-1], before[..., 1:-1, 1:-1, 1:-1], atol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("told_before", [False, True])
+def test_the_position_is_taken_over_or_begins_at_zero(told_before: bool) -> None:
+    former, new = (config(("T1",), labels, "wavelet") for labels in (("Brain", "Tumor"), ("Tumor", "Brain", "Cyst")))
+    new = replace(new, network=replace(new.network, position=True))
+    former = replace(former, network=replace(former.network, position=told_before))
+    require_same_architecture("it", former, new)
+    old, fresh = moved(former, new)
+    x, mask = volume(1, 1), masks(2)
+    reordered = torch.cat([mask.flip(1), torch.zeros_like(mask[:, :1])], 1)
+    assert torch.allclose(fresh(torch.cat([x, reordered], 1), T), old(torch.cat([x, mask], 1), T), atol=1e-5)
+    with pytest.raises(InputError, match=r"network\.position"):
+        require_same_architecture("it", new, config(("T1",), ("Brain",), "wavelet"))
+
+
 def test_gradients_reach_new_channels() -> None:
     former, new = config(("T1",), ("Brain",)), config(("T1", "PD"), ("Brain", "Cyst"))
     _, fresh = moved(former, new)

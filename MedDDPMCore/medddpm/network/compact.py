@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
+from .position import position_channels
 from .unet import UNet3D
 from .wavelet import BANDS, from_bands, to_bands
 
@@ -66,9 +67,12 @@ class CompactUNet(nn.Module):
             total = alpha**2 * power + sigma**2
             noisy = torch.fft.rfftn(inside * (image - alpha * mean), dim=AXES)
             white = inside * _back(noisy * total.rsqrt(), image)
-            seen = torch.cat([to_bands(white), to_bands(mask) / 2], dim=1)
-        seen = seen.to(next(self.body.parameters()).dtype).contiguous(memory_format=torch.channels_last_3d)
-        correction = self.body(seen, t)
+            seen = [to_bands(white), to_bands(mask) / 2]
+            if self.config.position:
+                seen.append(position_channels(mask.sum(1, keepdim=True).clamp(0, 1), factor=2))
+        dtype = next(self.body.parameters()).dtype
+        joined = torch.cat(seen, dim=1).to(dtype).contiguous(memory_format=torch.channels_last_3d)
+        correction = self.body(joined, t)
         with torch.autocast(x.device.type, enabled=False):
             own = torch.fft.rfftn(inside * from_bands(correction.float()), dim=AXES)
             clean = _back(noisy * (alpha * power / total) + own * self._open(power, alpha, sigma), image)

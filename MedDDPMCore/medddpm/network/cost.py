@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
-from .unet import UNet3D
+from .unet import UNet3D, input_channels
 from .wavelet import BANDS
 
 
@@ -33,7 +33,7 @@ def network_cost(config: NetworkConfig, depth_first_shape: tuple[int, ...]) -> N
         bands, shape = BANDS, tuple(side // 2 for side in shape)
     with torch.device("meta"):
         network = UNet3D(config, bands)
-        x = torch.empty(1, bands * (config.image_channels + config.mask_channels), *shape)
+        x = torch.empty(1, input_channels(config, bands), *shape)
     flops: list[float] = []
     widest: list[float] = []
 

@@ -9,12 +9,20 @@ from torch.utils.checkpoint import checkpoint
 from ..config import NetworkConfig
 from .blocks import Downsample, ResidualBlock, SelfAttention, Stage, Upsample, time_embedding
 from .norm import NormSiLU
+from .position import CHANNELS as POSITION_CHANNELS
+
+
+def input_channels(config: NetworkConfig, bands: int = 1) -> int:
+    """Channels that a U-Net sees: noisy image, mask and position."""
+    position = POSITION_CHANNELS if config.position else 0
+    return bands * (config.image_channels + config.mask_channels) + position
 
 
 class UNet3D(nn.Module):
     """Predicts, from a noisy image with its mask concatenated, what ``ScheduleConfig.prediction`` names.
 
-    ``bands``: channels for each channel of image and mask, where these come in wavelet bands.
+    ``bands``: channels for each channel of image and mask, where these come in wavelet bands. With ``config.position``
+    the channels of ``network.position`` follow.
 
     ``forward(x, t)``: x (B, image + mask channels, D, H, W) with every side a multiple of ``config.divisor``; t (B,)
     integer steps 0..T-1; returns (B, image channels, D, H, W) in the dtype of ``x``.
@@ -29,7 +37,7 @@ class UNet3D(nn.Module):
         self.checkpointing = False
         base, embedding = config.base_channels, config.base_channels * 4
         self.time_embed = nn.Sequential(nn.Linear(base, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        first = nn.Conv3d(bands * (config.image_channels + config.mask_channels), base, 3, padding=1)
+        first = nn.Conv3d(input_channels(config, bands), base, 3, padding=1)
         self.input_blocks = nn.ModuleList([Stage(first)])
         skips = self._build_encoder(base)
         deepest = skips[-1]

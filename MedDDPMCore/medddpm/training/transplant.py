@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ..config import ModelConfig, NetworkConfig
 from ..errors import InputError
+from ..network.position import CHANNELS as POSITION_CHANNELS
+from ..network.unet import input_channels
 from ..network.wavelet import BANDS
 from ..sampling.schedule import Schedule
 
@@ -66,6 +68,8 @@ def _told(what: str, former: Sequence[str], new: Sequence[str]) -> str:
 def require_same_architecture(name: str, former: ModelConfig, new: ModelConfig) -> None:
     """Raise InputError naming the first option in which the networks differ by more than labels and modalities."""
     one, other = (replace(c.network, image_channels=1, mask_channels=1) for c in (former, new))
+    if other.position:  # what a network was not told before begins at zero
+        one = replace(one, position=True)
     for field in fields(NetworkConfig):
         _require_equal(name, f"network.{field.name}", getattr(one, field.name), getattr(other, field.name))
     _require_equal(name, "schedule.prediction", former.schedule.prediction, new.schedule.prediction)
@@ -103,7 +107,8 @@ def transplanted(
         state["power"] = _rows(former["power"], fresh["power"], match.images)
     first, last = prefix + _FIRST, prefix + _LAST
     masks = [None if place is None else old.network.image_channels + place for place in match.masks]
-    state[first + "weight"] = _spread(former[first + "weight"], _in_bands([*match.images, *masks], bands), dim=1)
+    channels = [*_in_bands([*match.images, *masks], bands), *_position(old.network, new.network, bands)]
+    state[first + "weight"] = _spread(former[first + "weight"], channels, dim=1)
     state[first + "bias"] = former[first + "bias"] + _constant(former[first + "weight"], match, old, bands)
     for name in ("weight", "bias"):
         state[last + name] = _spread(former[last + name], _in_bands(match.images, bands), dim=0)
@@ -113,6 +118,16 @@ def transplanted(
 def _in_bands(places: Sequence[int | None], bands: int) -> list[int | None]:
     """Places of channels as places of their bands, which lie side by side."""
     return [None if place is None else place * bands + band for place in places for band in range(bands)]
+
+
+def _position(old: NetworkConfig, new: NetworkConfig, bands: int) -> list[int | None]:
+    """Places of the position channels, which follow those of image and mask."""
+    if not new.position:
+        return []
+    if not old.position:
+        return [None] * POSITION_CHANNELS
+    total = input_channels(old, bands)
+    return list(range(total - POSITION_CHANNELS, total))
 
 
 def _spread(former: Tensor, places: Sequence[int | None], dim: int) -> Tensor:
