@@ -85,5 +85,5 @@ def test_the_compact_network_tells_places_of_equal_surroundings_apart() -> None:
 
 
 def test_a_network_on_voxels_has_no_position() -> None:
-    with pytest.raises(InputError, match="network.position"):
+    with pytest.raises(InputError, match=r"network\.position"):
         replace(NETWORK, domain="voxels")
