@@ -100,12 +100,13 @@ def test_what_contradicts_the_compact_network_is_explained(dataset: Path) -> Non
         tiny_config(
             dataset, network=wavelet, schedule=ScheduleConfig(20, prediction="x0"), loss=LossConfig(min_snr_gamma=5)
         )
-    with pytest.raises(InputError, match=r"crop_voxels is 8, but network\.position is true"):
+    with pytest.raises(InputError, match=r"mask_dropout is 0\.1, but network\.position is true and .*crop_voxels is 8"):
         tiny_config(
             dataset,
             network=replace(wavelet, position=True),
             schedule=ScheduleConfig(20, prediction="x0"),
             augment=AugmentConfig(crop_voxels=8),
+            mask_dropout=0.1,
         )
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
-from .position import position_channels
+from .position import place_in_head, position_channels
 from .unet import UNet3D
 from .wavelet import BANDS, from_bands, to_bands
 
@@ -30,6 +30,9 @@ AXES = (-3, -2, -1)  # of space
 
 class CompactUNet(nn.Module):
     """Predicts x0 from a noisy image with its mask (fractions from 0 to 1) concatenated, as ``UNet3D`` does.
+
+    With ``config.position`` the network knows where in the head it is (see ``network.position``). In a crop it cannot
+    find that out; there, the three channels of ``place_in_head`` of the whole head follow the mask.
 
     Tell it the noise schedule with ``use_schedule`` before the first call. ``label_means`` (labels + 1, image channels)
     has the mean intensity of each label, background last; ``power`` (image channels, BINS) the variance per voxel and
@@ -61,7 +64,7 @@ class CompactUNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            image, mask = x.float().split([self.config.image_channels, self.config.mask_channels], dim=1)
+            image, mask, place = self._parts(x.float())
             mean, inside = self.expected(mask), covered(mask)
             alpha, sigma, power = self._at(self.alpha, t), self._at(self.sigma, t), self.spectrum(image)
             total = alpha**2 * power + sigma**2
@@ -69,7 +72,7 @@ class CompactUNet(nn.Module):
             white = inside * _back(noisy * total.rsqrt(), image)
             seen = [to_bands(white), to_bands(mask) / 2]
             if self.config.position:
-                seen.append(position_channels(mask.sum(1, keepdim=True).clamp(0, 1), factor=2))
+                seen.append(position_channels(place, mask, factor=2))
         dtype = next(self.body.parameters()).dtype
         joined = torch.cat(seen, dim=1).to(dtype).contiguous(memory_format=torch.channels_last_3d)
         correction = self.body(joined, t)
@@ -77,6 +80,14 @@ class CompactUNet(nn.Module):
             own = torch.fft.rfftn(inside * from_bands(correction.float()), dim=AXES)
             clean = _back(noisy * (alpha * power / total) + own * self._open(power, alpha, sigma), image)
             return (mean + inside * clean).to(x.dtype)
+
+    def _parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Image, mask, and the place of every voxel, which has to be told in a crop only."""
+        known = [self.config.image_channels, self.config.mask_channels]
+        image, mask, place = x.split([*known, x.shape[1] - sum(known)], dim=1)
+        if self.config.position and not place.shape[1]:
+            place = place_in_head(mask)
+        return image, mask, place
 
     def expected(self, mask: Tensor) -> Tensor:
         """The image that the mask alone tells: the mean intensity of what covers a voxel, (B, C, D, H, W)."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..config import ModelConfig
+from ..network.position import place_in_head
 from .config import AugmentConfig
 from .intensities import IntensityChange
 from .warp import Warp
@@ -28,23 +29,31 @@ class Augmentation:
         self._background = model.background
         self._left_right = -1 - next(i for i, letter in enumerate(model.grid.orientation) if letter in "LR")
         spacing = tuple(reversed(model.grid.spacing))
+        self._told = model.network.position
         self._warp = Warp(config, spacing, model.background) if config.affine or config.elastic else None
         self._intensity = IntensityChange(config, model.background) if config.intensity else None
 
     def __call__(self, images: Tensor, fractions: Tensor, generator: torch.Generator, progress: float = 0.0) -> Pair:
-        """Both, changed; ``progress``: the share of the run that is done."""
+        """Both, changed; ``progress``: the share of the run that is done.
+
+        In a crop for a network that is told the position, the three channels of ``place_in_head`` follow the fractions.
+        """
         config = self._config
         if config.flip:
             images, fractions = flip_left_right(images, fractions, self._left_right, generator)
         if config.shift_voxels:
             images, fractions = shift(images, fractions, config.shift_voxels, self._background, generator)
         cropped = config.crop_voxels and progress < config.crop_until
+        place = place_in_head(fractions[None])[0] if cropped and self._told else images[:0]
         box = random_box(images.shape[1:], config.crop_voxels if cropped else 0, generator)
+        carried = torch.cat([images, place])
         if self._warp is not None:
-            images, fractions = self._warp(images, fractions, box, generator)
+            carried, fractions = self._warp(carried, fractions, box, generator)
         else:
-            images, fractions = images[:, *box], fractions[:, *box]
-        return images if self._intensity is None else self._intensity(images, generator), fractions
+            carried, fractions = carried[:, *box], fractions[:, *box]
+        images, place = carried.split([len(images), len(place)])
+        images = images if self._intensity is None else self._intensity(images, generator)
+        return images, torch.cat([fractions, place])
 
 
 def flip_left_right(images: Tensor, fractions: Tensor, axis: int, generator: torch.Generator) -> Pair:

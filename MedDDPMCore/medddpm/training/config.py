@@ -133,10 +133,11 @@ class TrainConfig:
                 f"The training option loss.min_snr_gamma is {self.loss.min_snr_gamma:g}, but the compact network "
                 "(network.domain = 'wavelet') weighs noise levels itself. Set loss.min_snr_gamma = 0."
             )
-        if self.network.position and self.augment.crop_voxels:
+        if self.network.position and self.augment.crop_voxels and self.mask_dropout:
             raise InputError(
-                f"The training option augment.crop_voxels is {self.augment.crop_voxels}, but network.position is true: "
-                "in a crop, the network cannot see where within the head it is. Set one of them to 0 or false."
+                f"The training option mask_dropout is {self.mask_dropout:g}, but network.position is true and "
+                f"augment.crop_voxels is {self.augment.crop_voxels}: without its mask a crop has no place in the head. "
+                "Set one of the three to 0 or false."
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -21,8 +21,9 @@ from .config import LossConfig
 class NoisyBatch:
     """Input and wanted output of the network.
 
-    ``x``: noisy images with the mask channels after them, (B, C + L, D, H, W) float32; ``wanted``: the training target,
-    (B, C, D, H, W); ``t``: integer noise levels (B,).
+    ``x``: noisy images with the mask channels after them, (B, C + L, D, H, W) float32; in a crop, for a network that is
+    told, the place in the head follows (see ``network.position``). ``wanted``: the training target, (B, C, D, H, W);
+    ``t``: integer noise levels (B,).
     """
 
     x: Tensor
@@ -88,8 +89,9 @@ class Objective:
         prediction = network(batch.x, batch.t)
         inner = getattr(network, "module", network)
         if isinstance(inner, CompactUNet):
-            condition = batch.x[:, self.model.network.image_channels :]
-            return inner.loss(prediction, batch.wanted, condition, batch.t, self._loss.kind)
+            first = self.model.network.image_channels
+            mask = batch.x[:, first : first + self.model.network.mask_channels]
+            return inner.loss(prediction, batch.wanted, mask, batch.t, self._loss.kind)
         error = prediction.float() - batch.wanted
         return (error.abs() if self._loss.kind == "l1" else error.square()).mean(dim=(1, 2, 3, 4))
 
