@@ -90,9 +90,12 @@ def condition(config: ModelConfig, shape: tuple[int, ...]) -> Tensor:
     return (off + (on - off) * inside.float())[None]
 
 
-def evaluator(variant: Variant, config: ModelConfig, device: torch.device) -> Evaluate:
-    """A function (x_t, condition, t) -> prediction in float32, computing as ``variant`` says."""
-    network, dtype = reference_network(config.network), DTYPES[variant.precision]
+def evaluator(variant: Variant, config: ModelConfig, device: torch.device, network: UNet3D | None = None) -> Evaluate:
+    """A function (x_t, condition, t) -> prediction in float32, computing as ``variant`` says.
+
+    ``network``: what computes it, in place; left out, that of ``reference_network``.
+    """
+    network, dtype = network or reference_network(config.network), DTYPES[variant.precision]
     if variant.product:
         return Model(config, network, device, dtype, "0" * 64).predict_noise
     layout = torch.channels_last_3d if variant.channels_last else torch.contiguous_format

@@ -97,6 +97,11 @@ def test_plain_and_fast_path_in_processes_of_their_own() -> None:
     assert fast["CPU s: times fewer"] == pytest.approx(plain["CPU s"] / fast["CPU s"])
     assert 0.1 < plain["peak memory GB"] < 4
     assert [r.measured for r in suite.requirements] == pytest.approx([fast["CPU s: times fewer"], fast["error %"]])
+    shares = suite.tables[1]
+    for row in shares.rows:
+        found = dict(zip(shares.columns, row, strict=True))
+        assert 0 < found["CPU s in convolutions"] < found["CPU s"]
+        assert found["share %"] == pytest.approx(100 * found["CPU s in convolutions"] / found["CPU s"])
 
 
 def test_every_ablation_computes_the_same() -> None:
