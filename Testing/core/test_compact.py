@@ -20,12 +20,14 @@ from medddpm.models.registry import load_model
 from medddpm.network.build import build_network
 from medddpm.network.compact import AXES, BINS, CompactUNet
 from medddpm.network.cost import network_cost
+from medddpm.network.position import place_in_head
 from medddpm.network.unet import UNet3D
 from medddpm.network.wavelet import from_bands, to_bands
 from medddpm.progress import SilentReporter
 from medddpm.sampling.sample import sample
 from medddpm.sampling.schedule import Schedule
 from medddpm.training.checkpoint import Checkpoints
+from medddpm.training.config import AugmentConfig
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.trainer import Trainer
 from safetensors.torch import save_file
@@ -91,6 +93,32 @@ def test_fit_finds_means_and_strength() -> None:
     assert network.power[:, BINS // 2 :].numpy() == pytest.approx(np.full((2, BINS // 2), 0.01), rel=0.25)
 
 
+def test_fit_finds_what_lies_where_in_the_head() -> None:
+    """A bright slab at the same place of heads of different places and sizes, blurred by no more than the atlas is."""
+    network = CompactUNet(replace(NETWORK, position=True))
+
+    def head(side: float, shift: int) -> tuple[torch.Tensor, torch.Tensor]:
+        z, y, x = (torch.from_numpy(p - 15.5).float() for p in np.indices((32,) * 3))
+        inside = ((x - shift) ** 2 + y**2 + z**2 < side**2).float()
+        slab = ((x - shift) > 0.2 * side).float() - 0.4 * inside
+        return torch.stack([inside * slab, 0 * inside]) - (1 - inside), torch.stack([inside, 0 * inside, 0 * inside])
+
+    cases = [head(10 + k % 3, k % 5 - 2) for k in range(20)]
+    network.fit(cases)
+    assert network.atlas_share.tolist() == [1, 0, 0]
+    image, mask = head(11, 2)
+    inside, blurred = mask[0] > 0, 0.2 * 11
+    x = torch.arange(32) - 15.5 - 2
+    away = inside & ((x - 0.2 * 11).abs() > blurred)
+    found = network.expected(mask[None])[0]
+    assert float((found - image)[0][away].abs().mean()) < 0.12
+    assert float((network.expected(mask.flip(0)[None])[0] - found)[0][inside].std()) > 0.3  # another label has no atlas
+    crop = (slice(None), slice(8, 24), slice(8, 24), slice(10, 26))
+    place = place_in_head(mask[None])[0]
+    part = network.expected(mask[crop][None], place[crop][None])[0]
+    assert torch.allclose(part, found[crop], atol=1e-5)
+
+
 def test_the_spectrum_belongs_to_the_frequencies_of_the_grid() -> None:
     network = compact()
     network.power.copy_(torch.linspace(1, 2, BINS))
@@ -151,19 +179,23 @@ def test_detail_is_estimated_from_the_strength_that_training_saw() -> None:
     assert float(kept[:, 16, 16, 16].max()) < 1e-3 * float(kept[:, 0, 0, 2].max())
 
 
-def wavelet_config() -> ModelConfig:
+def wavelet_config(position: bool = False) -> ModelConfig:
     config = tiny_config()
-    network = replace(config.network, domain="wavelet")
+    network = replace(config.network, domain="wavelet", position=position)
     grid = replace(config.grid, shape=(16, 32, 16))
     return replace(config, network=network, grid=grid, schedule=replace(config.schedule, prediction="x0"))
 
 
-def test_a_compact_model_is_saved_loaded_and_sampled(tmp_path: Path) -> None:
-    config = wavelet_config()
+@pytest.mark.parametrize("position", [False, True])
+def test_a_compact_model_is_saved_loaded_and_sampled(tmp_path: Path, position: bool) -> None:
+    config = wavelet_config(position)
     torch.manual_seed(1)
     network = build_network(config.network)
     assert isinstance(network, CompactUNet)
     network.label_means.uniform_(-1, 1)
+    if position:
+        network.atlas.uniform_(-0.5, 0.5)
+        network.atlas_share[0] = 1
     save_model_folder(tmp_path / "model", config, network.state_dict())
     model = load_model(tmp_path / "model")
     direct = Model(config, network, torch.device("cpu"), torch.float32, "")
@@ -218,17 +250,21 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def trained(dataset: Path, out: Path, iterations: int) -> Path:
-    network = NetworkConfig(2, 2, 8, (1, 2), groups=4, domain="wavelet")
+def trained(dataset: Path, out: Path, iterations: int, position: bool) -> Path:
+    network = NetworkConfig(2, 2, 8, (1, 2), groups=4, domain="wavelet", position=position)
     schedule = ScheduleConfig(20, prediction="x0")
-    config = tiny_config_of_training(dataset, network=network, schedule=schedule, iterations=iterations)
+    augment = AugmentConfig(crop_voxels=8 if position else 0, crop_until=1.0)
+    config = tiny_config_of_training(
+        dataset, network=network, schedule=schedule, iterations=iterations, augment=augment
+    )
     return Trainer(config, out, SilentReporter()).run()
 
 
-def test_a_continued_training_equals_the_uninterrupted_one(dataset: Path, tmp_path: Path) -> None:
-    trained(dataset, tmp_path / "whole", 6)
-    trained(dataset, tmp_path / "parts", 3)
-    model = load_model(trained(dataset, tmp_path / "parts", 6))
+@pytest.mark.parametrize("position", [False, True])
+def test_a_continued_training_equals_the_uninterrupted_one(dataset: Path, tmp_path: Path, position: bool) -> None:
+    trained(dataset, tmp_path / "whole", 6, position)
+    trained(dataset, tmp_path / "parts", 3, position)
+    model = load_model(trained(dataset, tmp_path / "parts", 6, position))
     whole, parts = (Checkpoints(tmp_path / name / "checkpoints").load_newest() for name in ("whole", "parts"))
     assert whole is not None and parts is not None
     for kind in ("network", "average"):

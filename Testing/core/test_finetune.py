@@ -48,6 +48,11 @@ def config(
     )
 
 
+def positioned(*labels: str) -> ModelConfig:
+    model = config(("T1",), labels, "wavelet")
+    return replace(model, network=replace(model.network, position=True))
+
+
 def network_of(model: ModelConfig, seed: int) -> Network:
     """A network with random weights and moments."""
     torch.manual_seed(seed)
@@ -56,6 +61,9 @@ def network_of(model: ModelConfig, seed: int) -> Network:
         network.use_schedule(torch.from_numpy(SCHEDULE.alpha), torch.from_numpy(SCHEDULE.sigma))
         network.label_means.uniform_(-1, 1)
         network.power.uniform_(0.01, 0.1)
+        if model.network.position:
+            network.atlas.uniform_(-0.5, 0.5)
+            network.atlas_share[0 if model.scheme.labels[0].name == "Brain" else 1] = 1
         torch.nn.init.normal_(network.body.out[2].weight, std=0.1)
     return network.eval()
 
@@ -123,11 +131,8 @@ def test_a_label_left_behind_counts_as_nowhere() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("told_before", [False, True])
-def test_the_position_is_taken_over_or_begins_at_zero(told_before: bool) -> None:
-    former, new = (config(("T1",), labels, "wavelet") for labels in (("Brain", "Tumor"), ("Tumor", "Brain", "Cyst")))
-    new = replace(new, network=replace(new.network, position=True))
-    former = replace(former, network=replace(former.network, position=told_before))
+def test_the_position_is_taken_over() -> None:
+    former, new = (positioned(*labels) for labels in (("Brain", "Tumor"), ("Tumor", "Brain", "Cyst")))
     require_same_architecture("it", former, new)
     old, fresh = moved(former, new)
     x, mask = volume(1, 1), masks(2)
@@ -135,6 +140,17 @@ def test_the_position_is_taken_over_or_begins_at_zero(told_before: bool) -> None
     assert torch.allclose(fresh(torch.cat([x, reordered], 1), T), old(torch.cat([x, mask], 1), T), atol=1e-5)
     with pytest.raises(InputError, match=r"network\.position"):
         require_same_architecture("it", new, config(("T1",), ("Brain",), "wavelet"))
+
+
+def test_a_position_that_was_not_told_before_begins_at_zero() -> None:
+    former, new = config(("T1",), ("Brain", "Tumor"), "wavelet"), positioned("Brain", "Tumor")
+    require_same_architecture("it", former, new)
+    old, fresh = moved(former, new)
+    before, after = (n.get_parameter("body.input_blocks.0.0.weight") for n in (old, fresh))
+    assert torch.equal(after[:, : before.shape[1]], before)
+    assert not after[:, before.shape[1] :].any()
+    start = network_of(new, 2).state_dict()  # what the mean leaves open changes with the atlas
+    assert all(torch.equal(fresh.state_dict()[name], start[name]) for name in ("atlas", "atlas_share", "power"))
 
 
 def test_gradients_reach_new_channels() -> None:

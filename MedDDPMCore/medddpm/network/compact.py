@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
+from .atlas import NODES, fitted_atlas, looked_up
 from .position import place_in_head, position_channels
 from .unet import UNet3D
 from .wavelet import BANDS, from_bands, to_bands
@@ -36,15 +37,18 @@ class CompactUNet(nn.Module):
 
     Tell it the noise schedule with ``use_schedule`` before the first call. ``label_means`` (labels + 1, image channels)
     has the mean intensity of each label, background last; ``power`` (image channels, BINS) the variance per voxel and
-    frequency of what is left within the labels; outside of them nothing is. Both are part of the weights; ``fit`` takes
-    them from training data. Everything around ``body`` is computed in fp32: at low noise levels it is small differences
-    that count.
+    frequency of what is left within the labels; outside of them nothing is. With ``config.position`` the mean differs
+    from place to place: ``atlas`` (see ``network.atlas``) is added to the label of which ``atlas_share`` (labels,) is
+    1, the one that covers most. All are part of the weights; ``fit`` takes them from training data. Everything around
+    ``body`` is computed in fp32: at low noise levels it is small differences that count.
     """
 
     alpha: Tensor
     sigma: Tensor
     label_means: Tensor
     power: Tensor
+    atlas: Tensor
+    atlas_share: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -54,6 +58,9 @@ class CompactUNet(nn.Module):
         self.register_buffer("sigma", torch.zeros(1), persistent=False)
         self.register_buffer("label_means", torch.full((config.mask_channels + 1, config.image_channels), BACKGROUND))
         self.register_buffer("power", torch.ones(config.image_channels, BINS))
+        if config.position:
+            self.register_buffer("atlas", torch.zeros(1, config.image_channels, NODES, NODES, NODES))
+            self.register_buffer("atlas_share", torch.zeros(config.mask_channels))
         for parameter in self.body.out[2].parameters():  # begin as the linear denoiser
             nn.init.zeros_(parameter)
 
@@ -65,7 +72,7 @@ class CompactUNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             image, mask, place = self._parts(x.float())
-            mean, inside = self.expected(mask), covered(mask)
+            mean, inside = self.expected(mask, place), covered(mask)
             alpha, sigma, power = self._at(self.alpha, t), self._at(self.sigma, t), self.spectrum(image)
             total = alpha**2 * power + sigma**2
             noisy = torch.fft.rfftn(inside * (image - alpha * mean), dim=AXES)
@@ -89,10 +96,20 @@ class CompactUNet(nn.Module):
             place = place_in_head(mask)
         return image, mask, place
 
-    def expected(self, mask: Tensor) -> Tensor:
-        """The image that the mask alone tells: the mean intensity of what covers a voxel, (B, C, D, H, W)."""
+    def expected(self, mask: Tensor, place: Tensor | None = None) -> Tensor:
+        """The image that the mask alone tells: the mean intensity of what covers a voxel, (B, C, D, H, W).
+
+        ``place``: that of a crop; left out, that of a whole head.
+        """
         shares = torch.cat([mask, 1 - mask.sum(1, keepdim=True)], dim=1)
-        return torch.einsum("bl...,lc->bc...", shares, self.label_means.float())
+        means = torch.einsum("bl...,lc->bc...", shares, self.label_means.float())
+        if not self.config.position:
+            return means
+        place = place_in_head(mask) if place is None else place
+        return means + self._atlas_weight(mask) * looked_up(self.atlas.float(), place)
+
+    def _atlas_weight(self, mask: Tensor) -> Tensor:
+        return torch.einsum("bl...,l->b...", mask, self.atlas_share.float())[:, None]
 
     def spectrum(self, image: Tensor) -> Tensor:
         """``power`` at the frequencies of ``torch.fft.rfftn`` of an image of this shape, (1, C, D, H, W/2 + 1)."""
@@ -121,12 +138,14 @@ class CompactUNet(nn.Module):
 
     @torch.no_grad()
     def fit(self, cases: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Take the moments from training cases: images (C, D, H, W) and mask fractions (L, D, H, W); read twice."""
+        """Take the moments from training cases: images (C, D, H, W) and mask fractions (L, D, H, W); read often."""
         totals, weights = torch.zeros_like(self.label_means), torch.zeros(len(self.label_means))
         for image, mask in cases:
             totals[:-1] += torch.einsum("lxyz,cxyz->lc", mask.float(), image.float())
             weights[:-1] += mask.float().sum((1, 2, 3))
         self.label_means[:-1] = totals[:-1] / weights[:-1, None].clamp_min(1)
+        if self.config.position:
+            self._fit_atlas(cases, int(weights[:-1].argmax()))
         energy, counts = torch.zeros_like(self.power), torch.zeros(BINS)
         for image, mask in cases:
             fractions = mask.float()[None]
@@ -139,6 +158,18 @@ class CompactUNet(nn.Module):
             if counts[i] == 0:
                 energy[:, i], counts[i] = energy[:, i + 1], counts[i + 1]
         self.power.copy_((energy / counts.clamp_min(1)).clamp_min(MIN_POWER))
+
+    def _fit_atlas(self, cases: Iterable[tuple[Tensor, Tensor]], label: int) -> None:
+        self.atlas.zero_()
+        self.atlas_share.zero_()[label] = 1
+
+        def residuals() -> Iterable[tuple[Tensor, Tensor, Tensor]]:
+            for image, mask in cases:
+                fractions = mask.float()[None]
+                left = image.float() - self.expected(fractions)[0]
+                yield left, self._atlas_weight(fractions)[0], place_in_head(fractions)[0]
+
+        self.atlas.copy_(fitted_atlas(residuals()))
 
     @staticmethod
     def _open(power: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

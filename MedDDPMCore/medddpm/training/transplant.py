@@ -105,6 +105,7 @@ def transplanted(
         prefix, bands = "body.", BANDS
         state["label_means"] = _moments(former["label_means"], fresh["label_means"], (*match.masks, -1), match.images)
         state["power"] = _rows(former["power"], fresh["power"], match.images)
+        state |= _atlas(former, fresh, old, new)
     first, last = prefix + _FIRST, prefix + _LAST
     masks = [None if place is None else old.network.image_channels + place for place in match.masks]
     channels = [*_in_bands([*match.images, *masks], bands), *_position(old.network, new.network, bands)]
@@ -118,6 +119,20 @@ def transplanted(
 def _in_bands(places: Sequence[int | None], bands: int) -> list[int | None]:
     """Places of channels as places of their bands, which lie side by side."""
     return [None if place is None else place * bands + band for place in places for band in range(bands)]
+
+
+def _atlas(
+    former: Mapping[str, Tensor], fresh: Mapping[str, Tensor], old: ModelConfig, new: ModelConfig
+) -> dict[str, Tensor]:
+    """What a compact network knows of places. Where it is new, what is left to know is that of the fresh network."""
+    if not new.network.position:
+        return {}
+    if not old.network.position:
+        return {name: fresh[name] for name in ("atlas", "atlas_share", "power", "label_means")}
+    match = Match.of(old, new)
+    shares = [former["atlas_share"][i] if i is not None else torch.tensor(0.0) for i in match.masks]
+    atlas = _rows(former["atlas"][0], fresh["atlas"][0], match.images)[None]
+    return {"atlas": atlas, "atlas_share": torch.stack(shares)}
 
 
 def _position(old: NetworkConfig, new: NetworkConfig, bands: int) -> list[int | None]:
