@@ -24,42 +24,66 @@ def _listed(names: tuple[str, ...]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
+SourceArgument = Annotated[Path, typer.Argument(help="Folder of scans with masks, or a table (CSV) that names them.")]
+OutArgument = Annotated[Path | None, typer.Argument(help="The dataset folder to make or to bring up to date.")]
+ScanOption = Annotated[bool, typer.Option("--scan", help="Only tell what the source holds and what is wrong.")]
+LayoutOption = Annotated[str, typer.Option(help=f"How the source is laid out: {_listed(LAYOUTS)}.")]
+TableOption = Annotated[
+    Path | None, typer.Option(help="CSV of paths below SOURCE: columns case, mask and one for each modality.")
+]
+SchemeOption = Annotated[str, typer.Option(help="Labels of the model: brats, whole-head or a .json file.")]
+GridOption = Annotated[str, typer.Option(help=f"auto, {_listed(tuple(GRIDS))}, or as in 80x96x80:2:LPS.")]
+ModalityOption = Annotated[
+    list[str] | None, typer.Option(help="A modality to use; repeat, in the order of the model. Left out: all.")
+]
+RegisterOption = Annotated[str, typer.Option(help=f"Rigid registration: {_listed(REGISTRATIONS)}.")]
+TemplateOption = Annotated[Path | None, typer.Option(help="The image to register to, with --register template.")]
+IntensitiesOption = Annotated[str, typer.Option(help=f"How to scale images: {_listed(INTENSITIES)}.")]
+OutlineOption = Annotated[str, typer.Option(help=f"What to outline where masks lack it: {_listed(OUTLINES)}.")]
+LabelsOption = Annotated[str | None, typer.Option(help="What the masks' values mean to the model: 1=1,2=2,4=3.")]
+ValidationOption = Annotated[float, typer.Option(help="Share of the patients to follow training by.")]
+TestOption = Annotated[float, typer.Option(help="Share of the patients for the final figures.")]
+SeedOption = Annotated[int, typer.Option(help="Another one draws other patients for these.")]
+ValidationCaseOption = Annotated[
+    list[str] | None, typer.Option(help="A case or patient for validation, in place of the share; repeat.")
+]
+TestCaseOption = Annotated[
+    list[str] | None, typer.Option(help="A case or patient for the test, in place of the share; repeat.")
+]
+LeaveOutOption = Annotated[
+    list[str] | None, typer.Option(help="A case, patient or file not to use; repeat.", show_default=False)
+]
+LeaveOutFlaggedOption = Annotated[
+    bool, typer.Option("--leave-out-flagged", help="Leave out the cases that look wrong; see the report first.")
+]
+WorkersOption = Annotated[int, typer.Option(help="Processes; 0 means as many as sensible here.")]
+NoteOption = Annotated[str, typer.Option(help="Where the scans come from, for the record. Left out: folder name.")]
+
+
 @app.command("prepare")
 def prepare_command(
-    source: Annotated[Path, typer.Argument(help="Folder of scans with masks, or a table (CSV) that names them.")],
-    out: Annotated[Path | None, typer.Argument(help="The dataset folder to make or to bring up to date.")] = None,
-    scan: Annotated[bool, typer.Option("--scan", help="Only tell what the source holds and what is wrong.")] = False,
-    layout: Annotated[str, typer.Option(help=f"How the source is laid out: {_listed(LAYOUTS)}.")] = "auto",
-    table: Annotated[
-        Path | None, typer.Option(help="CSV of paths below SOURCE: columns case, mask and one for each modality.")
-    ] = None,
-    scheme: Annotated[str, typer.Option(help="Labels of the model: brats, whole-head or a .json file.")] = "brats",
-    grid: Annotated[str, typer.Option(help=f"auto, {_listed(tuple(GRIDS))}, or as in 80x96x80:2:LPS.")] = "auto",
-    modality: Annotated[
-        list[str] | None, typer.Option(help="A modality to use; repeat, in the order of the model. Left out: all.")
-    ] = None,
-    register: Annotated[str, typer.Option(help=f"Rigid registration: {_listed(REGISTRATIONS)}.")] = "none",
-    template: Annotated[Path | None, typer.Option(help="The image to register to, with --register template.")] = None,
-    intensities: Annotated[str, typer.Option(help=f"How to scale images: {_listed(INTENSITIES)}.")] = "percentile",
-    outline: Annotated[str, typer.Option(help=f"What to outline where masks lack it: {_listed(OUTLINES)}.")] = "auto",
-    labels: Annotated[str | None, typer.Option(help="What the masks' values mean to the model: 1=1,2=2,4=3.")] = None,
-    validation: Annotated[float, typer.Option(help="Share of the patients to follow training by.")] = 0.1,
-    test: Annotated[float, typer.Option(help="Share of the patients for the final figures.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Another one draws other patients for these.")] = 0,
-    validation_case: Annotated[
-        list[str] | None, typer.Option(help="A case or patient for validation, in place of the share; repeat.")
-    ] = None,
-    test_case: Annotated[
-        list[str] | None, typer.Option(help="A case or patient for the test, in place of the share; repeat.")
-    ] = None,
-    leave_out: Annotated[
-        list[str] | None, typer.Option(help="A case, patient or file not to use; repeat.", show_default=False)
-    ] = None,
-    leave_out_flagged: Annotated[
-        bool, typer.Option("--leave-out-flagged", help="Leave out the cases that look wrong; see the report first.")
-    ] = False,
-    workers: Annotated[int, typer.Option(help="Processes; 0 means as many as sensible here.")] = 0,
-    note: Annotated[str, typer.Option(help="Where the scans come from, for the record. Left out: folder name.")] = "",
+    source: SourceArgument,
+    out: OutArgument = None,
+    scan: ScanOption = False,
+    layout: LayoutOption = "auto",
+    table: TableOption = None,
+    scheme: SchemeOption = "brats",
+    grid: GridOption = "auto",
+    modality: ModalityOption = None,
+    register: RegisterOption = "none",
+    template: TemplateOption = None,
+    intensities: IntensitiesOption = "percentile",
+    outline: OutlineOption = "auto",
+    labels: LabelsOption = None,
+    validation: ValidationOption = 0.1,
+    test: TestOption = 0.1,
+    seed: SeedOption = 0,
+    validation_case: ValidationCaseOption = None,
+    test_case: TestCaseOption = None,
+    leave_out: LeaveOutOption = None,
+    leave_out_flagged: LeaveOutFlaggedOption = False,
+    workers: WorkersOption = 0,
+    note: NoteOption = "",
 ) -> None:
     """Make a dataset to train on of a folder of scans; run again to go on or to bring it up to date.
 
@@ -69,12 +93,6 @@ def prepare_command(
         raise typer.Exit(_scan(source, layout, table))
     if out is None:
         raise InputError("Name the dataset folder to make, or give --scan to look at the source only.")
-    named = {
-        "modalities": modality,
-        "validation_cases": validation_case,
-        "test_cases": test_case,
-        "leave_out": leave_out,
-    }
     options = PrepareOptions(
         source=str(source),
         out=str(out),
@@ -93,7 +111,10 @@ def prepare_command(
         leave_out_flagged=leave_out_flagged,
         workers=workers,
         note=note,
-        **{name: tuple(values or ()) for name, values in named.items()},
+        modalities=tuple(modality or ()),
+        validation_cases=tuple(validation_case or ()),
+        test_cases=tuple(test_case or ()),
+        leave_out=tuple(leave_out or ()),
     )
     _prepare(options)
 

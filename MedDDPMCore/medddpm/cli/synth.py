@@ -15,86 +15,100 @@ from .console import ConsoleReporter
 
 SAMPLERS = "ddpm, ddpm-paper, ddim, dpm++2m, dpm++3m or unipc"
 
+MasksArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Segmentations to make MRI from (.nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .mhd), or folders of them.",
+        metavar="MASK...",
+    ),
+]
+OutOption = Annotated[Path, typer.Option(help="Folder for the results; made if it is not there.")]
+ModelOption = Annotated[
+    str,
+    typer.Option(help="Which model: a name (see 'medddpm models list'), a model folder or a published .pt file."),
+]
+SamplesOption = Annotated[int, typer.Option(help="How many different images to make for each mask.")]
+SeedOption = Annotated[
+    int, typer.Option(help="Starting number of the randomness: the same one gives the same image again.")
+]
+SamplerOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"The method that turns noise into an image: {SAMPLERS}. Left out: what suits the model.",
+    ),
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(help="Steps of that method: more take longer and may look better. Left out: what suits the model."),
+]
+GuidanceOption = Annotated[
+    float,
+    typer.Option(
+        help="How strongly the mask guides, for models that were trained for it: 1 is plain; more follows the mask "
+        "more strictly, with less variety, and takes twice the time."
+    ),
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(help="Where to compute: auto, cpu, cuda (NVIDIA card), cuda:1 (the second one) or mps (Apple)."),
+]
+PrecisionOption = Annotated[
+    str, typer.Option(help="Number format: auto, fp32, or bf16 and fp16, which need half of the memory.")
+]
+ImageOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="An MRI of the same patient, from which a missing brain or head label is made. "
+        "With several masks give one for each, in the same order."
+    ),
+]
+ModalityOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Write only this kind of image, such as T1ce; may be given several times. Left out: all."),
+]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(help="What the masks' values mean to the model, as 1=1,2=2,4=3. Left out: it is recognized."),
+]
+KnownOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="An image of a real scan of which only --region is made anew, as T1=scan_t1.nii.gz; "
+        "give one for each modality of the scan.",
+        metavar="MODALITY=FILE",
+    ),
+]
+RegionOption = Annotated[
+    Path | None,
+    typer.Option(help="With --known: a label map; its voxels above 0 are made anew, the rest stays the scan's own."),
+]
+SeamOption = Annotated[
+    float, typer.Option(help="With --region: width around it in which old and new are mixed, in mm.", metavar="MM")
+]
+IgnoreMemoryOption = Annotated[
+    bool, typer.Option("--ignore-memory", help="Start even if the memory will probably not be enough.")
+]
+
 
 @app.command("synth")
 def synth_command(
-    masks: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Segmentations to make MRI from (.nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .mhd), or folders of them.",
-            metavar="MASK...",
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for the results; made if it is not there.")],
-    model: Annotated[
-        str,
-        typer.Option(help="Which model: a name (see 'medddpm models list'), a model folder or a published .pt file."),
-    ] = "demo",
-    samples: Annotated[int, typer.Option(help="How many different images to make for each mask.")] = 1,
-    seed: Annotated[
-        int, typer.Option(help="Starting number of the randomness: the same one gives the same image again.")
-    ] = 0,
-    sampler: Annotated[
-        str | None,
-        typer.Option(
-            help=f"The method that turns noise into an image: {SAMPLERS}. Left out: what suits the model.",
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            help="Steps of that method: more take longer and may look better. Left out: what suits the model."
-        ),
-    ] = None,
-    guidance: Annotated[
-        float,
-        typer.Option(
-            help="How strongly the mask guides, for models that were trained for it: 1 is plain; more follows the mask "
-            "more strictly, with less variety, and takes twice the time."
-        ),
-    ] = 1.0,
-    device: Annotated[
-        str,
-        typer.Option(help="Where to compute: auto, cpu, cuda (NVIDIA card), cuda:1 (the second one) or mps (Apple)."),
-    ] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="Number format: auto, fp32, or bf16 and fp16, which need half of the memory.")
-    ] = "auto",
-    image: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="An MRI of the same patient, from which a missing brain or head label is made. "
-            "With several masks give one for each, in the same order."
-        ),
-    ] = None,
-    modality: Annotated[
-        list[str] | None,
-        typer.Option(help="Write only this kind of image, such as T1ce; may be given several times. Left out: all."),
-    ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option(help="What the masks' values mean to the model, as 1=1,2=2,4=3. Left out: it is recognized."),
-    ] = None,
-    known: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="An image of a real scan of which only --region is made anew, as T1=scan_t1.nii.gz; "
-            "give one for each modality of the scan.",
-            metavar="MODALITY=FILE",
-        ),
-    ] = None,
-    region: Annotated[
-        Path | None,
-        typer.Option(
-            help="With --known: a label map; its voxels above 0 are made anew, the rest stays the scan's own."
-        ),
-    ] = None,
-    seam: Annotated[
-        float, typer.Option(help="With --region: width around it in which old and new are mixed, in mm.", metavar="MM")
-    ] = 4.0,
-    ignore_memory: Annotated[
-        bool, typer.Option("--ignore-memory", help="Start even if the memory will probably not be enough.")
-    ] = False,
+    masks: MasksArgument,
+    out: OutOption,
+    model: ModelOption = "demo",
+    samples: SamplesOption = 1,
+    seed: SeedOption = 0,
+    sampler: SamplerOption = None,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = 1.0,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    image: ImageOption = None,
+    modality: ModalityOption = None,
+    labels: LabelsOption = None,
+    known: KnownOption = None,
+    region: RegionOption = None,
+    seam: SeamOption = 4.0,
+    ignore_memory: IgnoreMemoryOption = False,
 ) -> None:
     """Make synthetic MRI from segmentation masks.
 

@@ -12,50 +12,59 @@ from ..errors import InputError
 from .app import app
 from .console import ConsoleReporter
 
+TargetArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        help="A TOML file that describes the training, or the folder of a training to go on with.",
+        metavar="[CONFIG|RUN]",
+        show_default=False,
+    ),
+]
+DatasetOption = Annotated[
+    Path | None, typer.Option(help="Folder of the prepared dataset (see 'medddpm prepare').", show_default=False)
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(help="Instead of a file: whole-head, brats, demo or compact.", show_default=False),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the training. Left out: as the file says, or in 'runs'.", show_default=False),
+]
+StartFromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        help="Start from this model (a name, a model folder or a published .pt file), also with other labels or "
+        "modalities.",
+        show_default=False,
+    ),
+]
+IterationsOption = Annotated[
+    int | None, typer.Option(help="How many iterations in all; more than before to go on.", show_default=False)
+]
+BatchSizeOption = Annotated[
+    int | None, typer.Option(help="How many volumes at once, over all processes.", show_default=False)
+]
+PrecisionOption = Annotated[
+    str | None, typer.Option(help="Number format: fp32, bf16 or fp16 (GPU only).", show_default=False)
+]
+DeviceOption = Annotated[str | None, typer.Option(help="Where to compute: auto, cpu, cuda or mps.", show_default=False)]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Return at once; the training goes on by itself.")]
+
 
 @app.command("train")
 def train_command(
-    target: Annotated[
-        Path | None,
-        typer.Argument(
-            help="A TOML file that describes the training, or the folder of a training to go on with.",
-            metavar="[CONFIG|RUN]",
-            show_default=False,
-        ),
-    ] = None,
-    dataset: Annotated[
-        Path | None, typer.Option(help="Folder of the prepared dataset (see 'medddpm prepare').", show_default=False)
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(help="Instead of a file: whole-head, brats, demo or compact.", show_default=False),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the training. Left out: as the file says, or in 'runs'.", show_default=False),
-    ] = None,
-    start_from: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            help="Start from this model (a name, a model folder or a published .pt file), also with other labels or "
-            "modalities.",
-            show_default=False,
-        ),
-    ] = None,
-    iterations: Annotated[
-        int | None, typer.Option(help="How many iterations in all; more than before to go on.", show_default=False)
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="How many volumes at once, over all processes.", show_default=False)
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="Number format: fp32, bf16 or fp16 (GPU only).", show_default=False)
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="Where to compute: auto, cpu, cuda or mps.", show_default=False)
-    ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Return at once; the training goes on by itself.")] = False,
+    target: TargetArgument = None,
+    dataset: DatasetOption = None,
+    preset: PresetOption = None,
+    out: OutOption = None,
+    start_from: StartFromOption = None,
+    iterations: IterationsOption = None,
+    batch_size: BatchSizeOption = None,
+    precision: PrecisionOption = None,
+    device: DeviceOption = None,
+    detach: DetachOption = False,
 ) -> None:
     """Train a model on a prepared dataset.
 
