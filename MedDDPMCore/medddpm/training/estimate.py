@@ -17,6 +17,8 @@ from ..models.device import choose_device
 from ..network.cost import NetworkCost, network_cost
 from ..progress import duration
 from .config import TrainConfig
+from .monitor.cost import monitor_passes, rounds
+from .monitor.samples import KEEP_ROUNDS
 from .probe import Probe, probe
 
 GIB = 2**30
@@ -34,18 +36,20 @@ WORKING_TENSORS = {"fp32": 5.0, "bf16": 4.0, "fp16": 4.0}
 BATCH_COPIES = 6
 # Share of a sample round's volumes on the disk after compression: int16 for each modality, real and synthetic.
 SAMPLE_BYTES_PER_VOXEL = 2.0
-KEPT_SAMPLE_ROUNDS = 3  # of volumes; the pictures of the others take little
 
 
 @dataclass(frozen=True)
 class TrainEstimate:
     """What a training needs. ``memory`` is that of one process, or of its GPU; ``available`` None where unknown.
 
-    ``seconds`` are None where not even the weights fit, so that nothing could be measured.
+    ``seconds`` is the whole time, of which ``monitor_seconds`` go into validation and samples: their passes through the
+    network, without figures and the writing of volumes. All times are None where not even the weights fit, so that
+    nothing could be measured.
     """
 
     seconds_per_iteration: float | None
     seconds: float | None
+    monitor_seconds: float | None
     memory: float
     available: float | None
     disk: float
@@ -59,7 +63,8 @@ class TrainEstimate:
     def sentence(self) -> str:
         """All figures for a person."""
         left = "" if self.available is None else f" ({self.available / GIB:.1f} GB are free)"
-        time = "" if self.seconds is None else f"about {duration(self.seconds)}, "
+        watching = f" ({duration(self.monitor_seconds)} for validation and samples)" if self.monitor_seconds else ""
+        time = "" if self.seconds is None else f"about {duration(self.seconds)}{watching}, "
         return (
             f"This training takes {time}{self.memory / GIB:.1f} GB of memory{left} and up to "
             f"{self.disk / GIB:.1f} GB of disk."
@@ -82,11 +87,12 @@ def estimate_training(config: TrainConfig) -> TrainEstimate:
         advice = (
             "Not even the weights of this network fit. What helps: a network with fewer channels, a larger machine."
         )
-        return TrainEstimate(None, None, weights, available, disk, advice)
+        return TrainEstimate(None, None, None, weights, available, disk, advice)
     measured = probe(config, model, device)
     seconds = sum(share * _seconds(config, shape, measured) for share, shape in phases(config, dataset))
+    watching = monitor_seconds(config, dataset, measured)
     memory = training_memory(config, dataset, measured, device)
-    found = TrainEstimate(seconds, seconds * config.iterations, memory, available, disk, "")
+    found = TrainEstimate(seconds, seconds * config.iterations + watching, watching, memory, available, disk, "")
     return found if found.fits else replace(found, advice=advice_for(config, model, dataset, measured, device))
 
 
@@ -116,6 +122,13 @@ def shapes(config: TrainConfig, dataset: DatasetConfig) -> list[tuple[int, int, 
     return sorted((shape for _, shape in phases(config, dataset)), key=math.prod, reverse=True)
 
 
+def monitor_seconds(config: TrainConfig, dataset: DatasetConfig, measured: Probe) -> float:
+    """The time that validation and samples take over the whole training."""
+    passes = monitor_passes(config, dataset)
+    flops = _cost(config.network, _whole(dataset)).flops
+    return passes.validation * measured.forward.seconds(flops) + passes.samples * measured.evaluation.seconds(flops)
+
+
 def training_memory(config: TrainConfig, dataset: DatasetConfig, measured: Probe, device: torch.device) -> float:
     """Bytes at the peak of one process, or of its GPU."""
     shape = shapes(config, dataset)[0]
@@ -139,12 +152,12 @@ def disk_bytes(config: TrainConfig, dataset: DatasetConfig, parameters: int) -> 
     checkpoints = min(written + 1, rule.newest + 1 + rule.best + kept_for_good)  # one more while it is written
     model = 2 * 4 * parameters
     monitor = config.monitor
-    rounds = min(KEPT_SAMPLE_ROUNDS, config.iterations // monitor.sample_every) if monitor.sample_every else 0
+    sampled = min(KEEP_ROUNDS, rounds(config.iterations, monitor.sample_every))
     voxels = math.prod(_whole(dataset)) * 2 * len(dataset.modalities)
     return (
         checkpoints * STORED_PER_PARAMETER * parameters
         + model
-        + rounds * monitor.samples * voxels * SAMPLE_BYTES_PER_VOXEL
+        + sampled * monitor.samples * voxels * SAMPLE_BYTES_PER_VOXEL
     )
 
 
@@ -231,6 +244,7 @@ def as_json(estimate: TrainEstimate, device: Any, precision: str) -> dict[str, A
     return {
         "seconds_per_iteration": estimate.seconds_per_iteration,
         "seconds": estimate.seconds,
+        "monitor_seconds": estimate.monitor_seconds,
         "memory_bytes": estimate.memory,
         "available_bytes": estimate.available,
         "fits": estimate.fits,

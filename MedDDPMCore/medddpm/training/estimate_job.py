@@ -19,9 +19,9 @@ OUTPUT_NAME = "estimate.json"
 def train_estimate(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> None:
     """Write ``outputs/estimate.json`` for a training; ``request`` has the fields of ``TrainConfig``.
 
-    Fields: seconds_per_iteration and seconds (null: not even the weights fit), memory_bytes, available_bytes (null:
-    unknown), fits, advice (empty where it fits), disk_bytes, sentence, device, precision. Raises InputError where the
-    configuration, the dataset or the device cannot be used.
+    Fields: seconds_per_iteration, seconds and, of these, monitor_seconds (null: not even the weights fit),
+    memory_bytes, available_bytes (null: unknown), fits, advice (empty where it fits), disk_bytes, sentence, device,
+    precision. Raises InputError where the configuration, the dataset or the device cannot be used.
     """
     config: TrainConfig = from_dict(TrainConfig, request, "The training")
     reporter.stage("estimate", "Estimating time and memory")

@@ -21,7 +21,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,14 @@ class MetricsLog:
         A last line without its newline stays for the next call, and so does what is beyond ``limit`` bytes (at least
         MAX_LINE); what is no metric is left out. An ``offset`` past the end of the file starts over. Never raises.
         """
-        limit = max(limit, MAX_LINE)
+        lines, offset = self._lines(offset, max(limit, MAX_LINE))
+        return _parse(lines), offset
+
+    def _lines(self, offset: int, limit: int) -> tuple[bytes, int]:
         try:
             descriptor = open_regular(self.path, os.O_RDONLY)
         except (OSError, InputError):
-            return [], 0
+            return b"", 0
         with os.fdopen(descriptor, "rb") as stream:
             if offset < 0 or offset > os.fstat(descriptor).st_size:
                 offset = 0
@@ -76,20 +79,37 @@ class MetricsLog:
             data = stream.read(limit)
         # What fills all of it without a newline is no line of ours: skip it instead of waiting forever.
         end = data.rfind(b"\n") + 1 or (len(data) if len(data) == limit else 0)
-        return _parse(data[:end]), offset + end
+        return data[:end], offset + end
 
     def tail(self, reach: int = TAIL_BYTES) -> list[Metric]:
         """The metrics within the last ``reach`` bytes. Never raises."""
+        return _parse(self._last_lines(reach))
+
+    def newest_first(self) -> Iterator[Metric]:
+        """The metrics of the tail from the last one on; each is parsed when it is asked for. Never raises."""
+        for line in reversed(self._last_lines(TAIL_BYTES).split(b"\n")):
+            metric = _metric(line) if line else None
+            if metric is not None:
+                yield metric
+
+    def latest(self, kinds: Iterable[str]) -> dict[str, Metric]:
+        """The newest valid metric of each kind in the tail (see ``valid``). Never raises."""
+        wanted, found, reached = set(kinds), dict[str, Metric](), math.inf
+        for metric in self.newest_first():
+            if metric["kind"] == RESUMED:
+                reached = min(reached, metric["iteration"])
+            elif metric["kind"] in wanted and metric["iteration"] <= reached:
+                found.setdefault(metric["kind"], metric)
+            if len(found) == len(wanted):
+                break
+        return found
+
+    def _last_lines(self, reach: int) -> bytes:
         try:
             size = self.path.lstat().st_size
         except OSError:
-            return []
-        return self.read(max(0, size - reach))[0]
-
-    def latest(self, kinds: Iterable[str]) -> dict[str, Metric]:
-        """The newest valid metric of each kind in the tail. Never raises."""
-        found = {metric["kind"]: metric for metric in valid(self.tail())}
-        return {kind: found[kind] for kind in kinds if kind in found}
+            return b""
+        return self._lines(max(0, size - reach), MAX_READ)[0]
 
 
 def append_metric(run: str | os.PathLike[str], kind: str, iteration: int, **values: Any) -> None:

@@ -9,6 +9,7 @@ every tensor that autograd keeps, on this device in this precision.
 from __future__ import annotations
 
 import contextlib
+import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ModelConfig, NetworkConfig
+from ..models.device import choose_precision
+from ..models.model import Model
 from ..network.blocks import Stage
 from ..network.build import Network, build_network
 from ..network.compact import CompactUNet
@@ -79,12 +82,14 @@ class Pace:
 class Probe:
     """Costs of a training step (batch 1).
 
-    ``both``: time of forward and backward together, ``forward``: of the forward pass alone; ``update_seconds``: the
-    optimizer and the average; ``per_voxel`` and ``fixed``: bytes kept for the backward pass.
+    ``both``: time of forward and backward together, ``forward``: of the forward pass alone; ``evaluation``: of a pass
+    without gradients as samples take it, nothing where none are made; ``update_seconds``: the optimizer and the
+    average; ``per_voxel`` and ``fixed``: bytes kept for the backward pass.
     """
 
     both: Pace
     forward: Pace
+    evaluation: Pace
     update_seconds: float
     per_voxel: Kept
     fixed: Kept
@@ -105,9 +110,12 @@ def probe(config: TrainConfig, model: ModelConfig, device: torch.device) -> Prob
     fixed = Kept(*(a - b * voxels[1] for a, b in zip(_values(kept[1]), _values(per_voxel), strict=True)))
     flops = (network_cost(config.network, half).flops, network_cost(config.network, whole).flops)
     (forward_half, both_half), (forward, both) = step.seconds(half), step.seconds(whole)
+    sampled = bool(config.monitor.sample_every)
+    evaluation_half, evaluation = (step.evaluation_seconds(shape) if sampled else 0.0 for shape in (half, whole))
     return Probe(
         Pace.through(flops, (both_half, both)),
         Pace.through(flops, (forward_half, forward)),
+        Pace.through(flops, (evaluation_half, evaluation)),
         step.update_seconds(),
         per_voxel,
         fixed,
@@ -151,6 +159,20 @@ class _Step:
             times.append((middle - started, self._now() - started))
         warm = times[1:]
         return min(forward for forward, _ in warm), min(both for _, both in warm)
+
+    def evaluation_seconds(self, shape: tuple[int, int, int]) -> float:
+        """A pass as samples take it, in the precision that they choose: the best of a few."""
+        precision = choose_precision("auto", self._device)
+        model = Model(self._objective.model, copy.deepcopy(self._network), self._device, precision, "")
+        network = model.config.network
+        x = self._batch(shape).x[:, : network.image_channels + network.mask_channels]
+        images, masks = x.tensor_split([network.image_channels], dim=1)
+        times = []
+        for _ in range(REPEATS + 1):
+            started = self._now()
+            model.predict_x0(images, masks, model.schedule.steps // 2)
+            times.append(self._now() - started)
+        return min(times[1:])
 
     def update_seconds(self) -> float:
         """A step of the optimizer, and one of the average, which costs about a quarter of it."""

@@ -81,14 +81,9 @@ def _newest(events: Sequence[Event], kinds: tuple[str, ...]) -> Event | None:
 def _iteration(step: Event | None, metrics: MetricsLog) -> int:
     """What the newest of all figures says: after a kill, the resumed run begins below the last one seen."""
     known: list[tuple[float, int]] = [(step.time, step.step)] if step is not None and step.step is not None else []
-    known += [(_time(metric), metric["iteration"]) for metric in _newest_figures(metrics)]
+    newest = next((metric for metric in metrics.newest_first() if metric["kind"] in ("train", RESUMED)), None)
+    known += [(_time(newest), newest["iteration"])] if newest is not None else []
     return max(0, max(known)[1]) if known else 0
-
-
-def _newest_figures(metrics: MetricsLog) -> list[Metric]:
-    entries = metrics.tail()
-    kinds = ("train", RESUMED)
-    return [entry for entry in entries if entry["kind"] in kinds][-1:]
 
 
 def _time(metric: Metric) -> float:
