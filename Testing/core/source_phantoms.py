@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from medddpm.geometry.nifti import write_image
+from medddpm.preparation.case_files import SourceScan
 
 AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 BRATS_2021 = ("t1", "t1ce", "t2", "flair", "seg")
@@ -64,3 +65,15 @@ def write_head(folder: Path, case: str, seed: int, affine: np.ndarray = HEAD_AFF
         write_image(home / f"{case}_{name}.nii.gz", image, affine, "test")
     write_image(home / f"{case}_seg.nii.gz", labels, affine, "test")
     return home
+
+
+def codes(scan: SourceScan) -> list[str]:
+    """The kinds of all problems."""
+    return [problem.code for problem in scan.problems]
+
+
+def only_problem(scan: SourceScan, *words: str) -> None:
+    """There is one problem, and its sentence has ``words``."""
+    assert len(scan.problems) == 1, codes(scan)
+    for word in words:
+        assert word in scan.problems[0].sentence

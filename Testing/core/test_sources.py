@@ -6,41 +6,24 @@ import gzip
 import json
 import os
 import random
-import string
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from medddpm.errors import InputError
-from medddpm.labels.scheme import load_scheme
-from medddpm.preparation.case_files import SourceScan, is_case_id, modality_name, patient_of
+from medddpm.preparation.case_files import is_case_id, modality_name, patient_of
 from medddpm.preparation.scan import scan_source
-from medddpm.preparation.source_labels import labels_from_names
 from medddpm.preparation.sources.brats import PARTS, split_name
-from medddpm.preparation.sources.nnunet import channel_names, label_names
-from medddpm.preparation.sources.table import scan_table
-from source_phantoms import AFFINE, BRATS_2021, BRATS_2023, brats_case, write_tiny
+from source_phantoms import AFFINE, BRATS_2021, BRATS_2023, brats_case, codes, only_problem, write_tiny
 
 USUAL = ("T1", "T1ce", "T2", "FLAIR")
 
 
-def codes(scan: SourceScan) -> list[str]:
-    return [problem.code for problem in scan.problems]
-
-
-def only_problem(scan: SourceScan, *words: str) -> None:
-    assert len(scan.problems) == 1, codes(scan)
-    for word in words:
-        assert word in scan.problems[0].sentence
-
-
 # --- BraTS ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("case", "parts", "separator", "ending", "place", "patient"),
     [
@@ -128,8 +111,6 @@ def test_names_that_differ_in_capitals_only(tmp_path: Path) -> None:
 
 
 # --- headers --------------------------------------------------------------------------------------------------------
-
-
 def test_a_half_copied_file_is_found_without_reading_its_voxels(tmp_path: Path) -> None:
     home = brats_case(tmp_path, "a")
     path = write_tiny(home / "a_t2.nii.gz", (40, 40, 40))
@@ -172,8 +153,6 @@ def test_an_image_on_another_grid_than_its_mask(tmp_path: Path, shape, affine: n
 
 
 # --- Med-DDPM -------------------------------------------------------------------------------------------------------
-
-
 def test_med_ddpm_folders_of_modalities_pair_by_name(tmp_path: Path) -> None:
     for case in ("BraTS2021_00529", "BraTS2021_01306"):
         for part in BRATS_2021:
@@ -223,225 +202,7 @@ def test_a_file_in_the_wrong_folder_is_named(tmp_path: Path) -> None:
     assert "stray.nii.gz belongs to no case" in str(scan.problems)
 
 
-# --- nnU-Net --------------------------------------------------------------------------------------------------------
-
-V2 = {"channel_names": {"0": "T1", "1": "T1Gd"}, "labels": {"background": 0, "tumor": 1}, "file_ending": ".nii.gz"}
-V1 = {"modality": {"0": "FLAIR", "1": "T1w"}, "labels": {"0": "background", "1": "edema", "2": "necrosis"}}
-
-
-def nnunet(folder: Path, plan: object, cases: tuple[str, ...] = ("BRATS_001", "BRATS_002")) -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / "dataset.json").write_text(json.dumps(plan), encoding="utf-8")
-    for case in cases:
-        write_tiny(folder / "labelsTr" / f"{case}.nii.gz")
-        for channel in range(2):
-            write_tiny(folder / "imagesTr" / f"{case}_{channel:04d}.nii.gz")
-    return folder
-
-
-@pytest.mark.parametrize(("plan", "names"), [(V2, ("T1", "T1ce")), (V1, ("T1", "FLAIR"))])
-def test_nnunet_of_both_versions(tmp_path: Path, plan: object, names: tuple[str, ...]) -> None:
-    scan = scan_source(nnunet(tmp_path, plan))
-    assert (scan.layout, scan.modalities, scan.problems) == ("nnunet", names, ())
-    first = "T1" if plan is V2 else "FLAIR"
-    assert scan.cases[0].images[first] == tmp_path / "imagesTr" / "BRATS_001_0000.nii.gz"
-    assert scan.cases[0].mask == tmp_path / "labelsTr" / "BRATS_001.nii.gz"
-
-
-def test_nnunet_images_without_labels_are_told(tmp_path: Path) -> None:
-    nnunet(tmp_path, {**V2, "numTraining": 5})
-    write_tiny(tmp_path / "imagesTs" / "BRATS_009_0000.nii.gz")
-    scan = scan_source(tmp_path)
-    assert codes(scan) == ["count", "no-labels"]
-    assert scan.errors == ()
-    assert "imagesTs holds 1 cases without masks, such as BRATS_009" in scan.problems[1].sentence
-
-
-def test_nnunet_strange_files_are_named(tmp_path: Path) -> None:
-    nnunet(tmp_path, V2)
-    write_tiny(tmp_path / "imagesTr" / "BRATS_003.nii.gz")
-    write_tiny(tmp_path / "imagesTr" / "BRATS_001_0007.nii.gz")
-    write_tiny(tmp_path / "labelsTr" / "BRATS_001.mha.nii")
-    scan = scan_source(tmp_path)
-    assert codes(scan) == ["unmatched-file"] * 3
-    assert "no channel 7" in str(scan.problems)
-
-
-def test_nnunet_cases_listed_file_by_file(tmp_path: Path) -> None:
-    nnunet(tmp_path, V2, ())
-    for name in ("x/one.nii.gz", "x/two.nii.gz", "y/mask.nii.gz"):
-        write_tiny(tmp_path / name)
-    listed = {
-        "good": {"images": ["x/one.nii.gz", "x/two.nii.gz"], "label": "y/mask.nii.gz"},
-        "few": {"images": ["x/one.nii.gz"], "label": "y/mask.nii.gz"},
-        "out": {"images": ["x/one.nii.gz", "../../two.nii.gz"], "label": "y/mask.nii.gz"},
-    }
-    (tmp_path / "dataset.json").write_text(json.dumps({**V2, "dataset": listed}))
-    scan = scan_source(tmp_path, "nnunet")
-    assert scan.cases[0].images == {"T1": tmp_path / "x/one.nii.gz", "T1ce": tmp_path / "x/two.nii.gz"}
-    assert {problem.case: problem.code for problem in scan.problems if problem.code != "missing-modality"} == {
-        "few": "bad-entry",
-        "out": "outside-folder",
-    }
-
-
-@pytest.mark.parametrize(
-    ("plan", "words"),
-    [
-        ([], "must be an object"),
-        ({"labels": {}}, "modality must name the channels"),
-        ({**V2, "channel_names": {"0": "T1", "1": "t1n"}}, "names T1 or channel 1 twice"),
-        ({**V2, "channel_names": {"a": "T1"}}, "no channel number"),
-        ({**V2, "file_ending": ".png"}, "file_ending is '.png'"),
-        ({**V2, "labels": {"tumor": "one"}}, "no label and its value"),
-    ],
-)
-def test_nnunet_descriptions_that_make_no_sense(tmp_path: Path, plan: object, words: str) -> None:
-    with pytest.raises(InputError, match=r"dataset\.json") as caught:
-        scan_source(nnunet(tmp_path, plan))
-    assert words in str(caught.value)
-
-
-def test_nnunet_label_names_decide_what_values_mean() -> None:
-    """nnU-Net's BraTS sets number edema 1 and necrosis 2, so reading them as BraTS would exchange the two."""
-    scheme = load_scheme("brats")
-    regions = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": 3}
-    names = label_names({"labels": regions}, Path())
-    assert names == ((1, "whole tumor"), (2, "tumor core"), (3, "enhancing tumor"))
-    assert labels_from_names(names, scheme) == "1=2,2=1,3=3"
-    task043 = {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"}
-    assert labels_from_names(label_names({"labels": task043}, Path()), scheme) == "1=2,2=1,3=3"
-    assert labels_from_names(((1, "hippocampus"),), scheme) is None
-    assert labels_from_names((), scheme) is None
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@given(st.dictionaries(st.sampled_from(["channel_names", "modality", "labels", "file_ending"]), JSON, max_size=4))
-@settings(max_examples=150, deadline=None)
-def test_any_description_is_understood_or_refused_with_a_sentence(plan: dict[str, object]) -> None:
-    for read in (channel_names, label_names):
-        try:
-            result = read(plan, Path("x"))
-        except InputError as exc:
-            assert str(exc).startswith(str(Path("x/dataset.json")))
-        else:
-            assert all(isinstance(entry, int) for entry in dict(result))
-
-
-# --- table ----------------------------------------------------------------------------------------------------------
-
-
-def table(folder: Path, text: str, name: str = "cases.csv", encoding: str = "utf-8") -> Path:
-    for file in ("p1/t1.nii.gz", "p1/flair.nrrd", "p1/m.nii.gz", "p2/t1.nii.gz", "p2/m.nii.gz"):
-        if file.endswith(".gz"):
-            write_tiny(folder / file)
-    path = folder / name
-    path.write_text(text, encoding=encoding)
-    return path
-
-
-def test_a_table_names_everything(tmp_path: Path) -> None:
-    text = "case,patient,T1w,mask,split\nv1,p1,p1/t1.nii.gz,p1/m.nii.gz,training\nv2,p1,p2/t1.nii.gz,p2/m.nii.gz,val\n"
-    scan = scan_source(table(tmp_path, text))
-    assert (scan.layout, scan.modalities, scan.problems) == ("table", ("T1",), ())
-    assert [(case.id, case.patient, case.split) for case in scan.cases] == [
-        ("v1", "p1", "train"),
-        ("v2", "p1", "validation"),
-    ]
-    assert scan.cases[0].images["T1"] == tmp_path / "p1/t1.nii.gz"
-
-
-def test_a_table_from_a_spreadsheet(tmp_path: Path) -> None:
-    """Semicolons, a byte-order mark, Windows line ends and separators, quoted cells, empty lines and columns."""
-    text = 'Case;Mask;T1;\r\n"a";p1\\m.nii.gz;"p1\\t1.nii.gz";\r\n;;;\r\nb;p2/m.nii.gz;p2/t1.nii.gz;\r\n'
-    scan = scan_source(table(tmp_path, text, encoding="utf-8-sig"))
-    assert scan.problems == ()
-    assert [case.id for case in scan.cases] == ["a", "b"]
-
-
-def test_an_empty_mask_in_a_table_is_a_case_without_tumor(tmp_path: Path) -> None:
-    scan = scan_source(table(tmp_path, "case,T1,mask\na,p1/t1.nii.gz,p1/m.nii.gz\nb,p2/t1.nii.gz,\n"))
-    assert scan.errors == ()
-    only_problem(scan, "The case b has no mask in the table: it is taken for a case without tumor")
-
-
-def test_paths_count_from_the_source_where_it_is_given(tmp_path: Path) -> None:
-    path = table(tmp_path / "data", "case,T1,mask\na,p1/t1.nii.gz,p1/m.nii.gz\n")
-    moved = path.rename(tmp_path / "cases.csv")
-    assert scan_source(tmp_path / "data", table=moved).problems == ()
-    assert codes(scan_source(moved)) == ["unreadable", "unreadable"]
-    absolute = f"case,T1,mask\na,{tmp_path}/data/p1/t1.nii.gz,{tmp_path}/data/p1/m.nii.gz\n"
-    moved.write_text(absolute)
-    assert scan_source(moved).problems == ()
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "has no case"),
-        ("case,T1,mask\n", "has no case"),
-        ("case,T1\na,p1/t1.nii.gz\n", "lacks the column 'mask'; it has case, T1"),
-        ("case,mask\na,p1/m.nii.gz\n", "no column of images"),
-        ("case,T1,mask,age\na,p1/t1.nii.gz,p1/m.nii.gz,54\n", "unknown column 'age' with '54'"),
-        ("case,T1,T1w,mask\na,p1/t1.nii.gz,p2/t1.nii.gz,p1/m.nii.gz\n", "two columns for T1"),
-        ("case,T1,mask\na,p1/t1.nii.gz,p1/m.nii.gz,extra\n", "line 2: it has 4 entries for 3 columns"),
-    ],
-)
-def test_tables_that_make_no_sense(tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(InputError, match=r"cases\.csv") as caught:
-        scan_source(table(tmp_path, text))
-    assert words in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("row", "words"),
-    [
-        ("a,p1/t1.nii.gz,p1/m.nii.gz,train\n" * 2, "line 3: the case a has a line already"),
-        ("../a,p1/t1.nii.gz,p1/m.nii.gz,\nb,p1/t1.nii.gz,p1/m.nii.gz,\n", "line 2: the case is '../a'"),
-        ("a,../t1.nii.gz,p1/m.nii.gz,\n", "line 2: '../t1.nii.gz' leads out of"),
-        ("a,p1/gone.nii.gz,p1/m.nii.gz,\n", "gone.nii.gz does not exist"),
-        ("a,p1/t1.nii.gz,p1/m.nii.gz,sometimes\n", "line 2: the split is 'sometimes'"),
-    ],
-)
-def test_rows_that_make_no_sense(tmp_path: Path, row: str, words: str) -> None:
-    scan = scan_source(table(tmp_path, "case,T1,mask,split\n" + row))
-    assert words in scan.errors[0].sentence
-
-
-def test_a_table_that_is_no_text(tmp_path: Path) -> None:
-    path = tmp_path / "cases.csv"
-    path.write_bytes(b"case,T1\xff\xfe,mask\n")
-    with pytest.raises(InputError, match="not UTF-8 text"):
-        scan_source(path)
-
-
-@given(st.text(alphabet=string.ascii_letters + '0123,;\t"\n\r ./\\caseT1mask', max_size=120))
-@settings(max_examples=200, deadline=None)
-def test_any_table_is_understood_or_refused_with_a_sentence(
-    tmp_path_factory: pytest.TempPathFactory, text: str
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "any.csv"
-    path.write_text("case,mask,T1\n" + text, encoding="utf-8", newline="")
-    try:
-        found = scan_table(path)
-    except InputError as exc:
-        assert "any.csv" in str(exc)
-    else:
-        root = path.parent
-        files = [file for case in found.cases() for file in (*case.images.values(), case.mask) if file]
-        relative = [file for file in files if file.is_relative_to(root)]
-        assert all(file.resolve().is_relative_to(root.resolve()) for file in relative)
-
-
 # --- names and the rest ---------------------------------------------------------------------------------------------
-
-
 @given(st.from_regex(r"[A-Za-z0-9][\w.-]{0,20}", fullmatch=True), st.sampled_from(sorted(PARTS)), st.sampled_from("_-"))
 def test_every_brats_name_tells_case_and_part(case: str, part: str, separator: str) -> None:
     assert split_name(f"{case}{separator}{part.upper()}.nii.gz") == (case, PARTS[part])

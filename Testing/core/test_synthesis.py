@@ -1,19 +1,9 @@
-"""Synthesis from end to end: what is written and where it lies, batches, resuming, and everything that can go wrong."""
+"""Synthesis from end to end: what is written and where it lies, batches, labels, and what logs name."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import logging
-import multiprocessing
-import os
-import random
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,22 +14,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from medddpm import errors, synthesize
-from medddpm.errors import Cancelled, InputError, OutOfMemory
+from medddpm import synthesize
+from medddpm.errors import InputError
 from medddpm.geometry.io import read_mask
-from medddpm.geometry.itk import read_itk
 from medddpm.models.model import Model
 from medddpm.progress import SilentReporter
-from medddpm.synthesis import batch, estimate
 from medddpm.synthesis.names import case_names
-from medddpm.synthesis.pipeline import raise_failures, run_batch, summary
+from medddpm.synthesis.pipeline import run_batch
 from medddpm.synthesis.request import SynthesisRequest
 from PIL import Image
 from small_models import reference_network
 from synthesis_phantoms import centroid, contents, save_mask, save_tiny, tiny_config, voxels
-
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
+from synthesis_runs import command, leftovers, one_thread, record, run_command
 
 
 @pytest.fixture(scope="module")
@@ -55,45 +41,10 @@ def mask(tmp_path: Path) -> Path:
     return tmp_path / "in" / "brain.nii.gz"
 
 
-class Recorder(SilentReporter):
-    """Keeps what it is told, and asks to stop after so many steps."""
-
-    def __init__(self, stop_after: int | None = None) -> None:
-        self.steps: list[tuple[int, int]] = []
-        self.stages: list[str] = []
-        self.warnings: list[str] = []
-        self._stop_after = stop_after
-
-    def stage(self, name: str, message: str = "") -> None:
-        self.stages.append(name)
-
-    def step(self, done: int, total: int, preview: Any = None) -> None:
-        self.steps.append((done, total))
-
-    def warning(self, sentence: str) -> None:
-        self.warnings.append(sentence)
-
-    def check_cancelled(self) -> None:
-        if self._stop_after is not None and len(self.steps) >= self._stop_after:
-            raise Cancelled("enough")
-
-
-def leftovers(folder: Path) -> list[Path]:
-    return [p for p in folder.rglob("*") if p.name.startswith(".")]
-
-
-def record(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "provenance.json").read_text())
-
-
-# What is written
-
-
-def command(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
-    line = [sys.executable, "-m", "medddpm.cli", *map(str, arguments)]
-    return subprocess.Popen(
-        line, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", **options
-    )
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 def test_the_command_writes_all_that_it_promises(tmp_path: Path, tiny: Path, mask: Path) -> None:
@@ -201,19 +152,6 @@ def test_the_seed_decides(tmp_path: Path, tiny: Path, mask: Path) -> None:
     assert first["brain_mask.nii.gz"] == other["brain_mask.nii.gz"]
 
 
-# Batches
-
-
-def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    """The command in this process; returns its exit code."""
-    from medddpm.cli.app import main
-
-    monkeypatch.setattr(sys, "argv", ["medddpm", *map(str, arguments)])
-    with pytest.raises(SystemExit) as left:
-        main()
-    return int(left.value.code or 0)
-
-
 def test_a_batch_goes_on_past_bad_masks(
     tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -255,329 +193,6 @@ def test_case_names_differ_even_without_case(masks: list[str]) -> None:
     assert all(name and not name.startswith(".") and "/" not in name for name in names)
 
 
-# Going on, and doing again what changed
-
-
-def test_what_is_there_is_not_computed_again(tmp_path: Path, tiny: Path, mask: Path) -> None:
-    out, reporter = tmp_path / "out", Recorder()
-    synthesize(mask, out, tiny)
-    before = contents(out)
-    [result] = synthesize(mask, out, tiny, reporter=reporter)
-    assert result.state == "already done" and not reporter.steps and "prepare" not in reporter.stages
-    assert contents(out) == before
-    assert summary([result], 1) == "1 of 1 mask done before and left as is."
-
-
-def test_more_samples_go_on_and_fewer_are_there(tmp_path: Path, tiny: Path, mask: Path) -> None:
-    out, reporter = tmp_path / "out", Recorder()
-    synthesize(mask, out, tiny, samples=1)
-    first = out / "brain" / "brain_sample-01_T1.nii.gz"
-    changed = first.stat().st_mtime_ns
-    [result] = synthesize(mask, out, tiny, samples=3, reporter=reporter)
-    assert result.state == "done" and reporter.steps[-1] == (6, 6)  # two samples of three steps
-    assert first.stat().st_mtime_ns == changed
-    assert synthesize(mask, out, tiny, samples=2)[0].state == "already done"
-    synthesize(mask, tmp_path / "at once", tiny, samples=3)
-    assert contents(out) == contents(tmp_path / "at once")
-
-
-def change_seed(mask: Path, model: Path) -> dict[str, Any]:
-    return {"seed": 3}
-
-
-def change_steps(mask: Path, model: Path) -> dict[str, Any]:
-    return {"steps": 2}
-
-
-def change_mask(mask: Path, model: Path) -> dict[str, Any]:
-    save_mask(mask, shift=1)
-    return {}
-
-
-def change_model(mask: Path, model: Path) -> dict[str, Any]:
-    save_tiny(model, change=lambda weight: weight * 1.1)
-    return {}
-
-
-def lose_a_file(mask: Path, model: Path) -> dict[str, Any]:
-    (mask.parents[1] / "out" / "brain" / "model-grid" / "brain_sample-01_T1.nii.gz").unlink()
-    return {}
-
-
-def empty_a_file(mask: Path, model: Path) -> dict[str, Any]:
-    (mask.parents[1] / "out" / "brain" / "brain_mask.nii.gz").write_bytes(b"")
-    return {}
-
-
-def spoil_the_record(mask: Path, model: Path) -> dict[str, Any]:
-    (mask.parents[1] / "out" / "brain" / "provenance.json").write_text('{"samples": [[[')
-    return {}
-
-
-CHANGES = [change_seed, change_steps, change_mask, change_model, lose_a_file, empty_a_file, spoil_the_record]
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_what_changed_is_done_again(tmp_path: Path, tiny: Path, mask: Path, change: Any) -> None:
-    model, out = tmp_path / "model", tmp_path / "out"
-    shutil.copytree(tiny, model)
-    synthesize(mask, out, model, samples=2)
-    options = change(mask, model)
-    [result] = synthesize(mask, out, model, **options)
-    assert result.state == "done"
-    synthesize(mask, tmp_path / "fresh", model, **options)
-    fresh = contents(tmp_path / "fresh")
-    found = contents(out)
-    assert {name: found[name] for name in fresh} == fresh
-    if change is not spoil_the_record:  # which alone knew of the second sample
-        assert found == fresh
-
-
-def test_a_record_never_speaks_for_images_of_another_request(
-    tmp_path: Path, tiny: Path, mask: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Seed 0, then seed 9 stopped while it writes, then seed 0 again: its images must come from seed 0."""
-    out = tmp_path / "out"
-    synthesize(mask, out, tiny, samples=2)
-    good = contents(out)
-
-    def stop(*arguments: Any) -> None:
-        raise Cancelled("in the middle of the files of a sample")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(batch, "write_sheet", stop)
-        with pytest.raises(Cancelled):
-            synthesize(mask, out, tiny, samples=2, seed=9)
-    assert not (out / "brain" / "provenance.json").exists()
-    synthesize(mask, out, tiny, samples=2)
-    assert contents(out) == good
-
-
-def test_a_record_from_a_stranger_deletes_nothing_elsewhere(tmp_path: Path, tiny: Path, mask: Path) -> None:
-    precious = tmp_path / "precious.txt"
-    precious.write_text("keep me")
-    folder = tmp_path / "out" / "brain"
-    folder.mkdir(parents=True)
-    names = ["../../precious.txt", str(precious), "..\\..\\precious.txt"]
-    (folder / "provenance.json").write_text(json.dumps({"mask_files": names, "samples": [{"seed": 0, "files": names}]}))
-    [result] = synthesize(mask, tmp_path / "out", tiny)
-    assert result.state == "done" and precious.read_text() == "keep me"
-
-
-@pytest.mark.parametrize("after", [0, 1, 3, 4])
-def test_a_stopped_run_leaves_nothing_half_and_goes_on(tmp_path: Path, tiny: Path, mask: Path, after: int) -> None:
-    out = tmp_path / "out"
-    with pytest.raises(Cancelled):
-        synthesize(mask, out, tiny, samples=2, reporter=Recorder(stop_after=after))
-    done = contents(out)
-    assert not leftovers(out)
-    assert sum("sample-01" in name for name in done) in (0, 5)  # all of a sample or nothing: four images and a sheet
-    assert not any("sample-02" in name for name in done)
-    reporter = Recorder()
-    synthesize(mask, out, tiny, samples=2, reporter=reporter)
-    assert reporter.steps[-1] == ((3, 3) if after > 3 else (6, 6))
-    synthesize(mask, tmp_path / "fresh", tiny, samples=2)
-    assert contents(out) == contents(tmp_path / "fresh")
-
-
-def test_an_edited_detached_mask_counts_as_changed(tmp_path: Path, tiny: Path) -> None:
-    header = tmp_path / "in" / "brain.mhd"
-    save_mask(header)
-    synthesize(header, tmp_path / "out", tiny)
-    same = header.read_bytes()
-    save_mask(header, shift=1)
-    assert header.read_bytes() == same  # only the voxels beside it are others
-    assert read_itk(header, "MetaImageIO").layers.any()
-    assert synthesize(header, tmp_path / "out", tiny)[0].state == "done"
-
-
-# Killed, interrupted, out of space
-
-
-def _child(mask: Path, out: Path, model: Path, limit: int, answer: Any) -> None:
-    torch.set_num_threads(1)
-    if limit:
-        import resource
-
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    results = synthesize(mask, out, model, samples=4)
-    if answer is not None:
-        answer.send([(r.state, r.message, r.exit_code) for r in results])
-
-
-@pytest.fixture(scope="module")
-def children() -> Any:
-    """Processes that have torch loaded already when they start."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["medddpm.synthesis.pipeline", "synthesis_phantoms"])
-    return context
-
-
-@POSIX
-def test_a_killed_run_is_completed_by_the_next(tmp_path: Path, tiny: Path, mask: Path, children: Any) -> None:
-    out, chance = tmp_path / "out", random.Random(1)
-    killed = 0
-    for _ in range(5):
-        child = children.Process(target=_child, args=(mask, out, tiny, 0, None))
-        known = {p.name for p in out.rglob("*")}
-        child.start()
-        while child.is_alive() and {p.name for p in out.rglob("*")} == known:
-            time.sleep(0.005)  # until it has written something, wherever it stands in the case
-        time.sleep(chance.uniform(0, 0.1))
-        if child.is_alive():
-            os.kill(child.pid, signal.SIGKILL)
-            killed += 1
-        child.join()
-        for path in out.rglob("*.nii.gz"):
-            if not path.name.startswith("."):
-                voxels(path)  # whole: it can be read to its end
-    assert killed
-    [result] = synthesize(mask, out, tiny, samples=4)
-    assert result.state in ("done", "already done") and not leftovers(out)
-    synthesize(mask, tmp_path / "fresh", tiny, samples=4)
-    assert contents(out) == contents(tmp_path / "fresh")
-
-
-def test_leftovers_of_the_dead_go_and_of_the_living_stay(tmp_path: Path, tiny: Path, mask: Path) -> None:
-    folder = tmp_path / "out" / "brain"
-    (folder / "model-grid").mkdir(parents=True)
-    dead = [folder / ".part-4194000-x.nii.gz", folder / "model-grid" / ".part-4194000-y.nii.gz"]
-    alive = folder / f".part-{os.getppid()}-z.nii.gz"
-    for path in (*dead, alive):
-        path.write_bytes(b"half")
-    synthesize(mask, tmp_path / "out", tiny)
-    assert leftovers(tmp_path / "out") == [alive]
-
-
-@POSIX
-def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path, tiny: Path, mask: Path, children: Any) -> None:
-    receiver, sender = children.Pipe(duplex=False)
-    child = children.Process(target=_child, args=(mask, tmp_path / "out", tiny, 6000, sender))
-    child.start()
-    assert receiver.poll(60)
-    [(state, message, code)] = receiver.recv()
-    child.join()
-    assert state == "failed" and code == 2
-    assert "could not be written" in message and "Free space or choose another folder" in message
-    assert not leftovers(tmp_path / "out")
-    for path in (tmp_path / "out").rglob("*.nii.gz"):
-        voxels(path)
-    assert not (tmp_path / "out" / "brain" / "provenance.json").exists()
-
-
-@POSIX
-def test_control_c_stops_the_command_cleanly(tmp_path: Path, mask: Path) -> None:
-    slow = save_tiny(tmp_path / "slow", steps=400)
-    out = tmp_path / "out"
-    process = command("synth", mask, "--model", slow, "--out", out, "--sampler", "ddpm", "--samples", "500")
-    end = time.monotonic() + 90
-    while (
-        not (out / "brain" / "model-grid" / "brain_mask.nii.gz").exists()
-        and time.monotonic() < end
-        and process.poll() is None
-    ):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, progress = process.communicate(timeout=60)
-    assert process.returncode == 3, progress
-    assert "Run the same command again to go on where it was stopped." in progress and "Traceback" not in progress
-    assert not leftovers(out)
-
-
-# Requests that cannot be met
-
-
-BAD = [
-    ({"model": "no-such-model"}, r"There is no model 'no-such-model'.*known by name"),
-    ({"device": "cuda:63"}, r"The device 'cuda:63' is not there"),
-    ({"device": "toaster"}, r"There is no device 'toaster'\. Choose auto, cpu"),
-    ({"precision": "fp8"}, r"There is no precision 'fp8'\. Choose auto, fp32"),
-    ({"sampler": "euler"}, r"euler"),
-    ({"steps": 0}, r"0 sampling steps were asked for; this model allows 1 to 6\."),
-    ({"steps": 7}, r"7 sampling steps were asked for; this model allows 1 to 6\."),
-    ({"samples": 0}, r"0 samples were asked for; it must be 1 to"),
-    ({"seed": -1}, r"The seed -1 is out of range"),
-    ({"images": ("a.nii", "b.nii")}, r"1 masks? but 2 images"),
-]
-
-
-@pytest.mark.parametrize(("options", "sentence"), BAD)
-def test_an_impossible_request_is_refused(
-    tmp_path: Path, tiny: Path, mask: Path, options: dict[str, Any], sentence: str
-) -> None:
-    with pytest.raises(InputError, match=sentence):
-        synthesize(mask, tmp_path / "out", **{"model": tiny, **options})
-    assert not contents(tmp_path).keys() - {"in/brain.nii.gz"}
-
-
-def test_the_out_folder_must_be_one(tmp_path: Path, tiny: Path, mask: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"The folder .*file/below cannot be made: .* Choose another folder\."):
-        synthesize(mask, tmp_path / "file" / "below", tiny)
-
-
-def test_a_write_that_fails_is_told_by_its_file(
-    tmp_path: Path, tiny: Path, mask: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*arguments: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(nib, "save", full)
-    [result] = synthesize(mask, tmp_path / "out", tiny)
-    assert (result.state, result.exit_code) == ("failed", 2)
-    assert "brain_mask.nii.gz could not be written: No space left on device." in result.message
-    assert not contents(tmp_path / "out") and not leftovers(tmp_path / "out")
-
-
-MEMORY = [
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
-    RuntimeError("[enforce fail at alloc_cpu.cpp:114] data. DefaultCPUAllocator: can't allocate memory: you tried 9"),
-    MemoryError(),
-]
-
-
-@pytest.mark.parametrize("error", MEMORY, ids=lambda e: type(e).__name__)
-def test_out_of_memory_has_its_exit_code_and_advice(
-    tmp_path: Path, tiny: Path, mask: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def fail(*arguments: Any, **options: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(batch, "sample", fail)
-    [result] = synthesize(mask, tmp_path / "out", tiny)
-    assert result.exit_code == 4 and "There was not enough memory" in result.message and "choose" in result.message
-    with pytest.raises(errors.MedDDPMError) as raised:
-        raise_failures([result])
-    assert raised.value.exit_code == 4
-
-
-def test_what_cannot_fit_is_not_started(
-    tmp_path: Path, tiny: Path, mask: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(estimate, "available_memory", lambda *device: 1e6)
-    reporter = Recorder()
-    with pytest.raises(OutOfMemory, match=r"'tiny' needs about 0\.\d GB .* only 0\.0 GB are free\. What helps: close"):
-        synthesize(mask, tmp_path / "out", tiny, precision="fp32", reporter=reporter)
-    assert not reporter.steps
-    code = run_command(monkeypatch, "synth", mask, "--model", tiny, "--out", tmp_path / "out", "--device", "cpu")
-    assert code == 4 and "--ignore-memory starts all the same." in capsys.readouterr().err
-    assert synthesize(mask, tmp_path / "out", tiny, ignore_memory=True)[0].state == "done"
-
-
-def test_weights_that_are_no_numbers_are_told(tmp_path: Path, mask: Path) -> None:
-    broken = save_tiny(tmp_path / "broken", change=lambda weight: weight * float("nan"))
-    sentences = []
-    with contextlib.suppress(InputError):
-        sentences = [result.message for result in synthesize(mask, tmp_path / "out", broken)]
-    if not sentences:  # refused when it was loaded, even better
-        with pytest.raises(InputError, match=r"NaN|not numbers|not finite"):
-            synthesize(mask, tmp_path / "out", broken)
-    else:
-        assert "not numbers" in sentences[0]
-    assert not list((tmp_path / "out").rglob("*sample*"))
-
-
 def test_logs_name_neither_patient_nor_place(
     tmp_path: Path, tiny: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -588,15 +203,6 @@ def test_logs_name_neither_patient_nor_place(
         results = synthesize(sorted(folder.iterdir()), tmp_path / "out", tiny)
     assert {r.state for r in results} == {"done", "failed"}
     assert caplog.records and "Muster" not in caplog.text and str(tmp_path) not in caplog.text
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Results do not depend on how many threads other tests left torch with."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_labels_say_what_the_values_mean(tmp_path: Path, tiny: Path, mask: Path) -> None:

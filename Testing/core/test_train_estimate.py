@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,10 +17,15 @@ from medddpm.jobs.handlers import default_handlers
 from medddpm.jobs.runner import run_job
 from medddpm.jobs.stop import Stop
 from medddpm.labels.scheme import load_scheme
+from medddpm.models.model import Model
+from medddpm.network.cost import network_cost
+from medddpm.progress import duration
 from medddpm.training import estimate as module
 from medddpm.training.checkpoint import Checkpoints
 from medddpm.training.config import AugmentConfig, CheckpointConfig, MonitorConfig, ScaleConfig, TrainConfig
 from medddpm.training.estimate import GIB, described, disk_bytes, estimate_training, phases, remedies, shapes
+from medddpm.training.monitor.cost import monitor_passes
+from medddpm.training.objective import Objective
 from medddpm.training.probe import Kept, Pace, Probe, _Step, probe, probe_shape
 from medddpm.training.run import RunFolder
 from medddpm.training.runner import run_training
@@ -104,7 +110,9 @@ def test_time_is_told_from_two_volumes(seconds: tuple[float, float], expected: f
 
 # What is made of it
 
-PROBE = Probe(Pace(0.5, 1e-12), Pace(0.2, 4e-13), 0.25, Kept(2000.0, 100.0, 400.0), Kept(0.0, 0.0, 0.0))
+PROBE = Probe(
+    Pace(0.5, 1e-12), Pace(0.2, 4e-13), Pace(0.1, 2e-13), 0.25, Kept(2000.0, 100.0, 400.0), Kept(0.0, 0.0, 0.0)
+)
 
 
 @pytest.fixture
@@ -131,6 +139,60 @@ def test_time_counts_volumes_parts_recomputation_and_cubes(large: Path, measured
     assert 0.25 * plain < mixed < 0.6 * plain
     processes = ScaleConfig(devices=2, strategy="ddp")
     assert estimate_training(big(large, batch_size=2, scale=processes)).seconds_per_iteration == pytest.approx(plain)
+
+
+def test_time_counts_the_passes_of_the_monitor(large: Path, tmp_path: Path, measured: None) -> None:
+    """Validation in the pace of training's forward pass, samples in that of sampling; both on whole volumes."""
+    options = MonitorConfig(validate_every=300, bands=5, sample_every=400, sample_steps=10)
+    plain = estimate_training(big(large))
+    assert (plain.monitor_seconds, "validation" in plain.sentence()) == (0, False)
+    unheld = estimate_training(big(large, monitor=options))
+    assert unheld.seconds == plain.seconds  # the dataset has no held-out case
+    held_out = tuple(PreparedCase(str(i), "validation") for i in range(3))
+    replace(read_dataset_config(large), cases=held_out).save(tmp_path)
+    watched = estimate_training(big(tmp_path, monitor=options))
+    flops = network_cost(big(large).network, (144, 192, 192)).flops
+    validation = 4 * 3 * 10 * (0.2 + 4e-13 * flops)
+    samples = 3 * 2 * 10 * (0.1 + 2e-13 * flops)
+    assert watched.monitor_seconds == pytest.approx(validation + samples)
+    assert watched.seconds == pytest.approx(plain.seconds + validation + samples)
+    assert watched.seconds_per_iteration == plain.seconds_per_iteration
+    assert f" min ({duration(validation + samples)} for validation and samples), " in watched.sentence()
+    cubes = big(tmp_path, monitor=options, augment=AugmentConfig(crop_voxels=96))
+    assert estimate_training(cubes).monitor_seconds == watched.monitor_seconds
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"validate_every": 2, "bands": 3, "sample_every": 3, "sample_steps": 4},
+        {"validate_every": 4, "bands": 50, "sample_every": 0, "split": "test"},
+        {"validate_every": 0, "sample_every": 5, "samples": 7, "sample_steps": 3, "sampler": "ddim"},
+    ],
+)
+def test_the_passes_told_are_those_of_a_training(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    config = tiny_config(dataset, iterations=5, monitor=MonitorConfig(tensorboard=False, **changes))
+    made = {"validation": 0, "samples": 0}
+    losses, evaluate = Objective.losses, Model._evaluate
+
+    def counted_losses(*arguments: Any) -> torch.Tensor:
+        made["validation"] += not torch.is_grad_enabled()
+        return losses(*arguments)
+
+    def counted_evaluate(*arguments: Any) -> torch.Tensor:
+        made["samples"] += 1
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(Objective, "losses", counted_losses)
+    monkeypatch.setattr(Model, "_evaluate", counted_evaluate)
+    run = RunFolder(tmp_path / "run")
+    run.create(config)
+    assert run_training(run, Stop()) == 0
+    told = monitor_passes(config, read_dataset_config(dataset))
+    assert made == asdict(told)
+    assert sum(made.values()) > 0
 
 
 def test_what_does_not_fit_comes_with_what_helps(large: Path, measured: None) -> None:
@@ -199,6 +261,7 @@ def test_an_estimate_as_a_job(dataset: Path, tmp_path: Path) -> None:
     assert run_job(folder, default_handlers()) == 0
     data = json.loads((folder.outputs / "estimate.json").read_text())
     assert data["seconds"] == pytest.approx(50 * data["seconds_per_iteration"])
+    assert data["monitor_seconds"] == 0
     assert 0 < data["seconds_per_iteration"] < 60
     assert 0.5 * GIB < data["memory_bytes"] < 2 * GIB
     assert data["disk_bytes"] > 0
@@ -228,7 +291,11 @@ def test_what_cannot_be_estimated_is_explained(
 
 def test_the_probe_of_a_real_configuration(dataset: Path) -> None:
     config = tiny_config(dataset, network=COMPACT, schedule=ScheduleConfig(steps=20, prediction="x0"))
+    unsampled = probe(config, described(config, read_dataset_config(dataset)), CPU)
+    assert unsampled.evaluation.seconds(1e9) == 0
+    config = replace(config, monitor=MonitorConfig())
     found = probe(config, described(config, read_dataset_config(dataset)), CPU)
     assert found.both.seconds(1e9) > found.forward.seconds(1e9) > 0
+    assert found.both.seconds(1e9) > found.evaluation.seconds(1e9) > 0
     assert found.update_seconds > 0
     assert found.kept(1000.0, True) < found.kept(1000.0, False)

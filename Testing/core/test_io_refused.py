@@ -1,0 +1,218 @@
+"""Files of voxels that must be refused with a sentence: foreign, damaged, or of other kinds."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from medddpm.errors import InputError, MedDDPMError
+from medddpm.geometry import read_mask, read_volume
+from medddpm.geometry.nifti import write_image
+from volume_files import (
+    LAYER_FIELDS,
+    LPS,
+    LPS_FIELDS,
+    SHAPE,
+    SUFFIXES,
+    mha_bytes,
+    nrrd_bytes,
+    numbered,
+    refused,
+    write_any,
+    write_itk,
+)
+
+
+def nifti_bytes(shape: tuple[int, ...] = SHAPE, dtype: type = np.uint8, affine: np.ndarray | None = None) -> bytearray:
+    data = np.zeros(shape, dtype)
+    return bytearray(nib.Nifti1Image(data, np.eye(4) if affine is None else affine).to_bytes())
+
+
+def test_missing_folder_empty_and_foreign_files(tmp_path: Path) -> None:
+    refused(tmp_path / "none.nii.gz", "does not exist")
+    refused(tmp_path, "is a folder")
+    for suffix in SUFFIXES:
+        path = tmp_path / f"empty{suffix}"
+        path.touch()
+        refused(path, "0 bytes")
+        path.write_bytes(b"hello world " * 100)
+        refused(path, "its content is something else")
+    text = tmp_path / "notes.txt"
+    text.write_text("x" * 500)
+    refused(text, "accepted format", ".nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "ending"),
+    (
+        (".nii", "a.nii.gz", ".nii."),
+        (".nii.gz", "a.nii", ".nii.gz"),
+        (".nrrd", "a.mha", ".nrrd"),
+        (".mha", "a.nii", ".mha"),
+    ),
+)
+def test_mislabeled_files_say_their_format(tmp_path: Path, content: str, name: str, ending: str) -> None:
+    true = tmp_path / f"true{content}"
+    write_any(true, numbered(), np.eye(4))
+    refused(true.rename(tmp_path / name), "Rename it to end in " + ending)
+
+
+def test_a_gzip_file_whose_checksum_is_wrong_is_refused(tmp_path: Path) -> None:
+    """Its voxels can all be unpacked, but they are not what was written."""
+    path = tmp_path / "damaged.nii.gz"
+    write_image(path, np.random.default_rng(0).integers(0, 255, (40, 40, 40)), LPS, "test")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-8] + bytes(byte ^ 255 for byte in whole[-8:-4]) + whole[-4:])
+    for read in (read_volume, read_mask):
+        with pytest.raises(InputError, match=r"damaged\.nii\.gz is truncated or damaged: its checksum is wrong"):
+            read(path)
+
+
+@pytest.mark.parametrize("suffix", (".nii", ".nii.gz", ".nrrd", ".mha"))
+@pytest.mark.parametrize("share", (0.2, 0.6, 0.95))
+def test_truncated_files_are_refused(tmp_path: Path, suffix: str, share: float) -> None:
+    path = tmp_path / f"cut{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (20, 20, 20)).astype(np.uint8)
+    write_any(path, noise, np.eye(4))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    refused(path)
+
+
+@pytest.mark.parametrize(("axis", "value"), ((0, 0.0), (1, -1.0), (2, float("nan")), (0, float("inf")), (2, 1e-9)))
+@pytest.mark.parametrize("packed", (False, True))
+def test_nifti_spacing_must_be_positive(tmp_path: Path, axis: int, value: float, packed: bool) -> None:
+    block = nifti_bytes()
+    struct.pack_into("<f", block, 76 + 4 * (axis + 1), value)
+    path = tmp_path / ("bad.nii.gz" if packed else "bad.nii")
+    path.write_bytes(gzip.compress(block) if packed else block)
+    refused(path, "spacing of", f"{'xyz'[axis]} axis", "header")
+
+
+def test_other_formats_spacing_must_be_positive(tmp_path: Path) -> None:
+    for spacing in ("1 -1 1", "1 0 1", "1 1 nan", "1 inf 1"):
+        path = tmp_path / "bad.mha"
+        path.write_bytes(mha_bytes(ElementSpacing=spacing))
+        refused(path)
+    path.write_bytes(mha_bytes(ElementSpacing="1 -2 1"))
+    refused(path, "spacing of -2 mm", "y axis")
+    nrrd = tmp_path / "bad.nrrd"
+    nrrd.write_bytes(nrrd_bytes(LPS_FIELDS | {"space directions": "(1,0,0) (0,0,0) (0,0,2)"}, data=bytes(210)))
+    refused(nrrd, "spacing of 0 mm", "y axis")
+
+
+def test_zero_and_sheared_affines_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.nii"
+    block = nifti_bytes()
+    struct.pack_into("<4f", block, 280, 0, 0, 0, 0)
+    path.write_bytes(block)
+    refused(path, "spacing of 0 mm", "x axis")
+    sheared = np.eye(4)
+    sheared[0, 1] = np.tan(np.radians(10))
+    path.write_bytes(nifti_bytes(affine=sheared))
+    refused(path, "shear of 10.0 degrees", "Resample it to a plain grid first")
+    nrrd = tmp_path / "bad.nrrd"
+    fields = LPS_FIELDS | {"space directions": "(1,0,0) (0.17632698,1,0) (0,0,2)"}
+    nrrd.write_bytes(nrrd_bytes(fields, data=bytes(210)))
+    refused(nrrd, "shear of 10.0 degrees")
+
+
+def test_header_bombs_are_refused_before_allocation(tmp_path: Path) -> None:
+    block = nifti_bytes()
+    struct.pack_into("<8h", block, 40, 3, 30000, 30000, 30000, 1, 1, 1, 1)
+    for name, content in (("bomb.nii", bytes(block)), ("bomb.nii.gz", gzip.compress(block))):
+        (tmp_path / name).write_bytes(content)
+        refused(tmp_path / name, "30000 x 30000 x 30000", "cropped or resampled")
+    (tmp_path / "bomb.mha").write_bytes(mha_bytes(DimSize="90000 90000 90000"))
+    refused(tmp_path / "bomb.mha", "90000 x 90000 x 90000")
+    (tmp_path / "bomb.nrrd").write_bytes(nrrd_bytes(LPS_FIELDS | {"sizes": "90000 90000 90000"}))
+    refused(tmp_path / "bomb.nrrd", "90000 x 90000 x 90000")
+    (tmp_path / "wide.mha").write_bytes(mha_bytes(DimSize="500 500 500", ElementNumberOfChannels="200"))
+    refused(tmp_path / "wide.mha", "200 values a voxel")
+
+
+@pytest.mark.parametrize(("shape", "word"), (((5, 6), "2D"), ((5, 6, 7, 3), "4D"), ((5, 6, 1), "single slice")))
+def test_other_ranks_are_refused(tmp_path: Path, shape: tuple[int, ...], word: str) -> None:
+    path = tmp_path / "rank.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros(shape, np.uint8), np.eye(4)), path)
+    refused(path, word, " x ".join(map(str, shape)))
+    if len(shape) != 3:
+        other = tmp_path / "rank.mha"
+        size = len(shape)
+        identity = " ".join(str(int(v)) for v in np.eye(size).ravel())
+        dims, ones, zeros = " ".join(map(str, shape)), " ".join("1" * size), " ".join("0" * size)
+        other.write_bytes(
+            mha_bytes(NDims=str(size), DimSize=dims, ElementSpacing=ones, Offset=zeros, TransformMatrix=identity)
+        )
+        refused(other, word)
+
+
+def test_not_finite_voxels_and_colors_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "nan.nii"
+    data = np.zeros(SHAPE, np.float32)
+    data[0, 0, :2] = np.nan, np.inf
+    nib.save(nib.Nifti1Image(data, np.eye(4)), path)
+    refused(path, "2 voxels that are not finite", "Replace")
+    write_itk(tmp_path / "nan.mha", data, np.eye(4))
+    refused(tmp_path / "nan.mha", "2 voxels that are not finite")
+    colors = np.zeros(SHAPE, [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(colors, np.eye(4)), path)
+    refused(path, "colors")
+
+
+def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.zeros(SHAPE, np.complex64), np.eye(4)), tmp_path / "two.nii")
+    fields = LAYER_FIELDS | {"type": "float", "kinds": "complex domain domain domain", "endian": "little"}
+    (tmp_path / "two.nrrd").write_bytes(nrrd_bytes(fields, data=bytes(8 * 210)))
+    for name in ("two.nii", "two.nrrd"):
+        refused(tmp_path / name, "complex numbers, but one number a voxel is needed")
+
+
+@pytest.mark.parametrize(
+    "name", ("../secret.raw", "/etc/hostname", "sub/../../x.raw", "C:\\x.raw", "LIST", "v%03d.raw 1 3")
+)
+def test_headers_may_not_point_elsewhere(tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret.raw").write_bytes(bytes(210))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.mhd").write_bytes(mha_bytes(b"", ElementDataFile=name))
+    refused(folder / "a.mhd", name)
+    (folder / "a.nhdr").write_bytes(nrrd_bytes(LPS_FIELDS | {"data file": name}))
+    refused(folder / "a.nhdr", name)
+
+
+def damaged(path: Path, whole: bytes, position: int, value: int) -> None:
+    """One byte changed, and then cut there: reading gives a volume or a sentence, never another error."""
+    changed = bytearray(whole)
+    changed[position] = value
+    for content in (bytes(changed), whole[:position]):
+        path.write_bytes(content)
+        try:
+            volume = read_mask(path).volume
+        except MedDDPMError as exc:
+            assert str(path) in str(exc) and str(exc).endswith(".")
+        else:
+            assert np.isfinite(volume.affine).all() and min(volume.spacing) > 0
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.sampled_from((".nii", ".nii.gz", ".nrrd", ".mha")), st.floats(0, 1), st.integers(0, 255))
+def test_any_damaged_byte_ends_in_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, where: float, value: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"damaged{suffix}"
+    if suffix == ".nii":
+        whole = bytes(nifti_bytes())
+    elif suffix == ".nii.gz":
+        whole = gzip.compress(nifti_bytes())
+    elif suffix == ".nrrd":
+        whole = nrrd_bytes(LPS_FIELDS, {"Segment0_Name": "a", "Segment0_LabelValue": "1"}, numbered().tobytes())
+    else:
+        whole = mha_bytes()
+    damaged(path, whole, min(int(where * len(whole)), len(whole) - 1), value)

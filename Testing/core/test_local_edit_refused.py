@@ -1,0 +1,123 @@
+"""Local edits that are refused: impossible requests, and files that do not belong together."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from edit_phantoms import AFFINE, SHAPE, Edit, bright, made_edit, mask_of
+from medddpm import synthesize
+from medddpm.errors import InputError
+from medddpm.geometry.nifti import write_image
+from medddpm.progress import SilentReporter
+from medddpm.synthesis.pipeline import run_batch
+from medddpm.synthesis.request import SynthesisRequest
+from synthesis_phantoms import contents, save_tiny
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder."""
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def edit(tmp_path: Path) -> Edit:
+    return made_edit(tmp_path / "in")
+
+
+def elsewhere(edit: Edit, name: str) -> Path:
+    """The file ``name`` of the edit, moved half a meter away."""
+    path = mask_of(edit).parent / f"{name}.nii.gz"
+    moved = AFFINE.copy()
+    moved[0, 3] += 500
+    write_image(path, np.asarray(nib.load(path).dataobj), moved, "moved")
+    return path
+
+
+def far_region(edit: Edit) -> Edit:
+    elsewhere(edit, "region")
+    return {}
+
+
+def far_image(edit: Edit) -> Edit:
+    elsewhere(edit, "t1")
+    return {}
+
+
+def half_image(edit: Edit) -> Edit:
+    path = mask_of(edit).parent / "t1.nii.gz"
+    write_image(path, np.asarray(nib.load(path).dataobj)[:20], AFFINE, "half")
+    return {}
+
+
+def empty_region(edit: Edit) -> Edit:
+    write_image(edit["region"], np.zeros(SHAPE, np.uint8), AFFINE, "empty")
+    return {}
+
+
+def flat_image(edit: Edit) -> Edit:
+    write_image(mask_of(edit).parent / "t1.nii.gz", np.full(SHAPE, 7, np.int16), AFFINE, "flat")
+    return {}
+
+
+def missing_image(edit: Edit) -> Edit:
+    return {"known": ("T1=nowhere.nii.gz",)}
+
+
+REFUSED = [
+    (
+        lambda e: {"known": ("T1 t1.nii",)},
+        r"The known image 'T1 t1\.nii' is not understood\. Write it as MODALITY=FILE",
+    ),
+    (lambda e: {"known": ("=t1.nii",)}, r"The known image '=t1\.nii' is not understood"),
+    (lambda e: {"known": ("T1=a.nii", "t1=b.nii")}, r"two known images for t1\. Give one image for each modality\."),
+    (lambda e: {"known": ("T2=a.nii",)}, r"a known image for T2, but the model 'tiny' makes T1, FLAIR\."),
+    (lambda e: {"region": None}, r"known images but no region\. Give the label map"),
+    (lambda e: {"known": ()}, r"a region to make anew but no known image around it\. Give the real scan's images"),
+    (lambda e: {"seam_mm": -1.0}, r"The seam of -1 mm is out of range: it must be 0 to 50 mm\."),
+    (lambda e: {"seam_mm": float("nan")}, r"The seam of nan mm is out of range"),
+    (missing_image, r"nowhere\.nii\.gz does not exist"),
+]
+
+
+REFUSED_CASES = [
+    (far_region, r"The region .*region\.nii\.gz lies elsewhere in space than the mask\."),
+    (empty_region, r"The region .* is empty: it has no voxel above 0\."),
+    (far_image, r"The known image .*t1\.nii\.gz lies elsewhere in space than the mask\."),
+    (half_image, r"The known image .*t1\.nii\.gz covers only \d\d% of the mask\. Register it"),
+    (flat_image, r"The known image .*t1\.nii\.gz has one value only inside its mask\."),
+]
+
+
+@pytest.mark.parametrize(("change", "sentence"), REFUSED)
+def test_an_impossible_edit_is_refused(
+    tmp_path: Path, tiny: Path, edit: Edit, change: Callable[[Edit], Edit], sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        synthesize(mask_of(edit), tmp_path / "out", tiny, **{**edit, **change(edit)})
+    assert not contents(tmp_path / "out")
+
+
+@pytest.mark.parametrize(("change", "sentence"), REFUSED_CASES)
+def test_files_that_do_not_belong_together_are_refused(
+    tmp_path: Path, edit: Edit, change: Callable[[Edit], Edit], sentence: str
+) -> None:
+    values = {**edit, "region": str(edit["region"]), **change(edit)}
+    request = SynthesisRequest((str(mask_of(edit)),), **values)
+    [result] = run_batch(request, bright(), tmp_path / "out", SilentReporter())
+    assert result.state == "failed" and result.exit_code == 2
+    assert re.search(sentence, result.message), result.message
+    assert not contents(tmp_path / "out")
+
+
+def test_a_request_goes_through_a_job_file(edit: Edit) -> None:
+    request = SynthesisRequest(("m.nii",), known=edit["known"], region="r.nrrd", seam_mm=2.5, compress=False)
+    assert SynthesisRequest.from_dict(json.loads(json.dumps(request.to_dict()))) == request
+    with pytest.raises(InputError, match="seam_mm must be a number"):
+        SynthesisRequest.from_dict({"masks": ["m.nii"], "seam_mm": "wide"})

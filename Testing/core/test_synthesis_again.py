@@ -1,0 +1,272 @@
+"""Synthesis once more: going on, doing again what changed, killed, interrupted, out of space."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from medddpm import synthesize
+from medddpm.errors import Cancelled
+from medddpm.geometry.itk import read_itk
+from medddpm.synthesis import batch
+from medddpm.synthesis.pipeline import summary
+from synthesis_phantoms import contents, save_mask, save_tiny, voxels
+from synthesis_runs import Recorder, command, leftovers, one_thread
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder."""
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Path:
+    """A good mask."""
+    save_mask(tmp_path / "in" / "brain.nii.gz")
+    return tmp_path / "in" / "brain.nii.gz"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+# Going on, and doing again what changed
+def test_what_is_there_is_not_computed_again(tmp_path: Path, tiny: Path, mask: Path) -> None:
+    out, reporter = tmp_path / "out", Recorder()
+    synthesize(mask, out, tiny)
+    before = contents(out)
+    [result] = synthesize(mask, out, tiny, reporter=reporter)
+    assert result.state == "already done" and not reporter.steps and "prepare" not in reporter.stages
+    assert contents(out) == before
+    assert summary([result], 1) == "1 of 1 mask done before and left as is."
+
+
+def test_more_samples_go_on_and_fewer_are_there(tmp_path: Path, tiny: Path, mask: Path) -> None:
+    out, reporter = tmp_path / "out", Recorder()
+    synthesize(mask, out, tiny, samples=1)
+    first = out / "brain" / "brain_sample-01_T1.nii.gz"
+    changed = first.stat().st_mtime_ns
+    [result] = synthesize(mask, out, tiny, samples=3, reporter=reporter)
+    assert result.state == "done" and reporter.steps[-1] == (6, 6)  # two samples of three steps
+    assert first.stat().st_mtime_ns == changed
+    assert synthesize(mask, out, tiny, samples=2)[0].state == "already done"
+    synthesize(mask, tmp_path / "at once", tiny, samples=3)
+    assert contents(out) == contents(tmp_path / "at once")
+
+
+def change_seed(mask: Path, model: Path) -> dict[str, Any]:
+    return {"seed": 3}
+
+
+def change_steps(mask: Path, model: Path) -> dict[str, Any]:
+    return {"steps": 2}
+
+
+def change_mask(mask: Path, model: Path) -> dict[str, Any]:
+    save_mask(mask, shift=1)
+    return {}
+
+
+def change_model(mask: Path, model: Path) -> dict[str, Any]:
+    save_tiny(model, change=lambda weight: weight * 1.1)
+    return {}
+
+
+def lose_a_file(mask: Path, model: Path) -> dict[str, Any]:
+    (mask.parents[1] / "out" / "brain" / "model-grid" / "brain_sample-01_T1.nii.gz").unlink()
+    return {}
+
+
+def empty_a_file(mask: Path, model: Path) -> dict[str, Any]:
+    (mask.parents[1] / "out" / "brain" / "brain_mask.nii.gz").write_bytes(b"")
+    return {}
+
+
+def spoil_the_record(mask: Path, model: Path) -> dict[str, Any]:
+    (mask.parents[1] / "out" / "brain" / "provenance.json").write_text('{"samples": [[[')
+    return {}
+
+
+CHANGES = [change_seed, change_steps, change_mask, change_model, lose_a_file, empty_a_file, spoil_the_record]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changed_is_done_again(tmp_path: Path, tiny: Path, mask: Path, change: Any) -> None:
+    model, out = tmp_path / "model", tmp_path / "out"
+    shutil.copytree(tiny, model)
+    synthesize(mask, out, model, samples=2)
+    options = change(mask, model)
+    [result] = synthesize(mask, out, model, **options)
+    assert result.state == "done"
+    synthesize(mask, tmp_path / "fresh", model, **options)
+    fresh = contents(tmp_path / "fresh")
+    found = contents(out)
+    assert {name: found[name] for name in fresh} == fresh
+    if change is not spoil_the_record:  # which alone knew of the second sample
+        assert found == fresh
+
+
+def test_a_record_never_speaks_for_images_of_another_request(
+    tmp_path: Path, tiny: Path, mask: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed 0, then seed 9 stopped while it writes, then seed 0 again: its images must come from seed 0."""
+    out = tmp_path / "out"
+    synthesize(mask, out, tiny, samples=2)
+    good = contents(out)
+
+    def stop(*arguments: Any) -> None:
+        raise Cancelled("in the middle of the files of a sample")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batch, "write_sheet", stop)
+        with pytest.raises(Cancelled):
+            synthesize(mask, out, tiny, samples=2, seed=9)
+    assert not (out / "brain" / "provenance.json").exists()
+    synthesize(mask, out, tiny, samples=2)
+    assert contents(out) == good
+
+
+def test_a_record_from_a_stranger_deletes_nothing_elsewhere(tmp_path: Path, tiny: Path, mask: Path) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("keep me")
+    folder = tmp_path / "out" / "brain"
+    folder.mkdir(parents=True)
+    names = ["../../precious.txt", str(precious), "..\\..\\precious.txt"]
+    (folder / "provenance.json").write_text(json.dumps({"mask_files": names, "samples": [{"seed": 0, "files": names}]}))
+    [result] = synthesize(mask, tmp_path / "out", tiny)
+    assert result.state == "done" and precious.read_text() == "keep me"
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 4])
+def test_a_stopped_run_leaves_nothing_half_and_goes_on(tmp_path: Path, tiny: Path, mask: Path, after: int) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(Cancelled):
+        synthesize(mask, out, tiny, samples=2, reporter=Recorder(stop_after=after))
+    done = contents(out)
+    assert not leftovers(out)
+    assert sum("sample-01" in name for name in done) in (0, 5)  # all of a sample or nothing: four images and a sheet
+    assert not any("sample-02" in name for name in done)
+    reporter = Recorder()
+    synthesize(mask, out, tiny, samples=2, reporter=reporter)
+    assert reporter.steps[-1] == ((3, 3) if after > 3 else (6, 6))
+    synthesize(mask, tmp_path / "fresh", tiny, samples=2)
+    assert contents(out) == contents(tmp_path / "fresh")
+
+
+def test_an_edited_detached_mask_counts_as_changed(tmp_path: Path, tiny: Path) -> None:
+    header = tmp_path / "in" / "brain.mhd"
+    save_mask(header)
+    synthesize(header, tmp_path / "out", tiny)
+    same = header.read_bytes()
+    save_mask(header, shift=1)
+    assert header.read_bytes() == same  # only the voxels beside it are others
+    assert read_itk(header, "MetaImageIO").layers.any()
+    assert synthesize(header, tmp_path / "out", tiny)[0].state == "done"
+
+
+# Killed, interrupted, out of space
+def _child(mask: Path, out: Path, model: Path, limit: int, answer: Any) -> None:
+    torch.set_num_threads(1)
+    if limit:
+        import resource
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    results = synthesize(mask, out, model, samples=4)
+    if answer is not None:
+        answer.send([(r.state, r.message, r.exit_code) for r in results])
+
+
+@pytest.fixture(scope="module")
+def children() -> Any:
+    """Processes that have torch loaded already when they start."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["medddpm.synthesis.pipeline", "synthesis_phantoms"])
+    return context
+
+
+@POSIX
+def test_a_killed_run_is_completed_by_the_next(tmp_path: Path, tiny: Path, mask: Path, children: Any) -> None:
+    out, chance = tmp_path / "out", random.Random(1)
+    killed = 0
+    for _ in range(5):
+        child = children.Process(target=_child, args=(mask, out, tiny, 0, None))
+        known = {p.name for p in out.rglob("*")}
+        child.start()
+        while child.is_alive() and {p.name for p in out.rglob("*")} == known:
+            time.sleep(0.005)  # until it has written something, wherever it stands in the case
+        time.sleep(chance.uniform(0, 0.1))
+        if child.is_alive():
+            os.kill(child.pid, signal.SIGKILL)
+            killed += 1
+        child.join()
+        for path in out.rglob("*.nii.gz"):
+            if not path.name.startswith("."):
+                voxels(path)  # whole: it can be read to its end
+    assert killed
+    [result] = synthesize(mask, out, tiny, samples=4)
+    assert result.state in ("done", "already done") and not leftovers(out)
+    synthesize(mask, tmp_path / "fresh", tiny, samples=4)
+    assert contents(out) == contents(tmp_path / "fresh")
+
+
+def test_leftovers_of_the_dead_go_and_of_the_living_stay(tmp_path: Path, tiny: Path, mask: Path) -> None:
+    folder = tmp_path / "out" / "brain"
+    (folder / "model-grid").mkdir(parents=True)
+    dead = [folder / ".part-4194000-x.nii.gz", folder / "model-grid" / ".part-4194000-y.nii.gz"]
+    alive = folder / f".part-{os.getppid()}-z.nii.gz"
+    for path in (*dead, alive):
+        path.write_bytes(b"half")
+    synthesize(mask, tmp_path / "out", tiny)
+    assert leftovers(tmp_path / "out") == [alive]
+
+
+@POSIX
+def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path, tiny: Path, mask: Path, children: Any) -> None:
+    receiver, sender = children.Pipe(duplex=False)
+    child = children.Process(target=_child, args=(mask, tmp_path / "out", tiny, 6000, sender))
+    child.start()
+    assert receiver.poll(60)
+    [(state, message, code)] = receiver.recv()
+    child.join()
+    assert state == "failed" and code == 2
+    assert "could not be written" in message and "Free space or choose another folder" in message
+    assert not leftovers(tmp_path / "out")
+    for path in (tmp_path / "out").rglob("*.nii.gz"):
+        voxels(path)
+    assert not (tmp_path / "out" / "brain" / "provenance.json").exists()
+
+
+@POSIX
+def test_control_c_stops_the_command_cleanly(tmp_path: Path, mask: Path) -> None:
+    slow = save_tiny(tmp_path / "slow", steps=400)
+    out = tmp_path / "out"
+    process = command("synth", mask, "--model", slow, "--out", out, "--sampler", "ddpm", "--samples", "500")
+    end = time.monotonic() + 90
+    while (
+        not (out / "brain" / "model-grid" / "brain_mask.nii.gz").exists()
+        and time.monotonic() < end
+        and process.poll() is None
+    ):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, progress = process.communicate(timeout=60)
+    assert process.returncode == 3, progress
+    assert "Run the same command again to go on where it was stopped." in progress and "Traceback" not in progress
+    assert not leftovers(out)

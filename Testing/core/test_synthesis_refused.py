@@ -1,0 +1,128 @@
+"""Synthesis that cannot be: impossible requests, writes that fail, too little memory, weights that are no numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import pytest
+import torch
+from medddpm import errors, synthesize
+from medddpm.errors import InputError, OutOfMemory
+from medddpm.synthesis import batch, estimate
+from medddpm.synthesis.pipeline import raise_failures
+from synthesis_phantoms import contents, save_mask, save_tiny
+from synthesis_runs import Recorder, leftovers, one_thread, run_command
+
+BAD = [
+    ({"model": "no-such-model"}, r"There is no model 'no-such-model'.*known by name"),
+    ({"device": "cuda:63"}, r"The device 'cuda:63' is not there"),
+    ({"device": "toaster"}, r"There is no device 'toaster'\. Choose auto, cpu"),
+    ({"precision": "fp8"}, r"There is no precision 'fp8'\. Choose auto, fp32"),
+    ({"sampler": "euler"}, r"euler"),
+    ({"steps": 0}, r"0 sampling steps were asked for; this model allows 1 to 6\."),
+    ({"steps": 7}, r"7 sampling steps were asked for; this model allows 1 to 6\."),
+    ({"samples": 0}, r"0 samples were asked for; it must be 1 to"),
+    ({"seed": -1}, r"The seed -1 is out of range"),
+    ({"images": ("a.nii", "b.nii")}, r"1 masks? but 2 images"),
+]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder."""
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Path:
+    """A good mask."""
+    save_mask(tmp_path / "in" / "brain.nii.gz")
+    return tmp_path / "in" / "brain.nii.gz"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+@pytest.mark.parametrize(("options", "sentence"), BAD)
+def test_an_impossible_request_is_refused(
+    tmp_path: Path, tiny: Path, mask: Path, options: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        synthesize(mask, tmp_path / "out", **{"model": tiny, **options})
+    assert not contents(tmp_path).keys() - {"in/brain.nii.gz"}
+
+
+def test_the_out_folder_must_be_one(tmp_path: Path, tiny: Path, mask: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"The folder .*file/below cannot be made: .* Choose another folder\."):
+        synthesize(mask, tmp_path / "file" / "below", tiny)
+
+
+def test_a_write_that_fails_is_told_by_its_file(
+    tmp_path: Path, tiny: Path, mask: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(nib, "save", full)
+    [result] = synthesize(mask, tmp_path / "out", tiny)
+    assert (result.state, result.exit_code) == ("failed", 2)
+    assert "brain_mask.nii.gz could not be written: No space left on device." in result.message
+    assert not contents(tmp_path / "out") and not leftovers(tmp_path / "out")
+
+
+MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:114] data. DefaultCPUAllocator: can't allocate memory: you tried 9"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", MEMORY, ids=lambda e: type(e).__name__)
+def test_out_of_memory_has_its_exit_code_and_advice(
+    tmp_path: Path, tiny: Path, mask: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(batch, "sample", fail)
+    [result] = synthesize(mask, tmp_path / "out", tiny)
+    assert result.exit_code == 4 and "There was not enough memory" in result.message and "choose" in result.message
+    with pytest.raises(errors.MedDDPMError) as raised:
+        raise_failures([result])
+    assert raised.value.exit_code == 4
+
+
+def test_what_cannot_fit_is_not_started(
+    tmp_path: Path, tiny: Path, mask: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(estimate, "available_memory", lambda *device: 1e6)
+    reporter = Recorder()
+    with pytest.raises(OutOfMemory, match=r"'tiny' needs about 0\.\d GB .* only 0\.0 GB are free\. What helps: close"):
+        synthesize(mask, tmp_path / "out", tiny, precision="fp32", reporter=reporter)
+    assert not reporter.steps
+    code = run_command(monkeypatch, "synth", mask, "--model", tiny, "--out", tmp_path / "out", "--device", "cpu")
+    assert code == 4 and "--ignore-memory starts all the same." in capsys.readouterr().err
+    assert synthesize(mask, tmp_path / "out", tiny, ignore_memory=True)[0].state == "done"
+
+
+def test_weights_that_are_no_numbers_are_told(tmp_path: Path, mask: Path) -> None:
+    broken = save_tiny(tmp_path / "broken", change=lambda weight: weight * float("nan"))
+    sentences = []
+    with contextlib.suppress(InputError):
+        sentences = [result.message for result in synthesize(mask, tmp_path / "out", broken)]
+    if not sentences:  # refused when it was loaded, even better
+        with pytest.raises(InputError, match=r"NaN|not numbers|not finite"):
+            synthesize(mask, tmp_path / "out", broken)
+    else:
+        assert "not numbers" in sentences[0]
+    assert not list((tmp_path / "out").rglob("*sample*"))

@@ -1,0 +1,139 @@
+"""Files of voxels that were half copied are found by their size alone, in the scan of a source as in reading."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from medddpm.errors import InputError
+from medddpm.geometry.io import read_geometry, read_mask, read_volume
+from medddpm.preparation.scan import scan_source
+from source_phantoms import BRATS_2021, brats_case
+
+# The file of a name, and the one that its voxels are in.
+PLACES = {".nrrd": ".nrrd", ".nhdr": ".raw", ".mha": ".mha", ".mhd": ".raw"}
+PACKED = {".nrrd": ".nrrd", ".nhdr": ".raw.gz", ".mha": ".mha", ".mhd": ".zraw"}
+DTYPES = (np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64)
+NRRD = "NRRD0004\ntype: int16\ndimension: 3\nsizes: 5 6 7\nspacings: 1 1 1\nendian: little\nencoding: {}\n{}"
+META = (
+    "ObjectType = Image\nNDims = 3\nBinaryData = {}\nDimSize = 5 6 7\nElementType = MET_SHORT\n{}ElementDataFile = {}\n"
+)
+VOXELS = np.arange(210, dtype=np.int16).tobytes()
+TEXT = " ".join(map(str, range(210))).encode() + b"\n"
+
+
+def written(path: Path, data: np.ndarray, packed: bool) -> Path:
+    """Written by ITK; the file of the voxels."""
+    sitk.WriteImage(sitk.GetImageFromArray(data), str(path), packed)
+    return path.with_name(path.stem + (PACKED if packed else PLACES)[path.suffix])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    suffix=st.sampled_from(sorted(PLACES)),
+    packed=st.booleans(),
+    dtype=st.sampled_from(DTYPES),
+    shape=st.tuples(*[st.integers(2, 9)] * 3),
+    kept=st.floats(0, 1, exclude_max=True),
+)
+def test_however_little_is_missing_the_header_is_not_believed(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, packed: bool, dtype: type, shape: tuple[int], kept: float
+) -> None:
+    path = tmp_path_factory.mktemp("cut") / f"image{suffix}"
+    voxels = written(path, np.random.default_rng(0).integers(0, 99, shape).astype(dtype), packed)
+    assert read_geometry(path)[0] == shape[::-1]
+    whole = voxels.read_bytes()
+    voxels.write_bytes(whole[: int(kept * len(whole))])
+    for read in (read_geometry, read_volume, read_mask):
+        with pytest.raises(InputError, match=r"image\.") as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+    voxels.write_bytes(whole + bytes(9))
+    assert read_geometry(path)[0] == shape[::-1]
+
+
+@pytest.mark.parametrize("packed", (False, True))
+@pytest.mark.parametrize("suffix", sorted(PLACES))
+def test_one_byte_less_is_told_by_the_scan(tmp_path: Path, suffix: str, packed: bool) -> None:
+    home = brats_case(tmp_path, "a", tuple(part for part in BRATS_2021 if part != "t2"))
+    data = np.random.default_rng(0).integers(0, 99, (4, 5, 6)).astype(np.int16)
+    voxels = written(home / f"a_t2{suffix}", data, packed)
+    assert scan_source(tmp_path).problems == ()
+    voxels.write_bytes(voxels.read_bytes()[:-1])
+    (problem,) = scan_source(tmp_path).problems
+    assert (problem.code, problem.part, problem.file) == ("unreadable", "T2", f"a/a_t2{suffix}")
+    assert f"a_t2{suffix} is truncated" in problem.sentence and problem.sentence.endswith("again.")
+
+
+def test_the_sentence_tells_both_sizes_and_the_file_beside(tmp_path: Path) -> None:
+    path = tmp_path / "a.mhd"
+    written(path, np.zeros((4, 5, 6), np.int16), False).write_bytes(bytes(100))
+    with pytest.raises(InputError) as caught:
+        read_geometry(path)
+    assert str(caught.value) == (
+        f"{path} is truncated: 100 bytes in a.raw where its header promises 240. Copy both files again."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "content"),
+    (
+        ("a.nrrd", NRRD.format("raw", "byte skip: 7\n\n"), b"7 bytes" + VOXELS),
+        ("a.nrrd", NRRD.format("raw", "line skip: 2\n\n"), b"one\ntwo\n" + VOXELS),
+        ("a.nrrd", NRRD.format("raw", "byteskip: -1\n\n"), b"how long?" + VOXELS),
+        ("a.nrrd", NRRD.format("gz", "\n"), gzip.compress(VOXELS[:100]) + gzip.compress(VOXELS[100:])),
+        ("a.nrrd", NRRD.format("gzip", "byte skip: 7\n\n"), gzip.compress(b"7 bytes" + VOXELS)),
+        ("a.nrrd", NRRD.format("ascii", "encoding:=raw\n\n"), TEXT),
+        ("a.mha", META.format("True", "", "LOCAL"), VOXELS),
+        ("a.mha", META.format("True", "HeaderSize = -1\n", "LOCAL"), b"how long?" + VOXELS),
+        ("a.mha", META.format("False", "", "LOCAL"), TEXT),
+    ),
+)
+def test_voxels_are_looked_for_where_the_header_says(tmp_path: Path, name: str, header: str, content: bytes) -> None:
+    """Whole files of every way to store voxels are read; none of them is taken for a truncated one."""
+    path = tmp_path / name
+    path.write_bytes(header.encode() + content)
+    assert read_geometry(path)[0] == (5, 6, 7)
+    np.testing.assert_array_equal(read_mask(path).volume.data.ravel(order="F"), np.arange(210))
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "content"),
+    (
+        ("a.nrrd", NRRD.format("raw", "byte skip: 7\n\n"), b"7 bytes" + VOXELS[1:]),
+        ("a.nrrd", NRRD.format("gzip", "byte skip: 7\n\n"), gzip.compress(b"7 bytes" + VOXELS[1:])),
+        ("a.nrrd", NRRD.format("gzip", "\n"), gzip.compress(VOXELS[:100])),
+        ("a.mha", META.format("True", "HeaderSize = 200\n", "LOCAL"), VOXELS),
+    ),
+)
+def test_skipped_bytes_are_no_voxels(tmp_path: Path, name: str, header: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(header.encode() + content)
+    with pytest.raises(InputError, match=r"is truncated.* again\."):
+        read_geometry(path)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(("byte skip", "line skip", "encoding", "HeaderSize", "CompressedDataSize", "CompressedData")),
+    st.text(st.characters(codec="ascii", exclude_characters="\r\n"), max_size=12)
+    | st.integers(-(10**30), 10**30).map(str),
+)
+def test_any_word_about_the_voxels_is_understood_or_refused_with_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, field: str, value: str
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "odd.nrrd").write_bytes(NRRD.format("raw", f"{field}: {value}\n\n").encode() + VOXELS)
+    (folder / "odd.mha").write_bytes(META.format("True", f"{field} = {value}\n", "LOCAL").encode() + VOXELS)
+    for name in ("odd.nrrd", "odd.mha"):
+        try:
+            shape, _ = read_geometry(folder / name)
+        except InputError as exc:
+            assert name in str(exc) and str(exc).endswith(".")
+        else:
+            assert shape == (5, 6, 7)
