@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import sha256
-from .itk import check_data_file
+from .itk_header import check_data_file
 
 
 def content_hash(path: Path) -> str:

@@ -73,7 +73,7 @@ def read_mask(path: str | Path) -> Mask:
 def read_geometry(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
     """Shape (X, Y, Z) and affine to RAS+ mm of an image or mask, from its header alone.
 
-    Truncated NIfTI files are found as well. Raises InputError naming the file, the value and the remedy.
+    Truncated files are found as well. Raises InputError naming the file, the value and the remedy.
     """
     path = Path(path)
     kind = _checked_format(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,10 @@ import SimpleITK as sitk  # noqa: N813
 from ..errors import InputError, OutOfMemory
 from ..files import atomic_path
 from .checks import MAX_VOXELS, check_affine, check_shape, check_spacing
+from .itk_header import check_data_file, check_itk_length, read_header
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MAX_LAYERS = 256
-_HEADER_BYTES = 4 * 2**20
-_NRRD_DATA = re.compile(rb"^data ?file: *(.*?)\r?$", re.MULTILINE | re.IGNORECASE)
-_META_DATA = re.compile(rb"^ElementDataFile *= *(.*?)\r?$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,10 @@ def read_itk(path: Path, image_io: str) -> ItkFile:
 
 
 def itk_geometry(path: Path, image_io: str) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Shape and affine to RAS+ mm, without reading the voxels. Raises InputError."""
+    """Shape and affine to RAS+ mm, without reading the voxels; whether they are all there is checked by their number.
+
+    Raises InputError.
+    """
     check_data_file(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
@@ -64,44 +64,14 @@ def itk_geometry(path: Path, image_io: str) -> tuple[tuple[int, int, int], np.nd
 
 def itk_warnings(path: Path) -> tuple[str, ...]:
     """Sentences on what an NRRD header leaves open about the volume's place in space."""
-    header = header_text(path)
+    header, _ = read_header(path)
     if header.startswith(b"NRRD") and not re.search(rb"^space:", header, re.MULTILINE):
         return (f"{path} does not say how it lies in the patient (no 'space' field): LPS axes are assumed.",)
     return ()
 
 
-def check_data_file(path: Path) -> Path | None:
-    """The file beside the header that holds the voxels; None where they follow in the same file.
-
-    Raises InputError where the header points to several files, to one outside its own folder, or to a missing one.
-    """
-    header = header_text(path)
-    found = _NRRD_DATA.search(header) if header.startswith(b"NRRD") else _META_DATA.search(header)
-    name = found.group(1).decode("utf-8", "replace").strip() if found else "LOCAL"
-    if name.upper() == "LOCAL":
-        return None
-    if name.upper().startswith("LIST") or "%" in name:
-        raise InputError(f"{path} has its voxels in several files ('{name}'). Convert it to one .nrrd or .nii.gz file.")
-    inside = os.path.normpath(name.replace("\\", "/"))
-    if Path(inside).is_absolute() or inside.startswith("..") or re.match(r"[A-Za-z]:", inside):
-        raise InputError(f"{path} points to voxels outside its own folder ('{name}'). Put both files into one folder.")
-    if not (path.parent / inside).is_file():
-        raise InputError(f"{path} needs the file '{name}' beside it, which is missing. Copy both files together.")
-    return path.parent / inside
-
-
-def header_text(path: Path) -> bytes:
-    """The text header at the start of an NRRD or MetaImage file (at most 4 MiB of it)."""
-    with path.open("rb") as stream:
-        start = stream.read(_HEADER_BYTES)
-    if start.startswith(b"NRRD"):
-        return re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0]
-    found = _META_DATA.search(start)
-    return start[: found.end()] if found else start
-
-
 def _read_information(path: Path, reader: sitk.ImageFileReader) -> np.ndarray:
-    """Read and check the header; the affine to RAS+ mm."""
+    """Read and check the header, and the size of the file against it; the affine to RAS+ mm."""
     try:
         reader.ReadImageInformation()
     except RuntimeError as exc:
@@ -111,8 +81,12 @@ def _read_information(path: Path, reader: sitk.ImageFileReader) -> np.ndarray:
         ) from exc
     shape = check_shape(path, reader.GetSize())
     components = reader.GetNumberOfComponents()
-    if components > MAX_LAYERS or components * np.prod(shape, dtype=np.int64) > 4 * MAX_VOXELS:
+    values = components * int(np.prod(shape, dtype=np.int64))
+    if components > MAX_LAYERS or values > 4 * MAX_VOXELS:
         raise InputError(f"{path} claims {components} values a voxel, which is too many. Its header is damaged.")
+    if reader.GetPixelID() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
+        raise InputError(f"{path} holds complex numbers, but one number a voxel is needed. Export it as such.")
+    check_itk_length(path, values * sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent())
     check_spacing(path, reader.GetSpacing()[:3])
     dimension = len(reader.GetSize())
     direction = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]

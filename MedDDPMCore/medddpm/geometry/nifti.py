@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import zlib
 from pathlib import Path
 from typing import IO, cast
@@ -17,6 +16,7 @@ from nibabel.wrapstruct import WrapStructError
 from ..errors import InputError, OutOfMemory
 from ..files import atomic_path
 from .checks import check_affine, check_shape, check_spacing
+from .length import check_gzip_length, check_length
 
 # What follows the voxels (nothing, as a rule) is read up to so many MiB.
 MAX_TRAILING_BLOCKS = 64
@@ -55,12 +55,11 @@ def _voxels(path: Path, image: nib.Nifti1Image) -> np.ndarray:
 def nifti_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray]:
     """Shape and affine to RAS+ mm, without reading the voxels; whether they are all there is checked cheaply.
 
-    A gzip file ends with the number of its bytes; only where that is not what the header promises is it unpacked (it
-    can have several members). Raises InputError.
+    Raises InputError.
     """
     shape, affine, _ = _opened_image(path)
     if path.name.lower().endswith(".gz"):
-        _check_gzip_length(path, _needed_bytes(_raw_header(path), shape))
+        check_gzip_length(path, _needed_bytes(_raw_header(path), shape))
     return shape, affine
 
 
@@ -78,25 +77,6 @@ def _opened_image(path: Path) -> tuple[tuple[int, int, int], np.ndarray, nib.Nif
         ) from exc
     check_affine(path, affine)
     return shape, affine, image
-
-
-def _check_gzip_length(path: Path, needed: int) -> None:
-    with path.open("rb") as stream:
-        stream.seek(-4, os.SEEK_END)
-        told = int.from_bytes(stream.read(4), "little")
-    if told == needed % 2**32:
-        return
-    count = 0
-    try:
-        with gzip.open(path, "rb") as unpacked:
-            while count < needed and (block := unpacked.read(2**22)):
-                count += len(block)
-    except _READ_ERRORS as exc:
-        raise InputError(f"{path} is truncated or damaged: its voxels end too early. Copy or export it again.") from exc
-    if count < needed:
-        raise InputError(
-            f"{path} is truncated: {count} bytes unpacked where its header promises {needed}. Copy it again."
-        )
 
 
 def _needed_bytes(header: nib.Nifti1Header, shape: tuple[int, int, int]) -> int:
@@ -192,11 +172,8 @@ def _check_raw(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]
         raise InputError(
             f"{path} holds colors or complex numbers, but one number a voxel is needed. Export it as such."
         )
-    needed = _needed_bytes(header, shape)
-    if path.name.lower().endswith(".nii") and path.stat().st_size < needed:
-        raise InputError(
-            f"{path} is truncated: {path.stat().st_size} bytes where its header promises {needed}. Copy it again."
-        )
+    if path.name.lower().endswith(".nii"):
+        check_length(path, _needed_bytes(header, shape))
 
 
 def _in_mm(header: nib.Nifti1Header) -> np.ndarray:

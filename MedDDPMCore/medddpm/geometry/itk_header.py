@@ -1,0 +1,88 @@
+"""What the text header of an NRRD or MetaImage file says about where its voxels lie, and whether they are all there."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from ..errors import InputError
+from .length import check_gzip_length, check_length
+
+_HEADER_BYTES = 4 * 2**20
+_NRRD_END = re.compile(rb"\r?\n\r?\n")
+_NRRD_DATA = re.compile(rb"^data ?file: *(.*?)\r?$", re.MULTILINE | re.IGNORECASE)
+_META_DATA = re.compile(rb"^ElementDataFile *= *(.*?)\r?$", re.MULTILINE)
+_FIELD = re.compile(rb"^([A-Za-z][A-Za-z ]*?) *(?:: |=) *(.*?)[ \t\r]*$", re.MULTILINE)
+
+
+def read_header(path: Path) -> tuple[bytes, int]:
+    """The text at the start of an NRRD or MetaImage file (at most 4 MiB of it), and the byte after it."""
+    with path.open("rb") as stream:
+        start = stream.read(_HEADER_BYTES)
+    if start.startswith(b"NRRD"):
+        found = _NRRD_END.search(start)
+        return (start, len(start)) if found is None else (start[: found.start()], found.end())
+    found = _META_DATA.search(start)
+    return (start, len(start)) if found is None else (start[: found.end()], found.end() + 1)
+
+
+def check_data_file(path: Path) -> Path | None:
+    """The file beside the header that holds the voxels; None where they follow in the same file.
+
+    Raises InputError where the header points to several files, to one outside its own folder, or to a missing one.
+    """
+    header, _ = read_header(path)
+    found = _NRRD_DATA.search(header) if header.startswith(b"NRRD") else _META_DATA.search(header)
+    name = found.group(1).decode("utf-8", "replace").strip() if found else "LOCAL"
+    if name.upper() == "LOCAL":
+        return None
+    if name.upper().startswith("LIST") or "%" in name:
+        raise InputError(f"{path} has its voxels in several files ('{name}'). Convert it to one .nrrd or .nii.gz file.")
+    inside = os.path.normpath(name.replace("\\", "/"))
+    if Path(inside).is_absolute() or inside.startswith("..") or re.match(r"[A-Za-z]:", inside):
+        raise InputError(f"{path} points to voxels outside its own folder ('{name}'). Put both files into one folder.")
+    if not (path.parent / inside).is_file():
+        raise InputError(f"{path} needs the file '{name}' beside it, which is missing. Copy both files together.")
+    return path.parent / inside
+
+
+def check_itk_length(path: Path, needed: int) -> None:
+    """Raises InputError where the voxels, ``needed`` bytes once they are unpacked, cannot all be there.
+
+    Checked are plain and gzip-packed voxels (NRRD), plain ones and packed ones whose size is told (MetaImage), which is
+    what programs write; not voxels that are written as text or packed otherwise.
+    """
+    header, start = read_header(path)
+    beside = check_data_file(path)
+    fields = {key.lower().replace(b" ", b""): value for key, value in _FIELD.findall(header)}
+    check = _check_nrrd if header.startswith(b"NRRD") else _check_meta
+    check(path, fields, needed, start if beside is None else 0, beside)
+
+
+def _check_nrrd(path: Path, fields: dict[bytes, bytes], needed: int, start: int, beside: Path | None) -> None:
+    encoding = fields.get(b"encoding", b"raw").lower()
+    lines, skipped = (max(_number(fields, key), 0) for key in (b"lineskip", b"byteskip"))
+    if encoding == b"raw":
+        check_length(path, needed, start + lines + skipped, beside)  # a line has a byte at least
+    elif encoding in (b"gzip", b"gz") and not lines:
+        check_gzip_length(path, skipped + needed, start, beside)
+
+
+def _check_meta(path: Path, fields: dict[bytes, bytes], needed: int, start: int, beside: Path | None) -> None:
+    if not _is_true(fields.get(b"binarydata")):
+        return
+    packed = _is_true(fields.get(b"compresseddata"))
+    start = max(_number(fields, b"headersize"), 0) or start
+    check_length(path, _number(fields, b"compresseddatasize") if packed else needed, start, beside)
+
+
+def _is_true(word: bytes | None) -> bool:
+    return word is not None and word[:1] in (b"T", b"t", b"1")
+
+
+def _number(fields: dict[bytes, bytes], key: bytes) -> int:
+    try:
+        return int(fields.get(key, b"0"))
+    except ValueError:  # the reader refuses it, or does not ask
+        return 0
