@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from medddpm.sampling.noise import seeded_noise
 from medddpm.sampling.prediction import target, to_noise, to_x0
 from medddpm.sampling.sample import SampleStep
 from medddpm.sampling.schedule import Schedule, cosine_betas
-from medddpm.sampling.solvers import SOLVERS, Trajectory, dpm_multistep, unipc
+from medddpm.sampling.solvers import SOLVERS, Trajectory, dpm_multistep, sampler_and_steps, unipc
 from small_models import REFERENCE, SMALL, draw, reference_network, small_config
 
 with warnings.catch_warnings():
@@ -203,6 +204,27 @@ def test_impossible_requests_are_refused(small_model: Model, arguments: dict, wo
 def test_conditions_that_do_not_fit_are_refused(small_model: Model, shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError):
         sample(small_model, torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("own", "named", "meant"),
+    [
+        (("dpm++2m", 25), (None, None), ("dpm++2m", 25)),
+        (("dpm++2m", 25), (None, 4), ("dpm++2m", 4)),
+        (("dpm++2m", 25), ("ddim", None), ("ddim", 25)),
+        (("dpm++2m", 25), ("ddpm", None), ("ddpm", 100)),
+        (("ddpm", 25), (None, None), ("ddpm", 25)),
+        (("ddpm", 25), ("ddpm", None), ("ddpm", 100)),
+        (("ddpm", 25), ("unipc", 3), ("unipc", 3)),
+        (("ddpm", 500), (None, None), ("ddpm", 100)),
+    ],
+)
+def test_what_is_not_named_is_the_models_own(
+    small_model: Model, own: tuple[str, int], named: tuple[str | None, int | None], meant: tuple[str, int]
+) -> None:
+    schedule = ScheduleConfig(steps=100)
+    config = replace(small_model.config, sampler=own[0], sampler_steps=own[1], schedule=schedule)
+    assert sampler_and_steps(config, *named) == meant
 
 
 def test_steps_out_of_range_are_refused(small_model: Model) -> None:

@@ -22,9 +22,11 @@ from medddpm.training.config import (
     TrainConfig,
 )
 from medddpm.training.configfile import read_train_file
+from medddpm.training.dataset import PreparedDataset
 from medddpm.training.opening import Asked, open_run
 from medddpm.training.presets import PRESETS, preset_config, preset_data
 from medddpm.training.run import RunFolder
+from medddpm.training.start import model_config
 from training_runs import make_dataset, tiny_config
 from typer.testing import CliRunner
 
@@ -154,8 +156,8 @@ def test_paths_count_from_the_file_and_the_dataset_knows_the_channels(dataset: P
     file = read_train_file(written(tmp_path, text))
     assert file.output == (tmp_path / "runs" / "mine").resolve()
     network, optimizer = file.config.network, file.config.optimizer
-    assert (network.image_channels, network.mask_channels, network.base_channels) == (1, 2, 16)
-    assert (optimizer.lr, optimizer.warmup_steps, optimizer.decay_steps) == (1e-4, 5, 180)
+    assert (network.image_channels, network.mask_channels, network.base_channels) == (1, 2, 64)
+    assert (optimizer.lr, optimizer.warmup_steps, optimizer.decay_steps) == (1e-4, 5, 240)
     assert file.config.iterations == 300
     (tmp_path / "d").symlink_to(dataset, target_is_directory=True)
     assert read_train_file(written(tmp_path, "dataset = 'd'\npreset = 'demo'")).config.dataset == str(dataset.resolve())
@@ -167,6 +169,12 @@ def test_network_and_schedule_may_be_those_of_the_starting_model(dataset: Path, 
     assert file.config.network == replace(demo.network, image_channels=1, mask_channels=2)
     assert file.config.schedule == demo.schedule
     assert file.config.optimizer.plan == "halved"
+
+
+def test_the_sampler_of_the_samples_is_the_models_own(dataset: Path) -> None:
+    config = tiny_config(dataset, monitor=MonitorConfig(sampler="ddim", sample_steps=7))
+    made = model_config(config, PreparedDataset(dataset, "train"))
+    assert (made.sampler, made.sampler_steps) == ("ddim", 7)
 
 
 # --- presets ----------------------------------------------------------------------------------------------------------
@@ -258,7 +266,7 @@ def test_dataset_and_preset_make_a_run(dataset: Path, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     run = open_run(Asked(dataset=dataset, preset="demo", changes={"iterations": 100}))
     assert run.path == (tmp_path / "runs" / "demo").resolve()
-    assert run.config().optimizer.decay_steps == 60
+    assert run.config().optimizer.decay_steps == 80
     assert open_run(Asked(run.path)).path == run.path
 
 

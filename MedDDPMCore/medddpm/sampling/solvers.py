@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config import ModelConfig
 from ..errors import InputError
 from .schedule import Schedule
 
@@ -251,6 +252,20 @@ def solver(name: str) -> Solver:
 def default_steps(name: str, schedule: Schedule, fast_steps: int) -> int:
     """Steps where the user names none: all T for the published rules, ``fast_steps`` for the others."""
     return schedule.steps if name in ALL_STEPS else min(fast_steps, schedule.steps)
+
+
+def sampler_and_steps(config: ModelConfig, sampler: str | None = None, steps: int | None = None) -> tuple[str, int]:
+    """The sampler and the steps that a user means by naming one of them, both or (None) neither.
+
+    Neither: the model's own. A sampler alone: see ``default_steps``. Raises InputError where there is no such sampler.
+    """
+    name = sampler or config.sampler
+    solver(name)
+    if steps is not None:
+        return name, steps
+    schedule = Schedule.from_config(config.schedule)
+    own = min(config.sampler_steps, schedule.steps)
+    return name, own if sampler is None else default_steps(name, schedule, own)
 
 
 def check_finite(x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from ..labels.conventions import parse_labels
 from ..models.model import Model
 from ..progress import Reporter
 from ..sampling.sample import SampleStep, sample
-from ..sampling.solvers import Trajectory, default_steps, solver
+from ..sampling.solvers import Trajectory, sampler_and_steps
 from ..sampling.unconditional import check_guidance, evaluations_per_step
 from .case import PreparedCase, on_input_grid, on_model_grid, prepare_case, stored_intensities
 from .estimate import estimate, require_memory
@@ -85,10 +85,7 @@ class Batch:
         self, request: SynthesisRequest, model: Model, reporter: Reporter, on_placed: OnPlaced | None = None
     ) -> None:
         self.request, self.model, self.reporter, self.on_placed = request, model, reporter, on_placed
-        self.sampler = request.sampler or model.config.sampler
-        solver(self.sampler)
-        usual = default_steps(self.sampler, model.schedule, model.config.sampler_steps)
-        self.steps = usual if request.steps is None else request.steps
+        self.sampler, self.steps = sampler_and_steps(model.config, request.sampler, request.steps)
         check_guidance(request.guidance, model.config)
         Trajectory.of(model.schedule, self.steps)  # says now, not once for every mask, if there are not so many
         self.seeds = [request.seed + k for k in range(request.samples)]

@@ -10,8 +10,7 @@ from ..jobs.folder import JobFolder
 from ..models.device import choose_device, choose_precision
 from ..models.places import find_config
 from ..progress import Reporter
-from ..sampling.schedule import Schedule
-from ..sampling.solvers import default_steps
+from ..sampling.solvers import sampler_and_steps
 from ..sampling.unconditional import check_guidance, evaluations_per_step
 from .estimate import estimate as estimated
 from .estimate import memory_advice
@@ -31,9 +30,7 @@ def estimate(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> 
     config = find_config(wanted.model)
     device = choose_device(wanted.device)
     dtype = choose_precision(wanted.precision, device)
-    sampler = wanted.sampler or config.sampler
-    usual = default_steps(sampler, Schedule.from_config(config.schedule), config.sampler_steps)
-    steps = usual if wanted.steps is None else wanted.steps
+    _, steps = sampler_and_steps(config, wanted.sampler, wanted.steps)
     check_guidance(wanted.guidance, config)
     evaluations = steps * evaluations_per_step(wanted.guidance) * wanted.samples * len(wanted.masks)
     needed = estimated(config, evaluations, device, dtype)

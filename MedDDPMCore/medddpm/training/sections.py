@@ -157,9 +157,9 @@ class MonitorConfig:
 
     ``log_every``: a line of training loss. ``validate_every``: the loss on the held-out cases of ``split`` (at most
     ``validation_cases`` of them, 0 for all) in ``bands`` bands of noise levels. ``sample_every``: ``samples`` held-out
-    masks sampled with fixed seeds by ``sampler`` in ``sample_steps`` steps, and compared with the real images; with
-    ``neighbors`` also with the nearest training image. ``max_share`` is the share of the time that all this may take
-    before a warning says so.
+    masks sampled with fixed seeds by ``sampler`` in ``sample_steps`` steps, which become the model's own, and compared
+    with the real images; with ``neighbors`` also with the nearest training image. ``max_share``: the share of the time
+    that all this may take before a warning says so.
     """
 
     log_every: int = 50

@@ -55,6 +55,8 @@ def model_config(config: TrainConfig, dataset: PreparedDataset, former: ModelCon
         mask_values=data.mask_values if former is None else former.mask_values,
         background=data.background,
         normalization=data.normalization,
+        sampler=config.monitor.sampler,
+        sampler_steps=min(config.monitor.sample_steps, config.schedule.steps),
         prior=data.prior,
         licence=config.licence,
         intended_use=config.intended_use,

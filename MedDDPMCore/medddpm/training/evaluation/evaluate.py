@@ -17,7 +17,7 @@ from ...models.model import Model
 from ...models.places import find_config
 from ...models.registry import load_model
 from ...progress import Reporter, SilentReporter
-from ...sampling.solvers import default_steps
+from ...sampling.solvers import sampler_and_steps
 from ..dataset import PreparedDataset
 from ..monitor.neighbors import TrainingNeighbors, is_copy, left_right_axis
 from ..monitor.quality import by_modality, dataset_label_means, label_mean_image, label_means
@@ -68,8 +68,7 @@ class _Evaluator:
         self._model: Model = load_model(request.model, request.device, request.precision)
         self._config = self._model.config
         self._doubts = doubts(self._config, self._data.config, ids)
-        self._sampler = request.sampler or self._config.sampler
-        self._steps = self._number_of_steps()
+        self._sampler, self._steps = sampler_and_steps(self._config, request.sampler, request.steps)
         self._neighbors = self._training_neighbors()
         self._means = self._label_means()
         self._done = 0
@@ -78,13 +77,6 @@ class _Evaluator:
         if not any(case.split == "train" for case in self._data.config.cases):
             return None
         return self._data if self._request.split == "train" else PreparedDataset(self._data.folder, "train")
-
-    def _number_of_steps(self) -> int:
-        if self._request.steps is not None:
-            return self._request.steps
-        if self._request.sampler is None:
-            return self._config.sampler_steps
-        return default_steps(self._sampler, self._model.schedule, self._config.sampler_steps)
 
     def _training_neighbors(self) -> TrainingNeighbors | None:
         train = self._train
