@@ -1,11 +1,12 @@
 """How the bundled demo model and the sample mask were made. From the repository's folder:
 
 medddpm prepare BRATS_FOLDER out/demo-data --grid demo-2mm --validation 0 --test-case ID --test-case ID ...
-medddpm train tools/demo-crops.toml
-medddpm train tools/demo-volumes.toml
+medddpm train --dataset out/demo-data --preset demo --out out/demo-run
 python tools/demo.py package out/demo-run/outputs/model Resources/Models/demo
-python tools/demo_card.py out/demo-data out/demo-run/log.jsonl Resources/Models/demo
+python tools/demo_card.py out/demo-data out/demo-run Resources/Models/demo
 python tools/demo.py sample-mask out/demo-data Resources/SampleMasks/glioma.nii.gz
+
+The shipped weights went through more stages than one; its card tells them.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 @app.command()
-def package(model: Path, out: Path, sampler: str = "dpm++2m", steps: int = 25) -> None:
+def package(model: Path, out: Path, sampler: str = "ddpm", steps: int = 25) -> None:
     """Store the trained weights as float16 (half the size) with terms of use and default sampler."""
     trained, state, _ = read_model_folder(model)
     config = replace(trained, licence=LICENCE, intended_use=INTENDED_USE, sampler=sampler, sampler_steps=steps)
