@@ -176,6 +176,15 @@ def test_moments_of_known_labels_stay_and_new_ones_are_those_of_the_data() -> No
     assert torch.equal(state["power"][1], old.power[0]) and torch.equal(state["power"][0], fresh.power[0])
 
 
+def test_the_spectrum_is_that_of_the_new_voxels() -> None:
+    """Its frequencies are per voxel: detail of a 2 mm model is coarse structure at 1 mm."""
+    former = config(("T1",), ("Brain",), "wavelet")
+    new = replace(former, grid=replace(former.grid, spacing=(1.0, 1.0, 1.0)))
+    old, fresh = moved(former, new)
+    assert torch.equal(fresh.state_dict()["power"], network_of(new, 2).state_dict()["power"])
+    assert torch.equal(fresh.state_dict()["label_means"], old.state_dict()["label_means"])
+
+
 def test_names_are_matched_without_regard_to_capitals_and_told() -> None:
     former, new = config(("T1", "T2"), ("Brain", "Tumor")), config(("t1", "PD"), ("Cyst", "brain"))
     match = Match.of(former, new)

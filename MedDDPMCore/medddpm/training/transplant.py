@@ -104,7 +104,8 @@ def transplanted(
     if new.network.domain == "wavelet":
         prefix, bands = "body.", BANDS
         state["label_means"] = _moments(former["label_means"], fresh["label_means"], (*match.masks, -1), match.images)
-        state["power"] = _rows(former["power"], fresh["power"], match.images)
+        same_voxels = np.allclose(old.grid.spacing, new.grid.spacing, rtol=0.01)  # frequencies count in voxels
+        state["power"] = _rows(former["power"], fresh["power"], match.images) if same_voxels else fresh["power"]
         state |= _atlas(former, fresh, old, new)
     first, last = prefix + _FIRST, prefix + _LAST
     masks = [None if place is None else old.network.image_channels + place for place in match.masks]
