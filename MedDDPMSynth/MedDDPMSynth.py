@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from MedDDPMSlicerLib.Panels.ModuleWidget import ModuleWidget
-from MedDDPMSynthLib.LifeCycle import endService, followApplication, offerToScripts
 from MedDDPMSynthLib.SynthLogic import SynthLogic
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -32,7 +31,7 @@ class MedDDPMSynth(ScriptedLoadableModule):
             " MRI Synthesis. IEEE Journal of Biomedical and Health Informatics, 2024."
             ' <a href="https://doi.org/10.1109/JBHI.2024.3385504">doi:10.1109/JBHI.2024.3385504</a>'
         )
-        followApplication(MedDDPMSynthLogic)
+        MedDDPMSynthLogic.followApplication()
 
 
 class MedDDPMSynthLogic(SynthLogic, ScriptedLoadableModuleLogic):
@@ -53,23 +52,13 @@ class MedDDPMSynthLogic(SynthLogic, ScriptedLoadableModuleLogic):
 class MedDDPMSynthWidget(ModuleWidget):
     """The panel of the module; a generation ends with it."""
 
-    def makeLogic(self):
-        """See ModuleWidget."""
-        return MedDDPMSynthLogic()
+    logicClass = MedDDPMSynthLogic
 
     def makePanels(self, ui, logic):
         """See ModuleWidget."""
         from MedDDPMSynthLib.Panels.PanelSet import PanelSet
 
         return PanelSet(ui, logic)
-
-    def offerToScripts(self, logic) -> None:
-        """See ModuleWidget."""
-        offerToScripts(logic)
-
-    def endService(self) -> None:
-        """See ModuleWidget."""
-        endService(keepJobs=False)
 
 
 class MedDDPMSynthTest(ScriptedLoadableModuleTest):

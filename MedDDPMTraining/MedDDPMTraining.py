@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from MedDDPMSlicerLib.Panels.ModuleWidget import ModuleWidget
-from MedDDPMTrainingLib.LifeCycle import endService, followApplication, offerToScripts
 from MedDDPMTrainingLib.TrainingLogic import TrainingLogic
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -32,7 +31,7 @@ class MedDDPMTraining(ScriptedLoadableModule):
             " MRI Synthesis. IEEE Journal of Biomedical and Health Informatics, 2024."
             ' <a href="https://doi.org/10.1109/JBHI.2024.3385504">doi:10.1109/JBHI.2024.3385504</a>'
         )
-        followApplication(MedDDPMTrainingLogic)
+        MedDDPMTrainingLogic.followApplication()
 
 
 class MedDDPMTrainingLogic(TrainingLogic, ScriptedLoadableModuleLogic):
@@ -56,23 +55,13 @@ class MedDDPMTrainingLogic(TrainingLogic, ScriptedLoadableModuleLogic):
 class MedDDPMTrainingWidget(ModuleWidget):
     """The panel of the module; trainings go on without it."""
 
-    def makeLogic(self):
-        """See ModuleWidget."""
-        return MedDDPMTrainingLogic()
+    logicClass = MedDDPMTrainingLogic
 
     def makePanels(self, ui, logic):
         """See ModuleWidget."""
         from MedDDPMTrainingLib.Panels.PanelSet import PanelSet
 
         return PanelSet(ui, logic)
-
-    def offerToScripts(self, logic) -> None:
-        """See ModuleWidget."""
-        offerToScripts(logic)
-
-    def endService(self) -> None:
-        """See ModuleWidget."""
-        endService(keepJobs=False)
 
 
 class MedDDPMTrainingTest(ScriptedLoadableModuleTest):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import slicer
 
 from .Jobs import JobMonitor
-from .Tickers import TaskTicker, Ticker, Turns
+from .Storage import defaultStorage
+from .Tickers import SLICE_SECONDS, TaskTicker, Ticker, Turns
 from .Timer import PollTimer
 
 TICK_MS = 50
@@ -20,18 +22,38 @@ POLL_SECONDS = 0.03
 class Background:
     """Job monitors and tickers (see Tickers.py): ``poll`` lets them go on, which a timer calls.
 
-    Modules derive their service from it. All methods return at once.
+    Modules derive their service from it, of which one lives as long as the application. ``sceneEvent``: the event of
+    the scene at which ``closeScene`` is called. All methods return at once.
     """
 
-    def __init__(self, monitors: Sequence[JobMonitor]) -> None:
+    _instance: ClassVar[Any] = None  # of each derived class its own
+
+    def __init__(self, storage: Any, monitors: Sequence[JobMonitor], sceneEvent: int) -> None:
+        self.storage = storage
         self._monitors = list(monitors)
         self._tasks: list[Any] = []
         self._turns = Turns(POLL_SECONDS)
         self._timer: Any = None
+        self._observed: tuple[Any, int] | None = self._observeScene(sceneEvent)
 
-    def startTask(self, task: Any) -> None:
-        """Let a SlicedTask work to its end."""
-        self.addTicker(TaskTicker(task))
+    @classmethod
+    def instance(cls) -> Self:
+        """The service of this application, made when first asked for. Raises InputError without a usable folder."""
+        if cls._instance is None:
+            cls._instance = cls(defaultStorage())  # type: ignore[call-arg]  # derived classes know their monitors
+        return cls._instance
+
+    @classmethod
+    def existing(cls) -> Self | None:
+        """The service of this application if there is one already."""
+        return cls._instance
+
+    def startTask(self, task: Any, seconds: float = SLICE_SECONDS) -> None:
+        """Let a SlicedTask work to its end, about ``seconds`` in each turn.
+
+        0 for one stretch a turn: where each makes the application draw, which is done between two turns.
+        """
+        self.addTicker(TaskTicker(task, seconds))
 
     def addTicker(self, ticker: Any) -> None:
         """Let something go on until it is ``finished``."""
@@ -69,6 +91,36 @@ class Background:
         if self._timer is not None:
             self._timer.stop()
 
+    def closeScene(self) -> None:
+        """Let go of the scene; derived classes end what works for it. Calling it again does no harm."""
+
+    def endWork(self, keepJobs: bool) -> None:
+        """End what ``shutdown`` does not know of; for derived classes."""
+
+    def shutdown(self, keepJobs: bool = False) -> None:
+        """Let no worker remain: the module is reloaded or, with ``keepJobs``, the application ends.
+
+        Jobs that are kept are offered again in the next session. The next ``instance`` is a new one.
+        """
+        self.stopTimer()
+        self.endWork(keepJobs)
+        self.cancelTasks()
+        self.detach()
+        for monitor in self._monitors:
+            if keepJobs:
+                monitor.shutdown(keepJobs=True)
+            else:
+                monitor.endNow()
+        if type(self)._instance is self:
+            type(self)._instance = None
+
+    def detach(self) -> None:
+        """Take no more notice of the scene."""
+        if self._observed is not None:
+            scene, tag = self._observed
+            scene.RemoveObserver(tag)
+        self._observed = None
+
     def waitFor(self, run: Any, timeoutSeconds: float | None = None) -> None:
         """Poll until ``run`` (anything with ``finished``) has ended, with the application alive; for scripts.
 
@@ -82,3 +134,13 @@ class Background:
             slicer.app.processEvents()
             time.sleep(0.01)
         self.poll()
+
+    def _observeScene(self, event: int) -> tuple[Any, int]:
+        scene, background = slicer.mrmlScene, weakref.ref(self)
+
+        def onEvent(_caller: Any, _event: str) -> None:
+            known = background()
+            if known is not None:
+                known.closeScene()
+
+        return scene, scene.AddObserver(event, onEvent)

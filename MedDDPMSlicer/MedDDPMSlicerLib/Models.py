@@ -15,19 +15,17 @@ from typing import Any
 
 from medddpm.config import ModelConfig
 from medddpm.errors import InputError, MedDDPMError
-from medddpm.jobs.outcome import outcome_of
 from medddpm.labels.scheme import Label
 from medddpm.models.places import find_model, list_models, read_config
 
 from .Jobs import JobState
+from .PlainSentences import sentenceOf
 from .Settings import Settings, readList, writeList
 
 REMEMBERED, ACKNOWLEDGED, LAST = "modelFolders", "acknowledgedModels", "lastModel"
 DEMO = "demo"
 # Licences under which weights and what is made with them may be used without asking.
 PERMISSIVE = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")
-# Samplers that take all steps of the schedule unless told otherwise.
-FULL_SAMPLERS = ("ddpm", "ddpm-paper")
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class ModelDescription:
     @property
     def steps(self) -> int:
         """Sampling steps unless told otherwise."""
-        return self.allSteps if self.sampler in FULL_SAMPLERS else self.config.sampler_steps
+        return min(self.config.sampler_steps, self.allSteps)
 
 
 class ModelLibrary:
@@ -201,7 +199,7 @@ class ModelLibrary:
             if onDone is not None:
                 onDone(result)
         elif onError is not None:
-            onError(outcome_of(result).message)
+            onError(sentenceOf(result))
 
     def _keys(self) -> list[str]:
         converted = sorted(str(p) for p in self._folder.iterdir()) if self._folder.is_dir() else []

@@ -10,6 +10,8 @@ from medddpm.errors import InputError, MedDDPMError
 from medddpm.jobs.folder import State
 from medddpm.jobs.regular import read_bounded
 
+from .PlainSentences import sentenceOf
+
 MAX_BYTES = 64 * 1024
 
 Answer = TypeVar("Answer")
@@ -52,7 +54,7 @@ class Question:
             try:
                 answer = read(job)
             except MedDDPMError as exc:
-                problem = str(exc)
+                problem = sentenceOf(exc)
             job.discard()
             if job is not self._handle:
                 return

@@ -27,6 +27,8 @@ from medddpm.errors import InputError
 from medddpm.jobs.folder import JobFolder, State
 from medddpm.jobs.owner import Held, OwnerFile
 
+from .PlainSentences import knowStorage
+
 logger = logging.getLogger(__name__)
 
 # More Slicers than this do not run at the same time for one person.
@@ -54,6 +56,7 @@ class Storage:
         self.models = _privateFolder(self.root / "models")
         self.datasets = _privateFolder(self.root / "datasets")
         self.runs = _privateFolder(self.root / "runs")
+        knowStorage(self.root)
         self._adopt()
 
     def exchangeFile(self, suffix: str) -> Path:

@@ -37,10 +37,10 @@ class Turns:
 
 
 class TaskTicker:
-    """A SlicedTask as a ticker."""
+    """A SlicedTask as a ticker that works for about ``seconds`` in its turn, at least one stretch."""
 
-    def __init__(self, task: Any) -> None:
-        self._task = task
+    def __init__(self, task: Any, seconds: float = SLICE_SECONDS) -> None:
+        self._task, self._seconds = task, seconds
 
     @property
     def finished(self) -> bool:
@@ -49,7 +49,7 @@ class TaskTicker:
 
     def tick(self) -> None:
         """Work for some milliseconds."""
-        self._task.step(SLICE_SECONDS)
+        self._task.step(self._seconds)
 
     def cancel(self) -> None:
         """End it at its last pause."""

@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError, MedDDPMError
-from medddpm.jobs.outcome import outcome_of
 
 from .Jobs import JobState
+from .PlainSentences import sentenceOf, wordsOf
 from .SlicedTask import SlicedTask
 from .Tickers import SLICE_SECONDS
 
 logger = logging.getLogger(__name__)
-
-# What a person calls the files of a request; their paths say nothing to them.
-WORDS = {"mask": "The mask", "image": "The volume"}
 
 Steps = Generator[None, None, Any]
 
@@ -102,10 +99,4 @@ class ToolJob:
         if not isinstance(error, MedDDPMError):
             logger.error("a tool failed", exc_info=error)
         self._discardWhereEnded()
-        self._onError(self._plain(outcome_of(error).message))
-
-    def _plain(self, sentence: str) -> str:
-        for name, words in WORDS.items():
-            path = self._request.get(name)
-            sentence = sentence.replace(path, words) if path else sentence
-        return sentence
+        self._onError(sentenceOf(error, wordsOf(self._request)))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from medddpm.errors import MedDDPMError
+from MedDDPMSlicerLib.PlainSentences import sentenceOf
 
 from .Options import Quality, SynthInputs, SynthOptions, samplerAndSteps
 from .Results import discardSample, samplesOf
@@ -75,7 +76,7 @@ class AutoUpdate:
                 self.run.observers.append(self._onRun)
                 self.message = ""
         except MedDDPMError as exc:
-            self.message = str(exc)
+            self.message = sentenceOf(exc)
 
     def _onRun(self, run: Any) -> None:
         from .State import Outcome

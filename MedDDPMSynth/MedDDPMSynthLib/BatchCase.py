@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import re
@@ -12,9 +13,9 @@ from typing import Any
 
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.files import atomic_path
-from medddpm.jobs.outcome import outcome_of
 from MedDDPMSlicerLib.Jobs import JobState
 from MedDDPMSlicerLib.Models import ModelDescription
+from MedDDPMSlicerLib.PlainSentences import plainSentence, sentenceOf, wordsOf
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
 from MedDDPMSlicerLib.SlicedTask import SlicedTask
 from MedDDPMSlicerLib.Tickers import SLICE_SECONDS
@@ -47,7 +48,8 @@ ENDS = (CaseState.DONE, CaseState.FAILED, CaseState.CANCELLED)
 class BatchCase:
     """A row of the batch's table: ``name``, ``state`` and ``message`` (a sentence where there is something to say).
 
-    ``source`` is a mask file, or the node of a sequence (segmentation or label map). ``progress`` is 0 to 1.
+    ``source`` is a mask file, or the node of a sequence (segmentation or label map); ``place`` the file's whole path,
+    or the node's name. ``progress`` is 0 to 1.
     """
 
     def __init__(self, name: str, source: Any, output: Path) -> None:
@@ -59,6 +61,14 @@ class BatchCase:
         self._task: Any = None
         self._details = ""
         self._cancelled = False
+        self._words: dict[str, str] = {}
+
+    @property
+    def place(self) -> str:
+        """See the class; the name of the case where the mask is not known any more."""
+        if isinstance(self._source, Path):
+            return str(self._source)
+        return self._source.GetName() if self._source is not None else self.name
 
     @property
     def finished(self) -> bool:
@@ -101,6 +111,8 @@ class BatchCase:
     def attach(self, handle: Any) -> None:
         """Follow a job and deliver its files."""
         self.handle = handle
+        with contextlib.suppress(MedDDPMError):  # the folder has gone: its job tells so
+            self._words = wordsOf(handle.request())
         self.state = CaseState.QUEUED
         handle.observers.append(self._onJob)
         self._onJob(handle)
@@ -118,7 +130,7 @@ class BatchCase:
         try:
             self.handle.cancel()
         except MedDDPMError as exc:
-            self.message = str(exc)
+            self.message = sentenceOf(exc)
         self._onJob(self.handle)
 
     def tick(self) -> None:
@@ -161,7 +173,7 @@ class BatchCase:
     def _fail(self, error: BaseException) -> None:
         if not isinstance(error, MedDDPMError):
             logger.error("a case of a batch failed", exc_info=error)
-        self._end(CaseState.FAILED, outcome_of(error).message)
+        self._end(CaseState.FAILED, sentenceOf(error))
 
     def _end(self, state: CaseState, message: str) -> None:
         if self.handle is not None and self.handle.finished:
@@ -170,7 +182,7 @@ class BatchCase:
                 self.handle.discard()
             except MedDDPMError as exc:
                 logger.warning("a job folder stays: %s", type(exc.__cause__).__name__)
-        self.state, self.message = state, message
+        self.state, self.message = state, plainSentence(message, self._words)
 
 
 def deliver(outputs: Path, target: Path) -> Generator[None, None, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,10 +44,9 @@ class Engine(Background):
         settings: Settings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.storage = storage
         self.jobs = monitorOf(storage.synthesisSpool, python, storage.exchange)
         self.toolsJobs = monitorOf(storage.toolsSpool, python, storage.exchange)
-        super().__init__((self.jobs, self.toolsJobs))
+        super().__init__(storage, (self.jobs, self.toolsJobs), slicer.mrmlScene.StartCloseEvent)
         self.library = ModelLibrary(storage.models, settings or defaultSettings(), self.toolsJobs)
         self.runs = RunList()
         self.run: SynthRun | None = None
@@ -58,7 +56,6 @@ class Engine(Background):
         self.recovery = Recovery(self.jobs, self.library, self._isOwn, self._continue)
         self._retention = Retention(self.jobs, clock)
         self._estimator = Estimator(self.toolsJobs, storage.exchange / "none.nrrd")
-        self._sceneTags = self._observeScene()
 
     def generate(self, inputs: SynthInputs, options: SynthOptions, automatic: bool = False) -> SynthRun:
         """Start a generation. What is wrong with mask or model, the run tells."""
@@ -100,27 +97,11 @@ class Engine(Background):
             run.cancel()
         self._retention.dropAll()
 
-    def shutdown(self, keepJobs: bool = False) -> None:
-        """Let no process of ours remain: the module is reloaded or, with ``keepJobs``, the application ends.
-
-        Jobs that are kept are offered again in the next session.
-        """
-        self.stopTimer()
+    def endWork(self, keepJobs: bool) -> None:
+        """See Background."""
         if not keepJobs:
             self.closeScene()
         self._retention.dropAll()
-        self.detach()
-        for monitor in (self.jobs, self.toolsJobs):
-            if keepJobs:
-                monitor.shutdown(keepJobs=True)
-            else:
-                monitor.endNow()
-
-    def detach(self) -> None:
-        """Take no more notice of the scene."""
-        for scene, tag in self._sceneTags:
-            scene.RemoveObserver(tag)
-        self._sceneTags = []
 
     def tickers(self) -> list[Ticker]:
         """See Background."""
@@ -150,13 +131,3 @@ class Engine(Background):
         self.runs.add(run)
         self.run = run
         return run
-
-    def _observeScene(self) -> list[tuple[Any, int]]:
-        scene, engine = slicer.mrmlScene, weakref.ref(self)
-
-        def onClose(_caller: Any, _event: str) -> None:
-            known = engine()
-            if known is not None:
-                known.closeScene()
-
-        return [(scene, scene.AddObserver(scene.StartCloseEvent, onClose))]

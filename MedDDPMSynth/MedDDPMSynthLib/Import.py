@@ -133,4 +133,4 @@ def _sampleItem(plan: ImportPlan, number: int, seed: int) -> int:
 
 
 def _name(case: str, modality: str, number: int) -> str:
-    return f"{modality} sample {number:02d} – {case} (synthetic)"  # views show the begin and the end of long names
+    return f"{modality} {number:02d} – {case} (synthetic)"  # narrow views show the first eight letters of long names

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from medddpm.errors import MedDDPMError
-from MedDDPMSlicerLib.Dependencies import missingPackages
+from MedDDPMSlicerLib.Dependencies import GENERATING
 from MedDDPMSlicerLib.Models import ModelLibrary
+from MedDDPMSlicerLib.PackageWatch import PackageWatch
+from MedDDPMSlicerLib.PlainSentences import sentenceOf
 
 from .Choices import inputsOf
 from .LocalEdit import missingForEdit
 
-# Looking for packages touches the disk; they do not come and go more often than this (seconds).
-PACKAGE_SECONDS = 5.0
-
 
 class Readiness:
-    """Answers None where nothing stands in the way, else a sentence that says what to do.
+    """Answers None where nothing stands in the way, else a sentence that says what to do."""
 
-    ``missing`` tells what is not installed.
-    """
-
-    def __init__(self, library: ModelLibrary, missing: Callable[[], Sequence[Any]] = missingPackages) -> None:
-        self._library, self._lookForMissing = library, missing
-        self._looked = -PACKAGE_SECONDS
-        self._missing: list[str] = []
+    def __init__(self, library: ModelLibrary, packages: PackageWatch) -> None:
+        self._library, self._packages = library, packages
 
     def generation(self, parameterNode: Any) -> str | None:
         """Of a generation with what the parameter node says."""
@@ -39,26 +31,16 @@ class Readiness:
 
     def computing(self, modelKey: str) -> str | None:
         """Of anything that needs the model: packages, the model itself, its terms."""
-        missing = self._missingNames()
-        if missing:
-            return f"Install the missing packages first: {', '.join(missing)}."
+        missing = self._packages.reason(GENERATING)
+        if missing is not None:
+            return missing
         try:
             model = self._library.describe(modelKey)
             if not self._library.acknowledged(modelKey):
                 return f"Read and accept the terms of the model '{model.title}' first."
         except MedDDPMError as exc:
-            return str(exc)
+            return sentenceOf(exc)
         return None
-
-    def lookAgain(self) -> None:
-        """Packages were installed: look for them at the next question."""
-        self._looked = -PACKAGE_SECONDS
-
-    def _missingNames(self) -> list[str]:
-        if time.monotonic() - self._looked > PACKAGE_SECONDS:
-            self._missing = [package.name for package in self._lookForMissing()]
-            self._looked = time.monotonic()
-        return self._missing
 
     def _mask(self, parameterNode: Any) -> str | None:
         segmentation = parameterNode.segmentation

@@ -32,13 +32,6 @@ class RequestFiles:
     known: dict[str, Path] = field(default_factory=dict)
     region: Path | None = None
 
-    def words(self) -> dict[str, str]:
-        """What a person calls each file; its path says nothing to them."""
-        known = {str(path): f"The real {modality} image" for modality, path in self.known.items()}
-        image = {str(self.image): "The reference volume"} if self.image is not None else {}
-        region = {str(self.region): "The changed region"} if self.region is not None else {}
-        return {str(self.mask): "The mask", **image, **region, **known}
-
     def all(self) -> list[Path]:
         """Every file."""
         return [p for p in (self.mask, self.image, *self.known.values(), self.region) if p is not None]

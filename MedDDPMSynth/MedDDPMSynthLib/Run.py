@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Generator
 from typing import Any
 
 from medddpm.errors import MedDDPMError
-from medddpm.jobs.outcome import outcome_of
 from MedDDPMSlicerLib.Display import NodeList
 from MedDDPMSlicerLib.Jobs import JobState
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
+from MedDDPMSlicerLib.PlainSentences import plainSentence, sentenceOf, wordsOf
 from MedDDPMSlicerLib.SlicedTask import SlicedTask
 from MedDDPMSlicerLib.Tickers import SLICE_SECONDS
 from MedDDPMSlicerLib.Views import showInSlices, shownModality
@@ -66,18 +67,8 @@ class SynthRun(RunReport):
         try:
             self.handle.cancel()
         except MedDDPMError as exc:
-            self.message = str(exc)
+            self.message = sentenceOf(exc)
         self._followJob()
-
-    @property
-    def jobName(self) -> str:
-        """The name of its job's folder; empty before there is one."""
-        return self.handle.folder.path.name if self.handle is not None else ""
-
-    @property
-    def settled(self) -> bool:
-        """Whether it has ended and all observers know."""
-        return self.finished and not self._changed
 
     # How it goes on; the service calls this
 
@@ -110,7 +101,7 @@ class SynthRun(RunReport):
     def _submit(self, files: RequestFiles | None) -> None:
         if files is None:
             return
-        self._files, self._words = files, files.words()
+        self._files = files
         assert self._model is not None
         try:
             self._attach(self._jobs.submit(requestOf(self.options, self._model, files)))
@@ -126,6 +117,8 @@ class SynthRun(RunReport):
     def _attach(self, handle: Any) -> None:
         self.handle = handle
         handle.observers.append(self._onJob)
+        with contextlib.suppress(MedDDPMError):  # the folder has gone: its job tells so
+            self._words = wordsOf(handle.request())
         if self.options.showPreview and self._model is not None:
             wanted = self.options.modalities or self._model.modalities
             shown = shownModality(self.inputs.segmentation)
@@ -184,16 +177,15 @@ class SynthRun(RunReport):
         """A step of our own went wrong: a sentence for the user, the trace for the log."""
         if not isinstance(error, MedDDPMError):
             logger.error("a generation failed", exc_info=error)
-        outcome = outcome_of(error)
         if not self._details:
             self._details = "" if self.handle is None else self.handle.details()
-        self._end(Outcome.FAILED, outcome.message)
+        self._end(Outcome.FAILED, sentenceOf(error))
 
     def _end(self, outcome: Outcome, message: str) -> None:
         self._dropTask()
         if outcome is not Outcome.DONE:
             self._cleanUp()
-        self.outcome, self.message = outcome, self._plain(message)
+        self.outcome, self.message = outcome, plainSentence(message, self._words)
         self._plan = None  # its nodes, and those of the inputs, shall not be kept alive with all their voxels
         self.inputs = SynthInputs(self.inputs.segmentation)
         self._enter(SynthState.FAILED if outcome is Outcome.FAILED else SynthState.IDLE)

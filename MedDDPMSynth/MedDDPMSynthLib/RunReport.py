@@ -8,6 +8,7 @@ from medddpm.errors import MedDDPMError
 from MedDDPMSlicerLib.Display import NodeList
 from MedDDPMSlicerLib.Jobs import JobState
 from MedDDPMSlicerLib.Observed import Observed
+from MedDDPMSlicerLib.PlainSentences import plainSentence
 
 from .Options import SynthInputs, SynthOptions
 from .Preview import PreviewFollower
@@ -112,7 +113,7 @@ class RunReport(Observed):
     def warnings(self) -> list[str]:
         """Sentences on the mask and on what was done with it."""
         said = self._warnings or (self.handle.warnings if self.handle is not None else ())
-        return [self._plain(sentence) for sentence in said]
+        return [plainSentence(sentence, self._words) for sentence in said]
 
     def details(self) -> str:
         """Technical detail for a box that the user can open: the logs of job and worker."""
@@ -122,12 +123,6 @@ class RunReport(Observed):
         """Raise MedDDPMError with the sentence of a run that failed; for scripts."""
         if self.outcome is Outcome.FAILED:
             raise MedDDPMError(self.message)
-
-    def _plain(self, sentence: str) -> str:
-        """A sentence of the core with words in the place of our own files' paths."""
-        for path, words in self._words.items():
-            sentence = sentence.replace(path, words)
-        return sentence
 
     def _samplingStage(self) -> str:
         if self.handle.state is JobState.WAITING:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import slicer
 from medddpm.errors import InputError
-from medddpm.jobs.outcome import outcome_of
 from MedDDPMSlicerLib.Display import displayGray, placeLike
 from MedDDPMSlicerLib.Hierarchy import folderFor, putUnder
 from MedDDPMSlicerLib.Lattice import voxelView
+from MedDDPMSlicerLib.PlainSentences import sentenceOf
 from MedDDPMSlicerLib.Slabs import newImage, slabs
 from MedDDPMSlicerLib.SlicedTask import SlicedTask
 from MedDDPMSlicerLib.SyntheticNodes import markSynthetic, segmentationOf
@@ -40,7 +40,7 @@ def statisticsTask(
 
     def failed(error: Exception) -> None:
         if onError is not None:
-            onError(outcome_of(error).message)
+            onError(sentenceOf(error))
 
     return SlicedTask(_steps(samples, modality), lambda nodes: onDone(*nodes), failed)
 

@@ -8,20 +8,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from MedDDPMSlicerLib.ModuleLogic import ModuleLogic
+
 if TYPE_CHECKING:
     from .Run import SynthRun
     from .SynthService import SynthService
 
 
-class SynthLogic:
+class SynthLogic(ModuleLogic):
     """Generations without a panel."""
 
-    @property
-    def service(self) -> SynthService:
-        """The one service of the application."""
+    module = "MedDDPMSynth"
+    offered = ("synthesize", "parameterNode")
+    serviceName = "synthService"
+
+    @classmethod
+    def serviceClass(cls) -> type[SynthService]:
+        """See ModuleLogic."""
         from .SynthService import SynthService
 
-        return SynthService.instance()
+        return SynthService
+
+    @classmethod
+    def onStarted(cls) -> None:
+        """List the sample case in the module Sample Data."""
+        from .SampleCase import registerSampleData
+
+        registerSampleData()
 
     def synthesize(
         self,

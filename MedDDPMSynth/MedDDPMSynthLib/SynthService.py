@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError
-from MedDDPMSlicerLib.Dependencies import missingPackages
+from MedDDPMSlicerLib.Dependencies import Use, missingPackages
+from MedDDPMSlicerLib.PackageWatch import PackageWatch
 from MedDDPMSlicerLib.Settings import Settings
-from MedDDPMSlicerLib.Storage import defaultStorage
 
 from . import Choices
 from .AutoUpdate import previewOptions
@@ -29,36 +29,17 @@ class SynthService(Engine):
     ``missing`` tells which packages are not installed; the rest is as for the engine.
     """
 
-    _instance: SynthService | None = None
-
     def __init__(
         self,
         storage: Any,
         python: Sequence[str] | None = None,
         settings: Settings | None = None,
         clock: Callable[[], float] = time.monotonic,
-        missing: Callable[[], Sequence[Any]] = missingPackages,
+        missing: Callable[[Use], Sequence[Any]] = missingPackages,
     ) -> None:
         super().__init__(storage, python, settings, clock)
-        self._readiness = Readiness(self.library, missing)
-
-    @classmethod
-    def instance(cls) -> SynthService:
-        """The service of this application, made when first asked for. Raises InputError without a usable folder."""
-        if cls._instance is None:
-            cls._instance = cls(defaultStorage())
-        return cls._instance
-
-    @classmethod
-    def existing(cls) -> SynthService | None:
-        """The service of this application if there is one already."""
-        return cls._instance
-
-    def shutdown(self, keepJobs: bool = False) -> None:
-        """See Engine; the next ``instance`` is a new one."""
-        super().shutdown(keepJobs)
-        if SynthService._instance is self:
-            SynthService._instance = None
+        self._packages = PackageWatch(missing)
+        self._readiness = Readiness(self.library, self._packages)
 
     def start(self, parameterNode: Any) -> SynthRun:
         """Start what the parameter node asks for, and put the next seed into it where it is not locked.
@@ -136,7 +117,7 @@ class SynthService(Engine):
 
     def refreshPackages(self) -> None:
         """Packages were installed: look again what there is."""
-        self._readiness.lookAgain()
+        self._packages.lookAgain()
 
     def watchForUpdates(self, parameterNode: Any) -> None:
         """Follow the parameter node's choice of the automatic update; None ends it."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,18 @@ BAND_COLORS = ((0.49, 0.18, 0.56), (0.47, 0.67, 0.19), (0.30, 0.75, 0.93), (0.64
 ITERATION = "Iteration"
 # Font sizes: the legend must leave room for the curves.
 TITLE_POINTS, AXIS_POINTS, LABEL_POINTS = 13, 11, 10
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve of a chart: its name, the column of the table that it shows, how it is drawn."""
+
+    name: str
+    column: str
+    color: tuple[float, float, float]
+    markers: bool = False
+    line: bool = True
+    dashed: bool = False
 
 
 class LossChart:
@@ -40,16 +53,12 @@ class LossChart:
         """The chart of the quality of held-out samples."""
         return self._find("quality")
 
-    def show(self, history: History, name: str) -> None:
-        """Put the figures of a run called ``name`` into the charts."""
-        train, validation, quality = (self._table(kind) for kind in ("Training", "Validation", "Quality"))
-        _fill(train, ["Loss", "Smoothed loss"], [*_columns(history.train, 2), history.smoothed()])
-        bands = [band.title for band in history.bands]
-        _fill(validation, ["Validation loss", *bands], _columns(history.validation, 2 + len(bands)))
-        names = ["Similarity to the real image", "Similarity to the nearest training case"]
-        _fill(quality, names, _columns(history.quality, 3))
-        self._showLoss(train, validation, bands, name)
-        self._showQuality(quality, names, name)
+    def show(self, history: History, name: str) -> Generator[None, None, None]:
+        """Steps that put the figures of a run called ``name`` into the charts. A curve comes with its first figure."""
+        self._showLoss(history, name)
+        yield
+        self._showQuality(history, name)
+        yield
 
     def remove(self) -> None:
         """Take all nodes out of the scene."""
@@ -59,20 +68,26 @@ class LossChart:
                 slicer.mrmlScene.RemoveNode(node)
         self._nodes = {}
 
-    def _showLoss(self, train: Any, validation: Any, bands: Sequence[str], name: str) -> None:
-        series = [
-            self._series("Training loss", train, "Loss", TRAINING, markers=True),
-            self._series("Training loss, smoothed", train, "Smoothed loss", SMOOTHED),
-            self._series("Validation loss", validation, "Validation loss", VALIDATION, markers=True, line=True),
+    def _showLoss(self, history: History, name: str) -> None:
+        train, validation = self._table("Training"), self._table("Validation")
+        _fill(train, ["Loss", "Smoothed loss"], [*_columns(history.train, 2), history.smoothed()])
+        bands = [band.title for band in history.bands]
+        _fill(validation, ["Validation loss", *bands], _columns(history.validation, 2 + len(bands)))
+        curves = [
+            Curve("Training loss", "Loss", TRAINING, markers=True, line=False),
+            Curve("Training loss, smoothed", "Smoothed loss", SMOOTHED),
         ]
-        for index, band in enumerate(bands):
-            color = BAND_COLORS[index % len(BAND_COLORS)]
-            series.append(self._series(band, validation, band, color, line=True, dashed=True))
+        checked = [Curve("Validation loss", "Validation loss", VALIDATION, markers=True)]
+        checked += [Curve(b, b, BAND_COLORS[i % len(BAND_COLORS)], dashed=True) for i, b in enumerate(bands)]
+        series = [*self._allSeries(train, curves), *self._allSeries(validation, checked)]
         self._chart("loss", f"Loss – {name}", "Loss", series)
 
-    def _showQuality(self, table: Any, names: Sequence[str], name: str) -> None:
-        colors = (SMOOTHED, VALIDATION)
-        series = [self._series(n, table, n, c, markers=True, line=True) for n, c in zip(names, colors, strict=True)]
+    def _showQuality(self, history: History, name: str) -> None:
+        table = self._table("Quality")
+        names = ["Similarity to the real image", "Similarity to the nearest training case"]
+        _fill(table, names, _columns(history.quality, 3))
+        curves = [Curve(n, n, c, markers=True) for n, c in zip(names, (SMOOTHED, VALIDATION), strict=True)]
+        series = self._allSeries(table, curves)
         self._chart("quality", f"Quality of held-out samples – {name}", "Similarity (1: the same)", series)
 
     def _chart(self, key: str, title: str, yTitle: str, series: Sequence[Any]) -> None:
@@ -92,29 +107,23 @@ class LossChart:
                 chart.AddAndObservePlotSeriesNodeID(nodeId)
         chart.EndModify(wasModifying)
 
-    def _series(
-        self,
-        name: str,
-        table: Any,
-        column: str,
-        color: tuple[float, float, float],
-        markers: bool = False,
-        line: bool = False,
-        dashed: bool = False,
-    ) -> Any:
-        """A curve; a series without markers is a line anyhow."""
-        node = self._node(f"series {name}", "vtkMRMLPlotSeriesNode", name)
+    def _allSeries(self, table: Any, curves: Sequence[Curve]) -> list[Any]:
+        """Those that there are figures for; VTK complains of a curve without any."""
+        return [self._series(table, curve) for curve in curves if _hasFigures(table, curve.column)]
+
+    def _series(self, table: Any, curve: Curve) -> Any:
+        node = self._node(f"series {curve.name}", "vtkMRMLPlotSeriesNode", curve.name)
         wasModifying = node.StartModify()
         node.SetAndObserveTableNodeID(table.GetID())
         node.SetPlotType(node.PlotTypeScatter)
         node.SetXColumnName(ITERATION)
-        node.SetYColumnName(column)
-        node.SetColor(color)
-        node.SetMarkerStyle(node.MarkerStyleCircle if markers else node.MarkerStyleNone)
-        node.SetMarkerSize(5 if line else 3)
-        style = node.LineStyleDash if dashed else node.LineStyleSolid
-        node.SetLineStyle(style if line or not markers else node.LineStyleNone)
-        node.SetLineWidth(1 if dashed else 2)
+        node.SetYColumnName(curve.column)
+        node.SetColor(curve.color)
+        node.SetMarkerStyle(node.MarkerStyleCircle if curve.markers else node.MarkerStyleNone)
+        node.SetMarkerSize(5 if curve.line else 3)
+        style = node.LineStyleDash if curve.dashed else node.LineStyleSolid
+        node.SetLineStyle(style if curve.line else node.LineStyleNone)
+        node.SetLineWidth(1 if curve.dashed else 2)
         node.EndModify(wasModifying)
         return node
 
@@ -142,6 +151,12 @@ def _columns(rows: Any, count: int) -> list[list[float]]:
 
 def _seriesOf(chart: Any) -> list[str]:
     return [chart.GetNthPlotSeriesNodeID(index) for index in range(chart.GetNumberOfPlotSeriesNodes())]
+
+
+def _hasFigures(tableNode: Any, name: str) -> bool:
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    return bool(np.isfinite(vtk_to_numpy(tableNode.GetTable().GetColumnByName(name))).any())
 
 
 def _fill(tableNode: Any, names: Sequence[str], columns: Sequence[Sequence[float]]) -> None:

@@ -14,6 +14,7 @@ from medddpm.errors import InputError, MedDDPMError
 from medddpm.jobs.regular import read_bounded
 from MedDDPMSlicerLib.Jobs import JobState
 from MedDDPMSlicerLib.Observed import Observed
+from MedDDPMSlicerLib.PlainSentences import plainSentence
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ class Preparation(Observed):
         self._set(PrepareState.WAITING, "")
 
     def _onJob(self, handle: Any) -> None:
-        self.warnings = list(handle.warnings)
+        self.warnings = [plainSentence(sentence) for sentence in handle.warnings]
         if not handle.finished:
             self._set(_STATES[handle.state], "")
             return
@@ -176,7 +177,7 @@ class Preparation(Observed):
             logger.warning("a job folder stays: %s", type(exc.__cause__).__name__)
 
     def _set(self, state: PrepareState, message: str) -> None:
-        self.state, self.message = state, message
+        self.state, self.message = state, plainSentence(message)
         self.changed()
 
 

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from medddpm.errors import MedDDPMError
-from MedDDPMSlicerLib.Dependencies import PREPARING, TRAINING, Use, missingPackages
+from MedDDPMSlicerLib.Dependencies import PREPARING, TRAINING
 from MedDDPMSlicerLib.Models import ModelLibrary
+from MedDDPMSlicerLib.PackageWatch import PackageWatch
+from MedDDPMSlicerLib.PlainSentences import sentenceOf
 
 from .Datasets import Datasets
 from .SourceScan import SourceScanner
 
-# Looking for packages touches the disk; they do not come and go more often than this (seconds).
-PACKAGE_SECONDS = 5.0
-
 
 class Readiness:
-    """Answers None where nothing stands in the way, else a sentence that says what to do.
-
-    ``missing`` tells what is not installed.
-    """
+    """Answers None where nothing stands in the way, else a sentence that says what to do."""
 
     def __init__(
-        self,
-        scanner: SourceScanner,
-        datasets: Datasets,
-        library: ModelLibrary,
-        missing: Callable[[Use], Sequence[Any]] = missingPackages,
+        self, scanner: SourceScanner, datasets: Datasets, library: ModelLibrary, packages: PackageWatch
     ) -> None:
-        self._scanner, self._datasets, self._library = scanner, datasets, library
-        self._lookForMissing = missing
-        self._looked: dict[Use, tuple[float, str | None]] = {}
+        self._scanner, self._datasets, self._library, self._packages = scanner, datasets, library, packages
 
     def scan(self, parameterNode: Any) -> str | None:
         """Of a scan of the source folder."""
@@ -49,7 +37,7 @@ class Readiness:
     def prepare(self, parameterNode: Any) -> str | None:
         """Of a preparation with what the parameter node says."""
         node = parameterNode
-        reason = self.scan(node) or self._source(node) or self.packages(PREPARING)
+        reason = self.scan(node) or self._source(node) or self._packages.reason(PREPARING)
         if reason is not None:
             return reason
         if not node.datasetFolder:
@@ -71,21 +59,8 @@ class Readiness:
             if node.startModel:
                 self._library.describe(node.startModel)
         except MedDDPMError as exc:
-            return str(exc)
-        return self.packages(TRAINING)
-
-    def packages(self, use: Use) -> str | None:
-        """Of what needs packages."""
-        looked, answer = self._looked.get(use, (-PACKAGE_SECONDS, None))
-        if time.monotonic() - looked > PACKAGE_SECONDS:
-            names = [package.name for package in self._lookForMissing(use)]
-            answer = f"Install the missing packages first: {', '.join(names)}." if names else None
-            self._looked[use] = (time.monotonic(), answer)
-        return answer
-
-    def lookAgain(self) -> None:
-        """Packages were installed: look for them at the next question."""
-        self._looked = {}
+            return sentenceOf(exc)
+        return self._packages.reason(TRAINING)
 
     def _source(self, node: Any) -> str | None:
         """What the scan found in the way. Without a scan the preparation itself will tell."""

@@ -1,15 +1,13 @@
-"""The views of a training: its charts above, a real image and the model's own below; no Qt."""
+"""The layout of a training: its charts above, a real image and the model's own below; no Qt."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-import numpy as np
 import slicer
-import vtk
-from MedDDPMSlicerLib.Views import compositeNode
-from vtk.util.numpy_support import vtk_to_numpy
 
 LAYOUT_ID = 27150
 # Singleton tags of the views.
@@ -17,9 +15,64 @@ LOSS, QUALITY = "MedDDPMLoss", "MedDDPMQuality"
 REAL, SYNTHETIC = "MedDDPMReal", "MedDDPMSynthetic"
 # The slice views move together, and with no others.
 VIEW_GROUP = 28
-MASK_OPACITY = 0.6
-_PLOTS = ((LOSS, "Loss"), (QUALITY, "Quality"))
-_SLICES = ((REAL, "Real", "#6EB04B"), (SYNTHETIC, "Synthetic", "#F34A33"))
+
+
+@dataclass(frozen=True)
+class View:
+    """One of the views: singleton tag, what is written on it, and for a slice view the color of its bar (RGB)."""
+
+    name: str
+    title: str
+    color: tuple[float, float, float] | None = None
+
+    @property
+    def className(self) -> str:
+        """Of its node."""
+        return "vtkMRMLPlotViewNode" if self.color is None else "vtkMRMLSliceNode"
+
+    def find(self) -> Any:
+        """Its node; None where it is not made yet."""
+        return slicer.mrmlScene.GetSingletonNode(self.name, self.className)
+
+    def make(self) -> Any:
+        """Its node, made where there is none; in the application its widget comes with it."""
+        found = self.find()
+        return found if found is not None else slicer.mrmlScene.AddNode(self._new())
+
+    def canvas(self) -> Any:
+        """The part of its widget that VTK draws; None without the application."""
+        manager = getattr(slicer.app, "layoutManager", lambda: None)()
+        if manager is None:
+            return None
+        if self.color is not None:
+            widget = manager.sliceWidget(self.name)
+            return widget.sliceView() if widget is not None else None
+        widgets = [manager.plotWidget(number) for number in range(manager.plotViewCount)]
+        return next((widget.plotView() for widget in widgets if widget.mrmlPlotViewNode() == self.find()), None)
+
+    def _new(self) -> Any:
+        node = slicer.mrmlScene.CreateNodeByClass(self.className)
+        node.UnRegister(None)
+        node.SetName(self.name)
+        node.SetSingletonTag(self.name)
+        node.SetLayoutName(self.name)
+        node.SetLayoutLabel(self.title)
+        if self.color is not None:
+            node.SetOrientation("Axial")
+            node.SetViewGroup(VIEW_GROUP)
+            node.SetLayoutColor(*self.color)
+        return node
+
+
+VIEWS = (
+    View(LOSS, "Loss"),
+    View(QUALITY, "Quality"),
+    View(REAL, "Real", (0.43, 0.69, 0.29)),
+    View(SYNTHETIC, "Synthetic", (0.95, 0.29, 0.20)),
+)
+
+
+PLOTS = VIEWS[:2]
 
 
 def shown(layoutNode: Any) -> bool:
@@ -27,111 +80,79 @@ def shown(layoutNode: Any) -> bool:
     return bool(layoutNode.GetViewArrangement() == LAYOUT_ID)
 
 
-def show(layoutNode: Any, loss: Any, quality: Any) -> None:
-    """Arrange the views for a training, with its two vtkMRMLPlotChartNode (None for an empty view)."""
-    if not layoutNode.IsLayoutDescription(LAYOUT_ID):
-        layoutNode.AddLayoutDescription(LAYOUT_ID, layoutXml())
-    if not shown(layoutNode):
-        layoutNode.SetViewArrangement(LAYOUT_ID)
-    for name, chart in ((LOSS, loss), (QUALITY, quality)):
-        view = _plotView(name)
+def arrange(layoutNode: Any) -> Generator[None, None, None]:
+    """Steps that arrange the views for a training, each with a pause in which the application must draw.
+
+    To make a view and to draw it for the first time takes the GUI most of 0.1 s. So new views are made one by one, and
+    then seen one by one; the edges of curves become smooth last.
+    """
+    missing = [view for view in VIEWS if view.find() is None]
+    for view in missing:
+        view.make()
+        yield
+    _placeLegend()
+    hidden = [canvas for view in missing if (canvas := view.canvas()) is not None]
+    windows = [canvas.renderWindow() for canvas in hidden]
+    samples = [window.GetMultiSamples() for window in windows]
+    try:
+        for canvas, window in zip(hidden, windows, strict=True):
+            _hide(canvas)
+            window.SetMultiSamples(0)
+        _show(layoutNode)
+        yield
+        for canvas in hidden:
+            canvas.visible = True
+            yield
+    finally:
+        for canvas, window, usual in zip(hidden, windows, samples, strict=True):
+            canvas.visible = True
+            window.SetMultiSamples(usual)
+    for window in windows:
+        window.Render()
+        yield
+
+
+def _hide(canvas: Any) -> None:
+    """Its place stays free, else the bar above it would fill it."""
+    policy = canvas.sizePolicy
+    policy.setRetainSizeWhenHidden(True)
+    canvas.setSizePolicy(policy)
+    canvas.visible = False
+
+
+def _placeLegend() -> None:
+    """Similarities lie at the upper and at the lower edge of their chart: its legend goes between them."""
+    canvas = PLOTS[1].canvas()
+    if canvas is not None:
+        legend = canvas.chart().GetLegend()
+        legend.SetVerticalAlignment(legend.CENTER)
+
+
+def showCharts(loss: Any, quality: Any) -> Generator[None, None, None]:
+    """Steps that put two vtkMRMLPlotChartNode (None for an empty view) into the plot views."""
+    for view, chart in zip(PLOTS, (loss, quality), strict=True):
+        node = view.make()
         wanted = chart.GetID() if chart is not None else None
-        if view.GetPlotChartNodeID() != wanted:
-            view.SetPlotChartNodeID(wanted)
-
-
-def showPair(real: Any, synthetic: Any, mask: Any = None) -> None:
-    """Put two volumes into the slice views, with the outline of a label map (None for none) over both."""
-    news = False
-    for name, volume in ((REAL, real), (SYNTHETIC, synthetic)):
-        news = _setLayers(compositeNode(name), volume, mask) or news
-        sliceNode = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode")
-        if sliceNode is not None:
-            sliceNode.SetUseLabelOutline(True)
-    if news:
-        _fit()
-        _jump(mask)
+        if node.GetPlotChartNodeID() != wanted:
+            node.SetPlotChartNodeID(wanted)
+            yield
 
 
 def layoutXml() -> str:
     """Slicer's layout description."""
-    plots = "".join(
-        f'<item><view class="vtkMRMLPlotViewNode" singletontag={quoteattr(name)}>'
-        f'<property name="viewlabel" action="default">{title}</property></view></item>'
-        for name, title in _PLOTS
-    )
-    slices = "".join(
-        f'<item><view class="vtkMRMLSliceNode" singletontag={quoteattr(name)}>'
-        '<property name="orientation" action="default">Axial</property>'
-        f'<property name="viewlabel" action="default">{title}</property>'
-        f'<property name="viewgroup" action="default">{VIEW_GROUP}</property>'
-        f'<property name="viewcolor" action="default">{color}</property></view></item>'
-        for name, title, color in _SLICES
-    )
+    views = [f'<view class="{view.className}" singletontag={quoteattr(view.name)}></view>' for view in VIEWS]
     return (
         '<layout type="vertical" split="true">'
-        f'<item splitSize="450"><layout type="horizontal">{plots}</layout></item>'
-        f'<item splitSize="550"><layout type="horizontal">{slices}</layout></item></layout>'
+        f'<item splitSize="450">{_row(views[:2])}</item><item splitSize="550">{_row(views[2:])}</item></layout>'
     )
 
 
-def _plotView(name: str) -> Any:
-    """The node of a plot view, made where the layout manager has not made it."""
-    found = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLPlotViewNode")
-    if found is None:
-        found = slicer.vtkMRMLPlotViewNode()
-        found.SetSingletonTag(name)
-        found.SetLayoutName(name)
-        found = slicer.mrmlScene.AddNode(found)
-    return found
+def _row(views: list[str]) -> str:
+    items = "".join(f'<item splitSize="500">{view}</item>' for view in views)
+    return f'<layout type="horizontal" split="true">{items}</layout>'
 
 
-def _setLayers(composite: Any, volume: Any, mask: Any) -> bool:
-    """Show a volume and a label map; returns whether the volume is another than before."""
-    label = mask.GetID() if mask is not None else None
-    before = composite.GetBackgroundVolumeID()
-    wasModifying = composite.StartModify()
-    composite.SetBackgroundVolumeID(volume.GetID())
-    composite.SetForegroundVolumeID(None)
-    composite.SetLabelVolumeID(label)
-    composite.SetLabelOpacity(MASK_OPACITY)
-    composite.SetLinkedControl(True)
-    composite.EndModify(wasModifying)
-    return bool(before != volume.GetID())
-
-
-def _jump(mask: Any) -> None:
-    """Cut through the tumor: what is not of the commonest label of the mask."""
-    center = None if mask is None else _tumorCenter(mask)
-    if center is None:
-        return
-    for name in (REAL, SYNTHETIC):
-        node = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode")
-        if node is not None:
-            node.JumpSliceByOffsetting(*center)
-
-
-def _tumorCenter(mask: Any) -> tuple[float, float, float] | None:
-    """RAS (mm) of the middle of the tumor; None without one."""
-    image = mask.GetImageData()
-    if image is None:
-        return None
-    voxels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
-    counts = np.bincount(voxels[voxels > 0].astype(np.int64))
-    if np.count_nonzero(counts) < 2:
-        return None
-    places = np.argwhere((voxels > 0) & (voxels != counts.argmax()))
-    matrix = vtk.vtkMatrix4x4()
-    mask.GetIJKToRASMatrix(matrix)
-    x, y, z, _ = matrix.MultiplyPoint((*places.mean(axis=0)[::-1], 1.0))
-    return x, y, z
-
-
-def _fit() -> None:
-    """Bring the images into sight; without the application there is nothing to be seen."""
-    logic = getattr(slicer.app, "applicationLogic", lambda: None)()
-    for name in (REAL, SYNTHETIC):
-        node = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode")
-        sliceLogic = logic.GetSliceLogic(node) if logic is not None and node is not None else None
-        if sliceLogic is not None:
-            sliceLogic.FitSliceToAll()
+def _show(layoutNode: Any) -> None:
+    if not layoutNode.IsLayoutDescription(LAYOUT_ID):
+        layoutNode.AddLayoutDescription(LAYOUT_ID, layoutXml())
+    layoutNode.SetViewArrangement(LAYOUT_ID)

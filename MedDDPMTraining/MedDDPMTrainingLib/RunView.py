@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,7 @@ logger = logging.getLogger(__name__)
 # Between two looks at the figures and at the samples (seconds).
 FIGURES_SECONDS, SAMPLES_SECONDS = 1.0, 3.0
 # Of metrics.jsonl at one go: some milliseconds.
-READ_BYTES = 256 * 1024
-# So many lines at one go mean that the file has more.
-MANY = 100
+READ_BYTES = 64 * 1024
 # Reading takes at most this share of the time: a slow disk is asked less often.
 MAX_SHARE = 0.05
 SLICE_SECONDS = 0.02
@@ -50,8 +48,9 @@ class RunView(Observed):
         self._offset = 0
         self._shown = -1
         self._volumes: SampleVolumes | None = None
+        self._reading: Any = None
         self._loading: Any = None
-        self._nextFigures = self._nextSamples = 0.0
+        self._nextFigures = self._nextSamples = self._spent = 0.0
 
     @property
     def showSamples(self) -> bool:
@@ -80,6 +79,7 @@ class RunView(Observed):
     def release(self) -> None:
         """Follow no run, and take out of the scene what was shown of it."""
         self._dropSamples()
+        self._stopReading()
         self.chart.remove()
         self.path = self.summary = None
         self.history, self._offset, self._shown, self.samples = History(), 0, -1, []
@@ -88,9 +88,8 @@ class RunView(Observed):
 
     def sceneClosed(self) -> None:
         """The nodes are gone with their scene: they are made anew where a run is followed on."""
-        if self._loading is not None:
-            self._loading.cancel()
-            self._loading = None
+        self._stopReading()
+        self._stopLoading()
         self.chart, self._volumes, self._shown = LossChart(), None, -1
         self._nextFigures = self._nextSamples = 0.0
 
@@ -111,32 +110,46 @@ class RunView(Observed):
         """Read what is new; takes milliseconds."""
         if self.path is not None:
             now = self._clock()
-            if now >= self._nextFigures:
-                more = self._readFigures(RunFolder(self.path))
-                spent = self._clock() - now
-                self._nextFigures = now if more else now + max(FIGURES_SECONDS, spent / MAX_SHARE)
+            if now >= self._nextFigures and self._reading is None:
+                self._spent = 0.0
+                self._reading = SlicedTask(self._readFigures(RunFolder(self.path)), lambda _: None, _logFailure)
+            self._readSome()
             if now >= self._nextSamples and self._loading is None:
                 self._nextSamples = now + SAMPLES_SECONDS
                 self._lookForSamples(RunFolder(self.path))
             self._loadSome()
         self.notify()
 
-    def _readFigures(self, run: RunFolder) -> bool:
-        """Take in some of the new figures; returns whether there may be more of them already."""
-        metrics, offset = run.metrics.read(self._offset, READ_BYTES)
-        if offset < self._offset:  # the file was made anew
-            self.history, self._shown = History(), -1
-        self._offset = offset
-        self.history.add(metrics)
+    def _readSome(self) -> None:
+        if self._reading is None:
+            return
+        began = self._clock()
+        self._reading.step(SLICE_SECONDS)
+        self._spent += self._clock() - began
+        if self._reading.finished:
+            self._reading = None
+            self._nextFigures = self._clock() + max(FIGURES_SECONDS, self._spent / MAX_SHARE)
+
+    def _readFigures(self, run: RunFolder) -> Generator[None, None, None]:
+        """Steps that take in the new figures and show them."""
+        more = True
+        while more:
+            before = self._offset
+            metrics, self._offset = run.metrics.read(before, READ_BYTES)
+            if self._offset < before:  # the file was made anew
+                self.history, self._shown = History(), -1
+            self.history.add(metrics)
+            more = self._offset - before > READ_BYTES // 2
+            yield
         summary = run.summary()
         if summary != self.summary:
             self.summary = summary
             self.changed()
-        if self._shown != offset:
-            self.chart.show(self.history, summary.name)
-            self._shown = offset
+        if self._shown != self._offset:
+            yield
+            yield from self.chart.show(self.history, summary.name)
+            self._shown = self._offset
             self.changed()
-        return len(metrics) >= MANY
 
     def _lookForSamples(self, run: RunFolder) -> None:
         samples = newestSamples(run)
@@ -146,7 +159,8 @@ class RunView(Observed):
         if not samples or not self._showSamples:
             return
         if self._volumes is None:
-            self._volumes = SampleVolumes(run.path, self.summary.name if self.summary is not None else run.path.name)
+            summary = self.summary or run.summary()
+            self._volumes = SampleVolumes(run.path, summary.name, summary.dataset)
         self._loading = SlicedTask(self._volumes.update(samples), self._loaded, _logFailure)
 
     def _loadSome(self) -> None:
@@ -159,14 +173,22 @@ class RunView(Observed):
         if news:
             self.changed()
 
-    def _dropSamples(self) -> None:
+    def _stopReading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _stopLoading(self) -> None:
         if self._loading is not None:
             self._loading.cancel()
             self._loading = None
+
+    def _dropSamples(self) -> None:
+        self._stopLoading()
         if self._volumes is not None:
             self._volumes.remove()
             self._volumes = None
 
 
 def _logFailure(error: Exception) -> None:
-    logger.warning("samples could not be shown: %s", type(error).__name__)
+    logger.warning("figures or samples could not be shown: %s", type(error).__name__)

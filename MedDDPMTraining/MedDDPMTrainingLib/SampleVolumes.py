@@ -16,6 +16,7 @@ from MedDDPMSlicerLib.PlainNifti import MappedVolume, openPlainNifti, unpackNift
 from MedDDPMSlicerLib.Slabs import copied
 from MedDDPMSlicerLib.SyntheticNodes import markSynthetic
 
+from .LabelColors import labelsOf, newColorNode
 from .SampleFiles import TrainingSample
 
 logger = logging.getLogger(__name__)
@@ -30,10 +31,13 @@ class SampleVolumes:
     """The volume nodes of one run's samples, in a folder of the subject hierarchy for the run and each case.
 
     They are not saved with the scene: the run's folder has them. ``update`` gives steps that bring them up to date.
+    ``dataset``: the folder that tells the colors of the labels.
     """
 
-    def __init__(self, runFolder: Path, runName: str) -> None:
+    def __init__(self, runFolder: Path, runName: str, dataset: str = "") -> None:
         self._key, self._name = str(runFolder), runName
+        self._labels = labelsOf(dataset)
+        self._colors: Any = None
         self._nodes: dict[tuple[str, str, str], str] = {}
         self._files: dict[tuple[str, str, str], Path] = {}
         self._folders: list[int] = []
@@ -61,6 +65,9 @@ class SampleVolumes:
         for key in list(self._nodes):
             removeNode(self.volume(*key))
         self._nodes, self._files = {}, {}
+        if self._colors is not None and self._colors.GetScene() is not None:
+            slicer.mrmlScene.RemoveNode(self._colors)
+        self._colors = None
         for item in reversed(self._folders):
             removeIfEmpty(item)
         self._folders = []
@@ -91,6 +98,7 @@ class SampleVolumes:
         setAffine(node, affine)
         if kind == MASK:
             node.CreateDefaultDisplayNodes()
+            self._color(node.GetDisplayNode())
         else:
             displayGray(node, 0, BRIGHTEST)
         node.GetDisplayNode().SetSaveWithScene(False)
@@ -99,6 +107,12 @@ class SampleVolumes:
         putUnder(node, self._caseItem(case))
         self._nodes[key] = node.GetID()
         return node
+
+    def _color(self, displayNode: Any) -> None:
+        if self._labels and (self._colors is None or self._colors.GetScene() is None):
+            self._colors = newColorNode(self._labels)
+        if self._colors is not None:
+            displayNode.SetAndObserveColorNodeID(self._colors.GetID())
 
     def _caseItem(self, case: str) -> int:
         run = folderFor(f"{self._name} – training samples", key=self._key)

@@ -9,21 +9,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from MedDDPMSlicerLib.ModuleLogic import ModuleLogic
+
 if TYPE_CHECKING:
     from .Preparation import Preparation
     from .ScriptedRun import ScriptedRun
     from .TrainingService import TrainingService
 
 
-class TrainingLogic:
+class TrainingLogic(ModuleLogic):
     """Preparations and trainings without a panel."""
 
-    @property
-    def service(self) -> TrainingService:
-        """The one service of the application."""
+    module = "MedDDPMTraining"
+    offered = ("prepare", "train", "resume", "parameterNode")
+    serviceName = "trainingService"
+
+    @classmethod
+    def serviceClass(cls) -> type[TrainingService]:
+        """See ModuleLogic."""
         from .TrainingService import TrainingService
 
-        return TrainingService.instance()
+        return TrainingService
 
     def prepare(
         self,

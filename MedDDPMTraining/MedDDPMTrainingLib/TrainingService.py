@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import slicer
 from medddpm.errors import InputError
-from medddpm.jobs.outcome import outcome_of
 from MedDDPMSlicerLib.Background import Background
 from MedDDPMSlicerLib.Dependencies import TRAINING, Use, missingPackages
 from MedDDPMSlicerLib.Jobs import monitorOf
 from MedDDPMSlicerLib.Models import ModelLibrary
+from MedDDPMSlicerLib.PackageWatch import PackageWatch
+from MedDDPMSlicerLib.PlainSentences import sentenceOf
 from MedDDPMSlicerLib.Settings import Settings, defaultSettings
 from MedDDPMSlicerLib.SlicedTask import SlicedTask
-from MedDDPMSlicerLib.Storage import defaultStorage
 from MedDDPMSlicerLib.Tickers import Ticker
 
 from . import Orders
@@ -46,8 +45,6 @@ class TrainingService(Background):
     once; only impossible orders raise MedDDPMError.
     """
 
-    _instance: TrainingService | None = None
-
     def __init__(
         self,
         storage: Any,
@@ -56,11 +53,10 @@ class TrainingService(Background):
         clock: Callable[[], float] = time.monotonic,
         missing: Callable[[Use], Sequence[Any]] = missingPackages,
     ) -> None:
-        self.storage = storage
         self.settings = settings or defaultSettings()
         self.toolsJobs = monitorOf(storage.trainingToolsSpool, python)
         self.preparationJobs = monitorOf(storage.preparationSpool, python)
-        super().__init__((self.toolsJobs, self.preparationJobs))
+        super().__init__(storage, (self.toolsJobs, self.preparationJobs), slicer.mrmlScene.EndCloseEvent)
         self.library = ModelLibrary(storage.models, self.settings)
         self.scan = SourceScanner(self.toolsJobs)
         self.preparation = Preparation(self.preparationJobs)
@@ -69,21 +65,9 @@ class TrainingService(Background):
         self.runs = Runs(RunPlaces(self.settings, storage.runs), clock)
         self.control = RunControl(self.runs, python, clock)
         self.view = RunView(clock)
-        self._readiness = Readiness(self.scan, self.datasets, self.library, missing)
-        self._sceneTag = self._observeScene()
+        self._packages = PackageWatch(missing)
+        self._readiness = Readiness(self.scan, self.datasets, self.library, self._packages)
         self.preparation.recover()
-
-    @classmethod
-    def instance(cls) -> TrainingService:
-        """The service of this application, made when first asked for. Raises InputError without a usable folder."""
-        if cls._instance is None:
-            cls._instance = cls(defaultStorage())
-        return cls._instance
-
-    @classmethod
-    def existing(cls) -> TrainingService | None:
-        """The service of this application if there is one already."""
-        return cls._instance
 
     def scanSource(self, parameterNode: Any) -> None:
         """Look at the source folder. Raises InputError where ``blockedReason`` has one."""
@@ -138,7 +122,7 @@ class TrainingService(Background):
                 self.estimate.ask(Orders.trainConfig(parameterNode, self.library), onDone, onError)
                 self.startTimer()
             except InputError as exc:
-                reason = str(exc)
+                reason = sentenceOf(exc)
         if reason is not None and onError is not None:
             onError(reason)
 
@@ -174,7 +158,7 @@ class TrainingService(Background):
             self.runs.refresh()
             logger.warning("a run could not be deleted: %s", type(error).__name__)
             if onError is not None:
-                onError(outcome_of(error).message)
+                onError(sentenceOf(error))
 
         task = SlicedTask(deleteRun(run), done, failed)
         self.startTask(task)
@@ -194,58 +178,28 @@ class TrainingService(Background):
         starting = bool(path) and self.control.starting(path)
         reason = runBlockedReason(action, self.runs.find(path), starting)
         if reason is None and action in ("resume", "extend"):
-            return self._readiness.packages(TRAINING)
+            return self._packages.reason(TRAINING)
         return reason
 
     def refreshPackages(self) -> None:
         """Packages were installed: look again what there is."""
-        self._readiness.lookAgain()
+        self._packages.lookAgain()
 
     def tickers(self) -> list[Ticker]:
         """See Background."""
         return [*super().tickers(), self.scan, self.preparation, self.runs, self.control, self.view]
 
-    def shutdown(self, keepJobs: bool = False) -> None:
-        """Let no worker remain: the module is reloaded or, with ``keepJobs``, the application ends.
-
-        Trainings are left alone: they go on. With ``keepJobs`` a preparation is offered again in the next session.
-        """
-        self.stopTimer()
+    def endWork(self, keepJobs: bool) -> None:
+        """See Background. Trainings are left alone: they go on."""
         self.estimate.cancel()
         self.scan.cancel()
-        self.cancelTasks()
         self.view.release()
-        self.detach()
-        for monitor in (self.toolsJobs, self.preparationJobs):
-            if keepJobs:
-                monitor.shutdown(keepJobs=True)
-            else:
-                monitor.endNow()
-        if TrainingService._instance is self:
-            TrainingService._instance = None
 
     def closeScene(self) -> None:
-        """The scene is about to go: load nothing more into it. Preparation and trainings go on."""
+        """Load nothing more into a scene that goes. Preparation and trainings go on."""
         self.view.sceneClosed()
-
-    def detach(self) -> None:
-        """Take no more notice of the scene."""
-        if self._sceneTag is not None:
-            scene, tag = self._sceneTag
-            scene.RemoveObserver(tag)
-        self._sceneTag = None
 
     def _require(self, action: str, parameterNode: Any) -> None:
         reason = self.blockedReason(action, parameterNode)
         if reason is not None:
             raise InputError(reason)
-
-    def _observeScene(self) -> tuple[Any, int] | None:
-        scene, view = slicer.mrmlScene, weakref.ref(self.view)
-
-        def onClosed(_caller: Any, _event: str) -> None:
-            known = view()
-            if known is not None:
-                known.sceneClosed()
-
-        return scene, scene.AddObserver(scene.EndCloseEvent, onClosed)

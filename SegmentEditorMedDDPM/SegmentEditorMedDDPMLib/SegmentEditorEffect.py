@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import qt
 import slicer
-from medddpm.errors import InputError, MedDDPMError
-from medddpm.jobs.outcome import outcome_of
+from medddpm.errors import InputError
+from MedDDPMSlicerLib.Panels.Base import plainErrors
 from MedDDPMSlicerLib.Timer import PollTimer
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 from slicer.i18n import tr as _
@@ -23,8 +22,6 @@ from .Mouse import Mouse, showGhost
 from .OpenedMask import modifiedOnce
 from .OptionsFrame import OptionsFrame, waitCursor
 from .SliceOverlays import SliceOverlays
-
-logger = logging.getLogger(__name__)
 
 REFRESH_MS = 300
 SLICE_WIDGET = "qMRMLSliceWidget"
@@ -265,18 +262,6 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             return
         with contextlib.suppress(InputError):
             self.frame.setParts(self.actions.parts())
-
-
-@contextlib.contextmanager
-def plainErrors(show: Callable[[str], None]) -> Iterator[None]:
-    """Hand errors of the block to ``show`` as a sentence; what was not meant for people also goes to the log."""
-    try:
-        yield
-    except MedDDPMError as error:
-        show(str(error))
-    except Exception as error:
-        logger.exception("Unexpected error in the effect")
-        show(outcome_of(error).message)
 
 
 def synthModule() -> Any:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,16 @@ from MedDDPMSlicerLib.Storage import SPOOLS, Storage
 from MedDDPMSynthLib.Options import SynthInputs, SynthOptions
 from MedDDPMSynthLib.Run import SynthRun
 from MedDDPMSynthLib.SynthService import SynthService
-
-# Long enough for a worker to import torch on a busy machine.
-SECONDS = 120.0
+from waiting import SECONDS, pollUntil
 
 
-def newService(root: Path, python: str, **more: Any) -> SynthService:
+def newService(root: Path, python: str | list[str], **more: Any) -> SynthService:
     """A service on the current scene. Services of the same ``root`` share their warm worker.
 
     What is not installed here does not matter: the worker has a Python of its own.
     """
-    return SynthService(Storage(root), [python], MemorySettings(), **{"missing": lambda: [], **more})
+    command = [python] if isinstance(python, str) else python
+    return SynthService(Storage(root), command, MemorySettings(), **{"missing": lambda use: [], **more})
 
 
 def lentService(root: Path, python: str, **more: Any) -> Iterator[SynthService]:
@@ -53,15 +51,6 @@ def generated(service: SynthService, segmentation: Any, model: Any, **changes: A
     service.waitFor(run, SECONDS)
     run.raiseFailure()
     return run
-
-
-def pollUntil(service: SynthService, condition: Callable[[], bool], seconds: float = SECONDS) -> None:
-    """Let the service go on until ``condition`` holds; fails where it does not in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        service.poll()
-        time.sleep(0.01)
 
 
 def leftovers(service: SynthService) -> list[str]:

@@ -55,8 +55,9 @@ def test_a_bad_case_does_not_stop_the_others(service, masks, modelFolder, tmp_pa
         service.runBatch(masks, out, options(modelFolder))
     service.waitFor(batch, SECONDS)
     assert [row.state for row in batch.rows] == [CaseState.DONE, CaseState.FAILED, CaseState.DONE]
-    assert str(masks / "bad.nrrd") in batch.rows[1].message and batch.message == "2 of 3 cases done, 1 failed."
-    assert batch.progress == 1.0 and batch.rows[1].details()
+    assert batch.rows[1].message.startswith("bad.nrrd ") and batch.message == "2 of 3 cases done, 1 failed."
+    assert str(masks) not in batch.rows[1].message and batch.rows[1].place == str(masks / "bad.nrrd")
+    assert batch.progress == 1.0 and str(masks / "bad.nrrd") in batch.rows[1].details()
     for name in ("a case", "ending"):
         record = json.loads((out / name / "provenance.json").read_text(encoding="utf-8"))
         files = [file for sample in record["samples"] for file in sample["files"]]
@@ -205,7 +206,7 @@ def test_interrupted_job_is_offered_again(scene, workerPython, modelFolder, tmp_
     again.raiseFailure()
     assert again.inputs.segmentation.GetName() == "Case", "made from the job's own mask"
     (sample,) = samplesOf(again.inputs.segmentation)
-    assert sample.seed == 5 and [v.GetName() for v in sample.volumes] == ["T1 sample 01 – Case (synthetic)"]
+    assert sample.seed == 5 and [v.GetName() for v in sample.volumes] == ["T1 01 – Case (synthetic)"]
     assert service.recovery.found() == [], "it is in the scene now"
     service.shutdown()
     pollUntil(service, lambda: leftovers(service) == [], 10)

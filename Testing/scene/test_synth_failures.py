@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -163,7 +164,47 @@ def test_damaged_result(service, scene, segmentation, modelFolder):
 
     run.observers.append(damage)
     service.waitFor(run, SECONDS)
-    assert run.outcome is Outcome.FAILED and "FLAIR" in run.message
+    assert run.outcome is Outcome.FAILED and run.message.endswith("Generate it again.")
+    assert "/" not in run.message
+    assertNothingLeft(service, scene)
+
+
+def assertPlain(sentence, service):
+    """It says nothing of places that only we use, and what to do about them."""
+    assert str(service.storage.root) not in sentence and "/" not in sentence and ".nii" not in sentence, sentence
+    assert "Delete temporary files" in sentence
+
+
+# What a full disk does: no file becomes larger than this, in KiB. The small files of a job are below it.
+SMALL_FILES_ONLY = 'ulimit -f 6; exec "$0" "$@"'
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
+def test_full_disk_of_the_worker(scene, segmentation, modelFolder, workerPython, tmp_path):
+    service = newService(tmp_path / "storage of x", ["bash", "-c", SMALL_FILES_ONLY, workerPython])
+    run = service.generate(SynthInputs(segmentation), options(modelFolder))
+    service.waitFor(run, SECONDS)
+    assert run.outcome is Outcome.FAILED
+    assertPlain(run.message, service)
+    assert str(service.storage.root) in run.details(), "whoever looks for the cause finds the file"
+    assertNothingLeft(service, scene)
+    service.shutdown()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
+def test_full_disk_of_slicer(service, scene, segmentation, modelFolder):
+    import resource
+
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+    try:
+        run = service.generate(SynthInputs(segmentation), options(modelFolder))
+        service.waitFor(run, SECONDS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert run.outcome is Outcome.FAILED and run.handle is None
+    assertPlain(run.message, service)
     assertNothingLeft(service, scene)
 
 

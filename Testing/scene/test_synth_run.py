@@ -40,8 +40,8 @@ def test_results_lie_on_the_grid_of_the_mask(service, scene, modelFolder, grid):
     shape, affine = GEOMETRIES[grid]
     inside = phantom(grid).data > 0
     assert [v.GetName() for v in run.volumes] == [
-        "T1 sample 01 – Case (synthetic)",
-        "FLAIR sample 01 – Case (synthetic)",
+        "T1 01 – Case (synthetic)",
+        "FLAIR 01 – Case (synthetic)",
     ]
     for volume in run.volumes:
         data = volumeOf(volume)
@@ -65,7 +65,7 @@ def test_states_names_and_provenance(service, scene, modelFolder):
     assert order == [SynthState.SAMPLING, SynthState.IMPORTING, SynthState.IDLE]
     assert run.progress == 1.0 and run.message == "2 samples are ready."
     volume = run.volumes[2]
-    assert volume.GetName() == "T1 sample 02 – Case (synthetic)"
+    assert volume.GetName() == "T1 02 – Case (synthetic)"
     attributes = {n: volume.GetAttribute(f"MedDDPM.{n}") for n in ("synthetic", "model", "seed", "steps", "modality")}
     assert attributes == {"synthetic": "1", "model": "tiny", "seed": "41", "steps": "2", "modality": "T1"}
     assert len(volume.GetAttribute("MedDDPM.modelSha256")) == 64
@@ -166,8 +166,8 @@ def test_results_survive_saving_and_loading_the_scene(service, scene, modelFolde
     loaded = scene.GetFirstNodeByName("Case")
     (sample,) = samplesOf(loaded)
     assert [v.GetName() for v in sample.volumes] == [
-        "T1 sample 01 – Case (synthetic)",
-        "FLAIR sample 01 – Case (synthetic)",
+        "T1 01 – Case (synthetic)",
+        "FLAIR 01 – Case (synthetic)",
     ]
     for volume, data in zip(sample.volumes, before, strict=True):
         np.testing.assert_array_equal(volumeOf(volume).data, data)

@@ -187,7 +187,7 @@ def test_blocked_reasons(service, scene, modelFolder):
 
 def test_missing_packages_are_named(scene, root, workerPython, modelFolder):
     missing = [SimpleNamespace(name="torch"), SimpleNamespace(name="nibabel")]
-    lender = lentService(root, workerPython, missing=lambda: missing)
+    lender = lentService(root, workerPython, missing=lambda use: missing)
     service = next(lender)
     node = parameters(model=str(modelFolder), segmentation=painted(scene))
     service.library.acknowledge(str(modelFolder))

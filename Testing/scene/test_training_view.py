@@ -10,7 +10,10 @@ import pytest
 
 slicer = pytest.importorskip("slicer")
 
+from medddpm.config import GridConfig  # noqa: E402
+from medddpm.dataset import DatasetConfig  # noqa: E402
 from medddpm.errors import InputError  # noqa: E402
+from medddpm.labels.scheme import load_scheme  # noqa: E402
 from medddpm.training.run import RunFolder  # noqa: E402
 from MedDDPMSlicerLib.Hierarchy import hierarchyOf, parentOf  # noqa: E402
 from MedDDPMSlicerLib.PlainNifti import unpackNifti  # noqa: E402
@@ -170,6 +173,17 @@ def test_a_file_of_many_lines_is_read_in_pieces(view, run):
     assert slowest < 0.1, "seconds of work between two events of the GUI"
 
 
+def test_another_run_chosen_while_a_long_file_is_read(view, run, tmp_path):
+    with run.metrics.path.open("w") as stream:
+        stream.writelines(f'{{"kind": "train", "iteration": {i}, "loss": 0.5}}\n' for i in range(1, 20_001))
+    other = trained(newRun(tmp_path / "other", name="other"), 20)
+    view.observe(run.path)
+    settle(view, 1)
+    view.observe(other.path)
+    settle(view, 40)
+    assert view.history.train.column(0) == [10, 20]
+
+
 def test_another_run_takes_the_place_of_the_first(view, run, tmp_path):
     trained(run, 50)
     other = trained(newRun(tmp_path / "other", name="other"), 20)
@@ -210,10 +224,24 @@ def test_a_single_figure_is_a_curve_that_vtk_can_draw(view, run):
 
 def test_a_chart_of_nothing_is_empty(scene):
     chart = LossChart()
-    chart.show(History(), "new")
-    assert count(chart.loss) == 3 and count(chart.quality) == 2
+    list(chart.show(History(), "new"))
+    assert chart.loss.GetTitle() == "Loss – new" and (count(chart.loss), count(chart.quality)) == (0, 0)
     chart.remove()
     assert chart.loss is None
+
+
+def test_a_curve_comes_with_its_first_figure(view, run):
+    """VTK complains each time that it draws a curve without points."""
+    trained(run, 10, None)
+    run.metrics.append("quality", 10, case="c1", ms_ssim=0.4, nearest_training={"similarity": None})
+    view.observe(run.path)
+    settle(view, 3)
+    assert list(seriesOf(view.chart.loss)) == ["Training loss", "Training loss, smoothed"]
+    assert list(seriesOf(view.chart.quality)) == ["Similarity to the real image"]
+    validation(run, 10)
+    run.metrics.append("quality", 20, case="c1", ms_ssim=0.5, nearest_training={"similarity": 0.2})
+    settle(view, 3)
+    assert count(view.chart.loss) == 5 and count(view.chart.quality) == 2
 
 
 # --- samples --------------------------------------------------------------------------------------------------------
@@ -237,6 +265,26 @@ def test_samples_come_into_the_scene_side_by_side(view, run):
     assert tree.GetItemName(parentOf(real)) == "c1" and parentOf(real) == parentOf(synthetic)
     assert tree.GetItemName(tree.GetItemParent(parentOf(real))) == "tiny – training samples"
     assert view.volume("c1", MASK, "").IsA("vtkMRMLLabelMapVolumeNode")
+
+
+def test_the_outlines_have_the_colors_of_the_labels(view, tmp_path):
+    scheme = load_scheme("brats")
+    dataset = DatasetConfig(scheme, GridConfig((8, 8, 8), (2.0, 2.0, 2.0), "LPS"), ("T1", "FLAIR"), ())
+    (tmp_path / "data").mkdir()
+    dataset.save(tmp_path / "data")
+    run = newRun(tmp_path / "run", dataset=str(tmp_path / "data"))
+    writeSamples(run, 100)
+    view.observe(run.path)
+    settle(view)
+    colors = view.volume("c1", MASK, "").GetDisplayNode().GetColorNode()
+    color = [0.0] * 4
+    for label in scheme.labels:
+        colors.GetColor(label.value, color)
+        assert color == pytest.approx([*(part / 255 for part in label.color), 1.0], abs=0.003)
+    colors.GetColor(0, color)
+    assert color[3] == 0 and colors.GetSaveWithScene() == 0
+    view.release()
+    assert colors.GetScene() is None
 
 
 def test_newer_samples_are_put_into_the_same_nodes(view, run):

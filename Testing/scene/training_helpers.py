@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,13 +19,12 @@ from medddpm.training.run import RunFolder
 from MedDDPMSlicerLib.Settings import MemorySettings
 from MedDDPMSlicerLib.Storage import Storage
 from MedDDPMTrainingLib.TrainingService import TrainingService
+from waiting import pollUntil
 
 CORE_TESTS = Path(__file__).resolve().parents[1] / "core"
 if str(CORE_TESTS) not in sys.path:
     sys.path.append(str(CORE_TESTS))  # the phantoms of whole data sets are those of the core's tests
 
-# Long enough for a process to import torch on a busy machine.
-SECONDS = 120.0
 AFFINE = np.diag([-2.0, -2.0, 2.0, 1.0])
 
 
@@ -50,15 +48,6 @@ def lentService(root: Path, python: str, **more: Any) -> Iterator[TrainingServic
     pollUntil(service, lambda: not service.toolsJobs.active and not service.preparationJobs.active)
     service.view.release()
     service.detach()
-
-
-def pollUntil(service: TrainingService, condition: Callable[[], object], seconds: float = SECONDS) -> None:
-    """Let the service go on until ``condition`` holds; fails where it does not in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        service.poll()
-        time.sleep(0.01)
 
 
 def requirePackages(python: str, *names: str) -> None:

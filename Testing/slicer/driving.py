@@ -27,24 +27,30 @@ PATIENCE_SECONDS = float(os.environ.get("MEDDDPM_TEST_PATIENCE", "180"))
 FEW_STEPS = 2
 
 
-class SlicerTestCase(unittest.TestCase):
-    """A test that begins with an empty scene and the open module, and ends every job that it began."""
+class ModuleTestCase(unittest.TestCase):
+    """A test that begins with an empty scene and the open ``module``."""
+
+    module: str
 
     def setUp(self) -> None:
         """Open the module in an empty scene; from now on errors in the log are failures."""
         slicer.util.mainWindow().resize(*WINDOW)
         slicer.mrmlScene.Clear(0)
-        self.widget = openModule()
+        self.widget = openModule(self.module)
         self.ui, self.context = self.widget.ui, self.widget.panels.context
         self.log = ErrorLog()
         logging.getLogger().addHandler(self.log)
 
     def tearDown(self) -> None:
-        """No job goes on, and nothing was logged as an error."""
+        """Nothing goes on, and nothing was logged as an error."""
         logging.getLogger().removeHandler(self.log)
         slicer.mrmlScene.Clear(0)
-        waitUntil(lambda: not self.service.jobs.active, "the end of all jobs")
+        self.endWork()
         self.assertEqual(self.log.messages, [])
+
+    def endWork(self) -> None:
+        """End what goes on still, now that the scene is closed."""
+        raise NotImplementedError
 
     @property
     def service(self) -> Any:
@@ -55,6 +61,16 @@ class SlicerTestCase(unittest.TestCase):
     def parameters(self) -> Any:
         """The parameter node of the scene."""
         return self.widget.logic.parameterNode()
+
+
+class SlicerTestCase(ModuleTestCase):
+    """A test of MedDDPM Synth that ends every job that it began."""
+
+    module = "MedDDPMSynth"
+
+    def endWork(self) -> None:
+        """The jobs end with their scene."""
+        waitUntil(lambda: not self.service.jobs.active, "the end of all jobs")
 
     def loadSample(self) -> Any:
         """Press "Load sample case", agree to the terms, choose a few steps; returns the segmentation node."""
@@ -116,11 +132,11 @@ class ErrorLog(logging.Handler):
         self.messages.append(logging.Formatter().format(record))
 
 
-def openModule() -> Any:
-    """Open the module; returns its widget (``MedDDPMSynthWidget``)."""
-    slicer.util.selectModule("MedDDPMSynth")
+def openModule(name: str = "MedDDPMSynth") -> Any:
+    """Open a module; returns its widget."""
+    slicer.util.selectModule(name)
     slicer.app.processEvents()
-    return slicer.modules.MedDDPMSynthWidget
+    return getattr(slicer.modules, f"{name}Widget")
 
 
 def waitUntil(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> float:
@@ -189,8 +205,12 @@ def workers(folder: Path | None = None) -> list[int]:
 
     The command line names the spool. PythonSlicer, a launcher, may appear as well.
     """
-    root = str(folder or os.environ["MEDDDPM_STORAGE"])
-    return [pid for pid, words in _commandLines() if "medddpm.jobs" in words and any(root in word for word in words)]
+    return processes("medddpm.jobs", str(folder or os.environ["MEDDDPM_STORAGE"]))
+
+
+def processes(module: str, place: str) -> list[int]:
+    """Process IDs of what runs a Python module on something at or below a place; for Linux."""
+    return [pid for pid, words in _commandLines() if module in words and any(place in word for word in words)]
 
 
 def _commandLines() -> list[tuple[int, list[str]]]:

@@ -9,6 +9,8 @@ from typing import Any
 import qt
 
 INTERVAL_MS = 10
+# What a person feels.
+LIMIT_SECONDS = 0.1
 
 
 class StallMeter:
@@ -16,15 +18,16 @@ class StallMeter:
 
     ``longestGap``: longest time between two ticks, as a person would feel it. ``longestCpu``: most processor time that
     the GUI thread used between two ticks: its own work, whatever else the machine is busy with; with the drawing of the
-    views. ``longestCallback``: most processor time of one call of ``timers`` (``MedDDPMSlicerLib.Timer.PollTimer``),
-    ``slowest`` its name, ``longestCallbackWall`` the longest such call by the clock. Seconds.
+    views. ``overLimit``: how often that was more than LIMIT_SECONDS. ``longestCallback``: most processor time of one
+    call of ``timers`` (``MedDDPMSlicerLib.Timer.PollTimer``), ``slowest`` its name, ``longestCallbackWall`` the longest
+    such call by the clock. Seconds.
     """
 
     def __init__(self, *timers: Any) -> None:
         self._own = timers
         self.longestGap = self.longestCpu = self.longestCallback = self.longestCallbackWall = 0.0
         self.slowest = ""
-        self.ticks = 0
+        self.ticks = self.overLimit = 0
         self._timer = qt.QTimer()
         self._timer.setInterval(INTERVAL_MS)
         self._timer.connect("timeout()", self._tick)
@@ -54,6 +57,7 @@ class StallMeter:
         wall, cpu = time.monotonic(), time.thread_time()
         self.longestGap = max(self.longestGap, wall - self._wall)
         self.longestCpu = max(self.longestCpu, cpu - self._cpu)
+        self.overLimit += cpu - self._cpu > LIMIT_SECONDS
         self._wall, self._cpu = wall, cpu
         self.ticks += 1
 

@@ -85,7 +85,7 @@ class GeneratingTest(SlicerTestCase):
     def _checkVolumes(self, run: object, segmentation: object) -> None:
         self.assertEqual(
             [volume.GetName() for volume in run.volumes],
-            [f"{name} sample 01 – Glioma sample (synthetic)" for name in ("T1", "T1ce", "T2", "FLAIR")],
+            [f"{name} 01 – Glioma sample (synthetic)" for name in ("T1", "T1ce", "T2", "FLAIR")],
         )
         hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
         folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(run.volumes[0]))

@@ -41,7 +41,7 @@ class SamplesTest(SlicerTestCase):
         grab("side-by-side")
         views = [manager.sliceWidget(f"MedDDPM{number}") for number in (1, 2)]
         shown = [slicer.mrmlScene.GetNodeByID(v.mrmlSliceCompositeNode().GetBackgroundVolumeID()) for v in views]
-        self.assertEqual([node.GetName()[:12] for node in shown], ["T1 sample 01", "T1 sample 02"])
+        self.assertEqual([node.GetName()[:5] for node in shown], ["T1 01", "T1 02"])
         self.assertTrue(all(view.mrmlSliceCompositeNode().GetLinkedControl() for view in views))
         left, right = (view.mrmlSliceNode() for view in views)
         moved = left.GetSliceOffset() + 6.0
@@ -153,7 +153,8 @@ class BatchTest(SlicerTestCase):
         rows = [self._row(number) for number in range(self.ui.BatchTable.rowCount)]
         say(f"batch: {rows}; {self.ui.BatchMessageLabel.text}")
         self.assertEqual([row[:2] for row in rows], [("first", "done"), ("second", "failed"), ("third", "done")])
-        self.assertRegex(rows[1][2], r"second\.nii\.gz is named .*\.$")
+        self.assertRegex(rows[1][2], r"^second\.nii\.gz is named .*\.$")
+        self.assertEqual(self.ui.BatchTable.item(1, 0).toolTip(), str(masks / "second.nii.gz"))
         self.assertTrue(self.ui.BatchMessageLabel.text.startswith("2 of 3 cases done, 1 failed."))
         for name in ("first", "third"):
             self.assertEqual(len(list((output / name).glob("*_sample-01_*.nii.gz"))), 4)

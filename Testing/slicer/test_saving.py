@@ -60,7 +60,7 @@ class SavingTest(SlicerTestCase):
         self.assertTrue(self.ui.SegmentationSelector.currentNode() is self.parameters.segmentation)
         self.assertTrue(self.ui.SegmentEditorWidget.segmentationNode() is self.parameters.segmentation)
         run = self.generate()
-        self.assertEqual(run.volumes[0].GetName(), "T1 sample 02 – Glioma sample (synthetic)")
+        self.assertEqual(run.volumes[0].GetName(), "T1 02 – Glioma sample (synthetic)")
         folders = {foldersOf(node)[1] for node in synthetic()}
         self.assertEqual(len(folders), 1, folders)
         waitUntil(lambda: self.ui.ResultsTable.rowCount == 2, "the rows of both samples")

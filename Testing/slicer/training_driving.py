@@ -2,52 +2,32 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import shutil
 import tempfile
-import unittest
 from pathlib import Path
 from typing import Any
 
-import slicer
-from driving import WINDOW, ErrorLog, waitUntil
+from driving import ModuleTestCase, openModule, processes, waitUntil
 
 # 24 cubed voxels of 8 mm: a step takes a moment on any processor.
 TINY_GRID = "24x24x24:8:LPS"
 
 
-class TrainingTestCase(unittest.TestCase):
-    """A test that begins with an empty scene and the open module, and ends every training that it began."""
+class TrainingTestCase(ModuleTestCase):
+    """A test of MedDDPM Training, with a folder of its own, that ends every training that it began."""
+
+    module = "MedDDPMTraining"
 
     def setUp(self) -> None:
-        """Open the module in an empty scene; from now on errors in the log are failures."""
-        slicer.util.mainWindow().resize(*WINDOW)
-        slicer.mrmlScene.Clear(0)
-        self.widget = openTraining()
-        self.ui, self.context = self.widget.ui, self.widget.panels.context
+        """See ModuleTestCase."""
+        super().setUp()
         self.folder = Path(tempfile.mkdtemp(prefix="medddpm-training-"))
-        self.log = ErrorLog()
-        logging.getLogger().addHandler(self.log)
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
 
-    def tearDown(self) -> None:
-        """No training goes on, and nothing was logged as an error."""
-        logging.getLogger().removeHandler(self.log)
+    def endWork(self) -> None:
+        """Stop the trainings."""
         for run in list(self.service.runs.summaries):
             endTraining(self.service, run.path)
-        slicer.mrmlScene.Clear(0)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.assertEqual(self.log.messages, [])
-
-    @property
-    def service(self) -> Any:
-        """The service of the application."""
-        return self.widget.logic.service
-
-    @property
-    def parameters(self) -> Any:
-        """The parameter node of the scene."""
-        return self.widget.logic.parameterNode()
 
     def panel(self, attribute: str) -> Any:
         """The panel that has this attribute."""
@@ -102,9 +82,7 @@ class TrainingTestCase(unittest.TestCase):
 
 def openTraining() -> Any:
     """Open the module; returns its widget (``MedDDPMTrainingWidget``)."""
-    slicer.util.selectModule("MedDDPMTraining")
-    slicer.app.processEvents()
-    return slicer.modules.MedDDPMTrainingWidget
+    return openModule("MedDDPMTraining")
 
 
 def endTraining(service: Any, path: Path) -> None:
@@ -116,13 +94,4 @@ def endTraining(service: Any, path: Path) -> None:
 
 def trainingProcesses(path: str) -> list[int]:
     """Process IDs of what trains a run; for Linux. PythonSlicer, a launcher, may appear as well."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-            state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
-        except OSError:
-            continue
-        if state != "Z" and "medddpm.training" in words and os.fspath(path) in words:
-            found.append(int(folder.name))
-    return found
+    return processes("medddpm.training", str(path))

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from medddpm.errors import MedDDPMError
-from medddpm.jobs.outcome import outcome_of
+
+from ..PlainSentences import sentenceOf
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def plainErrors(show: Callable[[str], None]) -> Iterator[None]:
         yield
     except MedDDPMError as error:
         logger.info("Refused: %s", type(error).__name__)
-        show(str(error))
+        show(sentenceOf(error))
     except Exception as error:
         logger.exception("Unexpected error in the panel")
-        show(outcome_of(error).message)
+        show(sentenceOf(error))

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
+from ..ModuleLogic import ModuleLogic
+
 
 class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """Loads ``Resources/UI/<module>.ui`` and hands on what happens to the module's panels.
 
-    A module derives its widget from this one and implements the four functions at the beginning.
+    A module derives its widget from this one and says its logic (with ``parameterNode()``) and its panels.
     """
 
-    def makeLogic(self) -> Any:
-        """The module's logic, with ``service`` and ``parameterNode()``."""
-        raise NotImplementedError
+    logicClass: ClassVar[type[ModuleLogic]]
 
     def makePanels(self, ui: Any, logic: Any) -> Any:
         """The module's ``PanelSet``."""
-        raise NotImplementedError
-
-    def offerToScripts(self, logic: Any) -> None:
-        """Make the functions of the logic known to scripts."""
-        raise NotImplementedError
-
-    def endService(self) -> None:
-        """End what shall not outlive the panel."""
         raise NotImplementedError
 
     def __init__(self, parent: Any = None) -> None:
@@ -43,8 +35,8 @@ class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(self.uiWidget)
         self.ui = slicer.util.childWidgetVariables(self.uiWidget)
         self.uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.logic = self.makeLogic()
-        self.offerToScripts(self.logic)
+        self.logic = self.logicClass()
+        self.logic.offerToScripts()
         self.logic.service.startTimer()
         self.panels = self.makePanels(self.ui, self.logic)
         self._observeScene()
@@ -58,7 +50,7 @@ class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.panels.cleanup()
             self.uiWidget.setMRMLScene(None)  # a reload only hides the former panel, which must not go on
             self.uiWidget.deleteLater()
-        self.endService()
+        self.logicClass.endService(keepJobs=False)
 
     def enter(self) -> None:
         """The module was opened."""

@@ -20,7 +20,7 @@ class BatchPanel(Panel):
 
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
-        self._shown: list[tuple[str, str, str]] = []
+        self._shown: list[tuple[str, str, str, str]] = []
         self._problem = ""
         self.details = DetailsDialog(slicer.util.mainWindow())
         self._setUpTable()
@@ -49,7 +49,8 @@ class BatchPanel(Panel):
     def tick(self) -> None:
         """Show the states of the cases."""
         batch = self.context.service.batch
-        rows = [(row.name, row.state.value, row.message or "") for row in batch.rows] if batch is not None else []
+        cases = batch.rows if batch is not None else []
+        rows = [(case.name, case.state.value, case.message, case.place) for case in cases]
         if rows != self._shown:
             self._shown = rows
             self._fill(rows)
@@ -88,14 +89,15 @@ class BatchPanel(Panel):
         header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(2, qt.QHeaderView.Stretch)
 
-    def _fill(self, rows: list[tuple[str, str, str]]) -> None:
+    def _fill(self, rows: list[tuple[str, str, str, str]]) -> None:
         table = self.ui.BatchTable
         table.rowCount = len(rows)
-        for number, row in enumerate(rows):
-            for column, text in enumerate(row):
+        for number, (name, state, message, place) in enumerate(rows):
+            for column, (text, tip) in enumerate([(name, place), (state, state), (message, message)]):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip(text)
+                item.setToolTip(tip)
                 table.setItem(number, column, item)
+        table.resizeRowsToContents()  # messages are broken into lines
 
     def _kindChosen(self) -> None:
         if self.ui.BatchKindComboBox.currentIndex == FOLDER:

@@ -7,7 +7,6 @@ from typing import Any
 
 import qt
 import slicer
-from medddpm.errors import MedDDPMError
 from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
 from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, chooseData, clearLayout, enable, fillComboBox, say
 from MedDDPMSlicerLib.Texts import progressPercent, progressText
@@ -222,10 +221,8 @@ class GeneratePanel(Panel):
             if key == self._estimated:
                 say(self.ui.EstimateLabel, f"Time and memory cannot be told: {sentence}", "warning")
 
-        try:
+        with plainErrors(fail):
             self.context.service.requestEstimate(self.context.parameters, show, fail)
-        except MedDDPMError as error:
-            fail(str(error))
 
     def _sayError(self, text: str) -> None:
         self._problem = text

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Generator
 from typing import Any
 
 import slicer
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import chooseData, enable, fillComboBox, say
+from MedDDPMSlicerLib.SlicedTask import SlicedTask
 
-from .. import RunLayout
+from .. import RunLayout, SampleViews
 from ..SampleVolumes import MASK
 from .Context import Context
 from .Texts import samplesText
+
+logger = logging.getLogger(__name__)
 
 _NONE_YET = "There are no samples yet. The training makes the first ones after some time."
 
 
 class WatchPanel(Panel):
-    """Shows ``service.view`` in the views; the parameter node says which sample."""
+    """Shows ``service.view`` in the views; the parameter node says which sample.
+
+    Every step on the views makes the application draw. So the steps are a task of the service, one at each of its
+    ticks.
+    """
 
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
         self._before: int | None = None
         self._showAgain = False
         self._fitted: tuple[int, ...] = ()
+        self._lookedAt: tuple[Any, ...] = ()
+        self._task: Any = None
+        self._arranging = False
         self._samples: list[tuple[str, tuple[str, ...]]] | None = None
         ui.SampleCaseComboBox.activated.connect(self._onCase)
         ui.SampleModalityComboBox.activated.connect(self._onModality)
@@ -63,13 +75,18 @@ class WatchPanel(Panel):
 
     def sceneClosing(self) -> None:
         """Neither charts nor samples are there any more."""
+        self._endTask()
         self.context.service.view.observe(None)
-        self._samples = None
+        self._samples, self._lookedAt = None, ()
+
+    def cleanup(self) -> None:
+        """See Panel."""
+        self._endTask()
 
     @property
     def shown(self) -> bool:
-        """Whether the views are arranged for a training."""
-        return RunLayout.shown(_layoutNode())
+        """Whether the views are arranged for a training, or are about to be."""
+        return RunLayout.shown(_layoutNode()) or (self._arranging and self._busy)
 
     def onWatch(self) -> None:
         """Arrange the views for the training, or as they were."""
@@ -77,12 +94,47 @@ class WatchPanel(Panel):
             self._restore()
         else:
             self._before = _layoutNode().GetViewArrangement()
-            RunLayout.show(_layoutNode(), None, None)
-            self._fitted = ()
+            self._fitted, self._arranging = (), True
+            self._start(RunLayout.arrange(_layoutNode()))
         self.tick()
 
     def _restore(self) -> None:
+        self._endTask()
+        self._arranging = False
         _layoutNode().SetViewArrangement(self._before or slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+
+    @property
+    def _busy(self) -> bool:
+        return self._task is not None and not self._task.finished
+
+    def _start(self, steps: Generator[None, None, None]) -> None:
+        """Begin with steps on the views; those that need none are over at once."""
+        self._task = SlicedTask(steps, lambda _: None, _logFailure)
+        if not self._task.step(0):
+            self.context.service.startTask(self._task, 0)
+
+    def _endTask(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _fillViews(self) -> None:
+        """Bring the views up to date where they are shown."""
+        if self.context.parameters is not None and self.shown and not self._busy:
+            self._start(self._fillingSteps())
+
+    def _fillingSteps(self) -> Generator[None, None, None]:
+        view, sample = self.context.service.view, self._sample()
+        yield from RunLayout.showCharts(view.chart.loss, view.chart.quality)
+        self._fitCharts()
+        pair = view.pair(sample.case, self._modality(sample)) if sample is not None else None
+        if pair is None:
+            return
+        mask = view.volume(sample.case, MASK, "")
+        yield from SampleViews.showPair(*pair, mask)
+        what = (view.path, sample.case, mask is not None)
+        if what != self._lookedAt:  # another modality is seen in the same place
+            self._lookedAt = what
+            yield from SampleViews.lookAt(mask)
 
     def _fitCharts(self) -> None:
         """Let the axes follow the curves; they keep what a person has zoomed to until there are new figures."""
@@ -91,23 +143,9 @@ class WatchPanel(Panel):
         if figures == self._fitted:
             return
         self._fitted = figures
-        manager = slicer.app.layoutManager()
-        for number in range(manager.plotViewCount):
-            widget = manager.plotWidget(number)
-            node = widget.mrmlPlotViewNode() if widget is not None else None
-            if node is not None and node.GetSingletonTag() in (RunLayout.LOSS, RunLayout.QUALITY):
-                widget.plotView().fitToContent()
-
-    def _fillViews(self) -> None:
-        """Bring the views up to date where they are shown."""
-        if self.context.parameters is None or not self.shown:
-            return
-        view, sample = self.context.service.view, self._sample()
-        RunLayout.show(_layoutNode(), view.chart.loss, view.chart.quality)
-        self._fitCharts()
-        pair = view.pair(sample.case, self._modality(sample)) if sample is not None else None
-        if pair is not None:
-            RunLayout.showPair(*pair, mask=view.volume(sample.case, MASK, ""))
+        for canvas in (view.canvas() for view in RunLayout.PLOTS):
+            if canvas is not None:
+                canvas.fitToContent()
 
     def _sample(self) -> Any:
         """The sample of the chosen patient, else the first; None without samples."""
@@ -150,3 +188,7 @@ class WatchPanel(Panel):
 
 def _layoutNode() -> Any:
     return slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+
+
+def _logFailure(error: Exception) -> None:
+    logger.error("the views of a training could not be filled", exc_info=error)

@@ -1,0 +1,19 @@
+"""Waiting for what goes on in the background, without the application's event loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+# Long enough for a process to import torch on a busy machine.
+SECONDS = 120.0
+
+
+def pollUntil(service: Any, condition: Callable[[], object], seconds: float = SECONDS) -> None:
+    """Let a service go on until ``condition`` holds; fails where it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        service.poll()
+        time.sleep(0.01)
