@@ -11,6 +11,8 @@ from driving import ModuleTestCase, openModule, processes, waitUntil
 
 # 24 cubed voxels of 8 mm: a step takes a moment on any processor.
 TINY_GRID = "24x24x24:8:LPS"
+# A training gives way to everything else on the machine.
+TRAINING_SECONDS = 420
 
 
 class TrainingTestCase(ModuleTestCase):
@@ -64,7 +66,7 @@ class TrainingTestCase(ModuleTestCase):
 
     def waitForState(self, path: str, *names: str) -> Any:
         """Wait until a training is in one of these states; returns its summary."""
-        waitUntil(lambda: self.state(path) in (*names, "failed"), f"the state {names}")
+        waitUntil(lambda: self.state(path) in (*names, "failed"), f"the state {names}", TRAINING_SECONDS)
         summary = self.service.runs.look(path)
         self.assertIn(self.state(path), names, self.service.control.details(path))
         return summary
