@@ -1,4 +1,4 @@
-"""How the bundled demo model and the sample mask were made. From the repository's folder:
+"""How the bundled demo models and the sample mask were made. From the repository's folder:
 
 medddpm prepare BRATS_FOLDER out/demo-data --grid demo-2mm --validation 0 --test-case ID --test-case ID ...
 medddpm train --dataset out/demo-data --preset demo --out out/demo-run
@@ -6,7 +6,14 @@ python tools/demo.py package out/demo-run/outputs/model Resources/Models/demo
 python tools/demo_card.py out/demo-data out/demo-run Resources/Models/demo
 python tools/demo.py sample-mask out/demo-data Resources/SampleMasks/glioma.nii.gz
 
-The shipped weights went through more stages than one; its card tells them.
+and for whole heads, from label maps without any scan,
+
+the two commands at the top of tools/whole_head_simulation.py, then
+medddpm train --dataset out/heads-data --preset demo --out out/heads-run
+python tools/demo.py package out/heads-run/outputs/model Resources/Models/whole-head-demo --licence Apache-2.0
+python tools/demo_card.py out/heads-data out/heads-run Resources/Models/whole-head-demo --out out/heads-card
+
+The shipped weights went through more stages than one; their cards tell them.
 """
 
 from __future__ import annotations
@@ -38,10 +45,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 @app.command()
-def package(model: Path, out: Path, sampler: str = "ddpm", steps: int = 25) -> None:
+def package(model: Path, out: Path, licence: str = LICENCE, sampler: str = "ddpm", steps: int = 25) -> None:
     """Store the trained weights as float16 (half the size) with terms of use and default sampler."""
     trained, state, _ = read_model_folder(model)
-    config = replace(trained, licence=LICENCE, intended_use=INTENDED_USE, sampler=sampler, sampler_steps=steps)
+    config = replace(trained, licence=licence, intended_use=INTENDED_USE, sampler=sampler, sampler_steps=steps)
     save_model_folder(out, config, state, torch.float16)
 
 

@@ -47,7 +47,8 @@ def draw_samples(found: Evaluation, data: PreparedDataset, out: Path, path: Path
         z = int(fractions[:-1].sum((0, 2, 3)).argmax())
         for offset, images in enumerate((real.numpy(), synthetic.numpy())):
             for m in range(count):
-                row[offset * count + m].imshow(images[m, z], cmap="gray", vmin=-1, vmax=1, interpolation="bilinear")
+                shown = as_seen(images[m, z], data.config.grid.orientation)
+                row[offset * count + m].imshow(shown, cmap="gray", vmin=-1, vmax=1, interpolation="bilinear")
     for panel in axes.flat:
         panel.axis("off")
     for column in range(2 * count):
@@ -56,6 +57,11 @@ def draw_samples(found: Evaluation, data: PreparedDataset, out: Path, path: Path
     figure.subplots_adjust(left=0.005, right=0.995, top=1 - 0.42 / size[1], bottom=0.005, wspace=0.03, hspace=0.03)
     figure.savefig(path, dpi=120, facecolor="black")
     plt.close(figure)
+
+
+def as_seen(axial: np.ndarray, orientation: str) -> np.ndarray:
+    """An axial slice (y, x) with the front up and the patient's right on the left, as radiologists look at it."""
+    return axial[:: -1 if "A" in orientation else 1, :: -1 if "R" in orientation else 1]
 
 
 def read_metrics(run: Path) -> list[Metric]:
