@@ -119,6 +119,13 @@ class PanelTest(TrainingTestCase):
         broken.removeObservers()
 
 
+def allViews() -> bool:
+    """Whether the views of a training are there and drawn."""
+    from MedDDPMTrainingLib.RunLayout import VIEWS
+
+    return all(view.canvas() and view.canvas().visible for view in VIEWS)
+
+
 class WholeWayTest(TrainingTestCase):
     """Scans, dataset, training, watching, pausing, going on, using the model."""
 
@@ -127,13 +134,19 @@ class WholeWayTest(TrainingTestCase):
         self.prepared()
         waitUntil(lambda: "memory" in self.ui.EstimateLabel.text, "the estimate")
         say(f"estimate: {self.ui.EstimateLabel.text}")
-        with StallMeter(self.service._timer, self.widget.panels.timer) as meter:
-            path = self.started(steps=30)
+        timers = self.service._timer, self.widget.panels.timer
+        path = self.started(steps=30)
+        with StallMeter(*timers) as first:
             self.press("WatchButton")
+            waitUntil(allViews, "all views")
+        say(f"while the views are made: {first.summary()}")
+        # The application itself switches the layout in one piece, and draws each view for the first time in one.
+        self.assertLess(first.longestCpu, 0.5, first.summary())
+        with StallMeter(*timers) as meter:
             self.waitForState(path, "done")
             self._checkViews(path)
         say(f"while training: {meter.summary()}")
-        self.assertLess(meter.longestCallback, 0.25, meter.slowest)
+        self.assertLess(meter.longestCallback, 0.15, meter.slowest)
         # Now and then Python's garbage collection looks through all of Slicer, and other work on the machine slows it.
         self.assertLessEqual(meter.overLimit, 3, meter.summary())
         self.assertLess(meter.longestCpu, 0.25, meter.summary())
@@ -143,9 +156,7 @@ class WholeWayTest(TrainingTestCase):
         self._useInSynth(path)
 
     def _checkViews(self, path: str) -> None:
-        from MedDDPMTrainingLib import RunLayout
-
-        waitUntil(lambda: all(view.canvas() and view.canvas().visible for view in RunLayout.VIEWS), "all views")
+        waitUntil(allViews, "all views")
         view = self.service.view
         waitUntil(lambda: view.samples and view.samples[0].iteration == 30, "the samples")
         waitUntil(lambda: view.pair() is not None, "the volumes of the samples")
