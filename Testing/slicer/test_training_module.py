@@ -138,7 +138,7 @@ class WholeWayTest(TrainingTestCase):
         path = self.started(steps=30)
         with StallMeter(*timers) as first:
             self.press("WatchButton")
-            waitUntil(allViews, "all views")
+            waitUntil(lambda: allViews() and not self.service._tasks, "all views")
         say(f"while the views are made: {first.summary()}")
         # The application itself switches the layout in one piece, and draws each view for the first time in one.
         self.assertLess(first.longestCpu, 0.5, first.summary())
@@ -146,10 +146,9 @@ class WholeWayTest(TrainingTestCase):
             self.waitForState(path, "done")
             self._checkViews(path)
         say(f"while training: {meter.summary()}")
-        self.assertLess(meter.longestCallback, 0.15, meter.slowest)
-        # Now and then Python's garbage collection looks through all of Slicer, and other work on the machine slows it.
-        self.assertLessEqual(meter.overLimit, 3, meter.summary())
-        self.assertLess(meter.longestCpu, 0.25, meter.summary())
+        self.assertLess(meter.longestCallback, 0.1, meter.slowest)
+        # With what the application itself draws, without a graphics card, on a machine that may do other work.
+        self.assertLess(meter.longestCpu, 0.5, meter.summary())
         grab("training-watched")
         self._goOn(path)
         self._pauseAndResume(path)
