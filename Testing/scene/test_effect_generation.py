@@ -27,10 +27,9 @@ def node(scene: Any) -> Any:
 
 
 @pytest.fixture
-def service(scene: Any, root: Path, workerPython: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+def service(scene: Any, root: Path, workerPython: str) -> Any:
     """A real service. Its worker's Python has all packages, whatever the one of the tests lacks."""
-    monkeypatch.setattr("MedDDPMSynthLib.Readiness.missingPackages", list)
-    yield from lentService(root, workerPython)
+    yield from lentService(root, workerPython, missing=lambda use: [])
 
 
 def test_without_a_segmentation_the_button_says_so(service: SynthService) -> None:

@@ -121,7 +121,8 @@ def test_settings_of_the_application():
 
 def test_qualities(library):
     demo = library.describe("demo")
-    assert samplerAndSteps(Quality.PREVIEW, demo) == ("dpm++2m", 8)
+    assert (demo.sampler, demo.steps) == ("ddpm", 25), "its own number of steps, not all of the schedule's"
+    assert samplerAndSteps(Quality.PREVIEW, demo) == ("ddpm", 8)
     assert samplerAndSteps(Quality.STANDARD, demo) == (None, None)
     assert samplerAndSteps(Quality.REFERENCE, demo) == ("ddpm", 250)
     assert samplerAndSteps(Quality.CUSTOM, demo, "ddim", 40) == ("ddim", 40)
