@@ -146,9 +146,9 @@ class WholeWayTest(TrainingTestCase):
             self.waitForState(path, "done")
             self._checkViews(path)
         say(f"while training: {meter.summary()}")
-        self.assertLess(meter.longestCallback, 0.1, meter.slowest)
+        self.assertLess(meter.longestCallback, 0.25, meter.slowest)
         # With what the application itself draws, without a graphics card, on a machine that may do other work.
-        self.assertLess(meter.longestCpu, 0.5, meter.summary())
+        self.assertLess(meter.longestCpu, 0.6, meter.summary())
         grab("training-watched")
         self._goOn(path)
         self._pauseAndResume(path)
