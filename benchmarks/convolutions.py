@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 
 import torch
-from medddpm.config import ModelConfig
 from medddpm.memory import keep_freed_memory
 from medddpm.network.cost import network_cost
 from torch import nn
@@ -62,7 +61,7 @@ def measure_shares(variant: Variant, name: str, side: int, repeats: int, threads
 
 def convolution_table(name: str, side: int, repeats: int, threads: int) -> Table:
     """The plain and the fast path: the time of their convolutions, and what is left."""
-    operations = _operations(config_named(name), side)
+    operations = network_cost(config_named(name).network, (side,) * 3).flops
     rows, plain = [], 0.0
     for variant in (PLAIN, FAST):
         shares = in_fresh_process(measure_shares, variant, name, side, repeats, threads)
@@ -83,7 +82,3 @@ def convolution_table(name: str, side: int, repeats: int, threads: int) -> Table
         "plain path / these convolutions alone",
     )
     return Table(title, columns, tuple(rows))
-
-
-def _operations(config: ModelConfig, side: int) -> float:
-    return network_cost(config.network, (side,) * 3).flops

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from medddpm import errors
 from medddpm.errors import Cancelled
 from medddpm.progress import SilentReporter
@@ -69,12 +66,3 @@ def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     with pytest.raises(SystemExit) as left:
         main()
     return int(left.value.code or 0)
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Results do not depend on how many threads other tests left torch with."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -11,7 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from edit_phantoms import AFFINE, RADIUS, SEAM, SHAPE, SPACING, Edit, bright, distances, made_edit, mask_of, scan
+from edit_phantoms import AFFINE, RADIUS, SEAM, SHAPE, SPACING, Edit, bright, distances, mask_of, scan
 from medddpm import synthesize
 from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import Volume
@@ -23,19 +23,8 @@ from medddpm.synthesis.pipeline import run_batch
 from medddpm.synthesis.planes import Case
 from medddpm.synthesis.request import SynthesisRequest
 from PIL import Image
-from synthesis_phantoms import affine_of, contents, phantom, positions, save_tiny, voxels
+from synthesis_phantoms import affine_of, contents, phantom, positions, voxels
 from synthesis_runs import record
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder."""
-    return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def edit(tmp_path: Path) -> Edit:
-    return made_edit(tmp_path / "in")
 
 
 def zones() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

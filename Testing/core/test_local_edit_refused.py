@@ -10,25 +10,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from edit_phantoms import AFFINE, SHAPE, Edit, bright, made_edit, mask_of
+from edit_phantoms import AFFINE, SHAPE, Edit, bright, mask_of
 from medddpm import synthesize
 from medddpm.errors import InputError
 from medddpm.geometry.nifti import write_image
 from medddpm.progress import SilentReporter
 from medddpm.synthesis.pipeline import run_batch
 from medddpm.synthesis.request import SynthesisRequest
-from synthesis_phantoms import contents, save_tiny
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder."""
-    return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def edit(tmp_path: Path) -> Edit:
-    return made_edit(tmp_path / "in")
+from synthesis_phantoms import contents
 
 
 def elsewhere(edit: Edit, name: str) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +23,10 @@ from medddpm.synthesis.pipeline import run_batch
 from medddpm.synthesis.request import SynthesisRequest
 from PIL import Image
 from small_models import reference_network
-from synthesis_phantoms import centroid, contents, save_mask, save_tiny, tiny_config, voxels
-from synthesis_runs import command, leftovers, one_thread, record, run_command
+from synthesis_phantoms import centroid, contents, save_mask, tiny_config, voxels
+from synthesis_runs import command, leftovers, record, run_command
 
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder."""
-    return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def mask(tmp_path: Path) -> Path:
-    """A good mask."""
-    save_mask(tmp_path / "in" / "brain.nii.gz")
-    return tmp_path / "in" / "brain.nii.gz"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_the_command_writes_all_that_it_promises(tmp_path: Path, tiny: Path, mask: Path) -> None:

@@ -10,7 +10,6 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +21,11 @@ from medddpm.geometry.itk import read_itk
 from medddpm.synthesis import batch
 from medddpm.synthesis.pipeline import summary
 from synthesis_phantoms import contents, save_mask, save_tiny, voxels
-from synthesis_runs import Recorder, command, leftovers, one_thread
+from synthesis_runs import Recorder, command, leftovers
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder."""
-    return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def mask(tmp_path: Path) -> Path:
-    """A good mask."""
-    save_mask(tmp_path / "in" / "brain.nii.gz")
-    return tmp_path / "in" / "brain.nii.gz"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 # Going on, and doing again what changed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,10 @@ from medddpm import errors, synthesize
 from medddpm.errors import InputError, OutOfMemory
 from medddpm.synthesis import batch, estimate
 from medddpm.synthesis.pipeline import raise_failures
-from synthesis_phantoms import contents, save_mask, save_tiny
-from synthesis_runs import Recorder, leftovers, one_thread, run_command
+from synthesis_phantoms import contents, save_tiny
+from synthesis_runs import Recorder, leftovers, run_command
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 BAD = [
     ({"model": "no-such-model"}, r"There is no model 'no-such-model'.*known by name"),
@@ -31,25 +32,6 @@ BAD = [
     ({"seed": -1}, r"The seed -1 is out of range"),
     ({"images": ("a.nii", "b.nii")}, r"1 masks? but 2 images"),
 ]
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder."""
-    return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def mask(tmp_path: Path) -> Path:
-    """A good mask."""
-    save_mask(tmp_path / "in" / "brain.nii.gz")
-    return tmp_path / "in" / "brain.nii.gz"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 @pytest.mark.parametrize(("options", "sentence"), BAD)

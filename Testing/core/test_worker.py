@@ -10,8 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import psutil
 import pytest
@@ -24,19 +22,7 @@ from medddpm.jobs.process import process_alive, process_token
 from medddpm.jobs.runner import run_job
 from medddpm.jobs.spool import submit
 from medddpm.jobs.worker import Worker
-from worker_processes import ENVIRONMENT, made_spool, posix, settled, stepped, toy, toy_workers, until
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Path:
-    return made_spool(tmp_path)
-
-
-@pytest.fixture
-def start(tmp_path: Path, spool: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start worker processes; none survives the test."""
-    with toy_workers(tmp_path, spool) as launch:
-        yield launch
+from worker_processes import ENVIRONMENT, posix, settled, stepped, toy, until
 
 
 # Serving

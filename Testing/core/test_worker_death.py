@@ -9,27 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 from medddpm.jobs import spool as spools
 from medddpm.jobs.folder import State
 from medddpm.jobs.process import process_alive
-from worker_processes import ENVIRONMENT, made_spool, posix, settled, stepped, toy, toy_workers, until
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Path:
-    return made_spool(tmp_path)
-
-
-@pytest.fixture
-def start(tmp_path: Path, spool: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start worker processes; none survives the test."""
-    with toy_workers(tmp_path, spool) as launch:
-        yield launch
+from worker_processes import ENVIRONMENT, posix, settled, stepped, toy, until
 
 
 @posix
