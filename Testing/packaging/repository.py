@@ -28,6 +28,18 @@ def repository_files() -> list[Path]:
     return sorted(path for path in visible if path.is_file())
 
 
+def history_bytes() -> int:
+    """Bytes of the history as a clone brings it: only what HEAD reaches, each object once; 0 where there is no git.
+
+    The folder .git itself may hold more: what is no longer used, and objects both loose and packed.
+    """
+    command = ["git", "rev-list", "--disk-usage", "--objects", "HEAD"]
+    try:
+        return int(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+    except (OSError, subprocess.CalledProcessError):
+        return 0
+
+
 def _skipped(part: str) -> bool:
     return part in SKIPPED or part.startswith(".venv") or part.endswith((".egg-info", "_cache"))
 
