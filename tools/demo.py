@@ -1,4 +1,4 @@
-"""How the bundled demo models and the sample mask were made. From the repository's folder:
+r"""How the bundled demo models and the sample mask were made. From the repository's folder:
 
 medddpm prepare BRATS_FOLDER out/demo-data --grid demo-2mm --validation 0 --test-case ID --test-case ID ...
 medddpm train --dataset out/demo-data --preset demo --out out/demo-run
@@ -11,7 +11,8 @@ and for whole heads, from label maps without any scan,
 the two commands at the top of tools/whole_head_simulation.py, then
 medddpm train --dataset out/heads-data --preset demo --out out/heads-run
 python tools/demo.py package out/heads-run/outputs/model Resources/Models/whole-head-demo --licence Apache-2.0
-python tools/demo_card.py out/heads-data out/heads-run Resources/Models/whole-head-demo --out out/heads-card
+python tools/demo_card.py out/heads-data out/heads-run Resources/Models/whole-head-demo --out out/heads-card \
+    --images simulated
 
 The shipped weights went through more stages than one; their cards tell them.
 """

@@ -35,8 +35,8 @@ BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 POINTS = 60  # of the smoothed loss curve
 
 
-def draw_samples(found: Evaluation, data: PreparedDataset, out: Path, path: Path) -> None:
-    """A row a case: axial slice with most tumor, the real images beside the synthetic ones."""
+def draw_samples(found: Evaluation, data: PreparedDataset, out: Path, path: Path, images: str) -> None:
+    """A row a case: axial slice with most tumor, the dataset's ``images`` ("real") beside the synthetic ones."""
     count = len(found.modalities)
     size = (1.35 * 2 * count, 1.55 * len(found.samples) + 0.5)
     figure, axes = plt.subplots(len(found.samples), 2 * count, figsize=size, facecolor="black", squeeze=False)
@@ -45,14 +45,14 @@ def draw_samples(found: Evaluation, data: PreparedDataset, out: Path, path: Path
         real, fractions = data[index[sample.case]]
         synthetic = read_sample(out / sample.folder, found.modalities, real)
         z = int(fractions[:-1].sum((0, 2, 3)).argmax())
-        for offset, images in enumerate((real.numpy(), synthetic.numpy())):
+        for offset, volumes in enumerate((real.numpy(), synthetic.numpy())):
             for m in range(count):
-                shown = as_seen(images[m, z], data.config.grid.orientation)
+                shown = as_seen(volumes[m, z], data.config.grid.orientation)
                 row[offset * count + m].imshow(shown, cmap="gray", vmin=-1, vmax=1, interpolation="bilinear")
     for panel in axes.flat:
         panel.axis("off")
     for column in range(2 * count):
-        kind = "real" if column < count else "SYNTHETIC"
+        kind = images if column < count else "SYNTHETIC"
         axes[0, column].set_title(f"{found.modalities[column % count]}\n{kind}", color="white", fontsize=8)
     figure.subplots_adjust(left=0.005, right=0.995, top=1 - 0.42 / size[1], bottom=0.005, wspace=0.03, hspace=0.03)
     figure.savefig(path, dpi=120, facecolor="black")
@@ -91,18 +91,18 @@ def _plot(panel: plt.Axes, losses: Series, **style: object) -> None:
     panel.plot(losses.iterations, losses.values, **style)
 
 
-def as_markdown(found: Evaluation) -> str:
-    """The figures as the tables of the card."""
+def as_markdown(found: Evaluation, images: str) -> str:
+    """The figures as the tables of the card; ``images``: what those of the dataset are called."""
     intro = (
         f"{found.sampler}, {found.steps} steps, seed {found.seed}; baseline (in brackets): the mean intensity of each "
         "label over the training cases, which knows the mask and nothing else."
     )
     meaning = (
-        "Sharpness: strength of the finest detail over that of the real image. Label error: how far the mean intensity "
-        "of a label is off, on a scale from -1 to 1."
+        f"Sharpness: strength of the finest detail over that of the {images} image. Label error: how far the mean "
+        "intensity of a label is off, on a scale from -1 to 1."
     )
-    title = "Mean intensity inside each label (-1 to 1), real / synthetic:"
-    parts = [[intro], _case_table(found), [meaning], [_sets(found)], [title], _intensity_table(found)]
+    title = f"Mean intensity inside each label (-1 to 1), {images} / synthetic:"
+    parts = [[intro], _case_table(found), [meaning], [_sets(found, images)], [title], _intensity_table(found)]
     return "\n\n".join("\n".join(part) for part in parts)
 
 
@@ -119,12 +119,12 @@ def _case_table(found: Evaluation) -> list[str]:
     return lines
 
 
-def _sets(found: Evaluation) -> str:
+def _sets(found: Evaluation, images: str) -> str:
     sets = found.sets
     return (
-        f"MS-SSIM among synthetic images of different masks: {_text(sets.similarity_synthetic, 3)}; among the real "
-        f"images of different patients: {_text(sets.similarity_real, 3)}. MMD² of synthetic and real images: "
-        f"{_text(sets.mmd, 4)}; of training and held-out real ones: {_text(sets.mmd_of_training, 4)}."
+        f"MS-SSIM among synthetic images of different masks: {_text(sets.similarity_synthetic, 3)}; among the "
+        f"{images} ones: {_text(sets.similarity_real, 3)}. MMD² of synthetic and {images} images: "
+        f"{_text(sets.mmd, 4)}; of {images} ones to train on and held out: {_text(sets.mmd_of_training, 4)}."
     )
 
 
@@ -148,6 +148,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Seed of the samples.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler; left out: the model's.")] = None,
     out: Annotated[Path, typer.Option(help="Where the samples and the report go.")] = Path("out/demo-card"),
+    images: Annotated[str, typer.Option(help='What the dataset\'s images are: "real" or "simulated".')] = "real",
 ) -> None:
     """Sample every held-out mask once and write the card's pictures and figures."""
     request = EvaluationRequest(str(model_folder), str(dataset), str(out), seed=seed, steps=steps)
@@ -155,13 +156,13 @@ def main(
         found = evaluate(request, reporter)
     write_tables(out, found)
     write_report(out, found)
-    draw_samples(found, PreparedDataset(dataset, "test"), out, model_folder / "samples.png")
+    draw_samples(found, PreparedDataset(dataset, "test"), out, model_folder / "samples.png", images)
     draw_loss(read_metrics(run), model_folder / "loss.png")
     write_text(model_folder / "figures.json", json.dumps(summary(found), indent=2) + "\n")
     card = model_folder / "README.md"
     text = card.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
-    write_text(card, f"{before}{BEGIN}\n{as_markdown(found)}\n{END}{rest.split(END)[1]}")
+    write_text(card, f"{before}{BEGIN}\n{as_markdown(found, images)}\n{END}{rest.split(END)[1]}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from medddpm.training.run import RunFolder
 from medddpm.training.summary import RunSummary
 from MedDDPMSlicerLib.JobHandles import logTail
 from MedDDPMSlicerLib.Observed import Observed
+from MedDDPMSlicerLib.PlainSentences import plainSentence
 from MedDDPMSlicerLib.Processes import NICENESS, slicerPython, workerEnvironment
 
 from .Runs import Runs, requireRun
@@ -160,7 +161,7 @@ def _whileRunning(summary: RunSummary) -> str | None:
 
 def _resume(summary: RunSummary) -> str | None:
     if summary.problem:
-        return summary.problem
+        return plainSentence(summary.problem)
     if summary.state is State.RUNNING:
         return "The training is running."
     return "The training is done. To go on, give it more iterations." if summary.state is State.DONE else None
@@ -168,7 +169,7 @@ def _resume(summary: RunSummary) -> str | None:
 
 def _extend(summary: RunSummary) -> str | None:
     if summary.problem:
-        return summary.problem
+        return plainSentence(summary.problem)
     return "The training is running. Pause it first." if summary.state is State.RUNNING else None
 
 

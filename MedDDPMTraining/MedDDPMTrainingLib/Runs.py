@@ -13,6 +13,7 @@ from medddpm.jobs.folder import State
 from medddpm.training.run import RunFolder
 from medddpm.training.summary import RunSummary
 from MedDDPMSlicerLib.Observed import Observed
+from MedDDPMSlicerLib.PlainSentences import plainSentence
 from MedDDPMSlicerLib.SlicedTask import SlicedTask
 from MedDDPMSlicerLib.Texts import duration
 
@@ -159,14 +160,14 @@ def progressWords(summary: RunSummary) -> str:
 def message(summary: RunSummary) -> str:
     """What is to be said of a run: what is wrong with it, how it ended, else how it goes."""
     if summary.problem:
-        return summary.problem
+        return plainSentence(summary.problem)
     if summary.state is State.INTERRUPTED:
         return (
             "The process that trained has ended without a word (the computer was switched off, or it was killed). "
             "Press Resume; it goes on from its last checkpoint."
         )
     if summary.state in (State.FAILED, State.PAUSED, State.CANCELLED) and summary.message:
-        return summary.message
+        return plainSentence(summary.message)
     return summary.sentence or ""
 
 

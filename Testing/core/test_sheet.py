@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from medddpm.geometry.volume import Volume
 from medddpm.labels.scheme import Label, LabelScheme, load_scheme
 from medddpm.synthesis.planes import LONGEST, PLANES, Case
-from medddpm.synthesis.sheet import write_sheet
+from medddpm.synthesis.sheet import LINE, TITLE, write_sheet
 from PIL import Image
 from synthesis_phantoms import affine_of, phantom, positions
 
@@ -142,6 +142,16 @@ def test_a_sheet_of_any_number_of_modalities(tmp_path: Path, count: int, empty: 
     assert len(marks) == 1 + (3 if count <= 2 else 6)  # over the sheet, and under every row of pictures
     assert not pixels[:, -2:].any()  # nothing runs over the edge
     assert [p.name for p in tmp_path.iterdir()] == ["s.png"]
+
+
+def test_a_long_title_takes_more_lines_and_moves_the_rest_down(tmp_path: Path) -> None:
+    short = np.asarray(sheet(tmp_path / "a.png", 1, title="title"))
+    long = np.asarray(sheet(tmp_path / "b.png", 1, title="a title of which every word is to be read " * 6))
+    added = len(long) - len(short)
+    assert added >= 2 * LINE and added % LINE == 0
+    np.testing.assert_array_equal(long[TITLE + added :], short[TITLE:])
+    for line in range(added // LINE + 1):
+        assert (long[33 + LINE * line : 33 + LINE * (line + 1)] > 200).any()
 
 
 def test_a_long_legend_takes_more_lines(tmp_path: Path) -> None:

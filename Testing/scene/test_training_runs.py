@@ -18,6 +18,7 @@ from medddpm.jobs.owner import STALE_SECONDS, Owner  # noqa: E402
 from MedDDPMSlicerLib.Models import ModelLibrary  # noqa: E402
 from MedDDPMSlicerLib.Settings import MemorySettings  # noqa: E402
 from MedDDPMSlicerLib.SlicedTask import SlicedTask  # noqa: E402
+from MedDDPMSlicerLib.Storage import Storage  # noqa: E402
 from MedDDPMTrainingLib.HandOver import handOver, openSynth  # noqa: E402
 from MedDDPMTrainingLib.RunControl import runBlockedReason  # noqa: E402
 from MedDDPMTrainingLib.RunDeletion import deleteRun, deletionQuestion  # noqa: E402
@@ -107,6 +108,15 @@ def test_the_list_shows_a_damaged_run_with_its_problem(settings, home):
     summary = listed(settings, home)[run.path]
     assert stateWords(summary) == "damaged" and "job.json" in message(summary)
     assert runBlockedReason("resume", summary) and runBlockedReason("delete", summary) is None
+
+
+def test_what_is_said_of_a_run_in_the_storage_holds_no_path_of_it(settings, tmp_path):
+    storage = Storage(tmp_path / "Somebody" / "MedDDPM")
+    run = trained(newRun(storage.root / "runs" / "bad"), 30)
+    (run.path / "job.json").write_text("{")
+    summary = listed(settings, storage.root / "runs")[run.path]
+    for sentence in (message(summary), runBlockedReason("resume", summary), runBlockedReason("extend", summary)):
+        assert "Somebody" in summary.problem and "Somebody" not in sentence and "job.json" in sentence
 
 
 def test_the_last_active_run_comes_first(settings, home):

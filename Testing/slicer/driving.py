@@ -10,20 +10,18 @@ import os
 import tempfile
 import time
 import unittest
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import slicer
+from MedDDPMSlicerLib.Waiting import waitUntil
 
 OUT = Path(os.environ.get("MEDDDPM_TEST_OUT") or tempfile.mkdtemp(prefix="medddpm-slicer-tests-"))
 OUT.mkdir(parents=True, exist_ok=True)
 os.environ["MEDDDPM_STORAGE"] = tempfile.mkdtemp(prefix="medddpm-storage-")
 
 WINDOW = (1600, 1000)
-# Generous: machines that run tests are often busy with other work.
-PATIENCE_SECONDS = float(os.environ.get("MEDDDPM_TEST_PATIENCE", "180"))
 FEW_STEPS = 2
 
 
@@ -137,17 +135,6 @@ def openModule(name: str = "MedDDPMSynth") -> Any:
     slicer.util.selectModule(name)
     slicer.app.processEvents()
     return getattr(slicer.modules, f"{name}Widget")
-
-
-def waitUntil(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> float:
-    """Let the application work until ``condition`` holds and return the seconds; AssertionError after too many."""
-    begin = time.monotonic()
-    while not condition():
-        if time.monotonic() - begin > seconds:
-            raise AssertionError(f"{what} did not come within {seconds:g} s")
-        slicer.app.processEvents()
-        time.sleep(0.005)
-    return time.monotonic() - begin
 
 
 def rest(seconds: float) -> None:

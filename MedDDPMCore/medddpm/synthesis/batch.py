@@ -229,7 +229,7 @@ class Batch:
         shown = [i for i, modality in enumerate(config.modalities) if modality in wanted]
         names = tuple(config.modalities[i] for i in shown)
         guidance = "" if self.request.guidance == 1 else f", guidance {self.request.guidance:g}"
-        title = f"{config.name}   {plan.name}   seed {self.seeds[k]}, {self.sampler}, {self.steps} steps{guidance}"
+        title = f"{config.name} | {plan.name} | seed {self.seeds[k]}, {self.sampler}, {self.steps} steps{guidance}"
         edited = None if edit is None else EditedPart(tuple(edit.images), edit.region_on_grid)
         path = plan.folder / sheet_name(plan.name, k)
         write_sheet(path, images[shown], names, case.grid_labels, config.scheme, title, edited)

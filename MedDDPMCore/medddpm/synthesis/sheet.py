@@ -13,7 +13,7 @@ from ..geometry.volume import Volume
 from ..labels.scheme import LabelScheme
 from .planes import AMBER, GRAY, MARK, PLANES, REGION_COLOR, Case
 
-MARGIN, ROW_HEAD, TITLE, COLUMN_HEAD, LINE = 10, 76, 58, 26, 20
+MARGIN, ROW_HEAD, TITLE, TITLE_SIZE, COLUMN_HEAD, LINE = 10, 76, 58, 14, 26, 20
 BAR_MM = 50
 Color = tuple[int, int, int]
 BLACK, WHITE = (0, 0, 0), (235, 235, 235)
@@ -113,24 +113,28 @@ def compose(
     """The sheet of pictures in rows and columns.
 
     ``heads``: two lines left of each row; ``names``: above the columns; ``labels``: name and color for the legend;
-    ``titles``: the line in amber (what nobody may overlook) and the plain one below.
+    ``titles``: the line in amber (what nobody may overlook) and the plain text below, which takes as many lines as it
+    needs.
     """
     widths = [max(row[c].width for row in rows) for c in range(len(names))]
     heights = [max(panel.height for panel in row) for row in rows]
     width = max(ROW_HEAD + sum(widths) + MARGIN * (len(widths) + 1), 560)
     legend = _legend_lines(labels, width)
+    plain = _wrapped(titles[1], TITLE_SIZE, width - 2 * MARGIN)
+    head = TITLE + LINE * (len(plain) - 1)
     foot = LINE * (len(legend) + 2) + MARGIN
-    sheet = Image.new("RGB", (width, TITLE + COLUMN_HEAD + sum(heights) + MARGIN * len(rows) + foot), BLACK)
+    sheet = Image.new("RGB", (width, head + COLUMN_HEAD + sum(heights) + MARGIN * len(rows) + foot), BLACK)
     draw = ImageDraw.Draw(sheet)
     _text(draw, (MARGIN, 6), titles[0], 18, AMBER, width - 2 * MARGIN)
-    _text(draw, (MARGIN, 33), titles[1], 14, WHITE, width - 2 * MARGIN)
+    for number, line in enumerate(plain):
+        _text(draw, (MARGIN, 33 + LINE * number), line, TITLE_SIZE, WHITE, width - 2 * MARGIN)
     lefts = [ROW_HEAD + MARGIN + sum(widths[:c]) + MARGIN * c for c in range(len(widths))]
     for left, column, name in zip(lefts, widths, names, strict=True):
-        _text(draw, (left + column / 2, TITLE + 5), name, 15, WHITE, column, "ma")
-    top = TITLE + COLUMN_HEAD
-    for row, head, height in zip(rows, heads, heights, strict=True):
-        for line, (text, color) in enumerate(zip(head, (WHITE, GRAY), strict=True)):
-            _text(draw, (MARGIN, top + height / 2 - 18 + 18 * line), text, 14, color, ROW_HEAD)
+        _text(draw, (left + column / 2, head + 5), name, 15, WHITE, column, "ma")
+    top = head + COLUMN_HEAD
+    for row, words, height in zip(rows, heads, heights, strict=True):
+        for number, (text, color) in enumerate(zip(words, (WHITE, GRAY), strict=True)):
+            _text(draw, (MARGIN, top + height / 2 - 18 + 18 * number), text, 14, color, ROW_HEAD)
         for left, column, panel in zip(lefts, widths, row, strict=True):
             sheet.paste(panel, (left + (column - panel.width) // 2, top + (height - panel.height) // 2))
         top += height + MARGIN
@@ -154,6 +158,19 @@ def _text(
         text = text[:-1]
         shown = text.rstrip() + "..."
     draw.text(at, shown, fill=color, font=font, anchor=anchor)
+
+
+def _wrapped(text: str, size: int, room: float) -> list[str]:
+    """The words of ``text`` in as few lines as fit into ``room`` pixels each."""
+    font = ImageFont.load_default(size)
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines or [""]
 
 
 Entry = tuple[str, Color, int]  # name, color, pixels from the left

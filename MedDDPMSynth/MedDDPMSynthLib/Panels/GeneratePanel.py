@@ -8,6 +8,7 @@ from typing import Any
 import qt
 import slicer
 from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.EstimateLine import EstimateLine, Fail, Show
 from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, chooseData, clearLayout, enable, fillComboBox, say
 from MedDDPMSlicerLib.Texts import progressPercent, progressText
 
@@ -25,8 +26,6 @@ _SAMPLER_TEXT = {
 }
 _DEVICE_TEXT = {"auto": "Automatic", "cpu": "Processor (CPU)", "cuda": "NVIDIA graphics card", "mps": "Apple graphics"}
 _PRECISION_TEXT = {"auto": "Automatic", "fp32": "Single (32 bit)", "bf16": "Half, bfloat16", "fp16": "Half, float16"}
-# Ticks without a change before the estimate is asked for.
-_ESTIMATE_DELAY = 3
 
 
 class GeneratePanel(Panel):
@@ -35,8 +34,7 @@ class GeneratePanel(Panel):
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
         self.details = DetailsDialog(slicer.util.mainWindow())
-        self._estimated: tuple[Any, ...] = ()
-        self._estimateIn = 0
+        self._estimate = EstimateLine(ui.EstimateLabel, self._requestEstimate)
         self._shownModel: Any = None
         self._problem = ""
         self._blocked: str | None = None
@@ -45,7 +43,7 @@ class GeneratePanel(Panel):
         ui.GenerateButton.clicked.connect(self.onGenerate)
         ui.NewSeedButton.clicked.connect(self.newSeed)
         ui.DetailsButton.clicked.connect(self.showDetails)
-        for label in (ui.EstimateLabel, ui.MessageLabel, ui.ProgressLabel):
+        for label in (ui.MessageLabel, ui.ProgressLabel):
             say(label, "")
 
     def refresh(self) -> None:
@@ -64,13 +62,11 @@ class GeneratePanel(Panel):
 
     def tick(self) -> None:
         """Show the progress; ask for the estimate when the choices have rested."""
-        self._followChoices()
+        self._estimate.follow(self._choices(self.context.parameters))
         self._updateButton()
         self._showRun(self._shownRun())
-        if self._estimateIn > 0 and self.context.busyRun is None:
-            self._estimateIn -= 1
-            if self._estimateIn == 0:
-                self._askEstimate()
+        if self.context.busyRun is None:
+            self._estimate.tick()
 
     def sceneClosing(self) -> None:
         """The service ends what runs; here is nothing left to show."""
@@ -102,11 +98,6 @@ class GeneratePanel(Panel):
         """Show the log of the last generation."""
         run = self.context.service.run
         self.details.show("Log of the last generation", run.details() if run is not None else "")
-
-    def _followChoices(self) -> None:
-        wanted = self._estimateKey(self.context.parameters) if self.context.parameters is not None else ()
-        if wanted != self._estimated:
-            self._estimated, self._estimateIn = wanted, _ESTIMATE_DELAY
 
     def _fillChoices(self) -> None:
         ui = self.ui
@@ -201,28 +192,16 @@ class GeneratePanel(Panel):
             text = " ".join([run.message or "", *run.warnings]).strip()
             say(self.ui.MessageLabel, text, "error" if run.outcome == Outcome.FAILED else "info")
 
-    def _estimateKey(self, parameters: Any) -> tuple[Any, ...]:
+    def _choices(self, parameters: Any) -> tuple[Any, ...]:
+        """What the estimate depends on; () where nothing can be generated yet."""
+        if parameters is None or self.context.missing or self.context.model is None or not self.context.agreed:
+            return ()
         own = (parameters.sampler, parameters.steps) if parameters.quality == Quality.CUSTOM else ()
-        ready = not self.context.missing and self.context.model is not None and self.context.agreed
         where = (parameters.device, parameters.precision)
-        return (ready, parameters.model, parameters.samples, parameters.quality, own, where)
+        return (parameters.model, parameters.samples, parameters.quality, own, where)
 
-    def _askEstimate(self) -> None:
-        key = self._estimated
-        if not key or not key[0]:
-            say(self.ui.EstimateLabel, "")
-            return
-
-        def show(estimate: Any) -> None:
-            if key == self._estimated:
-                say(self.ui.EstimateLabel, estimate.sentence, "info" if estimate.fits else "error")
-
-        def fail(sentence: str) -> None:
-            if key == self._estimated:
-                say(self.ui.EstimateLabel, f"Time and memory cannot be told: {sentence}", "warning")
-
-        with plainErrors(fail):
-            self.context.service.requestEstimate(self.context.parameters, show, fail)
+    def _requestEstimate(self, show: Show, fail: Fail) -> None:
+        self.context.service.requestEstimate(self.context.parameters, show, fail)
 
     def _sayError(self, text: str) -> None:
         self._problem = text

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import slicer
+from MedDDPMSlicerLib.Waiting import waitUntil
 
 from .. import Results
 from ..Options import Quality
-
-# A preview with the demo model takes well under a minute on a laptop's processor.
-PATIENCE_SECONDS = 600
 
 
 def runSelfTest(tell: Callable[[str], object]) -> None:
@@ -51,12 +48,3 @@ def _generate(ui: Any, context: Any, tell: Callable[[str], object]) -> None:
     assert len(samples[0].volumes) == len(context.model.modalities)
     waitUntil(lambda: ui.ResultsTable.rowCount == 1, "the table of results")
     tell("The self-test passed")
-
-
-def waitUntil(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Let the application work until ``condition`` holds; AssertionError after ``seconds``."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what} took longer than {seconds:g} s"
-        slicer.app.processEvents()
-        time.sleep(0.02)

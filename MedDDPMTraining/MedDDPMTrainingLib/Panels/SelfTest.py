@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +13,12 @@ from typing import Any
 
 import slicer
 from medddpm.jobs.folder import State
+from MedDDPMSlicerLib.Waiting import waitUntil
 
 from .. import OtherSlicer
 from ..HandOver import MODULE as SYNTH
 from ..Preparation import PrepareState
 
-# Everything together takes about two minutes on a laptop.
-PATIENCE_SECONDS = 600
 # What the panel shows by itself at its next look.
 TICKS_SECONDS = 10
 # Far more than are waited for: the training is left alone, paused, continued and stopped while it goes on.
@@ -198,12 +196,3 @@ def _erase(service: Any, path: str) -> None:
 
 def _summary(context: Any) -> Any:
     return context.service.runs.look(context.chosen)
-
-
-def waitUntil(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Let the application work until ``condition`` holds; AssertionError after ``seconds``."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what} took longer than {seconds:g} s"
-        slicer.app.processEvents()
-        time.sleep(0.02)

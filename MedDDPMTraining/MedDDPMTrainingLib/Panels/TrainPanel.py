@@ -10,6 +10,7 @@ import qt
 import slicer
 from medddpm.errors import MedDDPMError
 from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.EstimateLine import EstimateLine, Fail, Show
 from MedDDPMSlicerLib.Panels.Widgets import enable, fillComboBox, say
 
 from ..Presets import defaultIterations, presets
@@ -19,8 +20,7 @@ from .Texts import DEVICES, PRECISIONS
 
 # Data of the entry that is an action; no key of a model begins with a line feed.
 CHOOSE_FOLDER = "\nfolder"
-# Ticks without a change before the estimate is asked for.
-_ESTIMATE_DELAY = 4
+_WAITING = "Finding out how long it takes and whether it fits…"
 # Ticks between two looks at what stands in the way; it reads a few small files.
 _LOOK_TICKS = 3
 
@@ -40,12 +40,12 @@ class TrainPanel(Panel):
             ChoiceInput(ui.PrecisionComboBox, context, "precision", PRECISIONS),
         ]
         self._problem = ""
-        self._estimated: tuple[Any, ...] = ()
-        self._estimateIn = self._lookIn = 0
+        self._estimate = EstimateLine(ui.EstimateLabel, self._requestEstimate, _WAITING)
+        self._lookIn = 0
         self._blocked: str | None = None
         ui.StartModelComboBox.activated.connect(self._onStartModel)
         ui.StartButton.clicked.connect(self.start)
-        for label in (ui.DatasetLabel, ui.PresetLabel, ui.EstimateLabel, ui.TrainMessageLabel):
+        for label in (ui.DatasetLabel, ui.PresetLabel, ui.TrainMessageLabel):
             say(label, "")
 
     def refresh(self) -> None:
@@ -65,14 +65,15 @@ class TrainPanel(Panel):
             self._blocked = self._reason()
             self._showDataset()
         enable(self.ui.StartButton, self._blocked)
-        self._followChoices()
+        self._estimate.follow(self._choices())
+        self._estimate.tick()
         self._showMessage()
 
     def sceneClosing(self) -> None:
         """Nothing of this scene is estimated any more."""
-        self._estimated, self._problem = (), ""
+        self._problem = ""
+        self._estimate.follow(())
         self.context.service.estimate.cancel()
-        say(self.ui.EstimateLabel, "")
 
     def start(self) -> None:
         """Start the training and follow it."""
@@ -125,41 +126,16 @@ class TrainPanel(Panel):
         self.context.parameters.startModel = chosen
         self._showModels(chosen)
 
-    def _followChoices(self) -> None:
-        wanted = self._estimateKey()
-        if wanted != self._estimated:
-            self._estimated, self._estimateIn = wanted, _ESTIMATE_DELAY
-            say(self.ui.EstimateLabel, "")
-        if self._estimateIn > 0:
-            self._estimateIn -= 1
-            if self._estimateIn == 0:
-                self._askEstimate()
-
-    def _estimateKey(self) -> tuple[Any, ...]:
+    def _choices(self) -> tuple[Any, ...]:
+        """What the estimate depends on; () where no training can start."""
         node = self.context.parameters
         if node is None or self._blocked is not None:
             return ()
         what = (node.datasetFolder, node.preset, node.startModel, node.iterations, node.lookEvery)
         return (*what, node.device, node.precision, self.ui.DatasetLabel.text)
 
-    def _askEstimate(self) -> None:
-        key = self._estimated
-        if not key:
-            return
-
-        def show(estimate: Any) -> None:
-            if key == self._estimated:
-                say(self.ui.EstimateLabel, estimate.sentence, "info" if estimate.fits else "error")
-
-        def fail(sentence: str) -> None:
-            if key == self._estimated:
-                say(self.ui.EstimateLabel, f"Time and memory cannot be told: {sentence}", "warning")
-
-        say(self.ui.EstimateLabel, "Finding out how long it takes and whether it fits…")
-        try:
-            self.context.service.requestEstimate(self.context.parameters, show, fail)
-        except MedDDPMError as error:
-            fail(str(error))
+    def _requestEstimate(self, show: Show, fail: Fail) -> None:
+        self.context.service.requestEstimate(self.context.parameters, show, fail)
 
     def _showMessage(self) -> None:
         if self._problem:

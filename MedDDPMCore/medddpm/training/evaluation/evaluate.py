@@ -134,7 +134,7 @@ class _Evaluator:
             (folder / RECORD).unlink(missing_ok=True)
             settings = SampleSettings(self._sampler, self._steps, self._request.seed + k, self._request.guidance)
             made = draw_sample(self._model, case.fractions, settings, self._reporter.check_cancelled)
-            title = f"{self._config.name}   {case.id}   seed {settings.seed}, {self._sampler}, {self._steps} steps"
+            title = f"{self._config.name} | {case.id} | seed {settings.seed}, {self._sampler}, {self._steps} steps"
             write_case(folder, case, made, self._config, title)
             write_text(folder / RECORD, json.dumps(facts, indent=1) + "\n")
             made = as_written(made)

@@ -77,7 +77,7 @@ class SampleRound:
         for i in self._chosen:
             case = HeldOut(self._held_out.cases[i].id, *self._held_out[i])
             made = draw_sample(model, case.fractions, self._settings, check_cancelled)
-            title = f"{context.model.name}   {case.id}   after {iteration} iterations, {self._settings.sampler}"
+            title = f"{context.model.name} | {case.id} | after {iteration} iterations, {self._settings.sampler}"
             sheet = write_case(folder / case.id, case, made, context.model, title)
             yield self._compared(case, made, sheet, model)
         forget_volumes(context.folder / "samples")
