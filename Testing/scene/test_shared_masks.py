@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as arrays
 from medddpm.errors import InputError
 from medddpm.geometry.io import read_mask
 from medddpm.geometry.volume import Volume
-from medddpm.labels.scheme import Label, LabelScheme, load_scheme
+from medddpm.labels.scheme import load_scheme
 from MedDDPMSlicerLib.Lattice import Lattice, newImage, toMatrix, voxelView
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels, createSegments, referenceLattice, segmentValues
 from MedDDPMSlicerLib.SegmentRoles import setSegmentValue
@@ -24,7 +24,6 @@ from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeNodeFromArray
 from scene_phantoms import GEOMETRIES, brain, placed
 
 BRATS = load_scheme("brats")
-HEAD = load_scheme("whole-head")
 
 
 def addSegment(
@@ -313,83 +312,6 @@ def test_slicers_own_segmentation_file_agrees(paintedSegmentation: Any, scene: A
     volume = composeLabels(paintedSegmentation, BRATS)
     assert centers(mask.volume.data > 0, mask.volume.affine) == centers(volume.data > 0, volume.affine)
     assert {segment.code for segment in mask.segments} == {label.code for label in BRATS.labels}
-
-
-@pytest.mark.parametrize(
-    ("name", "brats", "head"),
-    [
-        ("Edema", 2, 2),
-        ("peritumoural oedema", 2, 2),
-        ("Non-enhancing core", 1, 2),
-        ("ET", 3, 2),
-        ("Head", 4, 1),
-        ("GTV 1", 3, 2),
-        ("Electrode", None, None),
-        ("Segment_1", None, None),
-    ],
-)
-def test_names_are_understood(segmentationNode: Any, name: str, brats: int | None, head: int | None) -> None:
-    segmentId = segmentationNode.GetSegmentation().AddEmptySegment("", name)
-    assert segmentValues(segmentationNode, BRATS) == {segmentId: brats}
-    assert segmentValues(segmentationNode, HEAD) == {segmentId: head}
-
-
-def test_terminology_tells_where_the_name_does_not(segmentationNode: Any) -> None:
-    segmentation = segmentationNode.GetSegmentation()
-    segmentId = segmentation.AddEmptySegment("", "Segment_1")
-    entry = "Context~SCT^49755003^Morphologically Altered Structure~SCT^79654002^Edema~^^~Anatomic codes~^^~^^"
-    segmentation.GetSegment(segmentId).SetTerminology(entry)
-    assert segmentValues(segmentationNode, BRATS) == {segmentId: 2}
-
-
-def test_a_tag_counts_more_than_the_name_and_for_its_scheme_only(segmentationNode: Any) -> None:
-    segmentId = segmentationNode.GetSegmentation().AddEmptySegment("", "Edema")
-    setSegmentValue(segmentationNode, segmentId, BRATS, 1)
-    assert segmentValues(segmentationNode, BRATS) == {segmentId: 1}
-    assert segmentValues(segmentationNode, HEAD) == {segmentId: 2}
-    setSegmentValue(segmentationNode, segmentId, BRATS, None)
-    assert segmentValues(segmentationNode, BRATS) == {segmentId: None}
-
-
-def test_created_segments_have_names_colors_and_terminology(segmentationNode: Any) -> None:
-    existing = segmentationNode.GetSegmentation().AddEmptySegment("", "oedema")
-    ids = createSegments(segmentationNode, BRATS)
-    assert ids[2] == existing
-    assert list(ids) == [1, 2, 3, 4]
-    assert createSegments(segmentationNode, BRATS) == ids
-    for label in BRATS.labels:
-        segment = segmentationNode.GetSegmentation().GetSegment(ids[label.value])
-        if label.value == 2:
-            continue
-        assert segment.GetName() == label.name
-        assert np.round(np.array(segment.GetColor()) * 255).astype(int).tolist() == list(label.color)
-        assert segmentType(segment.GetTerminology()) == label.code
-
-
-def segmentType(entry: str) -> str:
-    """The type code as Slicer's own parser of terminology entries reads it."""
-    parsed = slicer.vtkSlicerTerminologyEntry()
-    logic = slicer.vtkSlicerTerminologiesModuleLogic
-    assert logic().DeserializeTerminologyEntry(entry, parsed)
-    code = parsed.GetTypeObject()
-    return f"{code.GetCodingSchemeDesignator()}^{code.GetCodeValue()}^{code.GetCodeMeaning()}"
-
-
-def test_labels_of_a_trained_scheme_are_found_by_exact_name(segmentationNode: Any, scene: Any) -> None:
-    scheme = LabelScheme(
-        "own",
-        (
-            Label(9, "Left ventricle", (1, 2, 3), "SCT^30722009^Lateral ventricle"),
-            Label(5, "Brain", (4, 5, 6), "SCT^12738006^Brain"),
-            Label(7, "Mass", (7, 8, 9), "SCT^4147007^Mass", True),
-        ),
-        5,
-        "air",
-    )
-    labels = np.zeros((4, 5, 6), np.uint8)
-    labels[1:], labels[2:, 2:], labels[3:, 3:] = 5, 9, 7
-    applyLabels(segmentationNode, scheme, Volume(labels, np.eye(4)))
-    np.testing.assert_array_equal(composeLabels(segmentationNode, scheme).data, labels)
 
 
 def test_nothing_to_compose_is_said_in_a_sentence(segmentationNode: Any) -> None:
