@@ -31,6 +31,7 @@ CHECKS = (
 STABLE_VENV = ROOT / ".venv-slicer-5.12"
 STABLE_NEEDS = ("slicer-core==5.12.4.0", "numpy", "SimpleITK", "pytest", "pytest-timeout", "hypothesis")
 STABLE_TESTS = "Testing/scene"
+STABLE_MARKS = ("-m", "not processes")
 PINNED_OTHERWISE = ("slicer-core==", "vtk==")
 # Where there are slicer-core wheels; pyproject.toml says the same.
 SLICER_CORE = (("linux", "x86_64"), ("darwin", "arm64"), ("win32", "AMD64"))
@@ -151,16 +152,19 @@ def test(arguments):
 
 
 def stable_arguments(arguments):
-    """The arguments for the second run: the same, with the scene tests only; None where none of these is asked for."""
+    """The arguments for the second run: the same, with the scene tests only; None where none of these is asked for.
+
+    An option -m among the arguments counts more than ours.
+    """
     scene = ROOT / STABLE_TESTS
     places = {
         text: (ROOT / text.split("::")[0]).resolve() for text in arguments if (ROOT / text.split("::")[0]).exists()
     }
     options = [text for text in arguments if text not in places]
     if not places or any(place in (scene, *scene.parents) for place in places.values()):
-        return [STABLE_TESTS, *options]
+        return [STABLE_TESTS, *STABLE_MARKS, *options]
     inside = [text for text, place in places.items() if scene in place.parents]
-    return [*inside, *options] if inside else None
+    return [*inside, *STABLE_MARKS, *options] if inside else None
 
 
 def pytest(venv, arguments, **environment):

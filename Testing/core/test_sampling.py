@@ -131,9 +131,9 @@ def test_predictions_convert_exactly(kind: str) -> None:
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_a_sample_does_not_depend_on_its_batch(small_model: Model, name: str) -> None:
-    batch = sample(small_model, condition(3), sampler=name, steps=5, seed=10)
-    alone = sample(small_model, condition(1), sampler=name, steps=5, seed=12)
-    assert torch.equal(batch[2:], alone)
+    batch = sample(small_model, condition(2), sampler=name, steps=5, seed=10)
+    alone = sample(small_model, condition(1), sampler=name, steps=5, seed=11)
+    assert torch.equal(batch[1:], alone)
     assert not torch.allclose(batch[0], batch[1])
     assert torch.equal(sample(small_model, condition(1), sampler=name, steps=5, seed=10), batch[:1])
 

@@ -14,15 +14,16 @@ import pytest
 from repository import ROOT, python
 
 RUN = runpy.run_path(str(ROOT / "run.py"), run_name="run")
+ONCE = ["-m", "not processes"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "second"),
     [
-        ([], ["Testing/scene"]),
-        (["-x", "-k", "ddim"], ["Testing/scene", "-x", "-k", "ddim"]),
-        (["Testing", "-x"], ["Testing/scene", "-x"]),
-        (["Testing/scene"], ["Testing/scene"]),
+        ([], ["Testing/scene", *ONCE]),
+        (["-x", "-k", "ddim"], ["Testing/scene", *ONCE, "-x", "-k", "ddim"]),
+        (["Testing", "-x"], ["Testing/scene", *ONCE, "-x"]),
+        (["Testing/scene"], ["Testing/scene", *ONCE]),
         (["Testing/core/test_sampling.py", "-k", "ddim"], None),
         (["Testing/packaging/test_run.py::test_second_run"], None),
     ],
@@ -37,6 +38,7 @@ def test_a_single_scene_test_runs_with_both_versions(tmp_path: Path, monkeypatch
     monkeypatch.setitem(RUN["stable_arguments"].__globals__, "ROOT", tmp_path)
     assert RUN["stable_arguments"](["-v", "Testing/scene/test_x.py::test_y"]) == [
         "Testing/scene/test_x.py::test_y",
+        *ONCE,
         "-v",
     ]
 

@@ -174,6 +174,7 @@ def test_the_real_worker_runs_where_no_other_package_is_found(
     assert again.state is JobState.FAILED
 
 
+@pytest.mark.processes
 def test_a_real_synthesis_runs_in_the_worker(
     storage: Storage, workerProcess: Callable[..., WorkerProcess], modelFolder: Path
 ) -> None:

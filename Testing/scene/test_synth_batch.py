@@ -117,6 +117,7 @@ def change(segmentation) -> None:
     segmentation.GetSegmentation().InvokeEvent(segmentation.GetSegmentation().SourceRepresentationModified)
 
 
+@pytest.mark.processes
 def test_automatic_update(scene, root, workerPython, modelFolder):
     now = [0.0]
     lender = lentService(root, workerPython, clock=lambda: now[0])
@@ -187,6 +188,7 @@ def crash(service) -> None:
     service.detach()
 
 
+@pytest.mark.processes
 def test_interrupted_job_is_offered_again(scene, workerPython, modelFolder, tmp_path):
     root = tmp_path / "own"
     before = newService(root, workerPython)
@@ -213,6 +215,7 @@ def test_interrupted_job_is_offered_again(scene, workerPython, modelFolder, tmp_
     endWorkers(root)
 
 
+@pytest.mark.processes
 def test_finished_results_are_still_there(scene, workerPython, modelFolder, tmp_path):
     root = tmp_path / "own"
     before = newService(root, workerPython)
@@ -236,6 +239,7 @@ def test_finished_results_are_still_there(scene, workerPython, modelFolder, tmp_
     endWorkers(root)
 
 
+@pytest.mark.processes
 def test_discarding_what_was_left(scene, workerPython, modelFolder, masks, tmp_path):
     root = tmp_path / "own"
     before = newService(root, workerPython)

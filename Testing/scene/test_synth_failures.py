@@ -52,6 +52,7 @@ def assertNothingLeft(service, scene):
     assert leftovers(service) == []
 
 
+@pytest.mark.processes
 def test_cancel_while_sampling(service, scene, segmentation, modelFolder):
     red = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
     former = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "former")
@@ -93,6 +94,7 @@ def test_cancel_while_preparing_and_importing(service, scene, segmentation, mode
     assertNothingLeft(service, scene)
 
 
+@pytest.mark.processes
 def test_worker_killed(service, scene, segmentation, modelFolder):
     run = longRun(service, segmentation, modelFolder)
     owner = spools.lock(service.jobs.spool).living_owner()
@@ -179,6 +181,7 @@ def assertPlain(sentence, service):
 SMALL_FILES_ONLY = 'ulimit -f 6; exec "$0" "$@"'
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
 def test_full_disk_of_the_worker(scene, segmentation, modelFolder, workerPython, tmp_path):
     service = newService(tmp_path / "storage of x", ["bash", "-c", SMALL_FILES_ONLY, workerPython])
@@ -226,6 +229,7 @@ def test_scene_closed_and_segmentation_removed(service, scene, segmentation, mod
     assert leftovers(service) == [], "the results went with their scene"
 
 
+@pytest.mark.processes
 def test_shutdown_leaves_no_process(scene, modelFolder, workerPython, tmp_path):
     service = newService(tmp_path / "own", workerPython)
     run = longRun(service, painted(scene), modelFolder)

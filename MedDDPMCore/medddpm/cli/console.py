@@ -1,9 +1,11 @@
-"""A Reporter for the terminal: a progress bar with time left, and plain sentences."""
+"""A Reporter for the terminal: a progress bar with time left, and plain sentences; lines where there is no terminal."""
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from types import TracebackType
 
 import numpy as np
@@ -17,11 +19,13 @@ from ..jobs.stop import Stop
 class ConsoleReporter:
     """Implements ``medddpm.progress.Reporter``; use it as a context manager.
 
-    Inside of it Ctrl-C (or SIGTERM) lets the work stop at its next step; a second one ends the program at once.
+    Inside of it Ctrl-C (or SIGTERM) lets the work stop at its next step; a second one ends the program at once. Where
+    the output goes to a file, as on a cluster, the progress is a line every ``line_seconds``.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, line_seconds: float = 60.0) -> None:
         self.console = console or Console(stderr=True, highlight=False)
+        self._line_seconds, self._line_at = line_seconds, time.monotonic()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -57,6 +61,16 @@ class ConsoleReporter:
     def step(self, done: int, total: int, preview: Callable[[], np.ndarray] | None = None) -> None:
         """See Reporter."""
         self._progress.update(self._task, completed=done, total=total, visible=True)
+        if not self.console.is_terminal and time.monotonic() - self._line_at >= self._line_seconds:
+            self._line_at = time.monotonic()
+            self._print_line()
+
+    def _print_line(self) -> None:
+        task = self._progress.tasks[0]
+        left = "" if task.time_remaining is None else f", {timedelta(seconds=int(task.time_remaining))} left"
+        far = timedelta(seconds=int(task.elapsed or 0))
+        line = f"{task.description}: {task.completed:,.0f} of {task.total or 0:,.0f} steps, {far} so far{left}"
+        self.console.print(line, markup=False, soft_wrap=True)
 
     def warning(self, sentence: str) -> None:
         """See Reporter."""

@@ -101,12 +101,16 @@ def _detach(run: Any) -> None:
 def _train(run: Any) -> None:
     """Train here, with progress on the terminal; ends the program with the exit code of the run."""
     from ..jobs.stop import Stop
+    from ..training.ranks import launched_rank
     from ..training.runner import SIGNALS, run_training
 
     stop = Stop()
     run.withdraw_requests()
     with ConsoleReporter() as console, stop.on_signals(SIGNALS):
+        console.stage("train", "Training")
         code = run_training(run, stop, console=console)
+    if launched_rank() != 0:  # the first process of the group tells how it ended
+        raise typer.Exit(code)
     events = run.recent_events()
     message = events[-1].message if events else ""
     if code == 0:
