@@ -11,6 +11,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import nibabel
 import pytest
 import torch
 from medddpm.config import ModelConfig
@@ -257,6 +258,18 @@ def test_a_dataset_of_another_kind_is_refused(ask: Ask, config: ModelConfig, tmp
     save_model_folder(tmp_path / "other", other, UNet3D(config.network).state_dict())
     with pytest.raises(InputError, match=r"model's modalities is \('FLAIR',\), the dataset's \('T1',\)"):
         evaluate(ask(model=str(tmp_path / "other")))
+
+
+def test_a_model_of_larger_voxels_is_measured_on_the_datasets(ask: Ask, config: ModelConfig, tmp_path: Path) -> None:
+    coarse = replace(config.grid, spacing=tuple(2 * mm for mm in config.grid.spacing))
+    torch.manual_seed(5)
+    save_model_folder(tmp_path / "coarse", replace(config, grid=coarse), UNet3D(config.network).state_dict())
+    reporter = Counter()
+    made = evaluate(ask(model=str(tmp_path / "coarse"), cases=("case5",)), reporter)
+    assert any("interpolated" in sentence for sentence in made.doubts) and set(made.doubts) <= set(reporter.warnings)
+    image = nibabel.load(tmp_path / "out" / made.samples[0].folder / "synthetic-T1.nii.gz")
+    assert (image.shape, image.header.get_zooms()) == (config.grid.shape, config.grid.spacing)
+    assert made.samples[0].mean.ms_ssim is None and made.samples[0].mean.l1 >= 0
 
 
 def test_the_command(model: Path, dataset: Path, tmp_path: Path) -> None:

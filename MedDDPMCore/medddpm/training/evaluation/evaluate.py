@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,6 +25,7 @@ from ..monitor.quality import by_modality, dataset_label_means, label_mean_image
 from ..monitor.samples import HeldOut, SampleSettings, draw_sample, figures_device, write_case
 from .distribution import mean_similarity, mmd, small_vector
 from .request import EvaluationRequest, doubts, require_fit
+from .resolution import resolution
 from .results import Evaluation, LabelTable, SampleResult, SetFigures
 from .written import RECORD, as_written, read_sample, recorded
 
@@ -34,7 +36,8 @@ def evaluate(request: EvaluationRequest, reporter: Reporter | None = None) -> Ev
     """Sample every case of the split, compare, and return the figures; samples and sheets lie below ``request.out``.
 
     What the same request has sampled before is read again instead, so that an interrupted evaluation goes on. The
-    figures are those of the images as they are written. Raises InputError where model and dataset do not fit each
+    figures are those of the images as they are written, on the dataset's grid, whose voxels may be larger or smaller
+    than the model's by a whole factor. Raises InputError where model and dataset do not fit each
     other, or a file cannot be read or written, and Cancelled.
     """
     reporter = reporter or SilentReporter()
@@ -68,6 +71,7 @@ class _Evaluator:
         self._model: Model = load_model(request.model, request.device, request.precision)
         self._config = self._model.config
         self._doubts = doubts(self._config, self._data.config, ids)
+        self._resolution = resolution(self._config.grid, self._data.config.grid)
         self._sampler, self._steps = sampler_and_steps(self._config, request.sampler, request.steps)
         self._neighbors = self._training_neighbors()
         self._means = self._label_means()
@@ -133,9 +137,11 @@ class _Evaluator:
         if made is None:
             (folder / RECORD).unlink(missing_ok=True)
             settings = SampleSettings(self._sampler, self._steps, self._request.seed + k, self._request.guidance)
-            made = draw_sample(self._model, case.fractions, settings, self._reporter.check_cancelled)
+            mask = self._resolution.to_model(case.fractions)
+            made = draw_sample(self._model, mask, settings, self._reporter.check_cancelled)
+            made = self._resolution.to_dataset(made)
             title = f"{self._config.name} | {case.id} | seed {settings.seed}, {self._sampler}, {self._steps} steps"
-            write_case(folder, case, made, self._config, title)
+            write_case(folder, case, made, replace(self._config, grid=self._data.config.grid), title)
             write_text(folder / RECORD, json.dumps(facts, indent=1) + "\n")
             made = as_written(made)
         self._done += 1

@@ -8,6 +8,7 @@ from ...config import ModelConfig
 from ...dataset import SPLITS, DatasetConfig
 from ...errors import InputError
 from ...parse import shown
+from .resolution import resolution, resolution_doubts
 
 MAX_SAMPLES = 100
 
@@ -44,8 +45,8 @@ class EvaluationRequest:
 
 def require_fit(model: ModelConfig, dataset: DatasetConfig) -> None:
     """Raise InputError naming what differs where the model cannot be measured on the dataset."""
+    resolution(model.grid, dataset.grid)
     for what, of_model, of_dataset in (
-        ("grid", model.grid, dataset.grid),
         ("modalities", model.modalities, dataset.modalities),
         ("label values", model.scheme.values, dataset.scheme.values),
         ("background", model.background, dataset.background),
@@ -59,7 +60,7 @@ def require_fit(model: ModelConfig, dataset: DatasetConfig) -> None:
 
 def doubts(model: ModelConfig, dataset: DatasetConfig, cases: list[str]) -> list[str]:
     """Sentences on why the figures may mean less than they seem to."""
-    sentences = []
+    sentences = resolution_doubts(model.grid, dataset.grid)
     trained = model.training.get("training_cases")
     seen = sorted(set(cases) & set(trained)) if isinstance(trained, list) else []
     if seen:
