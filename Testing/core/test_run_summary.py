@@ -52,6 +52,17 @@ def test_after_a_resume_the_iteration_is_that_of_the_new_process(run: RunFolder)
     assert run.summary().loss is None
 
 
+def test_the_time_left_before_a_pause_is_not_that_after_it(run: RunFolder) -> None:
+    run.claim.take("it")
+    run.append(Event("step", step=50, total=100, seconds_left=60.0, time=time.time() - 50))
+    assert run.summary().seconds_left == pytest.approx(10, abs=2)
+    run.append(Event("paused", message="Paused."))
+    run.append(Event("started"))
+    assert run.summary().seconds_left is None and run.summary().iteration == 50
+    run.append(Event("step", step=51, total=100, seconds_left=58.0))
+    assert run.summary().seconds_left == pytest.approx(58, abs=2)
+
+
 @pytest.mark.parametrize("name", ["events.jsonl", "metrics.jsonl", "claim.json", "job.json"])
 @pytest.mark.parametrize(
     "content", [b"", b"\x00\xff\n{", b'{"kind":', b"[]\n{}\n[1]\n", b'{"event":"step","time":1e999}\n']

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import qt
 import slicer
 from driving import WINDOW, rest
 
 PANEL_WIDTH = 540
+GRAYS, GRAY_TOLERANCE = 86, 6
 
 
 def savePicture(path: Path) -> None:
@@ -46,11 +48,17 @@ def scroll(widget: Any) -> None:
 
 
 def compress(path: Path) -> None:
-    """Write a picture again with a palette."""
+    """Write a picture again with a palette: enough grays that an image shows no false contours, the rest for colors."""
     try:
         from PIL import Image
     except ImportError:
         return
     with Image.open(path) as image:
-        small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    small.save(path, optimize=True)
+        whole = image.convert("RGB")
+    pixels = np.asarray(whole)
+    gray = np.ptp(pixels, axis=2, keepdims=True) <= GRAY_TOLERANCE
+    colors = Image.fromarray(np.where(gray, 0, pixels).astype(np.uint8)).quantize(256 - GRAYS).getpalette() or []
+    grays = [level for level in np.linspace(0, 255, GRAYS).round().astype(int).tolist() for _ in range(3)]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*grays, *colors[: 3 * (256 - GRAYS)]])
+    whole.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)

@@ -66,7 +66,7 @@ def summarize(
         validation=number(latest.get("validation"), "loss"),
         verdict=_text(verdict, "verdict"),
         sentence=_text(verdict, "sentence"),
-        seconds_left=_seconds_left(state, step),
+        seconds_left=_seconds_left(state, _newest(events, ("step", "queued", "started"))),
         message=end.message if end is not None else None,
         model=model if (model / "config.json").is_file() else None,
         updated=events[-1].time if events else None,
@@ -90,10 +90,11 @@ def _time(metric: Metric) -> float:
     return number(metric, "time") or 0.0
 
 
-def _seconds_left(state: State, step: Event | None) -> float | None:
-    if state is not State.RUNNING or step is None or step.seconds_left is None:
+def _seconds_left(state: State, newest: Event | None) -> float | None:
+    """From ``newest`` of steps and starts: what was told before a pause says nothing about the time after it."""
+    if state is not State.RUNNING or newest is None or newest.seconds_left is None:
         return None
-    return max(0.0, step.seconds_left - max(0.0, time.time() - step.time))
+    return max(0.0, newest.seconds_left - max(0.0, time.time() - newest.time))
 
 
 def _text(data: Mapping[str, Any], name: str) -> str | None:
