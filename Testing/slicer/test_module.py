@@ -56,6 +56,15 @@ class ModuleTest(SlicerTestCase):
         self.ui.SegmentEditorWidget.undo()
         self.assertEqual(count(segmentation, "Peritumoral edema"), before)
 
+    def testEstimateIsAskedAgainAfterTheSceneWasClosed(self) -> None:
+        """A question that the end of a scene has cancelled is asked anew in the next one, though the choices are equal."""
+        self.loadSample()
+        question = self.context.service._estimator._question
+        waitUntil(lambda: question.open, "the question")
+        slicer.mrmlScene.Clear(0)
+        self.loadSample()
+        waitUntil(lambda: "memory" in self.ui.EstimateLabel.text, "the estimate", 120)
+
     def testCreateSegments(self) -> None:
         """Without any image, "Create segments" makes a mask to paint in, with terminology."""
         self.ui.CreateSegmentsButton.click()

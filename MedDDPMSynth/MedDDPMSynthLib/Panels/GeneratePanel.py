@@ -71,6 +71,7 @@ class GeneratePanel(Panel):
     def sceneClosing(self) -> None:
         """The service ends what runs; here is nothing left to show."""
         self.context.service.watchForUpdates(None)
+        self._estimate.follow(())  # its question ends with the scene; the same choices in the next one are a new one
         self._problem = ""
 
     def cleanup(self) -> None:
