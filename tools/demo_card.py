@@ -36,19 +36,24 @@ POINTS = 60  # of the smoothed loss curve
 
 
 def draw_samples(found: Evaluation, data: PreparedDataset, out: Path, path: Path, images: str) -> None:
-    """A row a case: axial slice with most tumor, the dataset's ``images`` ("real") beside the synthetic ones."""
+    """A row a case, the dataset's ``images`` ("real") beside the synthetic ones: the axial slice with most tumor.
+
+    Of a mask without a tumor it is the slice with most of the mask.
+    """
     count = len(found.modalities)
     size = (1.35 * 2 * count, 1.55 * len(found.samples) + 0.5)
     figure, axes = plt.subplots(len(found.samples), 2 * count, figsize=size, facecolor="black", squeeze=False)
+    tumor = [i for i, label in enumerate(data.config.scheme.labels) if label.tumor]
     index = {case.id: i for i, case in enumerate(data.cases)}
     for row, sample in zip(axes, found.samples, strict=True):
         real, fractions = data[index[sample.case]]
         synthetic = read_sample(out / sample.folder, found.modalities, real)
-        z = int(fractions[:-1].sum((0, 2, 3)).argmax())
+        shown = fractions[tumor] if fractions[tumor].any() else fractions
+        z = int(shown.sum((0, 2, 3)).argmax())
         for offset, volumes in enumerate((real.numpy(), synthetic.numpy())):
             for m in range(count):
-                shown = as_seen(volumes[m, z], data.config.grid.orientation)
-                row[offset * count + m].imshow(shown, cmap="gray", vmin=-1, vmax=1, interpolation="bilinear")
+                seen = as_seen(volumes[m, z], data.config.grid.orientation)
+                row[offset * count + m].imshow(seen, cmap="gray", vmin=-1, vmax=1, interpolation="bilinear")
     for panel in axes.flat:
         panel.axis("off")
     for column in range(2 * count):
