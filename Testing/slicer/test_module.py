@@ -57,7 +57,7 @@ class ModuleTest(SlicerTestCase):
         self.assertEqual(count(segmentation, "Peritumoral edema"), before)
 
     def testEstimateIsAskedAgainAfterTheSceneWasClosed(self) -> None:
-        """A question that the end of a scene has cancelled is asked anew in the next one, though the choices are equal."""
+        """A question that the end of a scene has cancelled is asked anew in the next one, with the same choices."""
         self.loadSample()
         question = self.context.service._estimator._question
         waitUntil(lambda: question.open, "the question")
