@@ -92,7 +92,9 @@ def place(volume_shape: Shape, affine: np.ndarray, foreground: np.ndarray, grid:
     grid_affine = np.eye(4)
     grid_affine[:3, :3] = directions * spacing
     grid_affine[:3, 3] = (directions * spacing) @ origin
-    lost = _lost(foreground, to_grid, origin, grid.shape)
+    edge = 0.5 + 1e-6
+    inside = bool((low - origin >= -edge).all() and (high - origin <= np.array(grid.shape) - 1 + edge).all())
+    lost = 0.0 if inside else _lost(foreground, to_grid, origin, grid.shape)
     sentence = _lost_sentence(lost, low - origin, high - origin, grid)
     return Placement(shape, _as_tuples(affine), grid.shape, _as_tuples(grid_affine), lost, sentence)
 

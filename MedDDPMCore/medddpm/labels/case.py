@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..config import ModelConfig
-from ..geometry.volume import Mask, spacing_of, voxel_ml
+from ..geometry.volume import Mask, Volume, spacing_of, voxel_ml
+from ..geometry.window import Window
 from .conventions import outline_kind
 from .findings import Finding, amount
 from .recognize import Recognition
@@ -63,6 +64,14 @@ class Case:
         for value in self.config.scheme.tumor_values:  # few: faster than np.isin
             found |= self.labels == value
         return found
+
+    def within(self, box: Window) -> Case:
+        """The same examination, with the same lists of findings, of a part of the map: most of a scan is air."""
+        affine = self.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [s.start for s in box]
+        mask = Mask(Volume(self.mask.volume.data[box], affine), self.mask.segments)
+        image = None if self.image is None else self.image[box]
+        return replace(self, mask=mask, labels=self.labels[box].copy(), image=image)
 
     def add(self, code: str, severity: str, sentence: str, fix: str = "", fixable: bool = False) -> None:
         """Note a finding."""

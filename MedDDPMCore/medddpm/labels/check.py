@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -11,9 +11,10 @@ from ..config import ModelConfig
 from ..geometry.volume import Mask, Segment, Volume
 from .case import Case
 from .findings import ERROR, INFO, WARNING, CheckResult, Finding
+from .morphology import bounding_box
 from .outline import brain_from_image, head_from_image
 from .plausibility import check_orientation, check_size, check_tumor, check_units
-from .recognize import recognize
+from .recognize import apply_mapping, recognize
 from .repairs import assign_unknown, clip_tumor, fill_cavities, provide_outline, remove_islands, remove_specks
 from .values import clean_values, too_many_values
 
@@ -79,8 +80,10 @@ def mend_mask(
 
 def _in_scheme(case: Case) -> Mask:
     """The examined label map as a mask in the scheme's own values and names."""
-    known = np.isin(case.labels, case.config.scheme.values) & (case.recognition is not None)
-    data = np.where(known, case.labels, 0).astype(np.uint8)
+    values = case.config.scheme.values
+    data = np.zeros(case.labels.shape, np.uint8)
+    if case.recognition is not None:
+        data = apply_mapping(case.labels, dict(zip(values, values, strict=True)))
     segments = (Segment(x.value, x.name, x.code) for x in case.config.scheme.labels if (data == x.value).any())
     return Mask(Volume(data, case.affine), tuple(segments))
 
@@ -109,13 +112,20 @@ def _examine(
         assign_unknown,
         _compare_image,
         provide_outline,
-        *(CLEANING if codes is None else [_declining(step, codes) for step in CLEANING]),
-        *JUDGING,
     )
+    _run(case, steps)
+    if not case.stopped and case.labels.any():
+        box = bounding_box(case.labels > 0, 1)
+        inner = case.within(box)
+        _run(inner, (*(CLEANING if codes is None else [_declining(step, codes) for step in CLEANING]), *JUDGING))
+        case.labels[box], case.stopped = inner.labels, inner.stopped
+    return case
+
+
+def _run(case: Case, steps: Iterable[Step]) -> None:
     for step in steps:
         if not case.stopped:
             step(case)
-    return case
 
 
 def _declining(step: Step, codes: Collection[str]) -> Step:
