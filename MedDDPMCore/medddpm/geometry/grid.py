@@ -17,6 +17,7 @@ from ..errors import InputError
 from .fractions import LabelPart, label_parts, labels_of_parts
 from .resample import copy_labels, index_map, is_copy, resample
 from .volume import Volume
+from .window import Window, bounding_box
 
 TOLERANCE = 1e-3  # of direction cosines, and relative of spacings, within which a source counts as aligned
 Shape = tuple[int, int, int]
@@ -204,14 +205,14 @@ def _extent(foreground: np.ndarray, to_grid: np.ndarray) -> tuple[np.ndarray, np
 
     A linear function is extreme at the first or last voxel of each line along the first axis.
     """
-    lines = foreground.any(axis=0)
-    if not lines.any():
-        foreground, lines = np.ones((foreground.shape[0], 1, 1), bool), np.ones(foreground.shape[1:], bool)
-        foreground = np.broadcast_to(foreground, (foreground.shape[0], *lines.shape))
-    j, k = np.nonzero(lines)
-    first = foreground.argmax(axis=0)[j, k]
-    last = foreground.shape[0] - 1 - foreground[::-1].argmax(axis=0)[j, k]
-    rest = to_grid[:3, 1:] @ np.vstack([j, k, np.ones(len(j))])
+    box = bounding_box(foreground)
+    if box is None:
+        box, foreground = cast(Window, tuple(slice(0, n) for n in foreground.shape)), np.ones_like(foreground)
+    part = foreground[box]
+    j, k = np.nonzero(part.any(axis=0))
+    first = box[0].start + part.argmax(axis=0)[j, k]
+    last = box[0].stop - 1 - part[::-1].argmax(axis=0)[j, k]
+    rest = to_grid[:3, 1:] @ np.vstack([j + box[1].start, k + box[2].start, np.ones(len(j))])
     ends = np.hstack([rest + np.outer(to_grid[:3, 0], first), rest + np.outer(to_grid[:3, 0], last)])
     return ends.min(axis=1), ends.max(axis=1)
 
