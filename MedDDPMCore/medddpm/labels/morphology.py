@@ -23,10 +23,6 @@ def _image(mask: np.ndarray, spacing: Spacing) -> sitk.Image:
     return image
 
 
-def _mask(image: sitk.Image) -> np.ndarray:
-    return sitk.GetArrayFromImage(image).astype(bool)
-
-
 def bounding_box(mask: np.ndarray, margin: int = 0) -> Window:
     """Slices around the true voxels, widened by ``margin`` voxels inside the array; the mask must not be empty."""
     box = window.bounding_box(mask, margin)
@@ -74,7 +70,14 @@ def close(mask: np.ndarray, radius: float, spacing: Spacing) -> np.ndarray:
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
     """Fill cavities that no path of face-neighbors joins to the border of the array."""
-    return _mask(sitk.BinaryFillhole(_image(mask, (1.0, 1.0, 1.0)), fullyConnected=False))
+    parts = sitk.ConnectedComponent(_image(~mask, (1.0, 1.0, 1.0)), False)
+    air = sitk.GetArrayViewFromImage(parts)
+    enclosed = np.ones(int(air.max(initial=0)) + 1, dtype=bool)
+    for axis in range(3):
+        for side in (0, -1):
+            enclosed[np.unique(air.take(side, axis=axis))] = False
+    enclosed[0] = False  # the mask itself
+    return mask | enclosed[air] if enclosed.any() else mask.copy()
 
 
 def components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
