@@ -20,6 +20,7 @@ from .volume import Volume
 from .window import Window, bounding_box
 
 TOLERANCE = 1e-3  # of direction cosines, and relative of spacings, within which a source counts as aligned
+EDGE = 0.5 + 1e-6  # of the grid, in voxels beyond the center of its outermost ones
 Shape = tuple[int, int, int]
 Matrix = tuple[tuple[float, ...], ...]
 _WORLD = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
@@ -93,8 +94,7 @@ def place(volume_shape: Shape, affine: np.ndarray, foreground: np.ndarray, grid:
     grid_affine = np.eye(4)
     grid_affine[:3, :3] = directions * spacing
     grid_affine[:3, 3] = (directions * spacing) @ origin
-    edge = 0.5 + 1e-6
-    inside = bool((low - origin >= -edge).all() and (high - origin <= np.array(grid.shape) - 1 + edge).all())
+    inside = bool((low - origin >= -EDGE).all() and (high - origin <= np.array(grid.shape) - 1 + EDGE).all())
     lost = 0.0 if inside else _lost(foreground, to_grid, origin, grid.shape)
     sentence = _lost_sentence(lost, low - origin, high - origin, grid)
     return Placement(shape, _as_tuples(affine), grid.shape, _as_tuples(grid_affine), lost, sentence)
@@ -247,14 +247,14 @@ def _lost(foreground: np.ndarray, to_grid: np.ndarray, origin: np.ndarray, shape
     if total == 0:
         return 0.0
     rows, columns = np.meshgrid(*[np.arange(n) for n in foreground.shape[1:]], indexing="ij", sparse=True)
-    limits = np.array(shape) - 0.5 + 1e-6
+    limits = np.array(shape) - 1 + EDGE
     inside_count = 0
     for index, plane in enumerate(foreground):
         inside = plane.copy()
         for axis in range(3):
             offset = to_grid[axis, 3] - origin[axis] + index * to_grid[axis, 0]
             position = offset + rows * to_grid[axis, 1] + columns * to_grid[axis, 2]
-            inside &= (position >= -0.5 - 1e-6) & (position <= limits[axis])
+            inside &= (position >= -EDGE) & (position <= limits[axis])
         inside_count += int(np.count_nonzero(inside))
     return 1.0 - inside_count / total
 
