@@ -28,7 +28,9 @@ __all__ = [
 
 FORMAT_VERSION = 1
 PREDICTIONS = ("noise", "v", "x0")
-DOMAINS = ("voxels", "wavelet")
+DOMAINS = ("voxels", "wavelet", "residual")
+SCHEDULES = ("cosine", "explicit", "flow", "bridge")
+MAX_NOISE = 10.0
 # A config comes from a stranger: these bounds keep a hostile one from asking for absurd memory.
 MAX_CHANNELS, MAX_LEVELS, MAX_BLOCKS, MAX_STEPS, MAX_AXIS = 2048, 8, 8, 10_000, 1024
 # Beyond these the sampler's divisions by alpha_t and sigma_t lose all digits.
@@ -44,9 +46,10 @@ class NetworkConfig:
 
     ``attention_factors`` are the downsampling factors at which residual blocks are followed by self-attention (8 means
     at one eighth of the resolution); the middle always has it. ``groups`` is the number of GroupNorm groups. ``domain``
-    is "voxels" (published), or "wavelet": the compact network, whose U-Net works on Haar bands at half the resolution
-    (that is the resolution that its factors count from) and which predicts x0. ``position`` tells the compact network
-    where within the mask a voxel lies.
+    is "voxels" (published), or one that works on Haar bands at half the resolution (that is the resolution that its
+    factors count from) and predicts x0: "residual", which generates what an image shows beyond the mean intensity of
+    each label (see ``network.residual``; it has no attention), or "wavelet" (see ``network.compact``). ``position``
+    tells the latter where within the mask a voxel lies.
     """
 
     image_channels: int
@@ -65,7 +68,7 @@ class NetworkConfig:
         _require(1 <= self.mask_channels <= 256, "network.mask_channels", self.mask_channels, "1 to 256")
         _require(self.domain in DOMAINS, "network.domain", self.domain, " or ".join(DOMAINS))
         good = not self.position or self.domain == "wavelet"
-        _require(good, "network.position", self.position, "false for a network on voxels")
+        _require(good, "network.position", self.position, "false unless network.domain is wavelet")
         _require(1 <= len(self.multipliers) <= MAX_LEVELS, "network.multipliers", self.multipliers, "1 to 8 levels")
         _require(1 <= self.blocks_per_level <= MAX_BLOCKS, "network.blocks_per_level", self.blocks_per_level, "1 to 8")
         for channels in (self.base_channels, *self.level_channels):
@@ -74,6 +77,7 @@ class NetworkConfig:
                 good = parts > 0 and channels % parts == 0
                 _require(good, f"network.{name}", parts, f"a divisor of the {channels} channels of a level")
         factors = [2**level for level in range(len(self.multipliers))]
+        factors = [] if self.domain == "residual" else factors
         good = set(self.attention_factors) <= set(factors)
         _require(good, "network.attention_factors", self.attention_factors, f"among {factors}")
 
@@ -91,7 +95,13 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Noise schedule, cosine (Nichol & Dhariwal, offset ``s``, betas clipped) or explicit ``betas``; the prediction."""
+    """The noise schedule, and what the network predicts.
+
+    ``kind``: "cosine" (Nichol & Dhariwal, offset ``s``, betas clipped at ``max_beta``) or "explicit" (``betas``), both
+    variance-preserving; "flow", x_t = (1 - t) x0 + t eps (flow matching, Lipman et al. 2023; rectified flow, Liu et al.
+    2023); or "bridge", x_t = (1 - t) x0 + ``noise`` sqrt(t (1 - t)) eps (Brownian bridge, Li et al. 2023), which begins
+    at what the condition tells, without noise. The latter two want x0 as prediction.
+    """
 
     steps: int = 250
     kind: str = "cosine"
@@ -99,11 +109,14 @@ class ScheduleConfig:
     max_beta: float = 0.999
     betas: tuple[float, ...] | None = None
     prediction: str = "noise"
+    noise: float = 1.0
 
     def __post_init__(self) -> None:
         _require(1 <= self.steps <= MAX_STEPS, "schedule.steps", self.steps, f"1 to {MAX_STEPS}")
-        _require(self.kind in ("cosine", "explicit"), "schedule.kind", self.kind, "cosine or explicit")
-        _require(self.prediction in PREDICTIONS, "schedule.prediction", self.prediction, ", ".join(PREDICTIONS))
+        _require(self.kind in SCHEDULES, "schedule.kind", self.kind, ", ".join(SCHEDULES))
+        allowed = PREDICTIONS if self.kind in ("cosine", "explicit") else ("x0",)
+        _require(self.prediction in allowed, "schedule.prediction", self.prediction, ", ".join(allowed))
+        _require(0 < self.noise <= MAX_NOISE, "schedule.noise", self.noise, f"above 0, at most {MAX_NOISE:g}")
         _require(0 <= self.s <= 1, "schedule.s", self.s, "0 to 1")
         _require(MIN_BETA <= self.max_beta <= MAX_BETA, "schedule.max_beta", self.max_beta, f"at most {MAX_BETA}")
         wanted = "given" if self.kind == "explicit" else "absent"
@@ -208,8 +221,9 @@ class ModelConfig:
         if self.network.domain == "voxels":
             return
         prediction = self.schedule.prediction
-        _require(prediction == "x0", "schedule.prediction", prediction, "x0 for a network in the wavelet domain")
-        _require(self.mask_values == (0.0, 1.0), "mask_values", self.mask_values, "0 and 1 for the wavelet domain")
+        domain = f"the {self.network.domain} domain"
+        _require(prediction == "x0", "schedule.prediction", prediction, f"x0 for a network in {domain}")
+        _require(self.mask_values == (0.0, 1.0), "mask_values", self.mask_values, f"0 and 1 for {domain}")
 
     def _check_channels(self) -> None:
         _require(

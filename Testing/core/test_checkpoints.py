@@ -20,7 +20,7 @@ from medddpm.models.published import SCHEDULE_BUFFERS, brats_config, read_publis
 from medddpm.models.registry import convert_model, load_model
 from medddpm.network.layout import network_config
 from medddpm.network.unet import UNet3D
-from medddpm.sampling.schedule import Schedule, cosine_betas
+from medddpm.sampling.schedule import cosine_betas
 from small_models import REFERENCE, SMALL, draw, reference_network, reference_weights, small_config
 
 State = dict[str, torch.Tensor]
@@ -29,12 +29,14 @@ TINY = NetworkConfig(1, 2, 32, (1,), 1)
 
 def buffers(betas: np.ndarray) -> State:
     """The 13 schedule buffers of a published checkpoint, float32."""
-    schedule = Schedule(np.asarray(betas, dtype=np.float64))
-    bar, variance = schedule.alphas_cumprod, schedule.posterior_variance
+    betas = np.asarray(betas, dtype=np.float64)
+    bar = np.cumprod(1 - betas)
+    before = np.append(1.0, bar[:-1])
+    variance = betas * (1 - before) / (1 - bar)
     values = [
-        schedule.betas,
+        betas,
         bar,
-        schedule.alphas_cumprod_previous,
+        before,
         np.sqrt(bar),
         np.sqrt(1 - bar),
         np.log(1 - bar),
@@ -42,9 +44,9 @@ def buffers(betas: np.ndarray) -> State:
         np.sqrt(1 / bar - 1),
         variance,
         np.log(np.maximum(variance, 1e-20)),
-        schedule.posterior_mean_x0,
-        schedule.posterior_mean_xt,
-        schedule.posterior_mean_xt,
+        betas * np.sqrt(before) / (1 - bar),
+        (1 - before) * np.sqrt(1 - betas) / (1 - bar),
+        (1 - before) * np.sqrt(1 - betas) / (1 - bar),
     ]
     named = zip(SCHEDULE_BUFFERS, values, strict=True)
     return {name: torch.from_numpy(np.asarray(value, dtype=np.float32)) for name, value in named}

@@ -35,21 +35,41 @@ class Denoiser(Protocol):
 
 @dataclass(frozen=True)
 class Trajectory:
-    """The noise levels that a sampler visits, from noisy to clean; the last entry of the arrays is the clean image."""
+    """The noise levels that a sampler visits, from noisy to clean; the last entry of the arrays is the clean image.
+
+    ``start`` times the first noise is where a sampler begins. ``diffusion``: the schedule is variance-preserving.
+    """
 
     timesteps: tuple[int, ...]
     alpha: np.ndarray
     sigma: np.ndarray
+    start: float = 1.0
+    diffusion: bool = True
 
     @classmethod
     def of(cls, schedule: Schedule, steps: int) -> Trajectory:
-        """``steps`` network evaluations, evenly spaced in t from T-1 to 0."""
+        """``steps`` network evaluations, evenly spaced in t from T-1 to 0.
+
+        A flow or a bridge needs none at t = 0, where next to no noise is left to remove: it ends a step before.
+        """
         if not 1 <= steps <= schedule.steps:
             raise InputError(f"{steps} sampling steps were asked for; this model allows 1 to {schedule.steps}.")
-        times = np.linspace(schedule.steps - 1, 0, steps).round().astype(int)
-        return cls(
-            tuple(int(t) for t in times), np.append(schedule.alpha[times], 1.0), np.append(schedule.sigma[times], 0.0)
-        )
+        diffusion = schedule.betas is not None
+        last = 0.0 if diffusion else schedule.steps / steps - 1
+        times = np.linspace(schedule.steps - 1, last, steps).round().astype(int)
+        alpha, sigma = np.append(schedule.alpha[times], 1.0), np.append(schedule.sigma[times], 0.0)
+        return cls(tuple(int(t) for t in times), alpha, sigma, 1.0 if diffusion else float(sigma[0]), diffusion)
+
+    def posterior(self, i: int) -> tuple[float, float, float]:
+        """Of the next level given x0 and x at level ``i``: the weights of x0 and x in the mean, and the variance.
+
+        For a diffusion this is q(x_{t-1} | x_t, x0) of DDPM (Ho et al. 2020, eq. 7), for a bridge its own (Li et al.
+        2023, eq. 12).
+        """
+        alpha, alpha_next, sigma, sigma_next = *self.alpha[i : i + 2], *self.sigma[i : i + 2]
+        kept = alpha * sigma_next**2 / (alpha_next * sigma**2)
+        share = 1 - kept * alpha / alpha_next
+        return alpha_next * share, kept, max(sigma_next**2 * share, 1e-20)
 
     @property
     def half_log_snr(self) -> np.ndarray:
@@ -67,21 +87,22 @@ def ddpm(denoiser: Denoiser, path: Trajectory, noise: Iterator[Tensor], on_step:
 
     With all T steps this is DDPM (Ho et al. 2020, eq. 6-7); with fewer, the same posterior between the visited levels.
     """
-    x = next(noise)
+    x = path.start * next(noise)
     for i, t in enumerate(path.timesteps):
         x0 = denoiser.x0(x, t)
-        abar, abar_next = path.alpha[i] ** 2, path.alpha[i + 1] ** 2
-        beta = 1 - abar / abar_next
-        mean = (np.sqrt(abar_next) * beta * x0 + np.sqrt(1 - beta) * (1 - abar_next) * x) / (1 - abar)
-        variance = max(beta * (1 - abar_next) / (1 - abar), 1e-20)
+        of_x0, of_x, variance = path.posterior(i)
+        x = of_x0 * x0 + of_x * x
         z = next(noise)
-        x = mean + np.sqrt(variance) * z if abar_next < 1 else mean
+        if path.sigma[i + 1] > 0:
+            x = x + np.sqrt(variance) * z
         on_step(i, x0)
     return x
 
 
 def ddpm_paper(denoiser: Denoiser, path: Trajectory, noise: Iterator[Tensor], on_step: OnStep) -> Tensor:
     """Algorithm 2 of the paper (eq. 3, sigma_t^2 = beta_t): no clamp, not what the published weights were judged by."""
+    if not path.diffusion:
+        raise InputError("The sampler ddpm-paper is for diffusion models; this one has a flow or a bridge. Use ddpm.")
     x = next(noise)
     for i, t in enumerate(path.timesteps):
         eps = denoiser.noise(x, t)
@@ -97,7 +118,7 @@ def ddpm_paper(denoiser: Denoiser, path: Trajectory, noise: Iterator[Tensor], on
 
 def ddim(denoiser: Denoiser, path: Trajectory, noise: Iterator[Tensor], on_step: OnStep) -> Tensor:
     """Deterministic DDIM (Song et al. 2021, eq. 12 with eta 0), with the noise re-derived from the clamped x0."""
-    x = next(noise)
+    x = path.start * next(noise)
     for i, t in enumerate(path.timesteps):
         x0 = denoiser.x0(x, t)
         eps = (x - path.alpha[i] * x0) / path.sigma[i]
@@ -121,7 +142,7 @@ def dpm_multistep(
     """
     lam = path.half_log_snr
     history: list[tuple[float, Tensor]] = []  # (lambda, x0) of former steps, newest first
-    x = next(noise)
+    x = path.start * next(noise)
     for i, t in enumerate(path.timesteps):
         x0 = denoiser.x0(x, t)
         on_step(i, x0)
@@ -173,7 +194,7 @@ def unipc(
     """
     lam = path.half_log_snr
     history: list[tuple[float, Tensor]] = []
-    x = x_before = next(noise)
+    x = x_before = path.start * next(noise)
     for i, t in enumerate(path.timesteps):
         x0 = denoiser.x0(x, t)
         on_step(i, x0)

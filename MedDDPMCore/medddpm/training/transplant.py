@@ -74,12 +74,17 @@ def require_same_architecture(name: str, former: ModelConfig, new: ModelConfig) 
         _require_equal(name, f"network.{field.name}", getattr(one, field.name), getattr(other, field.name))
     _require_equal(name, "schedule.prediction", former.schedule.prediction, new.schedule.prediction)
     _require_equal(name, "schedule.steps", former.schedule.steps, new.schedule.steps)
-    betas = Schedule.from_config(former.schedule).betas, Schedule.from_config(new.schedule).betas
-    if not np.allclose(*betas, rtol=1e-3, atol=1e-6):
+    one_path, other_path = Schedule.from_config(former.schedule), Schedule.from_config(new.schedule)
+    same = (np.allclose(a, b, rtol=1e-3, atol=1e-6) for a, b in zip(_path(one_path), _path(other_path), strict=True))
+    if not all(same):
         raise InputError(
             f"The model {name} has another noise schedule than this training. Leave [schedule] out of the training's "
             "configuration to take over that of the model."
         )
+
+
+def _path(schedule: Schedule) -> tuple[np.ndarray, np.ndarray]:
+    return schedule.alpha**2, schedule.sigma**2
 
 
 def _require_equal(name: str, option: str, former: object, new: object) -> None:
