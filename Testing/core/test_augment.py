@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfig
 from medddpm.labels.scheme import load_scheme
-from medddpm.training.augment import Augmentation, flip_left_right, random_box, shift
+from medddpm.training.augment import Augmentation, box_at, flip_left_right, shift
 from medddpm.training.config import AugmentConfig
 from medddpm.training.intensities import IntensityChange, bias_field
 from medddpm.training.warp import Warp
@@ -112,12 +112,31 @@ def test_shifts_move_whole_voxels_and_bring_in_empty_space() -> None:
         assert set(moved[inside].tolist()) <= set(images.flatten().tolist())
 
 
-def test_boxes_are_anywhere_within_the_volume() -> None:
-    boxes = [random_box(torch.Size(SHAPE), 8, seeded(seed)) for seed in range(200)]
-    for axis, side in enumerate(SHAPE):
-        assert {box[axis].start for box in boxes} == set(range(side - 8 + 1))
+def test_boxes_are_anywhere_around_their_voxel() -> None:
+    voxel = (2, SHAPE[1] // 2, SHAPE[2] - 1)
+    boxes = [box_at(torch.Size(SHAPE), 8, voxel, seeded(seed)) for seed in range(200)]
+    for axis, (side, at) in enumerate(zip(SHAPE, voxel, strict=True)):
+        starts = {start for start in range(side - 8 + 1) if start <= at < start + 8}
+        assert {box[axis].start for box in boxes} == starts
         assert all(box[axis].stop - box[axis].start == 8 for box in boxes)
-    assert random_box(torch.Size(SHAPE), 0, seeded(0)) == random_box(torch.Size(SHAPE), 99, seeded(0)) == WHOLE
+    assert box_at(torch.Size(SHAPE), 99, voxel, seeded(0)) == WHOLE
+
+
+def test_cubes_hold_labels_and_as_often_as_asked_the_tumor() -> None:
+    labels = model().scheme.labels
+    fractions = torch.zeros(len(labels), 40, 40, 40, dtype=torch.uint8)
+    tumor = next(i for i, label in enumerate(labels) if label.tumor)
+    surround = next(i for i, label in enumerate(labels) if not label.tumor)
+    fractions[surround, 4:20, 4:20, 4:20] = 255
+    fractions[tumor, 8:9, 8:9, 8:9] = 255
+    images = torch.zeros(1, 40, 40, 40, dtype=torch.float16)
+    for probability, least in ((0.0, 0), (1.0, 20)):
+        augmentation = Augmentation(AugmentConfig(crop_voxels=8, crop_tumor=probability), model())
+        cubes = [augmentation(images, fractions, seeded(seed))[1] for seed in range(20)]
+        assert all(float(cube.amax()) == 1.0 for cube in cubes)
+        assert sum(float(cube[tumor].amax()) == 1.0 for cube in cubes) >= least
+    empty = Augmentation(AugmentConfig(crop_voxels=8, crop_tumor=1.0), model())(images, fractions * 0, seeded(0))
+    assert empty[0].shape[1:] == (8, 8, 8)
 
 
 def test_cubes_give_way_to_whole_volumes() -> None:

@@ -7,10 +7,13 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..errors import InputError
+from ..network.appearance import Look
 from ..network.build import Network
 from ..network.compact import CompactUNet
+from ..network.residual import ResidualUNet
 from ..sampling.prediction import to_noise, to_x0
 from ..sampling.schedule import Schedule
+from .frame import Frame, ResidualFrame, VoxelFrame
 
 
 class Model:
@@ -32,16 +35,31 @@ class Model:
         self._format = torch.channels_last_3d if device.type in ("cpu", "cuda") else torch.contiguous_format
         self._network = network.eval().requires_grad_(False)
         body: nn.Module = network
-        if isinstance(network, CompactUNet):
+        if isinstance(network, CompactUNet | ResidualUNet):
             network.use_schedule(torch.from_numpy(self.schedule.alpha), torch.from_numpy(self.schedule.sigma))
             body = network.to(device).body
         body.to(device, dtype, memory_format=self._format)  # type: ignore[call-overload]
-        # What is around the body of a compact network is computed in fp32.
+        # What is around the body of a network on bands is computed in fp32.
         self._input_dtype = dtype if body is network else torch.float32
 
     def prepare_condition(self, condition: Tensor) -> Tensor:
         """The condition (B, L, D, H, W) moved to where the network computes; do it once, not at every step."""
         return condition.to(self.device, self._input_dtype, memory_format=self._format)
+
+    def look(self, generator: torch.Generator | None = None) -> Look | None:
+        """The mean appearance of the training cases, or one drawn with ``generator``; None for a network on voxels."""
+        return self._network.appearance.look(generator) if isinstance(self._network, ResidualUNet) else None
+
+    def frame(self, condition: Tensor, look: Look | None = None) -> Frame:
+        """What the network computes in for one condition (1, L, D, H, W); do it once, not at every step.
+
+        ``look``: the appearance wanted (None: the mean one), of which labels that it does not know take the mean.
+        """
+        if not isinstance(self._network, ResidualUNet):
+            return VoxelFrame(self.prepare_condition(condition))
+        known = self._network.appearance.completed(look) if look is not None else self._network.appearance.look()
+        known = Look(known.means.to(self.device), known.scales.to(self.device))
+        return ResidualFrame(condition.to(self.device, torch.float32), known, self.config.network.divisor)
 
     @torch.inference_mode()
     def _evaluate(self, x_t: Tensor, condition: Tensor, t: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from .wavelet import BANDS, from_bands, to_bands
 BACKGROUND = -1.0
 FACTORS = 16  # directions in which the appearances of the training cases differ most
 LEAST_VOXELS = 50.0  # of a label, below which a case does not tell its intensity
+PRIOR_VOXELS = 5.0
 LEAST_SCALE = 1e-3
 FARTHEST = 2.0  # standard deviations that a drawn appearance may be away from the mean, along each factor
 
@@ -65,8 +66,8 @@ def measure(images: Tensor, fractions: Tensor) -> Look:
     there = weights >= LEAST_VOXELS
     shares = shares[there]
     plain = shares @ values.T / weights[there, None]
-    # A few voxels of prior keep labels apart that occur together only.
-    prior = torch.diag(torch.full((len(shares),), LEAST_VOXELS, dtype=torch.float64))
+    # A few voxels of prior decide where labels occur together only.
+    prior = torch.diag(torch.full((len(shares),), PRIOR_VOXELS, dtype=torch.float64))
     means = torch.full((len(fractions), len(images)), torch.nan, dtype=torch.float64)
     means[there] = torch.linalg.solve(shares @ shares.T + prior, shares @ values.T + prior @ plain)
     means = (means + BACKGROUND).float()

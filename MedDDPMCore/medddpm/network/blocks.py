@@ -45,6 +45,8 @@ class Conv3d(nn.Conv3d):
 class ResidualBlock(nn.Module):
     """norm - SiLU - conv, plus time embedding, norm - SiLU - conv, plus a 1x1x1 conv on the skip if channels change."""
 
+    leveled = True
+
     def __init__(self, in_channels: int, out_channels: int, embedding_channels: int, groups: int) -> None:
         super().__init__()
         # Identity keeps the published indices: 0 norm, 1 SiLU, 2 conv; 0 norm, 1 SiLU, 2 dropout(0), 3 conv.
@@ -113,9 +115,9 @@ class Upsample(nn.Module):
 
 
 class Stage(nn.Sequential):
-    """Runs its modules in order and hands the time embedding to the residual blocks among them."""
+    """Runs its modules in order and hands the time embedding to those among them that are ``leveled``."""
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]
         for module in self:
-            x = module(x, embedding) if isinstance(module, ResidualBlock) else module(x)
+            x = module(x, embedding) if getattr(module, "leveled", False) else module(x)
         return x

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from ..config import NetworkConfig
 from .compact import CompactUNet
+from .residual import ResidualUNet
 from .unet import UNet3D
 
-Network = UNet3D | CompactUNet
+Network = UNet3D | CompactUNet | ResidualUNet
+NETWORKS: dict[str, type[Network]] = {"voxels": UNet3D, "wavelet": CompactUNet, "residual": ResidualUNet}
 
 
 def build_network(config: NetworkConfig) -> Network:
-    """The network with random weights. A ``CompactUNet`` still has to be told the noise schedule."""
-    return UNet3D(config) if config.domain == "voxels" else CompactUNet(config)
+    """The network with random weights. One on bands still has to be told the noise schedule."""
+    return NETWORKS[config.domain](config)

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
+from .build import build_network
+from .compact import CompactUNet
+from .residual import ResidualUNet
 from .unet import UNet3D, input_channels
 from .wavelet import BANDS
 
@@ -27,13 +30,12 @@ class NetworkCost:
 
 
 def network_cost(config: NetworkConfig, depth_first_shape: tuple[int, ...]) -> NetworkCost:
-    """Cost on a grid of ``depth_first_shape`` (D, H, W); of a compact network that of its body, nearly all of it."""
-    bands, shape = 1, depth_first_shape
-    if config.domain == "wavelet":
-        bands, shape = BANDS, tuple(side // 2 for side in shape)
+    """Cost on a grid of ``depth_first_shape`` (D, H, W); of a network on bands that of its body, nearly all of it."""
+    shape = depth_first_shape if config.domain == "voxels" else tuple(side // 2 for side in depth_first_shape)
     with torch.device("meta"):
-        network = UNet3D(config, bands)
-        x = torch.empty(1, input_channels(config, bands), *shape)
+        whole = build_network(config)
+        network: nn.Module = whole if isinstance(whole, UNet3D) else whole.body
+        x = torch.empty(1, _seen_channels(whole), *shape)
     flops: list[float] = []
     widest: list[float] = []
 
@@ -48,6 +50,13 @@ def network_cost(config: NetworkConfig, depth_first_shape: tuple[int, ...]) -> N
         network(x, torch.zeros(1, dtype=torch.int64, device="meta"))
     parameters = sum(p.numel() for p in network.parameters())
     return NetworkCost(sum(flops), sum(_skip_values(config, shape)), max(widest), parameters)
+
+
+def _seen_channels(network: UNet3D | CompactUNet | ResidualUNet) -> int:
+    config = network.config
+    if isinstance(network, ResidualUNet):
+        return 2 * BANDS * config.image_channels + config.mask_channels
+    return input_channels(config, 1 if isinstance(network, UNet3D) else BANDS)
 
 
 def _skip_values(config: NetworkConfig, shape: tuple[int, ...]) -> list[float]:

@@ -10,13 +10,16 @@ crops is training for whole volumes.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ..config import NetworkConfig
 from .appearance import Appearance
-from .blocks import Conv3d, time_embedding
+from .blocks import Conv3d, Stage, time_embedding
 from .wavelet import BANDS
 
 
@@ -27,7 +30,7 @@ class ResidualUNet(nn.Module):
     and label fractions averaged over each block, for C modalities and L labels; t (B,) integer noise levels. Returns
     the bands of the residual without noise, (B, 8 C, D/2, H/2, W/2) in the dtype of ``x``. Tell it the noise schedule
     with ``use_schedule`` before the first call. ``appearance`` is the distribution of contrasts in the training cases;
-    it is part of the weights.
+    it is part of the weights. Everything around ``body`` is computed in fp32.
     """
 
     alpha: Tensor
@@ -36,68 +39,97 @@ class ResidualUNet(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.checkpointing = False
+        self.body = BandUNet(config)
         self.appearance = Appearance(config)
         self.register_buffer("alpha", torch.ones(1), persistent=False)
         self.register_buffer("sigma", torch.zeros(1), persistent=False)
-        bands, widths = BANDS * config.image_channels, config.level_channels
-        embedding = 4 * config.base_channels
-        self.time_embed = nn.Sequential(
-            nn.Linear(config.base_channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
-        )
-        self.first = Conv3d(2 * bands + config.mask_channels, widths[0], 3, padding=1)
-        self.encoder = nn.ModuleList(_blocks(config, width, embedding) for width in widths)
-        self.down = nn.ModuleList(
-            Conv3d(a, b, 3, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
-        )
-        self.decoder = nn.ModuleList(_blocks(config, width, embedding) for width in widths)
-        self.up = nn.ModuleList(Conv3d(b, a, 1) for a, b in zip(widths, widths[1:], strict=False))
-        self.skip = nn.ModuleList(Conv3d(width, width, 1) for width in widths)
-        self.last = nn.Sequential(VoxelNorm(widths[0]), nn.SiLU(), Conv3d(widths[0], bands, 3, padding=1))
-        self.gain = nn.Linear(embedding, bands)  # a direct path for noise that is to be passed on
-        for module in (self.last[2], self.gain):
-            nn.init.zeros_(module.weight)
-            nn.init.zeros_(module.bias)
 
     def use_schedule(self, alpha: Tensor, sigma: Tensor) -> None:
         """Take over the noise schedule, (T,) each; it is not part of the weights."""
         self.alpha, self.sigma = alpha.float(), sigma.float()
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        bands = BANDS * self.config.image_channels
-        noisy, rest = x[:, :bands].float(), x[:, bands:]
-        alpha, sigma = (values[t].reshape(-1, 1, 1, 1, 1) for values in (self.alpha, self.sigma))
-        total = (alpha.square() + sigma.square()).sqrt().clamp_min(1e-6)
-        seen = (noisy / total).to(x.dtype)
-        correction = self.correction(torch.cat([seen, rest], dim=1), seen, t)
-        return (alpha / total.square() * noisy + sigma / total * correction.float()).to(x.dtype)
+        noisy, rest = x.split([BANDS * self.config.image_channels, x.shape[1] - BANDS * self.config.image_channels], 1)
+        alpha, sigma, total = self._levels(t)
+        seen = torch.cat([noisy / total, rest], dim=1)
+        correction = self.body(seen.to(memory_format=torch.channels_last_3d), t)
+        with torch.autocast(x.device.type, enabled=False):
+            return alpha / total.square() * noisy + sigma / total * correction.to(x.dtype)
 
-    def correction(self, x: Tensor, seen: Tensor, t: Tensor) -> Tensor:
-        """What the network adds to the linear guess, in units of what that leaves open."""
+    def loss(self, prediction: Tensor, clean: Tensor, x: Tensor, t: Tensor, kind: str = "l2") -> Tensor:
+        """Distance where labels are, in units of what the linear guess leaves open at the noise level, (B,).
+
+        ``kind``: "l1" for the mean of its magnitude, "l2" for that of its square. Strong bands have more weight than
+        weak ones, with the square root of their amplitude: between equal weights, which fine noise would win, and the
+        distance of the images themselves, which would leave detail unlearned.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            _, sigma, total = self._levels(t)
+            error = (prediction.float() - clean) * total / sigma
+            scales = self.appearance.look().scales
+            weight = (scales / scales.mean()).sqrt()[:, None, None, None]
+            covered = (x[:, -self.config.mask_channels :].sum(1, keepdim=True) > 0).float()
+            distance = (error.abs() if kind == "l1" else error.square()) * weight * covered
+            return distance.sum((1, 2, 3, 4)) / (covered.sum((1, 2, 3, 4)) * weight.sum()).clamp_min(1)
+
+    def _levels(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """alpha, sigma, and the standard deviation of noisy bands, (B, 1, 1, 1, 1)."""
+        alpha, sigma = (values[t].reshape(-1, 1, 1, 1, 1) for values in (self.alpha, self.sigma))
+        return alpha, sigma, (alpha.square() + sigma.square()).sqrt()
+
+
+class BandUNet(nn.Module):
+    """The U-Net: what is to be added to the linear guess, in units of what that leaves open; begins at nothing.
+
+    Levels have the channels of ``config.level_channels`` and ``config.blocks_per_level`` blocks each on the way down
+    and up.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.checkpointing = False
+        self._bands, widths = BANDS * config.image_channels, config.level_channels
+        embedding = 4 * config.base_channels
+        self.time_embed = nn.Sequential(
+            nn.Linear(config.base_channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
+        )
+        self.first = Conv3d(2 * self._bands + config.mask_channels, widths[0], 3, padding=1)
+        self.encoder = nn.ModuleList(_blocks(config, width, embedding) for width in widths)
+        self.down = nn.ModuleList(Conv3d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(Conv3d(b, a, 1) for a, b in pairwise(widths))
+        self.skip = nn.ModuleList(Conv3d(width, width, 1) for width in widths[:-1])
+        self.decoder = nn.ModuleList(_blocks(config, width, embedding) for width in widths)
+        self.last = nn.Sequential(VoxelNorm(widths[0]), nn.SiLU(), Conv3d(widths[0], self._bands, 3, padding=1))
+        self.gain = nn.Linear(embedding, self._bands)  # a direct path for noise that is to be passed on
+        for module in (self.last[2], self.gain):
+            nn.init.zeros_(module.get_parameter("weight"))
+            nn.init.zeros_(module.get_parameter("bias"))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
         dtype = self.first.weight.dtype
         embedding = self.time_embed(time_embedding(t, self.config.base_channels).to(dtype))
-        x = self.first(x.to(dtype).contiguous(memory_format=torch.channels_last_3d))
+        seen, x = x[:, : self._bands], self.first(x.to(dtype))
         skips = []
         for level, blocks in enumerate(self.encoder):
             x = self._run(blocks, x, embedding)
-            skips.append(x)
             if level < len(self.down):
+                skips.append(self.skip[level](x))
                 x = self.down[level](x)
-        for level in reversed(range(len(skips))):
-            if level < len(self.up):
-                x = F.interpolate(self.up[level](x), scale_factor=2, mode="nearest")
-                x = x + self.skip[level](skips[level])
+        for level in reversed(range(len(self.decoder))):
+            if level < len(skips):
+                x = F.interpolate(self.up[level](x), scale_factor=2, mode="nearest") + skips[level]
             x = self._run(self.decoder[level], x, embedding)
         return self.last(x) + self.gain(embedding)[:, :, None, None, None] * seen.to(dtype)
 
-    def _run(self, blocks: nn.ModuleList, x: Tensor, embedding: Tensor) -> Tensor:
-        for block in blocks:
-            x = block(x, embedding)
-        return x
+    def _run(self, blocks: nn.Module, x: Tensor, embedding: Tensor) -> Tensor:
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(blocks, x, embedding, use_reentrant=False)
+        return blocks(x, embedding)
 
 
 class VoxelNorm(nn.LayerNorm):
-    """Normalizes the channels of every voxel by themselves (layer normalization, Ba et al. 2016). x: (B, C, D, H, W)."""
+    """Normalizes the channels of each voxel (layer normalization, Ba et al. 2016). x: (B, C, D, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3)
@@ -105,6 +137,8 @@ class VoxelNorm(nn.LayerNorm):
 
 class Block(nn.Module):
     """norm - SiLU - conv, norm scaled and shifted by the noise level - SiLU - conv, added to the input."""
+
+    leveled = True
 
     def __init__(self, channels: int, embedding: int) -> None:
         super().__init__()
@@ -120,5 +154,5 @@ class Block(nn.Module):
         return x + self.conv2(F.silu(self.norm2(h) * (1 + scale) + shift))
 
 
-def _blocks(config: NetworkConfig, width: int, embedding: int) -> nn.ModuleList:
-    return nn.ModuleList(Block(width, embedding) for _ in range(config.blocks_per_level))
+def _blocks(config: NetworkConfig, width: int, embedding: int) -> Stage:
+    return Stage(*(Block(width, embedding) for _ in range(config.blocks_per_level)))

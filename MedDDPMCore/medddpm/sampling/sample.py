@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..models.frame import Frame
 from ..models.model import Model
+from ..network.appearance import Look
 from .known import Known
 from .noise import seeded_noise
 from .solvers import Trajectory, check_finite, default_steps, solver
 from .unconditional import check_guidance, condition_without_mask
 
 FAST_STEPS = 25
+LOOK_STREAM = 0x6C6F6F6B  # keeps the draws of the contrast apart from those of the noise
 
 
 @dataclass(frozen=True)
@@ -39,18 +42,18 @@ class _Bound:
     (Ho & Salimans 2022, eq. 6, whose w is the guidance less 1). x0 is linear in the noise, so either will do.
     """
 
-    def __init__(self, model: Model, condition: Tensor, known: Known | None, guidance: float) -> None:
-        self._model, self._known, self._guidance = model, known, guidance
-        self._condition = model.prepare_condition(condition)
+    def __init__(self, model: Model, frame: Frame, condition: Tensor, known: Known | None, guidance: float) -> None:
+        self._model, self._frame, self._known, self._guidance = model, frame, known, guidance
         if guidance != 1:
-            self._unconditional = model.prepare_condition(condition_without_mask(condition, model.config))
+            self._unconditional = model.frame(condition_without_mask(condition, model.config)).condition
 
     def x0(self, x: Tensor, t: int) -> Tensor:
-        x0 = self._guided(lambda condition: self._model.predict_x0(x, condition, t)).clamp_(-1, 1)
-        return x0 if self._known is None else self._known.blend(x0)
+        x0 = self._guided(lambda condition: self._model.predict_x0(x, condition, t))
+        images = self._frame.decode(x0).clamp_(-1, 1)
+        return self._frame.encode(images if self._known is None else self._known.blend(images))
 
     def _guided(self, predict: Callable[[Tensor], Tensor]) -> Tensor:
-        prediction = predict(self._condition)
+        prediction = predict(self._frame.condition)
         if self._guidance == 1:
             return prediction
         return torch.lerp(predict(self._unconditional), prediction, self._guidance)
@@ -74,6 +77,7 @@ def sample(
     callback: Callable[[SampleStep], None] | None = None,
     known: Known | None = None,
     guidance: float = 1.0,
+    look: Look | None = None,
 ) -> Tensor:
     """Synthesize one image for each mask of ``condition``.
 
@@ -85,7 +89,8 @@ def sample(
     is called after every evaluation; an exception that it raises (such as Cancelled) ends the sampling. ``known``: what
     of the images is there already and stays, of (image channels, D, H, W); the same for every mask of the batch.
     ``guidance``: how strongly the mask guides, 0 to 20; 1 is plain, more follows the mask more strictly. Any but 1
-    takes two evaluations a step and a model that was trained with masks left out (``config.dropped_mask``).
+    takes two evaluations a step and a model that was trained with masks left out (``config.dropped_mask``). ``look``:
+    the contrast wanted, for models whose network is in the residual domain; None draws it from the sample's seed.
 
     Returns float32 (B, image channels, D, H, W) on the CPU, in [-1, 1] ("ddpm-paper": unbounded). Raises InputError for
     an unknown sampler, an impossible number of steps, or a condition, known images or a guidance that do not fit the
@@ -101,14 +106,16 @@ def sample(
     for i in range(condition.shape[0]):
         shape = (1, model.config.network.image_channels, *condition.shape[2:])
         own = seeded_noise(seed + i, shape) if drawn is None else (batch[i : i + 1] for batch in drawn())
-        on_device = (z.to(model.device, torch.float32) for z in own)
+        one = condition[i : i + 1]
+        frame = model.frame(one, look or model.look(torch.Generator().manual_seed((seed + i) ^ LOOK_STREAM)))
+        on_device = (frame.noise(z.to(model.device, torch.float32)) for z in own)
 
-        def on_step(done: int, x0: Tensor, i: int = i) -> None:
+        def on_step(done: int, x0: Tensor, i: int = i, frame: Frame = frame) -> None:
             if callback is not None:
-                callback(SampleStep(i, done + 1, len(path.timesteps), x0))
+                callback(SampleStep(i, done + 1, len(path.timesteps), frame.decode(x0)))
 
-        denoiser = _Bound(model, condition[i : i + 1], held, guidance)
-        results.append(check_finite(run(denoiser, path, on_device, on_step)).float().cpu())
+        made = run(_Bound(model, frame, one, held, guidance), path, on_device, on_step)
+        results.append(frame.decode(check_finite(made)).float().cpu())
     return torch.cat(results)
 
 

@@ -10,9 +10,11 @@ from torch import Tensor
 from ..config import ModelConfig
 from ..network.position import place_in_head
 from .config import AugmentConfig
+from .dataset import as_floats
 from .intensities import IntensityChange
 from .warp import Warp
 
+COARSE = 4  # every how many voxels a label is looked for when a cube is placed
 Pair = tuple[Tensor, Tensor]
 Box = tuple[slice, slice, slice]
 
@@ -30,22 +32,27 @@ class Augmentation:
         self._left_right = -1 - next(i for i, letter in enumerate(model.grid.orientation) if letter in "LR")
         spacing = tuple(reversed(model.grid.spacing))
         self._told = model.network.position
+        self._tumor = [i for i, label in enumerate(model.scheme.labels) if label.tumor]
         self._warp = Warp(config, spacing, model.background) if config.affine or config.elastic else None
         self._intensity = IntensityChange(config, model.background) if config.intensity else None
 
     def __call__(self, images: Tensor, fractions: Tensor, generator: torch.Generator, progress: float = 0.0) -> Pair:
-        """Both, changed; ``progress``: the share of the run that is done.
+        """Both, changed, as float32; ``progress``: the share of the run that is done. They may come as stored.
 
         In a crop for a network that is told the position, the three channels of ``place_in_head`` follow the fractions.
         """
         config = self._config
+        cropped = bool(config.crop_voxels) and progress < config.crop_until
+        whole = _whole(images.shape[1:])
+        box = self._box(fractions, generator) if cropped else whole
+        if self._warp is None and not self._told:  # nothing asks for what is outside of the box
+            images, fractions, box = images[:, *box], fractions[:, *box], _whole(images[:, *box].shape[1:])
+        images, fractions = as_floats(images, fractions) if fractions.dtype == torch.uint8 else (images, fractions)
         if config.flip:
             images, fractions = flip_left_right(images, fractions, self._left_right, generator)
-        if config.shift_voxels:
+        if config.shift_voxels and not cropped:
             images, fractions = shift(images, fractions, config.shift_voxels, self._background, generator)
-        cropped = config.crop_voxels and progress < config.crop_until
         place = place_in_head(fractions[None])[0] if cropped and self._told else images[:0]
-        box = random_box(images.shape[1:], config.crop_voxels if cropped else 0, generator)
         carried = torch.cat([images, place])
         if self._warp is not None:
             carried, fractions = self._warp(carried, fractions, box, generator)
@@ -54,6 +61,20 @@ class Augmentation:
         images, place = carried.split([len(images), len(place)])
         images = images if self._intensity is None else self._intensity(images, generator)
         return images, torch.cat([fractions, place])
+
+    def _box(self, fractions: Tensor, generator: torch.Generator) -> Box:
+        """A cube with a labeled voxel, or a tumor voxel; anywhere in an empty mask."""
+        config = self._config
+        coarse = fractions[:, ::COARSE, ::COARSE, ::COARSE]
+        on_tumor = float(torch.rand((), generator=generator)) < config.crop_tumor
+        for labels in ([self._tumor] if on_tumor and self._tumor else []) + [list(range(len(fractions)))]:
+            found = (coarse[labels].amax(0) > 0).nonzero()
+            if len(found):
+                break
+        else:
+            found = torch.ones(coarse.shape[1:]).nonzero()
+        chosen = found[int(torch.randint(len(found), (), generator=generator))] * COARSE
+        return box_at(fractions.shape[1:], config.crop_voxels, tuple(chosen.tolist()), generator)
 
 
 def flip_left_right(images: Tensor, fractions: Tensor, axis: int, generator: torch.Generator) -> Pair:
@@ -69,17 +90,19 @@ def shift(images: Tensor, fractions: Tensor, most: int, background: float, gener
     return _moved(images, offsets, background), _moved(fractions, offsets, 0.0)
 
 
-def random_box(shape: torch.Size, side: int, generator: torch.Generator) -> Box:
-    """A random cube of ``side`` voxels (less where the volume is smaller) in a volume of ``shape``; 0 for all of it."""
-    first, second, third = (_random_range(length, side, generator) for length in shape)
-    return first, second, third
+def box_at(shape: torch.Size, side: int, voxel: tuple[int, ...], generator: torch.Generator) -> Box:
+    """A random cube of ``side`` voxels in a volume of ``shape`` that holds ``voxel``; less of a smaller volume."""
+    slices = []
+    for length, at in zip(shape, voxel, strict=True):
+        size = min(side, length)
+        first, last = max(0, at - size + 1), min(at, length - size)
+        start = first + int(torch.randint(last - first + 1, (), generator=generator))
+        slices.append(slice(start, start + size))
+    return slices[0], slices[1], slices[2]
 
 
-def _random_range(length: int, side: int, generator: torch.Generator) -> slice:
-    if not 0 < side < length:
-        return slice(0, length)
-    start = int(torch.randint(length - side + 1, (), generator=generator))
-    return slice(start, start + side)
+def _whole(shape: torch.Size) -> Box:
+    return slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2])
 
 
 def _moved(x: Tensor, offsets: list[int], fill: float) -> Tensor:

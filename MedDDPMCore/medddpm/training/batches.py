@@ -58,10 +58,12 @@ class BatchSource:
         """The volume of this position, augmented and noisy, as a batch of one."""
         config = self.config
         generator = volume_generator(config.seed, position)
-        images, fractions = self.dataset[case_at(len(self.dataset), config.seed, position)]
+        index = case_at(len(self.dataset), config.seed, position)
+        images, fractions = self.dataset.stored(index)
         iteration = position // (config.batch_size * config.accumulate)
         images, fractions = self.augmentation(images, fractions, generator, iteration / config.iterations)
-        return self.objective.draw(images, fractions, generator)
+        look = self.dataset.look(index) if self.objective.residual else None
+        return self.objective.draw(images, fractions, generator, look)
 
     def batch(self, iteration: int, part: int) -> NoisyBatch:
         """See Loader."""

@@ -123,15 +123,16 @@ class TrainConfig:
     def _check_compact(self) -> None:
         if self.network.domain == "voxels":
             return
+        network = f"a network with network.domain = '{self.network.domain}'"
         if self.schedule.prediction != "x0":
             raise InputError(
-                f"The training option schedule.prediction is '{self.schedule.prediction}', but the compact network "
-                "(network.domain = 'wavelet') predicts x0. Set schedule.prediction = 'x0'."
+                f"The training option schedule.prediction is '{self.schedule.prediction}', but {network} predicts x0. "
+                "Set schedule.prediction = 'x0'."
             )
         if self.loss.min_snr_gamma:
             raise InputError(
-                f"The training option loss.min_snr_gamma is {self.loss.min_snr_gamma:g}, but the compact network "
-                "(network.domain = 'wavelet') weighs noise levels itself. Set loss.min_snr_gamma = 0."
+                f"The training option loss.min_snr_gamma is {self.loss.min_snr_gamma:g}, but {network} weighs noise "
+                "levels itself. Set loss.min_snr_gamma = 0."
             )
         if self.network.position and self.augment.crop_voxels and self.mask_dropout:
             raise InputError(

@@ -11,8 +11,14 @@ from torch import Tensor
 
 from ..dataset import PreparedCase, read_dataset_config
 from ..errors import InputError
+from ..network.appearance import Look, measure
 
 NAMES = ("images", "fractions")
+
+
+def as_floats(images: Tensor, fractions: Tensor) -> tuple[Tensor, Tensor]:
+    """Stored tensors, or parts of them, as float32: images in [-1, 1], fractions from 0 to 1."""
+    return images.float(), fractions.float() / 255
 
 
 class PreparedDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
@@ -31,15 +37,21 @@ class PreparedDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
             raise InputError(f"The dataset {folder} has no case in the split '{split}'.")
         self._files = cases or self.folder / "cases"
         self._mapped: dict[int, tuple[Tensor, Tensor]] = {}
+        self._looks: dict[int, Look] = {}
         for index in range(len(self.cases)):
-            self._tensors(index)
+            self.stored(index)
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        images, fractions = self._tensors(index)
-        return images.float(), fractions.float() / 255
+        return as_floats(*self.stored(index))
+
+    def look(self, index: int) -> Look:
+        """The appearance of a case; measured once."""
+        if index not in self._looks:
+            self._looks[index] = measure(*self[index])
+        return self._looks[index]
 
     def __getstate__(self) -> dict[str, Any]:
         """For a process that prepares batches: it maps the files itself."""
@@ -49,7 +61,8 @@ class PreparedDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
         """Give the files free; they are mapped again when they are needed."""
         self._mapped = {}
 
-    def _tensors(self, index: int) -> tuple[Tensor, Tensor]:
+    def stored(self, index: int) -> tuple[Tensor, Tensor]:
+        """A case as it is stored, float16 and uint8, mapped: what is not looked at is not read."""
         if index not in self._mapped:
             self._mapped[index] = self._map(self.cases[index])
         return self._mapped[index]

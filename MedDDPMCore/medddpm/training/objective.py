@@ -10,11 +10,17 @@ import torch
 from torch import Tensor
 
 from ..config import ModelConfig
+from ..models.frame import residual_condition
+from ..network.appearance import Look, inside, measure
 from ..network.compact import CompactUNet
+from ..network.residual import ResidualUNet
+from ..network.wavelet import to_bands
 from ..sampling.prediction import target
 from ..sampling.schedule import Schedule
 from ..sampling.unconditional import without_mask
 from .config import LossConfig
+
+JITTER = 0.02  # standard deviation by which the means of labels are varied in training; images are in [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -22,8 +28,8 @@ class NoisyBatch:
     """Input and wanted output of the network.
 
     ``x``: noisy images with the mask channels after them, (B, C + L, D, H, W) float32; in a crop, for a network that is
-    told, the place in the head follows (see ``network.position``). ``wanted``: the training target, (B, C, D, H, W);
-    ``t``: integer noise levels (B,).
+    told, the place in the head follows (see ``network.position``). For a network in the residual domain: what that is
+    told (see ``network.residual``). ``wanted``: the training target, (B, C, D, H, W); ``t``: integer noise levels (B,).
     """
 
     x: Tensor
@@ -54,22 +60,40 @@ class Objective:
         self._loss = loss or LossConfig()
         self._weights = level_weights(schedule, model.schedule.prediction, self._loss)
 
-    def draw(self, images: Tensor, fractions: Tensor, generator: torch.Generator) -> NoisyBatch:
+    @property
+    def residual(self) -> bool:
+        """Whether the network is in the residual domain, so that the appearance of a scan matters."""
+        return self.model.network.domain == "residual"
+
+    def draw(
+        self, images: Tensor, fractions: Tensor, generator: torch.Generator, look: Look | None = None
+    ) -> NoisyBatch:
         """One volume (C, D, H, W) with its label fractions (L, D, H, W) as a batch of one.
 
-        The noise level is uniform in 0 to T-1, the noise Gaussian.
+        The noise level is uniform in 0 to T-1, the noise Gaussian. ``look``: the appearance of the scan that the volume
+        is a part of (None: the volume is all of it); its means are varied a little.
         """
         t = torch.randint(self.schedule.steps, (1,), generator=generator)
         noise = torch.randn(images.shape, generator=generator)
         if self.mask_dropout and float(torch.rand((), generator=generator)) < self.mask_dropout:
             fractions = without_mask(fractions[None], self.model)[0]
-        return self.noisy(images[None], fractions[None], t, noise[None])
+        if self.residual:
+            look = look or measure(images, fractions)
+            look = Look(look.means + JITTER * torch.randn(look.means.shape, generator=generator), look.scales)
+        return self.noisy(images[None], fractions[None], t, noise[None], look)
 
-    def noisy(self, x0: Tensor, fractions: Tensor, t: Tensor, noise: Tensor) -> NoisyBatch:
-        """The batch for given noise levels and noise (paper, eq. 1)."""
+    def noisy(self, x0: Tensor, fractions: Tensor, t: Tensor, noise: Tensor, look: Look | None = None) -> NoisyBatch:
+        """The batch for given noise levels and noise (paper, eq. 1); of one volume where the appearance matters."""
         off, on = self.model.mask_values
         alpha = torch.from_numpy(self.schedule.alpha)[t].float()[:, None, None, None, None]
         sigma = torch.from_numpy(self.schedule.sigma)[t].float()[:, None, None, None, None]
+        if self.residual:
+            look = look or measure(x0[0], fractions[0])
+            look = Look(look.means.nan_to_num(), look.scales)  # of labels that are nowhere
+            source = look.source(fractions)
+            clean = look.encode(x0, source, inside(fractions))
+            x = torch.cat([alpha * clean + sigma * to_bands(noise), residual_condition(source, fractions)], dim=1)
+            return NoisyBatch(x, clean, t)
         wanted = target(self.model.schedule.prediction, x0, noise, alpha, sigma)
         x = torch.cat([alpha * x0 + sigma * noise, off + (on - off) * fractions], dim=1)
         return NoisyBatch(x, wanted, t)
@@ -84,10 +108,12 @@ class Objective:
     def losses(self, network: Any, batch: NoisyBatch) -> Tensor:
         """The loss of every volume, (B,), all noise levels alike: the mean distance of prediction and target.
 
-        That of a compact network is its own, in units of what its linear estimate leaves open.
+        That of a network on bands is its own, in units of what its linear estimate leaves open.
         """
         prediction = network(batch.x, batch.t)
         inner = getattr(network, "module", network)
+        if isinstance(inner, ResidualUNet):
+            return inner.loss(prediction, batch.wanted, batch.x, batch.t, self._loss.kind)
         if isinstance(inner, CompactUNet):
             first = self.model.network.image_channels
             mask = batch.x[:, first : first + self.model.network.mask_channels]

@@ -113,6 +113,7 @@ class AugmentConfig:
     ``flip`` mirrors left-right in half of the cases. ``shift_voxels`` moves by up to that many whole voxels.
     ``crop_voxels`` trains on random cubes of that side (0: whole volumes), which gives many more iterations an hour;
     only for the first ``crop_until`` (share) of the iterations, since the network sees whole volumes when it samples.
+    A cube holds a voxel with a label, with the probability ``crop_tumor`` one of the tumor.
 
     ``affine`` is the probability of a rotation by up to ``rotation_degrees`` about each axis and a scaling by up to
     1 +- ``scaling`` along each; ``elastic`` that of a smooth deformation by at most ``elastic_mm`` (mm), whose bumps
@@ -126,6 +127,7 @@ class AugmentConfig:
     shift_voxels: int = 0
     crop_voxels: int = 0
     crop_until: float = 1.0
+    crop_tumor: float = 0.0
     affine: float = 0.0
     rotation_degrees: float = 10.0
     scaling: float = 0.1
@@ -139,7 +141,7 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         at_least("augment.", 0, self, "shift_voxels", "crop_voxels")
-        for name in ("crop_until", "affine", "elastic", "intensity"):
+        for name in ("crop_until", "crop_tumor", "affine", "elastic", "intensity"):
             share(f"augment.{name}", getattr(self, name))
         limits = {"rotation_degrees": 180, "scaling": 0.5, "elastic_mm": 20, "bias_field": 1, "gamma": 4, "noise": 1}
         for name, most in limits.items():

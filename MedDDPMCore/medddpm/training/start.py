@@ -90,16 +90,19 @@ def starting_network(
 
 
 def fresh_network(model: ModelConfig, schedule: Schedule, dataset: PreparedDataset) -> Network:
-    """A network with random weights; a compact one knows the schedule and the statistics of ``dataset``."""
+    """A network with random weights; one on bands knows the schedule and the statistics of ``dataset``."""
     network = build_network(model.network)
     if isinstance(network, UNet3D):
         open_path(network)
-    else:
-        network.use_schedule(torch.from_numpy(schedule.alpha), torch.from_numpy(schedule.sigma))
+        return network
+    network.use_schedule(torch.from_numpy(schedule.alpha), torch.from_numpy(schedule.sigma))
+    if isinstance(network, CompactUNet):
         network.fit([dataset[i] for i in range(len(dataset))])
+    else:
+        network.appearance.fit([dataset.look(i) for i in range(len(dataset))])
     return network
 
 
 def use_activation_checkpointing(network: Network) -> None:
     """Let the U-Net compute its inner values again for the backward pass instead of keeping them."""
-    (network.body if isinstance(network, CompactUNet) else network).checkpointing = True
+    (network if isinstance(network, UNet3D) else network.body).checkpointing = True
