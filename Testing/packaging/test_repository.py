@@ -24,6 +24,7 @@ ROOMS = {
     "geometry": {"numpy", "SimpleITK", "nibabel"},
     "labels": {"numpy", "SimpleITK", "nibabel"},
     "masks": {"numpy", "SimpleITK"},
+    "anatomy": {"numpy", "SimpleITK"},
     "network": {"torch"},
     "sampling": {"torch", "numpy"},
     "models": {"torch", "safetensors"},
@@ -95,7 +96,7 @@ def test_the_wheel_has_the_models_the_schemes_and_the_license(tmp_path: Path) ->
     model.mkdir(parents=True)
     for name in ("config.json", "model.safetensors", "training.log"):
         (model / name).write_text(name)
-    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE.txt"):
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE.txt", "NOTICE"):
         shutil.copy(ROOT / name, source)
     shutil.copytree(PACKAGE, source / "MedDDPMCore" / "medddpm", ignore=shutil.ignore_patterns("__pycache__"))
     pip = ("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q")
@@ -110,7 +111,9 @@ def test_the_wheel_has_the_models_the_schemes_and_the_license(tmp_path: Path) ->
     assert sources <= names
     data = {"medddpm/labels/schemes/brats.json", "medddpm/training/presets/demo.toml"}
     assert {"medddpm/py.typed", *data} <= names
-    assert any(name.endswith("LICENSE.txt") for name in names)
+    maps = {f"medddpm/anatomy/maps/{path.name}" for path in (PACKAGE / "anatomy" / "maps").iterdir()}
+    assert maps and maps <= names
+    assert all(any(name.endswith(text) for name in names) for text in ("LICENSE.txt", "NOTICE"))
 
 
 def test_names_of_models_shipped_in_the_clone_are_known() -> None:

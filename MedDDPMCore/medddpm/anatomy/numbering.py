@@ -1,0 +1,117 @@
+"""Label maps in the numbers of FreeSurfer and SynthSeg as tissues of the scheme glioma-anatomy.
+
+The numbers are those of FreeSurferColorLUT.txt (aseg, aparc+aseg, the Destrieux parcellation, wmparc, subfields) and of
+the maps of SynthSeg (Billot et al. 2023, doi:10.1016/j.media.2023.102789), which from 500 on number what lies around
+the brain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..errors import InputError
+from ..geometry.volume import Volume
+from ..labels.findings import listed
+from ..labels.morphology import bounding_box, close, dilate, distance_to, erode, fill_holes, largest
+
+BRAIN, CSF, VENTRICLES, CORTEX, DEEP_GRAY, WHITE, CEREBELLAR_CORTEX, BRAINSTEM = range(4, 12)
+# Of the scheme glioma-anatomy, in its order: what a brain without tumor is made of.
+TISSUES = (BRAIN, CSF, VENTRICLES, CORTEX, DEEP_GRAY, WHITE, CEREBELLAR_CORTEX, BRAINSTEM)
+OUTSIDE = 0
+
+# Single numbers, and ranges as first and last number.
+_NUMBERS: dict[int, tuple[int | tuple[int, int], ...]] = {
+    OUTSIDE: (0, 1, 6, 40, 45, 165, 258, 259, (500, 540)),
+    CSF: (24, 257),
+    # Also the cavum septi pellucidi (72, "5th ventricle") and choroid plexus (31, 63; in SynthSeg's maps 136 to 164).
+    VENTRICLES: (4, 5, 14, 15, 43, 44, 72, 31, 63, 136, 137, 163, 164),
+    CORTEX: (3, 42, 19, 20, 55, 56, (1000, 2999), (11100, 12999)),
+    # Also vessels (30, 62), which are perivascular spaces at and in the putamen.
+    DEEP_GRAY: (9, 10, 11, 12, 13, 17, 18, 26, 27, 48, 49, 50, 51, 52, 53, 54, 58, 59, 138, 139, 30, 62, 80, 81, 82),
+    # Also ventral diencephalon, optic chiasm, corpus callosum, and lesions (25, 57) and hypointensities (77 to 79).
+    WHITE: (2, 41, 7, 46, 28, 60, 85, 25, 57, 77, 78, 79, (250, 255), (3000, 5002), (13100, 14999)),
+    CEREBELLAR_CORTEX: (8, 47, 172, (601, 628)),
+    BRAINSTEM: (16, 170, 173, 174, 175, 178),
+}
+_UNKNOWN = 255
+_TABLE = np.full(15000, _UNKNOWN, np.uint8)
+for _tissue, _numbers in _NUMBERS.items():
+    for _number in _numbers:
+        _first, _last = _number if isinstance(_number, tuple) else (_number, _number)
+        _TABLE[_first : _last + 1] = _tissue
+
+# Left and right halves of these are numbered apart, and a scheme's value is never above 11.
+_BOTH_SIDES = {41, 42, 43, 46, 47, 49, 50, 51}
+SULCUS_MM = 8.0  # fluid in gaps up to twice this width is part of a skull-stripped brain
+RIM_MM = 1.0  # of fluid over the gyri
+STALK_MM = 3.0  # what hangs on the brain by less than twice this width is vessels and dura that were taken for brain
+
+
+def is_freesurfer(values: Iterable[int]) -> bool:
+    """Whether ``values``, all of a label map, are FreeSurfer's or SynthSeg's numbers and not those of the scheme."""
+    return len(_BOTH_SIDES & set(values)) >= 4
+
+
+def tissues_of(structures: Volume) -> tuple[Volume, tuple[str, ...]]:
+    """A label map in FreeSurfer's or SynthSeg's numbers as the tissues of a skull-stripped brain.
+
+    ``structures``: whole numbers, any integer type, any orientation and spacing. Returns values 5 to 11 of the scheme
+    glioma-anatomy and 0 outside, uint8, on the same grid, and sentences about numbers that are not known. The outline
+    is what skull-stripped images show: the brain, closed over the sulci and filled, with a thin rim of fluid; inside of
+    it, all that is no tissue is cerebrospinal fluid, outside of it there is none. Numbers that are not known become the
+    nearest tissue where they lie inside. Raises InputError where the map is not in these numbers.
+    """
+    present, codes = np.unique(structures.data, return_inverse=True)
+    present = present.astype(np.int64)
+    if not is_freesurfer(present.tolist()):
+        raise InputError(
+            f"The label map is not in the numbers of FreeSurfer or SynthSeg; it has {listed(present.tolist())}. Give a "
+            "map of the whole brain by one of these programs, or one in the values of the scheme glioma-anatomy."
+        )
+    table = np.append(_TABLE, np.uint8(_UNKNOWN))
+    inside = (present >= 0) & (present < len(_TABLE))
+    labels = table[np.where(inside, present, -1)][codes].reshape(structures.shape)
+    unknown = labels == _UNKNOWN
+    solid = (labels >= VENTRICLES) & ~unknown
+    outline = brain_outline(solid, structures.spacing)
+    labels[~outline] = OUTSIDE
+    labels[outline & (labels == OUTSIDE)] = CSF
+    strange = unknown & outline
+    if not strange.any():
+        return Volume(labels, structures.affine), ()
+    labels = _nearest(labels, strange, structures.spacing)
+    numbers = listed(np.unique(structures.data[strange]).astype(int).tolist())
+    sentence = (
+        f"The label map has numbers that are not in FreeSurfer's table ({numbers}); they became the nearest tissue."
+    )
+    return Volume(labels, structures.affine), (sentence,)
+
+
+def brain_outline(solid: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """What a skull-stripped image shows of a brain whose tissues and ventricles are ``solid`` (X, Y, Z), bool.
+
+    Gyri joined over the sulci and filled, without what hangs on thin stalks, and with a thin rim of fluid.
+    """
+    outline = np.zeros(solid.shape, bool)
+    if not solid.any():
+        return outline
+    box = bounding_box(solid, int(np.ceil(2 * RIM_MM / min(spacing))))
+    brain = fill_holes(close(largest(solid[box]), SULCUS_MM, spacing))
+    core = erode(brain, STALK_MM, spacing, padding=True)
+    if core.any():
+        brain &= dilate(largest(core), STALK_MM + RIM_MM, spacing)
+    outline[box] = dilate(brain, RIM_MM, spacing)
+    return outline
+
+
+def _nearest(labels: np.ndarray, where: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """``labels`` with the voxels ``where`` given the nearest of the tissues elsewhere."""
+    best, chosen = np.full(np.count_nonzero(where), np.inf, np.float32), np.zeros(np.count_nonzero(where), np.uint8)
+    for value in TISSUES[1:]:
+        distance = distance_to((labels == value) & ~where, spacing)[where]
+        chosen[distance < best], best = value, np.minimum(best, distance)
+    filled = labels.copy()
+    filled[where] = chosen
+    return filled
