@@ -1,4 +1,4 @@
-"""The residual network: the appearance of a scan, the frame it is computed in, its way through training and sampling."""
+"""The residual network: the appearance of a scan, what it computes in, its way through training and sampling."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from medddpm.config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfi
 from medddpm.dataset import DatasetConfig, PreparedCase
 from medddpm.errors import InputError
 from medddpm.labels.scheme import load_scheme
-from medddpm.models.frame import ResidualFrame, box_around
+from medddpm.models.frame import MARGIN, ResidualFrame, box_around, cut
 from medddpm.models.model import Model
 from medddpm.models.registry import load_model
-from medddpm.network.appearance import Appearance, Look, measure
+from medddpm.network.appearance import Appearance, Look, label_means
 from medddpm.network.build import build_network
 from medddpm.network.residual import ResidualUNet
+from medddpm.network.spectrum import BINS, RadialPower
+from medddpm.network.wavelet import from_bands
 from medddpm.progress import SilentReporter
 from medddpm.sampling.known import Known
 from medddpm.sampling.sample import sample
@@ -59,7 +61,7 @@ def model(seed: int = 0, schedule: ScheduleConfig = FLOW) -> Model:
     assert isinstance(network, ResidualUNet)
     for parameter in network.body.last.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
-    network.appearance.fit([measure(*scan(i, 0.1 * i)) for i in range(3)])
+    network.appearance.fit([scan(i, 0.1 * i) for i in range(3)])
     grid = GridConfig((SHAPE[2], SHAPE[1], SHAPE[0]), (2.0, 2.0, 2.0))
     config = ModelConfig("tiny", ("T1", "T2"), NETWORK, schedule, load_scheme("whole-head"), grid)
     return Model(config, network, torch.device("cpu"), torch.float32, "")
@@ -74,25 +76,24 @@ def test_means_are_those_of_the_labels_though_borders_mix_them(values: list[floa
     fractions = torch.rand((2, 16, 16, 16), generator=torch.Generator().manual_seed(seed))
     fractions = fractions / fractions.sum(0)
     means = torch.tensor(values).reshape(2, 2)
-    look = measure(Look(means, torch.ones(16)).source(fractions[None])[0], fractions)
-    assert torch.allclose(look.means, means, atol=0.05)  # the plain average of each label is far from them
-    assert float(look.scales.max()) < 0.1
+    found = label_means(Look(means, torch.ones(16)).source(fractions[None])[0], fractions)
+    assert torch.allclose(found, means, atol=0.05)  # the plain average of each label is far from them
 
 
 def test_a_label_that_is_not_there_has_no_mean_and_takes_that_of_the_training_cases() -> None:
     images, fractions = scan(0)
     fractions[0] += fractions[1]
     fractions[1] = 0
-    look = measure(images, fractions)
-    assert look.means[1].isnan().all() and look.means[0].isfinite().all()
+    means = label_means(images, fractions)
+    assert means[1].isnan().all() and means[0].isfinite().all()
     appearance = Appearance(NETWORK)
-    appearance.fit([look, measure(*scan(1))])
-    assert torch.equal(appearance.completed(look).means[1], measure(*scan(1)).means[1])
+    appearance.fit([(images, fractions), scan(1)])
+    assert torch.equal(appearance.completed(Look(means, torch.ones(16))).means[1], label_means(*scan(1))[1])
 
 
 def test_drawn_appearances_vary_as_the_training_cases_do() -> None:
     appearance = Appearance(NETWORK)
-    appearance.fit([measure(*scan(i, 0.1 * i)) for i in range(4)])
+    appearance.fit([scan(i, 0.1 * i) for i in range(4)])
     drawn = [appearance.look(torch.Generator().manual_seed(i)).means for i in range(200)]
     spread = torch.stack(drawn).std(0)
     expected = torch.tensor([0.0, 0.1, 0.2, 0.3]).std()
@@ -101,14 +102,27 @@ def test_drawn_appearances_vary_as_the_training_cases_do() -> None:
     assert torch.equal(drawn[0], appearance.look(torch.Generator().manual_seed(0)).means)
 
 
-def test_scales_are_the_deviation_of_every_band() -> None:
-    images, fractions = scan(0)
-    look = measure(images, fractions)
-    frame = ResidualFrame(fractions[None], look, NETWORK.divisor)
-    bands = frame.encode(images[None])
-    inside = frame.encode(images[None] + 1)[:, 0] != bands[:, 0]
-    deviation = torch.stack([band[inside[0]].square().mean().sqrt() for band in bands[0]])
-    assert torch.allclose(deviation, torch.ones(16), atol=0.1)
+def test_what_is_encoded_has_unit_variance_in_every_band_and_at_every_frequency() -> None:
+    """Smooth texture as well as fine: the spectrum of the training cases is divided out."""
+    cases = []
+    for seed in range(3):
+        coarse = torch.randn((1, 2, 8, 8, 8), generator=torch.Generator().manual_seed(seed))
+        shading = torch.nn.functional.interpolate(coarse, size=(32, 32, 32), mode="trilinear")[0]
+        fine = torch.randn((2, 32, 32, 32), generator=torch.Generator().manual_seed(seed + 10))
+        cases.append(((0.3 * shading + 0.02 * fine).clamp(-1, 1), torch.ones(1, 32, 32, 32)))
+    appearance = Appearance(replace(NETWORK, mask_channels=1))
+    appearance.fit(cases)
+    look = appearance.coder().measure(*cases[0])
+    white = appearance.coder().encode(look, cases[0][0][None] - look.source(cases[0][1][None]))
+    assert torch.allclose(white[0].square().mean((1, 2, 3)), torch.ones(16), atol=0.01)
+    spectrum = RadialPower(2)
+    spectrum.add(from_bands(white)[0], torch.tensor(32.0**3))
+    found = spectrum.result()[:, BINS // 2 :]
+    assert float(found.amax() / found.amin()) < 6
+    plain = RadialPower(2)
+    plain.add(cases[0][0], torch.tensor(32.0**3))
+    found = plain.result()
+    assert float(found.amax() / found.amin()) > 1000
 
 
 # --- the frame ------------------------------------------------------------------------------------------------------
@@ -116,7 +130,8 @@ def test_scales_are_the_deviation_of_every_band() -> None:
 
 def test_images_return_from_the_frame_exactly_inside_and_as_background_outside() -> None:
     images, fractions = scan(1)
-    frame = ResidualFrame(fractions[None], measure(images, fractions), NETWORK.divisor)
+    coder = Appearance(NETWORK).coder()
+    frame = ResidualFrame(fractions[None], coder, coder.measure(images, fractions), NETWORK.divisor)
     again = frame.decode(frame.encode(images[None] + 0.01))[0]
     inside = fractions.sum(0) > 0
     assert torch.allclose(again[:, inside], images[:, inside] + 0.01, atol=1e-5)
@@ -129,9 +144,12 @@ def test_the_box_holds_the_mask(x: int, y: int, z: int, seed: int, divisor: int)
     mask = torch.zeros(16, 16, 16)
     mask[x, y, z] = 1
     mask[tuple(torch.randint(16, (3,), generator=torch.Generator().manual_seed(seed)).tolist())] = 1
-    box = box_around(mask, divisor)
-    assert float(mask[box].sum()) == float(mask.sum())
-    assert all((part.stop - part.start) % divisor == 0 and part.start >= 0 and part.stop <= 16 for part in box)
+    starts, sides = box_around(mask, divisor)
+    inner = cut(mask, tuple(s + MARGIN for s in starts), tuple(n - 2 * MARGIN for n in sides))
+    assert float(inner.sum()) == float(mask.sum())
+    assert all(side % divisor == 0 for side in sides)
+    back = cut(cut(mask, starts, sides), tuple(-s for s in starts), (16, 16, 16))
+    assert torch.equal(back, mask)
 
 
 def test_an_empty_mask_becomes_empty_space() -> None:

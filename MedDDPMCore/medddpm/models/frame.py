@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..network.appearance import BACKGROUND, Look, inside
+from ..network.appearance import BACKGROUND, Coder, Look, inside
 from ..network.wavelet import to_bands
 
-Box = tuple[slice, slice, slice]
+MARGIN = 4  # voxels around what the mask covers, so that its opposite ends do not touch in the filters' circles
 
 
 class Frame(Protocol):
@@ -46,31 +46,32 @@ class VoxelFrame:
 
 
 class ResidualFrame:
-    """The scaled bands of what an image shows beyond the image of means, in the box around what the mask covers.
+    """Bands of what an image shows beyond the image of means, in a box around what the mask covers.
 
-    ``fractions`` (1, L, D, H, W), ``look``: the appearance wanted. Each side of the box is a multiple of ``divisor``.
+    ``fractions`` (1, L, D, H, W), ``look``: the appearance wanted. Each side of the box is a multiple of ``divisor``;
+    it may reach beyond the volume, into empty space.
     """
 
-    def __init__(self, fractions: Tensor, look: Look, divisor: int) -> None:
-        self._look, self._shape = look, fractions.shape[2:]
-        self._box = box_around(inside(fractions)[0, 0], divisor)
-        fractions = fractions[:, :, *self._box]
+    def __init__(self, fractions: Tensor, coder: Coder, look: Look, divisor: int) -> None:
+        self._coder, self._look, self._shape = coder, look, fractions.shape[2:]
+        self._starts, self._sides = box_around(inside(fractions)[0, 0], divisor)
+        fractions = cut(fractions, self._starts, self._sides)
         self._inside, self._source = inside(fractions), look.source(fractions)
         self.condition = residual_condition(self._source, fractions)
 
     def noise(self, white: Tensor) -> Tensor:
         """See Frame."""
-        return to_bands(white[:, :, *self._box])
+        return to_bands(cut(white, self._starts, self._sides))
 
     def encode(self, images: Tensor) -> Tensor:
         """See Frame; nothing is seen where no label is."""
-        return self._look.encode(images[:, :, *self._box], self._source, self._inside)
+        images = cut(images, self._starts, self._sides, BACKGROUND)
+        return self._coder.encode(self._look, (images - self._source) * self._inside)
 
     def decode(self, x: Tensor) -> Tensor:
         """See Frame; -1 where no label is."""
-        images = x.new_full((1, self._source.shape[1], *self._shape), BACKGROUND)
-        images[:, :, *self._box] = self._look.decode(x, self._source, self._inside)
-        return images
+        images = self._source + self._inside * self._coder.decode(self._look, x)
+        return cut(images, tuple(-start for start in self._starts), self._shape, BACKGROUND)
 
 
 def residual_condition(source: Tensor, fractions: Tensor) -> Tensor:
@@ -78,16 +79,21 @@ def residual_condition(source: Tensor, fractions: Tensor) -> Tensor:
     return torch.cat([to_bands(source - BACKGROUND), F.avg_pool3d(fractions, 2)], dim=1)
 
 
-def box_around(mask: Tensor, divisor: int) -> Box:
-    """The smallest box (D, H, W) that holds all of ``mask`` above 0, its sides multiples of ``divisor``, as the
-    volume's are; an empty mask has one of one step in the middle.
-    """
-    slices = []
+def box_around(mask: Tensor, divisor: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """First voxel and sides, multiples of ``divisor``, of a box around ``mask`` (D, H, W) above 0 with a margin."""
+    starts, sides = [], []
     for axis, length in enumerate(mask.shape):
-        others = [other for other in range(3) if other != axis]
-        there = (mask.amax(others) > 0).nonzero().flatten()
+        there = (mask.amax([other for other in range(3) if other != axis]) > 0).nonzero().flatten()
         first, last = (int(there[0]), int(there[-1])) if len(there) else (length // 2, length // 2)
-        size = -(-(last + 1 - first) // divisor) * divisor
-        start = min(max(0, (first + last + 1 - size) // 2), length - size)
-        slices.append(slice(start, start + size))
-    return slices[0], slices[1], slices[2]
+        side = -(-(last + 1 - first + 2 * MARGIN) // divisor) * divisor
+        starts.append((first + last + 1 - side) // 2)
+        sides.append(side)
+    return tuple(starts), tuple(sides)
+
+
+def cut(volume: Tensor, starts: tuple[int, ...], sides: tuple[int, ...], fill: float = 0.0) -> Tensor:
+    """The box of ``sides`` from ``starts`` on of a volume (..., D, H, W); ``fill`` where it reaches beyond that."""
+    pads: list[int] = []
+    for start, side, length in zip(starts, sides, volume.shape[-3:], strict=True):
+        pads = [-start, start + side - length, *pads]
+    return F.pad(volume, pads, value=fill)

@@ -57,9 +57,10 @@ class Model:
         """
         if not isinstance(self._network, ResidualUNet):
             return VoxelFrame(self.prepare_condition(condition))
-        known = self._network.appearance.completed(look) if look is not None else self._network.appearance.look()
-        known = Look(known.means.to(self.device), known.scales.to(self.device))
-        return ResidualFrame(condition.to(self.device, torch.float32), known, self.config.network.divisor)
+        appearance = self._network.appearance
+        known = appearance.look() if look is None else appearance.completed(look)
+        fractions = condition.to(self.device, torch.float32)
+        return ResidualFrame(fractions, appearance.coder(), known, self.config.network.divisor)
 
     @torch.inference_mode()
     def _evaluate(self, x_t: Tensor, condition: Tensor, t: Tensor) -> Tensor:

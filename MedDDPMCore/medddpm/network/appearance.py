@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
+from .spectrum import BINS, RadialPower, at_frequencies, filtered
 from .wavelet import BANDS, from_bands, to_bands
 
 BACKGROUND = -1.0
@@ -25,8 +26,8 @@ FARTHEST = 2.0  # standard deviations that a drawn appearance may be away from t
 
 @dataclass(frozen=True)
 class Look:
-    """The appearance of one scan: ``means`` (L, C), intensities in [-1, 1]; ``scales`` (8 C,), the standard deviation
-    of each Haar band of what the means leave over.
+    """The appearance of one scan: ``means`` (L, C), the intensity of each label in [-1, 1], NaN where it is not known;
+    ``scales`` (8 C,), the strength of each band (see ``Coder``) beside that in the training cases.
     """
 
     means: Tensor
@@ -34,18 +35,8 @@ class Look:
 
     def source(self, fractions: Tensor) -> Tensor:
         """The image of the means, (B, C, D, H, W), for label fractions (B, L, D, H, W); -1 outside of all labels."""
-        return torch.einsum("bl...,lc->bc...", fractions, self.means - BACKGROUND) + BACKGROUND
-
-    def encode(self, images: Tensor, source: Tensor, inside: Tensor) -> Tensor:
-        """Scaled bands (B, 8 C, D/2, H/2, W/2) of what ``images`` show beyond ``source`` where ``inside`` is 1."""
-        return to_bands((images - source) * inside) / self._scales(images)
-
-    def decode(self, bands: Tensor, source: Tensor, inside: Tensor) -> Tensor:
-        """The inverse of ``encode``; not clamped."""
-        return source + inside * from_bands(bands * self._scales(bands))
-
-    def _scales(self, like: Tensor) -> Tensor:
-        return self.scales.to(like.device)[:, None, None, None]
+        means = self.means.to(fractions.device).nan_to_num()
+        return torch.einsum("bl...,lc->bc...", fractions, means - BACKGROUND) + BACKGROUND
 
 
 def inside(fractions: Tensor) -> Tensor:
@@ -53,39 +44,75 @@ def inside(fractions: Tensor) -> Tensor:
     return (fractions.sum(1, keepdim=True) > 0).float()
 
 
-def measure(images: Tensor, fractions: Tensor) -> Look:
-    """The appearance of a scan (C, D, H, W) in [-1, 1] with its label fractions (L, D, H, W); NaN for labels that are
-    not there.
+def label_means(images: Tensor, fractions: Tensor) -> Tensor:
+    """The means (L, C) for which the image of means comes closest to the scan; NaN for a label that is not there.
 
-    The means are those for which the image of means comes closest to the scan (least squares), so that voxels on a
-    border do not blur them.
+    ``images`` (C, D, H, W) in [-1, 1], ``fractions`` (L, D, H, W). By least squares, so that voxels on a border, which
+    belong to two labels, do not blur them.
     """
     covered = fractions.sum(0) > 0
-    shares, values = fractions[:, covered].double(), images[:, covered].double() - BACKGROUND
-    weights = shares.sum(1)
-    there = weights >= LEAST_VOXELS
-    shares = shares[there]
-    plain = shares @ values.T / weights[there, None]
-    # A few voxels of prior decide where labels occur together only.
-    prior = torch.diag(torch.full((len(shares),), PRIOR_VOXELS, dtype=torch.float64))
+    shares, values = fractions[:, covered].double(), images[:, covered].double()
+    there = shares.sum(1) >= LEAST_VOXELS
     means = torch.full((len(fractions), len(images)), torch.nan, dtype=torch.float64)
-    means[there] = torch.linalg.solve(shares @ shares.T + prior, shares @ values.T + prior @ plain)
-    means = (means + BACKGROUND).float()
-    known = Look(means.nan_to_num(0.0), torch.ones(BANDS * len(images)))
-    mask = inside(fractions[None].float())
-    bands = known.encode(images[None].float(), known.source(fractions[None].float()), mask)
-    energy = bands.square().sum((0, 2, 3, 4)) / (to_bands(mask)[:, 0].sum() / BANDS**0.5).clamp_min(1)
-    return Look(means, energy.sqrt().clamp_min(LEAST_SCALE))
+    if there.any():
+        # What no label covers is empty; a few voxels of prior decide where labels occur together only.
+        shares, values = shares[there], values - BACKGROUND
+        plain = shares @ values.T / shares.sum(1, keepdim=True)
+        prior = torch.diag(torch.full((len(shares),), PRIOR_VOXELS, dtype=torch.float64))
+        means[there] = BACKGROUND + torch.linalg.solve(shares @ shares.T + prior, shares @ values.T + prior @ plain)
+    return means.float().clamp(-1, 1)
+
+
+class Coder:
+    """What images show beyond the image of means, as Haar bands in which every detail is about equally strong.
+
+    ``power`` (C, BINS): the mean spectrum of what the means leave over in the training cases. Coarse differences are
+    many times as strong as fine detail; divided by that, noise that is white here has the spectrum of the real thing,
+    and shading over the whole brain is there at once with fine texture (Wiener's whitening filter).
+    """
+
+    def __init__(self, power: Tensor) -> None:
+        self.power = power
+        self._gains: dict[tuple[int, ...], Tensor] = {}
+
+    def encode(self, look: Look, left: Tensor) -> Tensor:
+        """Bands (B, 8 C, D/2, H/2, W/2) of ``left`` (B, C, D, H, W): images less image of means, 0 outside labels."""
+        return to_bands(filtered(left, 1 / self._amplitude(left))) / self._scales(look, left)
+
+    def decode(self, look: Look, bands: Tensor) -> Tensor:
+        """The inverse of ``encode``."""
+        white = from_bands(bands * self._scales(look, bands))
+        return filtered(white, self._amplitude(white))
+
+    def measure(self, images: Tensor, fractions: Tensor) -> Look:
+        """The appearance of a scan (C, D, H, W) in [-1, 1] with its label fractions (L, D, H, W)."""
+        look = Look(label_means(images, fractions), torch.ones(BANDS * len(images)))
+        mask = inside(fractions[None])
+        bands = self.encode(look, (images[None] - look.source(fractions[None])) * mask)
+        covered = (to_bands(mask)[:, :1] >= BANDS**0.5 / 2).float()
+        energy = (bands.square() * covered).sum((0, 2, 3, 4)) / covered.sum().clamp_min(1)
+        return Look(look.means, energy.sqrt().clamp_min(LEAST_SCALE))
+
+    def _amplitude(self, like: Tensor) -> Tensor:
+        shape = tuple(like.shape[2:])
+        if shape not in self._gains:
+            self._gains = {shape: at_frequencies(self.power, like).sqrt()}
+        return self._gains[shape]
+
+    @staticmethod
+    def _scales(look: Look, like: Tensor) -> Tensor:
+        return look.scales.to(like.device)[:, None, None, None]
 
 
 class Appearance(nn.Module):
     """The distribution of appearances over the training cases: a normal one, with ``FACTORS`` factors.
 
-    Its numbers are the means (L, C), then the logarithms of the scales (8 C,). ``fit`` takes it from training cases.
+    Its numbers are the means (L, C), then the logarithms of the scales (8 C,). ``power``: see ``Coder``.
     """
 
     mean: Tensor
     factors: Tensor
+    power: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -93,10 +120,29 @@ class Appearance(nn.Module):
         size = (config.mask_channels + BANDS) * config.image_channels
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("factors", torch.zeros(FACTORS, size))
+        self.register_buffer("power", torch.ones(config.image_channels, BINS))
+
+    def coder(self) -> Coder:
+        """The coder of this spectrum."""
+        return Coder(self.power.detach().float().clone())
 
     @torch.no_grad()
-    def fit(self, looks: Iterable[Look]) -> None:
-        """Take the distribution from the appearances of the training cases."""
+    def fit(self, cases: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Take spectrum and distribution from training cases: images (C, D, H, W) and fractions (L, D, H, W).
+
+        ``cases`` is read twice.
+        """
+        power = RadialPower(self._images)
+        for images, fractions in cases:
+            look = Look(label_means(images, fractions), torch.ones(BANDS * len(images)))
+            mask = inside(fractions[None])
+            power.add(((images[None] - look.source(fractions[None])) * mask)[0], mask.sum())
+        found = power.result()
+        found[:, 0] = found[:, 1]  # the means leave nothing there
+        self.power.copy_(found)
+        self._fit_distribution([self.coder().measure(*case) for case in cases])
+
+    def _fit_distribution(self, looks: list[Look]) -> None:
         rows = torch.stack([torch.cat([look.means.flatten(), look.scales.log()]) for look in looks])
         mean = rows.nanmean(0).nan_to_num(0.0)
         spread = torch.where(rows.isnan(), 0.0, rows - mean)

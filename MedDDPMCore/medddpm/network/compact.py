@@ -19,14 +19,11 @@ from torch import Tensor, nn
 from ..config import NetworkConfig
 from .atlas import NODES, fitted_atlas, looked_up
 from .position import place_in_head, position_channels
+from .spectrum import AXES, BINS, RadialPower, at_frequencies
 from .unet import UNet3D
 from .wavelet import BANDS, from_bands, to_bands
 
-BINS = 32  # of spatial frequency, from 0 to the corner of the spectrum, evenly by its square root
-MAX_FREQUENCY = 0.75**0.5  # cycles per voxel: 0.5 along each axis
-MIN_POWER = 1e-7
 BACKGROUND = -1.0  # of images inside the network
-AXES = (-3, -2, -1)  # of space
 
 
 class CompactUNet(nn.Module):
@@ -113,11 +110,7 @@ class CompactUNet(nn.Module):
 
     def spectrum(self, image: Tensor) -> Tensor:
         """``power`` at the frequencies of ``torch.fft.rfftn`` of an image of this shape, (1, C, D, H, W/2 + 1)."""
-        place = _bin_places(image)
-        low = place.long().clamp(max=BINS - 2)
-        share = place - low
-        power = self.power.float()
-        return (power[:, low] * (1 - share) + power[:, low + 1] * share)[None]
+        return at_frequencies(self.power, image)
 
     def loss(self, prediction: Tensor, x0: Tensor, mask: Tensor, t: Tensor, kind: str = "l1") -> Tensor:
         """Distance within the labels, in units of what the linear estimate leaves open at each frequency, (B,).
@@ -146,18 +139,12 @@ class CompactUNet(nn.Module):
         self.label_means[:-1] = totals[:-1] / weights[:-1, None].clamp_min(1)
         if self.config.position:
             self._fit_atlas(cases, int(weights[:-1].argmax()))
-        energy, counts = torch.zeros_like(self.power), torch.zeros(BINS)
+        power = RadialPower(len(self.power))
         for image, mask in cases:
             fractions = mask.float()[None]
             left = covered(fractions) * (image.float()[None] - self.expected(fractions))
-            found = torch.fft.fftn(left, dim=AXES).abs().square()[0] / covered(fractions).square().sum()
-            places = _bin_places(left, half=False).round().long().flatten()
-            energy.index_add_(1, places, found.flatten(1))
-            counts.index_add_(0, places, torch.ones(len(places)))
-        for i in reversed(range(BINS - 1)):  # between the lowest frequencies of a small grid there are none
-            if counts[i] == 0:
-                energy[:, i], counts[i] = energy[:, i + 1], counts[i + 1]
-        self.power.copy_((energy / counts.clamp_min(1)).clamp_min(MIN_POWER))
+            power.add(left[0], covered(fractions).square().sum())
+        self.power.copy_(power.result())
 
     def _fit_atlas(self, cases: Iterable[tuple[Tensor, Tensor]], label: int) -> None:
         self.atlas.zero_()
@@ -188,12 +175,3 @@ def covered(mask: Tensor) -> Tensor:
 
 def _back(spectrum: Tensor, like: Tensor) -> Tensor:
     return torch.fft.irfftn(spectrum, s=like.shape[-3:], dim=AXES)
-
-
-def _bin_places(image: Tensor, half: bool = True) -> Tensor:
-    """Where each frequency lies among the bins, from 0 to BINS - 1."""
-    sides = image.shape[-3:]
-    last = torch.fft.rfftfreq(sides[2]) if half else torch.fft.fftfreq(sides[2])
-    z, y, x = torch.meshgrid(torch.fft.fftfreq(sides[0]), torch.fft.fftfreq(sides[1]), last, indexing="ij")
-    frequency = (z**2 + y**2 + x**2).sqrt() / MAX_FREQUENCY
-    return (frequency.sqrt() * (BINS - 1)).clamp(max=BINS - 1).to(image.device)

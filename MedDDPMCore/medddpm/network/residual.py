@@ -20,7 +20,10 @@ from torch.utils.checkpoint import checkpoint
 from ..config import NetworkConfig
 from .appearance import Appearance
 from .blocks import Conv3d, Stage, time_embedding
-from .wavelet import BANDS
+from .spectrum import at_frequencies, filtered
+from .wavelet import BANDS, from_bands
+
+OUTSIDE = 0.2  # weight of empty space in the loss
 
 
 class ResidualUNet(nn.Module):
@@ -57,20 +60,22 @@ class ResidualUNet(nn.Module):
             return alpha / total.square() * noisy + sigma / total * correction.to(x.dtype)
 
     def loss(self, prediction: Tensor, clean: Tensor, x: Tensor, t: Tensor, kind: str = "l2") -> Tensor:
-        """Distance where labels are, in units of what the linear guess leaves open at the noise level, (B,).
+        """Distance in units of what the linear guess leaves open at the noise level, (B,).
 
-        ``kind``: "l1" for the mean of its magnitude, "l2" for that of its square. Strong bands have more weight than
-        weak ones, with the square root of their amplitude: between equal weights, which fine noise would win, and the
-        distance of the images themselves, which would leave detail unlearned.
+        ``kind``: "l1" for the mean of its magnitude, "l2" for that of its square. Coarse structure has more weight than
+        fine, with the square root of its amplitude: between equal weights, which fine noise would win, and the distance
+        of the images themselves, which would leave detail unlearned. Voxels outside of all labels, into which the
+        filters reach a little, count less.
         """
         with torch.autocast(x.device.type, enabled=False):
             _, sigma, total = self._levels(t)
-            error = (prediction.float() - clean) * total / sigma
-            scales = self.appearance.look().scales
-            weight = (scales / scales.mean()).sqrt()[:, None, None, None]
+            error = from_bands((prediction.float() - clean) * total / sigma)
+            weight = at_frequencies(self.appearance.power, error).sqrt().sqrt()
+            error = filtered(error, weight / weight.square().mean().sqrt())
             covered = (x[:, -self.config.mask_channels :].sum(1, keepdim=True) > 0).float()
-            distance = (error.abs() if kind == "l1" else error.square()) * weight * covered
-            return distance.sum((1, 2, 3, 4)) / (covered.sum((1, 2, 3, 4)) * weight.sum()).clamp_min(1)
+            counted = F.interpolate(OUTSIDE + (1 - OUTSIDE) * covered, scale_factor=2)
+            distance = (error.abs() if kind == "l1" else error.square()) * counted
+            return distance.sum((1, 2, 3, 4)) / (counted.sum((1, 2, 3, 4)) * error.shape[1])
 
     def _levels(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """alpha, sigma, and the standard deviation of noisy bands, (B, 1, 1, 1, 1)."""

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from ..config import ModelConfig
+from ..models.frame import cut
 from ..network.position import place_in_head
 from .config import AugmentConfig
 from .dataset import as_floats
 from .intensities import IntensityChange
 from .warp import Warp
 
+RIM = 16  # voxels; the filters of ``network.appearance`` fall off within fewer
 COARSE = 4  # every how many voxels a label is looked for when a cube is placed
 Pair = tuple[Tensor, Tensor]
 Box = tuple[slice, slice, slice]
@@ -32,6 +34,7 @@ class Augmentation:
         self._left_right = -1 - next(i for i, letter in enumerate(model.grid.orientation) if letter in "LR")
         spacing = tuple(reversed(model.grid.spacing))
         self._told = model.network.position
+        self._rim = RIM if model.network.domain == "residual" else 0
         self._tumor = [i for i, label in enumerate(model.scheme.labels) if label.tumor]
         self._warp = Warp(config, spacing, model.background) if config.affine or config.elastic else None
         self._intensity = IntensityChange(config, model.background) if config.intensity else None
@@ -42,11 +45,13 @@ class Augmentation:
         In a crop for a network that is told the position, the three channels of ``place_in_head`` follow the fractions.
         """
         config = self._config
-        cropped = bool(config.crop_voxels) and progress < config.crop_until
-        whole = _whole(images.shape[1:])
-        box = self._box(fractions, generator) if cropped else whole
+        cropped, rim = self._cropped(progress), self.rim(progress)
+        box = self._box(fractions, generator) if cropped else _whole(images.shape[1:])
         if self._warp is None and not self._told:  # nothing asks for what is outside of the box
-            images, fractions, box = images[:, *box], fractions[:, *box], _whole(images[:, *box].shape[1:])
+            starts = tuple(part.start - rim for part in box)
+            sides = tuple(part.stop - part.start + 2 * rim for part in box)
+            images, fractions = cut(images, starts, sides, self._background), cut(fractions, starts, sides)
+            box = _whole(images.shape[1:])
         images, fractions = as_floats(images, fractions) if fractions.dtype == torch.uint8 else (images, fractions)
         if config.flip:
             images, fractions = flip_left_right(images, fractions, self._left_right, generator)
@@ -61,6 +66,13 @@ class Augmentation:
         images, place = carried.split([len(images), len(place)])
         images = images if self._intensity is None else self._intensity(images, generator)
         return images, torch.cat([fractions, place])
+
+    def rim(self, progress: float) -> int:
+        """How many voxels come around a cube, into which the filters of a network in the residual domain reach."""
+        return self._rim if self._cropped(progress) else 0
+
+    def _cropped(self, progress: float) -> bool:
+        return bool(self._config.crop_voxels) and progress < self._config.crop_until
 
     def _box(self, fractions: Tensor, generator: torch.Generator) -> Box:
         """A cube with a labeled voxel, or a tumor voxel; anywhere in an empty mask."""

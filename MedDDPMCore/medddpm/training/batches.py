@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from ..network.appearance import Look
 from .augment import Augmentation
 from .config import TrainConfig
 from .dataset import PreparedDataset
@@ -47,6 +48,7 @@ class BatchSource:
         self.dataset, self.augmentation, self.objective, self.config = dataset, augmentation, objective, config
         self._own = config.batch_size // world
         self._first = rank * self._own
+        self._looks: dict[int, Look] = {}
 
     def positions(self, iteration: int, part: int) -> range:
         """The volumes of this process in a part of an iteration."""
@@ -61,9 +63,16 @@ class BatchSource:
         index = case_at(len(self.dataset), config.seed, position)
         images, fractions = self.dataset.stored(index)
         iteration = position // (config.batch_size * config.accumulate)
-        images, fractions = self.augmentation(images, fractions, generator, iteration / config.iterations)
-        look = self.dataset.look(index) if self.objective.residual else None
-        return self.objective.draw(images, fractions, generator, look)
+        progress = iteration / config.iterations
+        images, fractions = self.augmentation(images, fractions, generator, progress)
+        rim = self.augmentation.rim(progress)
+        return self.objective.draw(images, fractions, generator, self._look(index), rim)
+
+    def _look(self, index: int) -> Look | None:
+        """The appearance of a case; measured once."""
+        if self.objective.residual and index not in self._looks:
+            self._looks[index] = self.objective.coder.measure(*self.dataset[index])
+        return self._looks.get(index)
 
     def batch(self, iteration: int, part: int) -> NoisyBatch:
         """See Loader."""

@@ -123,6 +123,13 @@ class TrainConfig:
     def _check_compact(self) -> None:
         if self.network.domain == "voxels":
             return
+        if self.network.domain == "residual" and (
+            self.augment.affine or self.augment.elastic or self.augment.intensity
+        ):
+            raise InputError(
+                "The training options augment.affine, elastic and intensity are not for a network with network.domain "
+                "= 'residual', whose cases keep the appearance that was measured in them. Set them to 0."
+            )
         network = f"a network with network.domain = '{self.network.domain}'"
         if self.schedule.prediction != "x0":
             raise InputError(

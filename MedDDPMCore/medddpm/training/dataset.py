@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..dataset import PreparedCase, read_dataset_config
 from ..errors import InputError
-from ..network.appearance import Look, measure
 
 NAMES = ("images", "fractions")
 
@@ -37,7 +36,6 @@ class PreparedDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
             raise InputError(f"The dataset {folder} has no case in the split '{split}'.")
         self._files = cases or self.folder / "cases"
         self._mapped: dict[int, tuple[Tensor, Tensor]] = {}
-        self._looks: dict[int, Look] = {}
         for index in range(len(self.cases)):
             self.stored(index)
 
@@ -46,12 +44,6 @@ class PreparedDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return as_floats(*self.stored(index))
-
-    def look(self, index: int) -> Look:
-        """The appearance of a case; measured once."""
-        if index not in self._looks:
-            self._looks[index] = measure(*self[index])
-        return self._looks[index]
 
     def __getstate__(self) -> dict[str, Any]:
         """For a process that prepares batches: it maps the files itself."""

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ..config import ModelConfig
-from ..models.frame import residual_condition
-from ..network.appearance import Look, inside, measure
+from ..models.frame import cut, residual_condition
+from ..network.appearance import Coder, Look, inside
 from ..network.compact import CompactUNet
 from ..network.residual import ResidualUNet
+from ..network.spectrum import BINS
 from ..network.wavelet import to_bands
 from ..sampling.prediction import target
 from ..sampling.schedule import Schedule
@@ -51,12 +52,19 @@ class Objective:
     """Draws noisy volumes and computes their loss for one model.
 
     ``mask_dropout``: the probability with which a volume's mask is replaced by the model's ``dropped_mask``.
+    ``coder``: that of a network in the residual domain.
     """
 
     def __init__(
-        self, model: ModelConfig, schedule: Schedule, loss: LossConfig | None = None, mask_dropout: float = 0.0
+        self,
+        model: ModelConfig,
+        schedule: Schedule,
+        loss: LossConfig | None = None,
+        mask_dropout: float = 0.0,
+        coder: Coder | None = None,
     ) -> None:
         self.model, self.schedule, self.mask_dropout = model, schedule, mask_dropout
+        self.coder = coder or Coder(torch.ones(model.network.image_channels, BINS))
         self._loss = loss or LossConfig()
         self._weights = level_weights(schedule, model.schedule.prediction, self._loss)
 
@@ -66,34 +74,44 @@ class Objective:
         return self.model.network.domain == "residual"
 
     def draw(
-        self, images: Tensor, fractions: Tensor, generator: torch.Generator, look: Look | None = None
+        self,
+        images: Tensor,
+        fractions: Tensor,
+        generator: torch.Generator,
+        look: Look | None = None,
+        rim: int = 0,
     ) -> NoisyBatch:
         """One volume (C, D, H, W) with its label fractions (L, D, H, W) as a batch of one.
 
         The noise level is uniform in 0 to T-1, the noise Gaussian. ``look``: the appearance of the scan that the volume
-        is a part of (None: the volume is all of it); its means are varied a little.
+        is a part of (None: the volume is all of it); its means are varied a little. ``rim``: see ``noisy``.
         """
         t = torch.randint(self.schedule.steps, (1,), generator=generator)
         noise = torch.randn(images.shape, generator=generator)
         if self.mask_dropout and float(torch.rand((), generator=generator)) < self.mask_dropout:
             fractions = without_mask(fractions[None], self.model)[0]
         if self.residual:
-            look = look or measure(images, fractions)
+            look = look or self.coder.measure(images, fractions)
             look = Look(look.means + JITTER * torch.randn(look.means.shape, generator=generator), look.scales)
-        return self.noisy(images[None], fractions[None], t, noise[None], look)
+        return self.noisy(images[None], fractions[None], t, noise[None], look, rim)
 
-    def noisy(self, x0: Tensor, fractions: Tensor, t: Tensor, noise: Tensor, look: Look | None = None) -> NoisyBatch:
-        """The batch for given noise levels and noise (paper, eq. 1); of one volume where the appearance matters."""
+    def noisy(
+        self, x0: Tensor, fractions: Tensor, t: Tensor, noise: Tensor, look: Look | None = None, rim: int = 0
+    ) -> NoisyBatch:
+        """The batch for given noise levels and noise (paper, eq. 1); of one volume where the appearance matters.
+
+        ``rim``: an even number of voxels around a part of a scan, which filters reach into, and which are cut away.
+        """
         off, on = self.model.mask_values
         alpha = torch.from_numpy(self.schedule.alpha)[t].float()[:, None, None, None, None]
         sigma = torch.from_numpy(self.schedule.sigma)[t].float()[:, None, None, None, None]
         if self.residual:
-            look = look or measure(x0[0], fractions[0])
-            look = Look(look.means.nan_to_num(), look.scales)  # of labels that are nowhere
+            look = look or self.coder.measure(x0[0], fractions[0])
             source = look.source(fractions)
-            clean = look.encode(x0, source, inside(fractions))
+            clean = self.coder.encode(look, (x0 - source) * inside(fractions))
             x = torch.cat([alpha * clean + sigma * to_bands(noise), residual_condition(source, fractions)], dim=1)
-            return NoisyBatch(x, clean, t)
+            sides = tuple(side - rim for side in x.shape[2:])  # of blocks of two voxels
+            return NoisyBatch(cut(x, (rim // 2,) * 3, sides), cut(clean, (rim // 2,) * 3, sides), t)
         wanted = target(self.model.schedule.prediction, x0, noise, alpha, sigma)
         x = torch.cat([alpha * x0 + sigma * noise, off + (on - off) * fractions], dim=1)
         return NoisyBatch(x, wanted, t)

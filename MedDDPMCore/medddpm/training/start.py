@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -97,10 +98,20 @@ def fresh_network(model: ModelConfig, schedule: Schedule, dataset: PreparedDatas
         return network
     network.use_schedule(torch.from_numpy(schedule.alpha), torch.from_numpy(schedule.sigma))
     if isinstance(network, CompactUNet):
-        network.fit([dataset[i] for i in range(len(dataset))])
+        network.fit(_Cases(dataset))
     else:
-        network.appearance.fit([dataset.look(i) for i in range(len(dataset))])
+        network.appearance.fit(_Cases(dataset))
     return network
+
+
+class _Cases:
+    """The cases of a dataset, one at a time in memory, to be read more than once."""
+
+    def __init__(self, dataset: PreparedDataset) -> None:
+        self._dataset = dataset
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return (self._dataset[i] for i in range(len(self._dataset)))
 
 
 def use_activation_checkpointing(network: Network) -> None:

@@ -19,6 +19,7 @@ from ..config import ModelConfig
 from ..errors import Cancelled, InputError, MedDDPMError
 from ..memory import keep_freed_memory
 from ..models.folder import save_model_folder
+from ..network.residual import ResidualUNet
 from ..progress import Reporter
 from ..sampling.schedule import Schedule
 from .augment import Augmentation
@@ -96,7 +97,9 @@ class Trainer:
         state = self._state(model, schedule, start)
         if checkpoint is not None:
             self._resume(state, checkpoint)
-        objective = Objective(model, schedule, config.loss, config.mask_dropout)
+        network = getattr(state.network, "module", state.network)
+        coder = network.appearance.coder() if isinstance(network, ResidualUNet) else None
+        objective = Objective(model, schedule, config.loss, config.mask_dropout, coder)
         return Context(config, self.folder, self.reporter, self.fabric, model, schedule, objective, self.dataset, state)
 
     def _state(self, model: ModelConfig, schedule: Schedule, start: StartModel | None) -> TrainingState:
