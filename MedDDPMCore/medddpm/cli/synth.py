@@ -85,6 +85,33 @@ RegionOption = Annotated[
 SeamOption = Annotated[
     float, typer.Option(help="With --region: width around it in which old and new are mixed, in mm.", metavar="MM")
 ]
+AnatomyOption = Annotated[
+    str,
+    typer.Option(
+        help="For models that are told tissues: 'seed' completes tumor and brain with a brain of the bank, 'reference' "
+        "with that of --reference, and a label map (FreeSurfer, SynthSeg or the model's labels) with that one.",
+        metavar="seed|reference|FILE",
+    ),
+]
+MassEffectOption = Annotated[
+    float,
+    typer.Option(min=0.0, max=1.0, help="How strongly the tumor displaces the completed anatomy, 0 to 1."),
+]
+ContrastOption = Annotated[
+    str,
+    typer.Option(
+        help="Contrast of the tissues: 'seed' draws it from that of the training cases, 'mean' takes their mean, "
+        "'reference' that of --reference.",
+        metavar="seed|mean|reference",
+    ),
+]
+ReferenceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="An image of a reference scan in the space of the mask, as T1=t1.nii.gz; give one for each modality.",
+        metavar="MODALITY=FILE",
+    ),
+]
 IgnoreMemoryOption = Annotated[
     bool, typer.Option("--ignore-memory", help="Start even if the memory will probably not be enough.")
 ]
@@ -108,6 +135,10 @@ def synth_command(
     known: KnownOption = None,
     region: RegionOption = None,
     seam: SeamOption = 4.0,
+    anatomy: AnatomyOption = "seed",
+    mass_effect: MassEffectOption = 1.0,
+    contrast: ContrastOption = "seed",
+    reference: ReferenceOption = None,
     ignore_memory: IgnoreMemoryOption = False,
 ) -> None:
     """Make synthetic MRI from segmentation masks.
@@ -141,6 +172,10 @@ def synth_command(
             region=region,
             seam_mm=seam,
             ignore_memory=ignore_memory,
+            anatomy=anatomy,
+            mass_effect=mass_effect,
+            contrast=contrast,
+            reference=tuple(reference or ()),
         )
     typer.echo(summary(results, time.monotonic() - started))
     for result in results:

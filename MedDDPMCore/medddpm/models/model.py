@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,7 @@ from ..network.appearance import Look
 from ..network.build import Network
 from ..network.compact import CompactUNet
 from ..network.residual import ResidualUNet
+from ..network.wavelet import BANDS
 from ..sampling.prediction import to_noise, to_x0
 from ..sampling.schedule import Schedule
 from .frame import Frame, ResidualFrame, VoxelFrame
@@ -49,6 +52,18 @@ class Model:
     def look(self, generator: torch.Generator | None = None) -> Look | None:
         """The mean appearance of the training cases, or one drawn with ``generator``; None for a network on voxels."""
         return self._network.appearance.look(generator) if isinstance(self._network, ResidualUNet) else None
+
+    def measured_look(self, images: Tensor, fractions: Tensor) -> Look:
+        """The appearance of a scan (C, D, H, W) in [-1, 1], NaN for modalities that it lacks, with its label fractions.
+
+        What cannot be measured is that of the mean of the training cases. For networks in the residual domain.
+        """
+        appearance = cast(ResidualUNet, self._network).appearance.cpu()
+        typical = appearance.look()
+        measured = appearance.coder().measure(images.nan_to_num(), fractions)
+        there = images.isfinite().all(dim=(1, 2, 3))
+        scales = torch.where(there.repeat_interleave(BANDS), measured.scales, typical.scales)
+        return Look(torch.where(there, measured.means, torch.nan), scales)
 
     def frame(self, condition: Tensor, look: Look | None = None) -> Frame:
         """What the network computes in for one condition (1, L, D, H, W); do it once, not at every step.

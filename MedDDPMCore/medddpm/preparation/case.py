@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..anatomy.numbering import TISSUES
 from ..config import ModelConfig
 from ..errors import InputError
 from ..geometry.grid import to_network
@@ -49,11 +50,12 @@ def prepare_one(
         scaled = rule.to_grid(volume, head, placed.placement, template.background, file)
         images.append(scaled[0])
         facts.append(image_facts(case, name, volume, scaled, placed, covered, aligned.moves.get(name, ())))
+    fractions, found = with_tissues(dict(zip(template.modalities, images, strict=True)), placed)
     tensors = {
         "images": to_network(np.stack(images)).astype(np.float16),
-        "fractions": np.rint(to_network(placed.fractions) * 255).astype(np.uint8),
+        "fractions": np.rint(to_network(fractions) * 255).astype(np.uint8),
     }
-    said = (*_file_warnings(case), *aligned.sentences, *understood.sentences, *placed.sentences)
+    said = (*_file_warnings(case), *aligned.sentences, *understood.sentences, *placed.sentences, *found)
     mask = mask_facts(case, aligned.mask.volume, placed, understood.made)
     return tensors, CaseFacts(
         id=case.id,
@@ -65,6 +67,29 @@ def prepare_one(
         sentences=_without_paths(said, case),
         fingerprint=_fingerprint(images[0], placed),
     )
+
+
+def with_tissues(images: dict[str, np.ndarray], placed: PlacedMask) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The label fractions of a case on the model's grid, with tissues segmented in its images where the scheme has
+    some and the mask none; and what is to be said of it.
+
+    ``images``: by modality, (X, Y, Z) on the model's grid.
+    """
+    scheme, fractions = placed.scheme, placed.fractions
+    rows = [scheme.values.index(value) for value in scheme.tissue_values]
+    if not rows or fractions[rows].any():
+        return fractions, ()
+    affine = np.array(placed.placement.grid_affine)
+    tumor = fractions[[scheme.values.index(value) for value in scheme.tumor_values]].sum(axis=0)
+    volumes = {name: Volume(image, affine) for name, image in images.items()}
+    from ..anatomy.tissues import segment_tissues
+
+    tissues = segment_tissues(volumes, fractions.sum(axis=0) > 0, tumor > 0)
+    free = fractions.sum(axis=0) - tumor
+    result = fractions.copy()
+    for value, share in zip(TISSUES, tissues.fractions, strict=True):
+        result[scheme.values.index(value)] = share * free
+    return result, tissues.sentences
 
 
 def _inside_outline(name: str, image: Volume, labels: Volume) -> tuple[np.ndarray, float]:

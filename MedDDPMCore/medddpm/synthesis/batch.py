@@ -24,11 +24,12 @@ from ..progress import Reporter
 from ..sampling.sample import SampleStep, sample
 from ..sampling.solvers import Trajectory, sampler_and_steps
 from ..sampling.unconditional import check_guidance, evaluations_per_step
+from .anatomy import CaseAnatomy, SampleAnatomy, anatomy_facts
 from .case import PreparedCase, on_input_grid, on_model_grid, prepare_case, stored_intensities
 from .estimate import estimate, require_memory
 from .leftovers import remove_leftovers
 from .local_edit import LocalEdit, RealScan, prepare_edit
-from .names import image_name, mask_name, sheet_name
+from .names import anatomy_name, image_name, mask_name, sheet_name
 from .provenance import (
     DESCRIPTION,
     PARTLY_DESCRIPTION,
@@ -91,6 +92,7 @@ class Batch:
         self.seeds = [request.seed + k for k in range(request.samples)]
         self._scan = RealScan.of(request, model.config)
         self._edit_facts = {} if self._scan is None else self._scan.facts()
+        self._anatomy_facts = anatomy_facts(request, model.config)
         self._evaluated = self._total = 0
 
     def plan(self, number: int, folder: Path) -> Plan:
@@ -102,7 +104,9 @@ class Batch:
             hashes = content_hash(mask), None if image is None else content_hash(image)
         except InputError:
             return Plan(number, mask, image, folder, None, ())  # the attempt will say why
-        facts = fingerprint(self.request, self.model, self.sampler, self.steps, hashes, self._edit_facts)
+        facts = fingerprint(
+            self.request, self.model, self.sampler, self.steps, hashes, self._edit_facts, self._anatomy_facts
+        )
         return Plan(number, mask, image, folder, facts, tuple(finished_samples(folder, facts, self.seeds)))
 
     def announce(self, plans: Sequence[Plan]) -> None:
@@ -159,13 +163,22 @@ class Batch:
             self.reporter.warning(f"Former results in {plan.folder} came from another request and are replaced.")
         # Written first, since it is small: a full disk is noticed before the sampling and costs it no time.
         mask_files = [self._write_mask(plan, case.grid_labels, f"{MODEL_GRID}/{self._mask_name(plan)}")]
+        anatomies = CaseAnatomy(self.request, case, self.model, None if edit is None else edit.region_on_grid)
+        told: set[str] = set()
         for k in range(len(samples), len(self.seeds)):
+            anatomy = anatomies.sample(self.seeds[k])
+            self._tell(plan, [sentence for sentence in anatomy.sentences if sentence not in told])
+            told.update(anatomy.sentences)
             self.reporter.stage("sample", f"Sampling image {k + 1} of {len(self.seeds)}")
-            images = self._sample(k, case, edit)
+            images = self._sample(k, anatomy, edit)
             self.reporter.stage("write", "Writing the images")
             if len(mask_files) == 1:
                 mask_files.append(self._write_mask(plan, case.labels, self._mask_name(plan)))
-            samples.append(SampleFiles(self.seeds[k], tuple(self._write_sample(plan, k, case, images, edit))))
+            files = self._write_sample(plan, k, case, images, edit)
+            if anatomy.labels is not None:
+                name = anatomy_name(plan.name, k, self.request.compress)
+                files.append(self._write_mask(plan, anatomy.labels, name))
+            samples.append(SampleFiles(self.seeds[k], tuple(files), dict(anatomy.facts)))
             seconds = time.monotonic() - started
             write_provenance(plan.folder, self.model, case, facts, mask_files, samples, seconds, edit)
 
@@ -175,7 +188,7 @@ class Batch:
         for sentence in sentences:
             self.reporter.warning(head + sentence)
 
-    def _sample(self, k: int, case: PreparedCase, edit: LocalEdit | None) -> np.ndarray:
+    def _sample(self, k: int, anatomy: SampleAnatomy, edit: LocalEdit | None) -> np.ndarray:
         """One sample (C, X, Y, Z) in [-1, 1] on the model's grid."""
         before = self._evaluated
 
@@ -188,13 +201,14 @@ class Batch:
         known = None if edit is None else edit.known
         result = sample(
             self.model,
-            case.condition,
+            anatomy.condition,
             self.sampler,
             self.steps,
             self.seeds[k],
             callback=on_step,
             known=known,
             guidance=self.request.guidance,
+            look=anatomy.look,
         )
         return on_model_grid(result[0])
 

@@ -25,13 +25,14 @@ class PreparedCase:
     """A mask that is ready for the network.
 
     ``labels`` is the mask used, uint8 in the scheme's values, on the input's grid; ``grid_labels`` the same on the
-    model's grid (``grid_affine``). ``condition``: (1, L, D, H, W) float32. ``sentences``: what the check found
-    and mended.
+    model's grid (``grid_affine``). ``fractions``: (L, X, Y, Z) float32, how much of each voxel there each label fills;
+    ``condition``: the same as the network takes it, (1, L, D, H, W). ``sentences``: what the check found and mended.
     """
 
     labels: Volume
     grid_labels: Volume
     placement: Placement
+    fractions: np.ndarray
     condition: torch.Tensor
     sentences: tuple[str, ...]
 
@@ -51,6 +52,7 @@ def prepare_case(
         labels=placed.labels,
         grid_labels=Volume(grid_labels, np.array(placed.placement.grid_affine)),
         placement=placed.placement,
+        fractions=placed.fractions,
         condition=torch.from_numpy(encode_condition(placed.fractions, config))[None],
         sentences=tuple(dict.fromkeys((*geometry_warnings(mask_path), *placed.sentences))),
     )

@@ -22,7 +22,7 @@ from ..geometry.window import bounding_box
 from ..labels.morphology import distance_to
 from ..sampling.known import Known
 from .case import PreparedCase
-from .request import SynthesisRequest, known_files
+from .request import SynthesisRequest, modality_files
 
 # An image that reaches less of the mask than this share is not an image of the same head.
 MIN_COVERED = 0.95
@@ -44,11 +44,11 @@ class RealScan:
         """What ``request`` asks for; None where it is no local edit. InputError for a modality the model lacks."""
         if request.region is None:
             return None
-        given = {name.casefold(): Path(path) for name, path in known_files(request.known).items()}
+        given = {name.casefold(): Path(path) for name, path in modality_files(request.known).items()}
         images = {name: given.pop(name.casefold()) for name in config.modalities if name.casefold() in given}
         if given:
             made = ", ".join(config.modalities)
-            wrong = next(name for name in known_files(request.known) if name.casefold() in given)
+            wrong = next(name for name in modality_files(request.known) if name.casefold() in given)
             raise InputError(f"There is a known image for {wrong}, but the model '{config.name}' makes {made}.")
         return cls(images, Path(request.region), float(request.seam_mm))
 

@@ -38,6 +38,11 @@ def mask_name(name: str, compress: bool = True) -> str:
     return f"{name}_mask{_nifti(compress)}"
 
 
+def anatomy_name(name: str, k: int, compress: bool = True) -> str:
+    """The completed label map that sample ``k`` (from 0) of a case was made from."""
+    return f"{name}_sample-{k + 1:02d}_anatomy{_nifti(compress)}"
+
+
 def masks_in(folder: Path) -> list[Path]:
     """The files directly in ``folder`` that can be masks by their names, in order; hidden ones are none."""
     found = (p for p in folder.iterdir() if p.name.lower().endswith(EXTENSIONS) and not p.name.startswith("."))

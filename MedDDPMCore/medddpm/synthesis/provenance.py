@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -40,10 +40,13 @@ INTENSITY = f"0 is empty space (network value -1), {INTENSITY_SCALE} the brighte
 
 @dataclass(frozen=True)
 class SampleFiles:
-    """A finished sample: its seed and the files that belong to it, relative to the folder of the case."""
+    """A finished sample: its seed, the files that belong to it, relative to the folder of the case, and what is known
+    of the anatomy that it was made from.
+    """
 
     seed: int
     files: tuple[str, ...]
+    anatomy: dict[str, Any] = field(default_factory=dict)
 
 
 def fingerprint(
@@ -53,10 +56,12 @@ def fingerprint(
     steps: int,
     hashes: tuple[str, str | None],
     edit_facts: dict[str, Any],
+    anatomy_facts: dict[str, Any],
 ) -> dict[str, Any]:
     """All but the seed that the files of a case depend on; two equal fingerprints mean equal files.
 
-    ``hashes``: of the mask and its reference image; ``edit_facts``: of a local edit, empty where it is none.
+    ``hashes``: of the mask and its reference image; ``edit_facts``: of a local edit, empty where it is none;
+    ``anatomy_facts``: of a model that is told tissues.
     """
     return {
         "mask_sha256": hashes[0],
@@ -70,6 +75,7 @@ def fingerprint(
         "compress": request.compress,
         "guidance": request.guidance,
         "local_edit": edit_facts,
+        **({"anatomy": anatomy_facts} if anatomy_facts else {}),
     }
 
 
@@ -99,13 +105,18 @@ def write_provenance(
         "placement": case.placement.to_dict(),
         "mask_check": list(case.sentences),
         "mask_files": mask_files,
-        "samples": [{"seed": sample.seed, "files": list(sample.files)} for sample in samples],
+        "samples": [_sample_record(sample) for sample in samples],
         "device": _device_name(model.device),
         "seconds": round(seconds, 2),
         "versions": {"medddpm": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_text(folder / NAME, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def _sample_record(sample: SampleFiles) -> dict[str, Any]:
+    anatomy = {"anatomy": sample.anatomy} if sample.anatomy else {}
+    return {"seed": sample.seed, "files": list(sample.files), **anatomy}
 
 
 def _edit_record(edit: LocalEdit, written: list[str]) -> dict[str, Any]:
@@ -135,7 +146,8 @@ def finished_samples(folder: Path, facts: dict[str, Any], seeds: list[int]) -> l
     for seed, entry in zip(seeds, entries if isinstance(entries, list) else [], strict=False):
         if not isinstance(entry, dict) or entry.get("seed") != seed or not _all_there(folder, entry.get("files")):
             break
-        finished.append(SampleFiles(seed, tuple(entry["files"])))
+        known = entry.get("anatomy")
+        finished.append(SampleFiles(seed, tuple(entry["files"]), known if isinstance(known, dict) else {}))
     return finished
 
 

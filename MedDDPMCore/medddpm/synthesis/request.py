@@ -14,20 +14,25 @@ from ..sampling.unconditional import require_guidance
 
 MAX_SAMPLES = 1000
 MAX_SEAM_MM = 50.0
+ANATOMIES = ("seed", "reference")
+CONTRASTS = ("seed", "mean", "reference")
 
 
-def known_files(entries: Sequence[str]) -> dict[str, str]:
-    """Modality -> path of "MODALITY=path" entries. Raises InputError for another form and a modality given twice."""
+def modality_files(entries: Sequence[str], kind: str = "known") -> dict[str, str]:
+    """Modality -> path of "MODALITY=path" entries. Raises InputError for another form and a modality given twice.
+
+    ``kind``: what the images are, for the sentence.
+    """
     files: dict[str, str] = {}
     for entry in entries:
         modality, equals, path = entry.partition("=")
         modality = modality.strip()
         if not (equals and modality and path.strip()):
             raise InputError(
-                f"The known image '{entry}' is not understood. Write it as MODALITY=FILE, as in T1=t1.nii."
+                f"The {kind} image '{entry}' is not understood. Write it as MODALITY=FILE, as in T1=t1.nii."
             )
         if modality.casefold() in {name.casefold() for name in files}:
-            raise InputError(f"There are two known images for {modality}. Give one image for each modality.")
+            raise InputError(f"There are two {kind} images for {modality}. Give one image for each modality.")
         files[modality] = path
     return files
 
@@ -65,6 +70,10 @@ class SynthesisRequest:
     seam_mm: float = 4.0
     compress: bool = True
     guidance: float = 1.0
+    anatomy: str = "seed"
+    mass_effect: float = 1.0
+    contrast: str = "seed"
+    reference: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.masks:
@@ -80,10 +89,23 @@ class SynthesisRequest:
         if not 0 <= self.seed <= MAX_SEED - MAX_SAMPLES:
             raise InputError(f"The seed {self.seed} is out of range: it must be 0 or more and below 2^63 - 1000.")
         require_guidance(self.guidance)
+        self._check_anatomy()
         self._check_edit()
 
+    def _check_anatomy(self) -> None:
+        modality_files(self.reference, "reference")
+        if self.contrast not in CONTRASTS:
+            raise InputError(f"The contrast '{self.contrast}' is not one of {', '.join(CONTRASTS)}.")
+        if not 0 <= self.mass_effect <= 1:
+            raise InputError(f"The mass effect {self.mass_effect:g} is out of range: it must be 0 to 1.")
+        for name in ("anatomy", "contrast"):
+            if getattr(self, name) == "reference" and not (self.reference or self.known):
+                raise InputError(f"The {name} is to be that of a reference scan, but none is given. Name its images.")
+        if self.reference and "reference" not in (self.anatomy, self.contrast):
+            raise InputError("There is a reference scan, but neither anatomy nor contrast is to be taken from it.")
+
     def _check_edit(self) -> None:
-        known_files(self.known)
+        modality_files(self.known)
         if self.known and self.region is None:
             raise InputError(
                 "There are known images but no region. Give the label map of the voxels to make anew (--region)."

@@ -1,0 +1,261 @@
+"""The anatomy and the contrast of a case: what a mask of tumor and brain leaves open, and who decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..anatomy.numbering import TISSUES
+from ..config import ModelConfig
+from ..errors import InputError
+from ..geometry.content import content_hash
+from ..geometry.grid import labels_from_fractions, labels_from_grid, to_network
+from ..geometry.intensity import intensity_rule
+from ..geometry.io import read_mask, read_volume
+from ..geometry.resample import index_map, resample
+from ..geometry.volume import Volume
+from ..labels.conventions import outline_kind
+from ..labels.encode import encode_condition
+from ..models.model import Model
+from ..network.appearance import Look
+from .case import PreparedCase
+from .request import ANATOMIES, SynthesisRequest, modality_files
+
+# A reference image that reaches less of the brain than this share is of another place.
+MIN_REACHED = 0.95
+# Correlation of the tissues' mean intensities with those in the training cases: of the modality that an image is said
+# to be, and of another one, from which on it is more likely that one.
+UNLIKE, LIKE = 0.3, 0.8
+
+
+@dataclass(frozen=True)
+class SampleAnatomy:
+    """What one sample is made from.
+
+    ``condition``: (1, L, D, H, W) float32. ``labels``: the completed label map on the mask's grid, None where the model
+    is told no tissues. ``look``: the contrast wanted, None for one drawn from the seed. ``facts`` are for the record.
+    """
+
+    condition: torch.Tensor
+    labels: Volume | None = None
+    look: Look | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    sentences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference scan: images by modality, in the model's spelling."""
+
+    images: Mapping[str, Path]
+
+    @classmethod
+    def of(cls, request: SynthesisRequest, config: ModelConfig) -> Reference | None:
+        """The reference that ``request`` names, or else the real scan that is edited; None without either.
+
+        Raises InputError for a modality that the model does not make.
+        """
+        given = modality_files(request.reference or request.known)
+        names = {name.casefold(): name for name in config.modalities}
+        for name in given:
+            if name.casefold() not in names:
+                made = ", ".join(config.modalities)
+                raise InputError(f"There is a reference image for {name}, but the model '{config.name}' makes {made}.")
+        images = {names[name.casefold()]: Path(path) for name, path in given.items()}
+        return cls(images) if images else None
+
+    def segmented(self, case: PreparedCase, model: Model, changed: np.ndarray) -> _Scan:
+        """Tissues and contrast of the scan on the model's grid.
+
+        Raises InputError for an image of another place, or of another modality than said.
+        """
+        config = model.config
+        outline = case.fractions.sum(axis=0) > 0
+        rows = [config.scheme.values.index(value) for value in config.scheme.tumor_values]
+        tumor = (case.fractions[rows].sum(axis=0) > 0) | changed
+        rule = intensity_rule(config.normalization)
+        scaled: dict[str, np.ndarray] = {}
+        for name, path in self.images.items():
+            volume = read_volume(path)
+            _require_reached(path, volume, case)
+            head = resample(volume.data, index_map(case.labels.affine, volume.affine), case.labels.shape, 0.0)
+            scaled[name] = rule.to_grid(
+                volume, head[case.labels.data > 0], case.placement, config.background, str(path)
+            )[0]
+        volumes = {name: Volume(image, case.grid_labels.affine) for name, image in scaled.items()}
+        from ..anatomy.tissues import segment_tissues
+
+        found = segment_tissues(volumes, outline, tumor)
+        fractions = np.zeros_like(case.fractions)
+        for value, share in zip(TISSUES, found.fractions, strict=True):
+            fractions[config.scheme.values.index(value)] = share
+        lesion = case.fractions[rows] * ~changed
+        fractions[rows] = lesion
+        images = np.stack([scaled.get(name, np.full(outline.shape, np.nan, np.float32)) for name in config.modalities])
+        look = model.measured_look(torch.from_numpy(to_network(images)), torch.from_numpy(to_network(fractions)))
+        self._require_likely(look, model)
+        return _Scan(found.fractions, look, found.sentences)
+
+    def _require_likely(self, look: Look, model: Model) -> None:
+        """Raise InputError where an image has the contrast of another modality."""
+        typical = model.look()
+        assert typical is not None
+        names, rows = model.config.modalities, [model.config.scheme.values.index(value) for value in TISSUES]
+        for name in self.images:
+            column = look.means[rows, names.index(name)]
+            known = column.isfinite()
+            fits = [
+                float(torch.corrcoef(torch.stack([column[known], typical.means[rows, i][known]]))[0, 1])
+                for i in range(len(names))
+            ]
+            best = int(np.argmax(fits))
+            if fits[names.index(name)] < UNLIKE and fits[best] > LIKE:
+                raise InputError(
+                    f"The image {self.images[name]} is given as {name}, but has the contrast of {names[best]}: fluid, "
+                    "gray and white matter are as bright as there. Name its modality."
+                )
+
+
+def _require_reached(path: Path, image: Volume, case: PreparedCase) -> None:
+    ones = np.ones(image.shape, np.uint8)
+    reached = resample(ones, index_map(case.labels.affine, image.affine), case.labels.shape, 0.0)
+    covered = float((reached[case.labels.data > 0] >= 0.5).mean())
+    if covered < MIN_REACHED:
+        where = "lies elsewhere in space than the mask" if covered == 0 else f"covers only {covered:.0%} of the mask"
+        raise InputError(f"The reference image {path} {where}. Register it to the mask, or choose another one.")
+
+
+def anatomy_facts(request: SynthesisRequest, config: ModelConfig) -> dict[str, Any]:
+    """What anatomy and contrast of a case depend on, for its fingerprint; nothing for models that are told no tissues.
+
+    Raises InputError where such a model is asked for them, or a file cannot be read.
+    """
+    asked = request.anatomy != "seed" or request.contrast != "seed" or request.reference
+    if not config.scheme.tissue_values:
+        if asked:
+            raise InputError(
+                f"The model '{config.name}' is told tumor and {outline_kind(config.scheme)} only, so that neither "
+                "anatomy nor contrast can be chosen. Leave the choice out, or use a model that is told tissues."
+            )
+        return {}
+    reference = Reference.of(request, config)
+    images = {} if reference is None else {name: content_hash(path) for name, path in reference.images.items()}
+    return {
+        "anatomy": request.anatomy if request.anatomy in ANATOMIES else content_hash(Path(request.anatomy)),
+        "mass_effect": request.mass_effect,
+        "contrast": request.contrast,
+        "reference_sha256": images,
+    }
+
+
+class CaseAnatomy:
+    """The anatomy of one case, sample by sample.
+
+    ``changed``: (X, Y, Z) bool on the model's grid, where a reference scan is not to be trusted: the region of a local
+    edit. Raises InputError where a reference image or label map cannot be used.
+    """
+
+    def __init__(
+        self, request: SynthesisRequest, case: PreparedCase, model: Model, changed: np.ndarray | None = None
+    ) -> None:
+        self._request, self._case, self._model, self._config = request, case, model, model.config
+        self._changed = np.zeros(case.grid_labels.shape, bool) if changed is None else changed
+        self._reference = Reference.of(request, model.config)
+        self._kept: SampleAnatomy | None = None
+
+    def sample(self, seed: int) -> SampleAnatomy:
+        """What the sample with this seed is made from; one for all samples where nothing is left to chance."""
+        if not self._config.scheme.tissue_values:
+            return SampleAnatomy(self._case.condition)
+        if self._kept is not None:
+            return self._kept
+        made = self._completed(seed)
+        if made.facts["map"] is None:
+            self._kept = made
+        return made
+
+    def _completed(self, seed: int) -> SampleAnatomy:
+        case, request = self._case, self._request
+        labels, scan = case.grid_labels, self._scan
+        if scan is not None:
+            labels = Volume(self._with_tissues(scan.tissues), labels.affine)
+        source = read_mask(Path(request.anatomy)).volume if request.anatomy not in ANATOMIES else None
+        from ..anatomy.completion import complete_anatomy
+
+        made = complete_anatomy(labels, seed, mass_effect=request.mass_effect, source=source)
+        fractions = self._composed(made.fractions)
+        on_grid = labels_from_fractions(fractions, self._config.scheme.values)
+        return SampleAnatomy(
+            condition=torch.from_numpy(encode_condition(fractions, self._config))[None],
+            labels=Volume(labels_from_grid(on_grid, case.placement), case.labels.affine),
+            look=self._look(),
+            facts=made.facts,
+            sentences=(*(() if scan is None else scan.sentences), *made.sentences),
+        )
+
+    def _look(self) -> Look | None:
+        """The contrast: the mean one, that of the reference, or None for one drawn from the seed."""
+        wanted = self._request.contrast
+        if wanted == "mean":
+            return self._model.look()
+        if wanted == "seed" and not self._request.known:
+            return None
+        if self._measured is None:
+            raise InputError("The contrast is to be that of a reference scan, but none is given. Name its images.")
+        return self._measured
+
+    @cached_property
+    def _scan(self) -> _Scan | None:
+        """The reference's tissues, where the anatomy is to be its own."""
+        own = self._request.anatomy == "reference" or (self._request.anatomy == "seed" and bool(self._request.known))
+        if own and self._reference is None:
+            raise InputError("The anatomy is to be that of a reference scan, but none is given. Name its images.")
+        return self._segmented if own else None
+
+    @cached_property
+    def _segmented(self) -> _Scan:
+        assert self._reference is not None
+        return self._reference.segmented(self._case, self._model, self._changed)
+
+    @cached_property
+    def _measured(self) -> Look | None:
+        return None if self._reference is None else self._segmented.look
+
+    def _with_tissues(self, tissues: np.ndarray) -> np.ndarray:
+        """The mask's labels with the reference's tissues in place of the surround, where they are to be trusted."""
+        labels = self._case.grid_labels.data.copy()
+        open_voxels = (labels == self._config.scheme.surround) & ~self._changed & (tissues.sum(axis=0) > 0.5)
+        labels[open_voxels] = np.array(TISSUES, np.uint8)[tissues.argmax(axis=0)[open_voxels]]
+        return labels
+
+    def _composed(self, completed: np.ndarray) -> np.ndarray:
+        """Fractions of the model's labels: tumor as it was placed, around it tissues, those of a reference as found."""
+        scheme, placed = self._config.scheme, self._case.fractions
+        tissues = completed[[scheme.values.index(value) for value in TISSUES]]
+        if self._scan is not None:
+            own = ~self._changed & (self._scan.tissues.sum(axis=0) > 0.5) & (placed.sum(axis=0) > 0)
+            tissues[:, own] = self._scan.tissues[:, own]
+        fractions = placed.copy()
+        tumor = [scheme.values.index(value) for value in scheme.tumor_values]
+        free = np.clip(placed.sum(axis=0), 0, 1) - placed[tumor].sum(axis=0)
+        total = tissues.sum(axis=0)
+        tissues *= np.where(total > 0, free / np.maximum(total, 1e-6), 0)
+        for value, share in zip(TISSUES, tissues, strict=True):
+            fractions[scheme.values.index(value)] = share
+        fractions[scheme.values.index(scheme.surround)] += np.where(total > 0, 0, free)
+        return fractions
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What a reference scan shows: tissue fractions (8, X, Y, Z) on the model's grid, and its contrast."""
+
+    tissues: np.ndarray
+    look: Look
+    sentences: tuple[str, ...]
