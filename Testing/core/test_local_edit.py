@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from edit_phantoms import AFFINE, RADIUS, SEAM, SHAPE, SPACING, Edit, bright, distances, mask_of, scan
 from medddpm import synthesize
+from medddpm.errors import InputError
 from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import Volume
+from medddpm.labels.morphology import distance_to
 from medddpm.labels.scheme import load_scheme
 from medddpm.models.model import Model
 from medddpm.progress import SilentReporter
@@ -23,7 +25,7 @@ from medddpm.synthesis.pipeline import run_batch
 from medddpm.synthesis.planes import Case
 from medddpm.synthesis.request import SynthesisRequest
 from PIL import Image
-from synthesis_phantoms import affine_of, contents, phantom, positions, voxels
+from synthesis_phantoms import CENTER, affine_of, contents, phantom, positions, voxels
 from synthesis_runs import record
 
 
@@ -61,7 +63,7 @@ def test_the_scan_stays_outside_the_region(tmp_path: Path, tiny: Path, edit: Edi
 
 def run(edit: Edit, model: Model, out: Path, **options: Any) -> Path:
     """One case with a model in memory; the folder of its results."""
-    values = {**edit, "region": str(edit["region"]), **options}
+    values = {**edit, "region": str(edit["region"])} | options
     [result] = run_batch(SynthesisRequest((str(mask_of(edit)),), **values), model, out, SilentReporter())
     assert result.state == "done", result.message
     return result.folder
@@ -81,6 +83,26 @@ def test_the_seam_leads_from_old_to_new(tmp_path: Path, edit: Edit) -> None:
     steps = [(data - real)[shell].sum() / (high - real)[shell].sum() for shell in shells]
     assert 0 <= steps[0] < 0.05 and 0.3 < steps[-1] < 1
     assert (np.diff(steps) > 0).all() and np.diff(steps).max() < 0.3, "no edge is seen"
+
+
+def test_the_region_is_where_the_tumor_of_two_masks_differs(tmp_path: Path, edit: Edit) -> None:
+    mask, affine = voxels(mask_of(edit))
+    former = mask.copy()
+    tumor = np.isin(former, (1, 2, 3))
+    former[tumor & (positions(SHAPE, AFFINE)[0] > CENTER[0])] = 4  # half of it was not there
+    before = tmp_path / "before.nii.gz"
+    write_image(before, former.astype(np.uint8), affine, "mask")
+    folder = run(edit, bright(), tmp_path / "out", region=None, before=str(before), seam_mm=4.0)
+    data, _ = voxels(folder / "brain_sample-01_FLAIR.nii.gz")
+    made = data != scan(0.013, 0.5).astype(np.float32)
+    differs = mask != former
+    assert differs.any() and made[differs].all()
+    assert not made[distance_to(differs, SPACING) > 3 + 4 + 4].any()  # margin, seam, a voxel
+    assert len(record(folder)["local_edit"]["before_sha256"]) == 64
+    with pytest.raises(AssertionError, match="nothing to make anew"):
+        run(edit, bright(), tmp_path / "same", region=None, before=str(mask_of(edit)))
+    with pytest.raises(InputError, match="both a region and a mask"):
+        SynthesisRequest((str(mask_of(edit)),), before="b", region="r", known=edit["known"])
 
 
 def test_only_the_given_modalities_are_held(tmp_path: Path, edit: Edit) -> None:

@@ -82,6 +82,10 @@ RegionOption = Annotated[
     Path | None,
     typer.Option(help="With --known: a label map; its voxels above 0 are made anew, the rest stays the scan's own."),
 ]
+BeforeOption = Annotated[
+    Path | None,
+    typer.Option(help="With --known, in place of --region: the mask before the edit. Where the tumor differs is made."),
+]
 SeamOption = Annotated[
     float, typer.Option(help="With --region: width around it in which old and new are mixed, in mm.", metavar="MM")
 ]
@@ -134,6 +138,7 @@ def synth_command(
     labels: LabelsOption = None,
     known: KnownOption = None,
     region: RegionOption = None,
+    before: BeforeOption = None,
     seam: SeamOption = 4.0,
     anatomy: AnatomyOption = "seed",
     mass_effect: MassEffectOption = 1.0,
@@ -170,6 +175,7 @@ def synth_command(
             labels=labels,
             known=tuple(known or ()),
             region=region,
+            before=before,
             seam_mm=seam,
             ignore_memory=ignore_memory,
             anatomy=anatomy,

@@ -19,7 +19,8 @@ from ..geometry.io import read_mask, read_volume
 from ..geometry.resample import index_map, resample
 from ..geometry.volume import Volume
 from ..geometry.window import bounding_box
-from ..labels.morphology import distance_to
+from ..labels.check import mend_mask
+from ..labels.morphology import dilate, distance_to
 from ..sampling.known import Known
 from .case import PreparedCase
 from .request import SynthesisRequest, modality_files
@@ -27,22 +28,29 @@ from .request import SynthesisRequest, modality_files
 # An image that reaches less of the mask than this share is not an image of the same head.
 MIN_COVERED = 0.95
 LARGEST_INT16 = 32767
+# What a changed tumor did to its surroundings is made anew so far from it.
+AROUND_CHANGE_MM = 3.0
 # In pictures a voxel belongs to the region from this weight on.
 REGION_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
 class RealScan:
-    """The files of a local edit: images by modality (in the model's spelling and order) and the region's label map."""
+    """The files of a local edit: images by modality (in the model's spelling and order) and the region's label map.
+
+    ``before``: ``region`` is the mask before it was edited.
+    """
 
     images: dict[str, Path]
     region: Path
     seam_mm: float
+    before: bool = False
 
     @classmethod
     def of(cls, request: SynthesisRequest, config: ModelConfig) -> RealScan | None:
         """What ``request`` asks for; None where it is no local edit. InputError for a modality the model lacks."""
-        if request.region is None:
+        region = request.region or request.before
+        if region is None:
             return None
         given = {name.casefold(): Path(path) for name, path in modality_files(request.known).items()}
         images = {name: given.pop(name.casefold()) for name in config.modalities if name.casefold() in given}
@@ -50,13 +58,13 @@ class RealScan:
             made = ", ".join(config.modalities)
             wrong = next(name for name in modality_files(request.known) if name.casefold() in given)
             raise InputError(f"There is a known image for {wrong}, but the model '{config.name}' makes {made}.")
-        return cls(images, Path(request.region), float(request.seam_mm))
+        return cls(images, Path(region), float(request.seam_mm), request.before is not None)
 
     def facts(self) -> dict[str, Any]:
         """What the images of a case depend on, for its fingerprint. Raises InputError where a file cannot be read."""
         return {
             "known_sha256": {name: content_hash(path) for name, path in self.images.items()},
-            "region_sha256": content_hash(self.region),
+            "before_sha256" if self.before else "region_sha256": content_hash(self.region),
             "seam_mm": self.seam_mm,
         }
 
@@ -123,7 +131,7 @@ def prepare_edit(scan: RealScan, case: PreparedCase, config: ModelConfig) -> Loc
     where the model's intensities are unknown.
     """
     rule = intensity_rule(config.normalization)
-    region = _region_on_mask(scan.region, case.labels)
+    region = _changed(scan.region, case, config) if scan.before else _region_on_mask(scan.region, case.labels)
     reached = image_from_grid(np.ones(case.placement.grid_shape, np.float32), case.placement, 0.0)
     weight = seam_weight(region, case.labels.spacing, scan.seam_mm) * np.clip(reached, 0, 1)
     if not weight[region].any():
@@ -149,6 +157,24 @@ def seam_weight(region: np.ndarray, spacing: tuple[float, float, float], seam_mm
     share = np.clip(1 - distance_to(region[box], spacing) / np.float32(seam_mm), 0, 1)
     weight[box] = share * share * (3 - 2 * share)
     return weight
+
+
+def _changed(path: Path, case: PreparedCase, config: ModelConfig) -> np.ndarray:
+    """Where the tumor differs from that of the mask before the edit, and what is near, on the mask's grid, bool."""
+    former, _, left = mend_mask(read_mask(path), config)
+    if left.errors:
+        raise InputError(f"{path} cannot be used. " + " ".join(str(f) for f in left.errors))
+    labels, to_former = case.labels, index_map(case.labels.affine, former.volume.affine)
+    covered = resample(np.ones(former.volume.shape, np.uint8), to_former, labels.shape, 0.0)[labels.data > 0]
+    if float((covered >= 0.5).mean()) < MIN_COVERED:
+        raise InputError(f"The mask {path} lies elsewhere in space than the edited one. Export both from one scene.")
+    differs = np.zeros(labels.shape, bool)
+    for value in config.scheme.tumor_values:
+        share = resample((former.volume.data == value).astype(np.uint8), to_former, labels.shape, 0.0)
+        differs |= (share >= 0.5) != (labels.data == value)
+    if not differs.any():
+        raise InputError(f"The tumor is the same in {path} and in the edited mask. There is nothing to make anew.")
+    return dilate(differs, AROUND_CHANGE_MM, labels.spacing)
 
 
 def _region_on_mask(path: Path, mask: Volume) -> np.ndarray:

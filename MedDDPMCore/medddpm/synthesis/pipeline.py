@@ -30,18 +30,20 @@ def synthesize(
     """Synthesize images for one or more mask files and write them below ``out``.
 
     ``options`` are the further fields of ``SynthesisRequest``: samples, seed, sampler, steps, device, precision,
-    images, modalities, labels, ignore_memory, compress, guidance, and for a local edit known, region and seam_mm. For
-    each mask a folder with one NIfTI a sample and modality on the mask's own grid, the same under ``model-grid/`` on
-    the model's, the mask used, a contact sheet a sample, and ``provenance.json``. A mask that cannot be used does not
-    stop the others: look at the ``state`` of the results. What is there already from the same request is not computed
-    again; what is there from another one for a mask of the same name is replaced. Raises InputError where nothing can
-    be done at all.
+    images, modalities, labels, ignore_memory, compress, guidance, for models that are told tissues anatomy,
+    mass_effect, contrast and reference, and for a local edit known, region or before, and seam_mm. For each mask a
+    folder with one NIfTI a sample and modality on the mask's own grid, the same under ``model-grid/`` on the model's,
+    the mask used, a contact sheet a sample, and ``provenance.json``. A mask that cannot be used does not stop the
+    others: look at the ``state`` of the results. What is there already from the same request is not computed again;
+    what is there from another one for a mask of the same name is replaced. Raises InputError where nothing can be done
+    at all.
     """
     paths = [masks] if isinstance(masks, str | Path) else list(masks)
     images = options.pop("images", ())
     options["images"] = tuple(str(path) for path in ([images] if isinstance(images, str | Path) else images))
-    if options.get("region") is not None:
-        options["region"] = str(options["region"])
+    for name in ("region", "before", "anatomy"):
+        if options.get(name) is not None:
+            options[name] = str(options[name])
     request = SynthesisRequest(masks=tuple(str(path) for path in paths), model=str(model), **options)
     reporter = reporter or SilentReporter()
     _make_folder(Path(out))

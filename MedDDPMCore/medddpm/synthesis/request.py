@@ -48,9 +48,10 @@ class SynthesisRequest:
 
     A local edit of a real scan: ``known`` holds its images as "MODALITY=path", ``region`` is the label map (path) whose
     voxels above 0 are made anew, ``seam_mm`` (0 to 50) the width around them in which old and new are mixed; all else
-    stays. ``guidance`` (0 to 20) is how strongly the mask guides, for models that were trained for it; 1 is plain, any
-    other takes twice the time. Without ``compress`` images and masks are written as ``.nii``, which is faster to write
-    and to load.
+    stays. In place of a region, ``before`` may name the mask before it was edited: the region is then where the tumor
+    changed, and a little around it. ``guidance`` (0 to 20) is how strongly the mask guides, for models that were
+    trained for it; 1 is plain, any other takes twice the time. Without ``compress`` images and masks are written as
+    ``.nii``, which is faster to write and to load.
     """
 
     masks: tuple[str, ...]
@@ -67,6 +68,7 @@ class SynthesisRequest:
     ignore_memory: bool = False
     known: tuple[str, ...] = ()
     region: str | None = None
+    before: str | None = None
     seam_mm: float = 4.0
     compress: bool = True
     guidance: float = 1.0
@@ -106,11 +108,16 @@ class SynthesisRequest:
 
     def _check_edit(self) -> None:
         modality_files(self.known)
-        if self.known and self.region is None:
+        if self.region is not None and self.before is not None:
+            raise InputError(
+                "There are both a region and a mask before the edit. Give one: the region is where the masks differ."
+            )
+        region = self.region or self.before
+        if self.known and region is None:
             raise InputError(
                 "There are known images but no region. Give the label map of the voxels to make anew (--region)."
             )
-        if self.region is not None and not self.known:
+        if region is not None and not self.known:
             raise InputError(
                 "There is a region to make anew but no known image around it. Give the real scan's images (--known)."
             )
