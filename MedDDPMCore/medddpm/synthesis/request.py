@@ -52,6 +52,13 @@ class SynthesisRequest:
     changed, and a little around it. ``guidance`` (0 to 20) is how strongly the mask guides, for models that were
     trained for it; 1 is plain, any other takes twice the time. Without ``compress`` images and masks are written as
     ``.nii``, which is faster to write and to load.
+
+    For models that are told tissues: ``anatomy`` is what a mask of tumor and brain leaves open: "seed" (a brain of the
+    bank that comes with the package, chosen by each sample's seed), "reference" (that of the reference scan), or the
+    path of a label map (FreeSurfer's or SynthSeg's numbers, or the scheme's). ``mass_effect`` (0 to 1) is how strongly
+    the tumor pushes that anatomy aside. ``contrast``: "seed" (drawn from that of the training cases), "mean" or
+    "reference". ``reference`` holds the reference scan's images as "MODALITY=path"; in a local edit that is the real
+    scan unless others are named, and decides both unless told otherwise.
     """
 
     masks: tuple[str, ...]
