@@ -15,13 +15,14 @@ from ..geometry.io import read_mask
 from ..geometry.nifti import write_image
 from ..geometry.volume import voxel_ml
 from ..labels.recognize import apply_mapping, recognize
-from ..labels.scheme import LabelScheme, load_scheme
+from ..labels.scheme import SCHEMES, LabelScheme, load_scheme
 from ..labels.values import clean_values
 from ..masks import (
     Edit,
     LesionSpec,
     add_lesion,
     grow_tumor,
+    growth_series,
     mirror_tumor,
     rotate_tumor,
     scale_series,
@@ -33,15 +34,13 @@ from ..masks.stack import one_of
 from ..models.places import find_config
 from .app import app
 
-SCHEMES = ("brats", "whole-head")
-
 masks_app = typer.Typer(no_args_is_help=True, help="Move, reshape and create tumors in a mask.")
 app.add_typer(masks_app, name="masks")
 
 In = Annotated[Path, typer.Argument(help="Mask file: NIfTI, NRRD, MetaImage or .seg.nrrd.")]
 Out = Annotated[Path, typer.Argument(help="New mask, .nii.gz, in the label values of the scheme.")]
 OutFolder = Annotated[Path, typer.Argument(help="Folder for the new masks.")]
-Scheme = Annotated[str | None, typer.Option("--scheme", help="brats or whole-head.")]
+Scheme = Annotated[str | None, typer.Option("--scheme", help=f"{', '.join(SCHEMES)}; brats by default.")]
 Model = Annotated[str | None, typer.Option("--model", help="Model folder, .pt file or name; its labels count.")]
 Parts = Annotated[str | None, typer.Option("--parts", help="Label values to edit, as 1,3. All parts by default.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
@@ -194,6 +193,21 @@ def series_shift_command(
     _save_series(out, opened, series)
 
 
+@masks_app.command("series-growth")
+def series_growth_command(
+    mask: In,
+    out: OutFolder,
+    frames: Annotated[int, typer.Option("--frames", help="Time points, the last with the tumor as it is.")] = 8,
+    start: Annotated[float, typer.Option("--start", help="Diameter at the first one, as a share of the last's.")] = 0.2,
+    scheme: Scheme = None,
+    model: Model = None,
+) -> None:
+    """The tumor over time, one mask for each time point."""
+    opened = open_mask(mask, scheme, model)
+    grown = growth_series(opened.labels, opened.affine, opened.scheme, frames, start)
+    _save_series(out, opened, ((f"frame-{i:03d}", labels) for i, labels in enumerate(grown, 1)))
+
+
 def open_mask(path: Path, scheme_name: str | None, model: str | None) -> Opened:
     """Read a mask and bring it to a scheme's values.
 
@@ -207,7 +221,7 @@ def open_mask(path: Path, scheme_name: str | None, model: str | None) -> Opened:
         raise InputError(f"{path} has the value {found.unknown[0]}, whose meaning is not known. {fix}")
     values, _ = clean_values(mask.volume.data, 1.0)
     labels = apply_mapping(values, found.mapping)
-    if not (labels == scheme.surround).any():
+    if not found.outline:
         name = scheme.label(scheme.surround).name.lower()
         raise InputError(f"{path} has no label for the {name} around the tumor. {fix}")
     return Opened(labels, mask.volume.affine, scheme)
@@ -219,7 +233,7 @@ def _scheme(name: str | None, model: str | None) -> LabelScheme:
     if model:
         return find_config(model).scheme
     if name and name not in SCHEMES:
-        raise InputError(f"--scheme is '{name}'; it must be {' or '.join(SCHEMES)}.")
+        raise InputError(f"--scheme is '{name}'; it must be one of {', '.join(SCHEMES)}.")
     return load_scheme(name or SCHEMES[0])
 
 

@@ -2,6 +2,7 @@
 
 from .edit import grow_tumor, mirror_tumor, rotate_tumor, scale_tumor, shift_tumor, transform_tumor
 from .generators import scale_series, shift_series
+from .growth import growth_series
 from .lesions import LesionResult, LesionSpec, add_lesion
 from .stack import Edit
 
@@ -11,6 +12,7 @@ __all__ = [
     "LesionSpec",
     "add_lesion",
     "grow_tumor",
+    "growth_series",
     "mirror_tumor",
     "rotate_tumor",
     "scale_series",
