@@ -15,6 +15,7 @@ from medddpm.models.folder import save_model_folder
 from medddpm.models.registry import load_model
 from medddpm.network.build import Network, build_network
 from medddpm.network.compact import CompactUNet
+from medddpm.network.residual import ResidualUNet
 from medddpm.progress import SilentReporter
 from medddpm.sampling.schedule import Schedule
 from medddpm.training.trainer import Trainer
@@ -65,6 +66,11 @@ def network_of(model: ModelConfig, seed: int) -> Network:
             network.atlas.uniform_(-0.5, 0.5)
             network.atlas_share[0 if model.scheme.labels[0].name == "Brain" else 1] = 1
         torch.nn.init.normal_(network.body.out[2].weight, std=0.1)
+    if isinstance(network, ResidualUNet):
+        network.use_schedule(torch.from_numpy(SCHEDULE.alpha), torch.from_numpy(SCHEDULE.sigma))
+        network.appearance.mean.uniform_(-1, 1)
+        for parameter in (*network.body.last.parameters(), *network.body.gain.parameters()):
+            torch.nn.init.normal_(parameter, std=0.1)
     return network.eval()
 
 
@@ -108,6 +114,20 @@ def test_with_further_channels_the_former_ones_come_out_the_same(domain: str) ->
 
 
 @torch.no_grad()
+def test_a_residual_network_keeps_what_it_knows_and_takes_the_appearance_of_the_new_scans() -> None:
+    former = config(("T1", "FLAIR"), ("Brain", "Tumor"), "residual")
+    new = config(("PD", "FLAIR"), ("Tumor", "Brain", "Cyst"), "residual")
+    old, fresh = moved(former, new)
+    x, t = torch.randn(1, 34, 8, 8, 8), torch.tensor([5])
+    noisy, means, masks = x.split([16, 16, 2], dim=1)
+    noisy[:, :8], means[:, :8] = 0, 0  # T1, which is left behind
+    other = torch.cat([noisy, means, masks[:, 1:], masks[:, :1], torch.rand(1, 1, 8, 8, 8)], dim=1)
+    expected, found = old(torch.cat([noisy, means, masks], dim=1), t), fresh(other, t)
+    assert torch.allclose(found[:, 8:], expected[:, 8:], atol=1e-5)
+    assert torch.equal(found[:, :8], torch.zeros_like(found[:, :8]))
+    assert torch.equal(fresh.appearance.mean, network_of(new, 2).appearance.mean)
+
+
 @pytest.mark.parametrize("mask_values", [(0.0, 1.0), (-1.0, 1.0)])
 def test_a_new_label_is_not_looked_at(mask_values: tuple[float, float]) -> None:
     former = config(("T1",), ("Brain",), mask_values=mask_values)

@@ -35,6 +35,7 @@ CPU = torch.device("cpu")
 COMPACT = NetworkConfig(
     1, 2, base_channels=8, multipliers=(1, 2), groups=4, blocks_per_level=1, attention_factors=(2,), domain="wavelet"
 )
+RESIDUAL = replace(COMPACT, domain="residual", attention_factors=())
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def kept_by(network: NetworkConfig, dataset: Path, shape: tuple[int, int, int], **changes: object) -> Kept:
-    schedule = ScheduleConfig(steps=20, prediction="x0" if network.domain == "wavelet" else "noise")
+    schedule = ScheduleConfig(steps=20, prediction="noise" if network.domain == "voxels" else "x0")
     config = tiny_config(dataset, network=network, schedule=schedule, **changes)
     return _Step(config, described(config, read_dataset_config(dataset)), CPU).kept(shape)
 
@@ -60,7 +61,9 @@ def kept_by(network: NetworkConfig, dataset: Path, shape: tuple[int, int, int], 
 # What is measured
 
 
-@pytest.mark.parametrize("network", [tiny_config(Path("d")).network, COMPACT], ids=["voxels", "compact"])
+@pytest.mark.parametrize(
+    "network", [tiny_config(Path("d")).network, COMPACT, RESIDUAL], ids=["voxels", "compact", "residual"]
+)
 def test_what_is_kept_grows_with_the_volume(dataset: Path, network: NetworkConfig) -> None:
     """The line through two volumes tells what a third one keeps."""
     sides = (16, 24, 48)
@@ -289,8 +292,9 @@ def test_what_cannot_be_estimated_is_explained(
         raise InputError(folder.events()[0][-1].message or "")
 
 
-def test_the_probe_of_a_real_configuration(dataset: Path) -> None:
-    config = tiny_config(dataset, network=COMPACT, schedule=ScheduleConfig(steps=20, prediction="x0"))
+@pytest.mark.parametrize("network", [COMPACT, RESIDUAL], ids=["compact", "residual"])
+def test_the_probe_of_a_real_configuration(dataset: Path, network: NetworkConfig) -> None:
+    config = tiny_config(dataset, network=network, schedule=ScheduleConfig(steps=20, prediction="x0"))
     unsampled = probe(config, described(config, read_dataset_config(dataset)), CPU)
     assert unsampled.evaluation.seconds(1e9) == 0
     config = replace(config, monitor=MonitorConfig())

@@ -23,8 +23,8 @@ from ..models.device import choose_precision
 from ..models.model import Model
 from ..network.blocks import Stage
 from ..network.build import Network, build_network
-from ..network.compact import CompactUNet
 from ..network.cost import network_cost
+from ..network.unet import UNet3D
 from ..sampling.schedule import Schedule
 from .config import TrainConfig
 from .objective import NoisyBatch, Objective
@@ -164,9 +164,9 @@ class _Step:
         """A pass as samples take it, in the precision that they choose: the best of a few."""
         precision = choose_precision("auto", self._device)
         model = Model(self._objective.model, copy.deepcopy(self._network), self._device, precision, "")
-        network = model.config.network
-        x = self._batch(shape).x[:, : network.image_channels + network.mask_channels]
-        images, masks = x.tensor_split([network.image_channels], dim=1)
+        batch, network = self._batch(shape), model.config.network
+        told = batch.x.shape[1] if self._objective.residual else network.image_channels + network.mask_channels
+        images, masks = batch.x[:, :told].tensor_split([batch.wanted.shape[1]], dim=1)
         times = []
         for _ in range(REPEATS + 1):
             started = self._now()
@@ -211,7 +211,7 @@ class _Step:
 
 def _network(config: TrainConfig, schedule: Schedule, device: torch.device) -> Network:
     network = build_network(config.network)
-    if isinstance(network, CompactUNet):
+    if not isinstance(network, UNet3D):
         network.use_schedule(torch.from_numpy(schedule.alpha), torch.from_numpy(schedule.sigma))
     return network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 

@@ -101,9 +101,12 @@ def transplanted(
     """The tensors of the new network: those of ``former``, arranged for the labels and modalities of ``new``.
 
     ``fresh``: the tensors of the new network as it would start by itself. From it come the moments of what a compact
-    network does not know yet. ``former`` and ``fresh`` belong to ``old`` and ``new``, of the same architecture.
+    network does not know yet, and all of the appearance of a residual network: that is of the new scans. ``former`` and
+    ``fresh`` belong to ``old`` and ``new``, of the same architecture.
     """
     match, bands = Match.of(old, new), 1
+    if new.network.domain == "residual":
+        return _residual(former, fresh, match, old.network.image_channels)
     state = dict(former)
     prefix = ""
     if new.network.domain == "wavelet":
@@ -119,6 +122,21 @@ def transplanted(
     state[first + "bias"] = former[first + "bias"] + _constant(former[first + "weight"], match, old, bands)
     for name in ("weight", "bias"):
         state[last + name] = _spread(former[last + name], _in_bands(match.images, bands), dim=0)
+    return state
+
+
+def _residual(
+    former: Mapping[str, Tensor], fresh: Mapping[str, Tensor], match: Match, modalities: int
+) -> dict[str, Tensor]:
+    """The tensors of a residual network, which sees bands of the noisy images, of the image of means, and fractions."""
+    images, count = _in_bands(match.images, BANDS), BANDS * modalities
+    means = [None if place is None else count + place for place in images]
+    masks = [None if place is None else 2 * count + place for place in match.masks]
+    state = {name: fresh[name] if name.startswith("appearance.") else tensor for name, tensor in former.items()}
+    state["body.first.weight"] = _spread(former["body.first.weight"], [*images, *means, *masks], dim=1)
+    for layer in ("body.last.2", "body.gain"):
+        for name in (f"{layer}.weight", f"{layer}.bias"):
+            state[name] = _spread(former[name], images, dim=0)
     return state
 
 
