@@ -85,6 +85,19 @@ def test_the_seam_leads_from_old_to_new(tmp_path: Path, edit: Edit) -> None:
     assert (np.diff(steps) > 0).all() and np.diff(steps).max() < 0.3, "no edge is seen"
 
 
+def test_nothing_outside_of_the_outline_changes(tmp_path: Path, edit: Edit) -> None:
+    everywhere = tmp_path / "everywhere.nii.gz"
+    write_image(everywhere, np.ones(SHAPE, np.uint8), AFFINE, "region")
+    real = scan(0.013, 0.5).astype(np.float32) + 5  # bright outside, too
+    flair = tmp_path / "flair.nii.gz"
+    write_image(flair, real, AFFINE, "scan")
+    folder = run(edit, bright(), tmp_path / "out", region=str(everywhere), known=(f"FLAIR={flair}",))
+    data, _ = voxels(folder / "brain_sample-01_FLAIR.nii.gz")
+    outside = phantom(positions(SHAPE, AFFINE)) == 0
+    np.testing.assert_array_equal(data[outside], real[outside])
+    assert (data[~outside] != real[~outside]).mean() > 0.95
+
+
 def test_the_region_is_where_the_tumor_of_two_masks_differs(tmp_path: Path, edit: Edit) -> None:
     mask, affine = voxels(mask_of(edit))
     former = mask.copy()

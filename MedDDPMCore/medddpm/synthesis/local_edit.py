@@ -138,6 +138,9 @@ def prepare_edit(scan: RealScan, case: PreparedCase, config: ModelConfig) -> Loc
         raise InputError(
             f"The region {scan.region} lies outside the model's grid around the mask. Use a model with a larger grid."
         )
+    weight *= case.labels.data > 0  # nothing outside of the outline is the model's to make
+    if not weight.any():
+        raise InputError(f"The region {scan.region} lies outside of the mask's outline. Mark what is inside of it.")
     images, on_grid = {}, {}
     for name, path in scan.images.items():
         images[name], on_grid[name] = _real_image(path, case, rule, config.background)
