@@ -65,13 +65,14 @@ class OutlineJob(ToolJob):
         return self._onDone
 
     def _withPainted(self, outline: Any) -> Any:
-        """The outline in the surrounding label, with the tumor that is there already over it."""
+        """The outline in the surrounding label, with the tumor, and tissues inside, that are there already over it."""
         scheme = self._model.config.scheme
         labels = np.where(outline.data > 0, scheme.surround, 0).astype(np.uint8)
         painted = _painted(self._segmentation, scheme, Volume(labels, outline.affine))
         if painted is not None:
-            tumor = np.isin(painted.data, scheme.tumor_values)
-            labels[tumor] = painted.data[tumor]
+            kept = np.isin(painted.data, scheme.tumor_values)
+            kept |= np.isin(painted.data, scheme.tissue_values) & (labels > 0)
+            labels[kept] = painted.data[kept]
         return Volume(labels, outline.affine)
 
 

@@ -18,7 +18,7 @@ from medddpm.geometry.volume import voxel_ml
 from medddpm.labels.conventions import EDEMA, TUMOR
 from medddpm.labels.scheme import LabelScheme
 from medddpm.masks import Edit, add_lesion, grow_tumor, mirror_tumor, transform_tumor
-from medddpm.masks.roles import tumor_roles
+from medddpm.masks.roles import FLUID, SOLID, tissue_labels, tumor_roles
 from medddpm.masks.stack import one_of
 
 from .Lesions import othersHidden, shown, tumorAt
@@ -137,9 +137,11 @@ def _requireInside(opened: OpenedMask, center: Point) -> None:
         raise InputError(
             f"This point lies outside of the {opened.outlineName}. Click inside of it to place a lesion there."
         )
-    free = {opened.scheme.surround, tumor_roles(opened.scheme).get(EDEMA, opened.scheme.surround)}
-    if value not in free:
-        name = opened.scheme.label(value).name
+    scheme = opened.scheme
+    name = scheme.label(value).name
+    if value in tissue_labels(scheme, FLUID):
+        raise InputError(f"'{name}' is fluid, in which no glioma arises. Click in the tissue beside it.")
+    if value not in {scheme.surround, tumor_roles(scheme).get(EDEMA), *tissue_labels(scheme, SOLID)}:
         raise InputError(
             f"There is '{name}' at this point already. Click beside it, or choose 'Move and reshape' to change the "
             "tumor that is there."

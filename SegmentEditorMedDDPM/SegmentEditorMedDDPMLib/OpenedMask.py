@@ -12,6 +12,7 @@ from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
 from medddpm.geometry.window import Window, bounding_box
 from medddpm.labels.scheme import LabelScheme
+from medddpm.masks.stack import one_of
 from MedDDPMSlicerLib.Lattice import toArray
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
 
@@ -71,14 +72,14 @@ def openMask(segmentationNode: Any, scheme: LabelScheme) -> OpenedMask:
     """
     toWorld = worldMatrix(segmentationNode)
     whole = composeLabels(segmentationNode, scheme)
-    if not (whole.data == scheme.surround).any():
+    if not one_of(whole.data, (scheme.surround, *scheme.tissue_values)).any():
         name = scheme.label(scheme.surround).name
         raise InputError(
             f"The segment '{name}' is missing or empty, so it is not known where a tumor may lie. Paint it, or make it "
             f"from an MRI in the module MedDDPM Synth ('{name} from MRI')."
         )
     block = bounding_box(whole.data, MARGIN)
-    assert block is not None  # the surround has voxels
+    assert block is not None  # surround or tissues have voxels
     local = shifted(np.asarray(whole.affine, dtype=float), block)
     return OpenedMask(segmentationNode, scheme, whole.data[block], local, toWorld @ local)
 

@@ -6,13 +6,12 @@ import logging
 from typing import Any
 
 from medddpm.errors import InputError
-from medddpm.labels.scheme import LabelScheme, load_scheme
+from medddpm.labels.scheme import SCHEMES, LabelScheme, load_scheme
 from MedDDPMSlicerLib.SegmentMasks import segmentValues
 
 logger = logging.getLogger(__name__)
 
 MODEL_ATTRIBUTE = "MedDDPM.model"
-SHIPPED = ("brats", "whole-head")
 
 
 def chooseScheme(segmentationNode: Any, parameterNode: Any = None) -> LabelScheme:
@@ -26,7 +25,7 @@ def chooseScheme(segmentationNode: Any, parameterNode: Any = None) -> LabelSchem
         scheme = schemeOfModel(key)
         if scheme is not None and _known(segmentationNode, scheme):
             return scheme
-    schemes = [load_scheme(name) for name in SHIPPED]
+    schemes = [load_scheme(name) for name in SCHEMES]
     best = max(schemes, key=lambda scheme: _score(segmentationNode, scheme))
     if not _known(segmentationNode, best):
         raise InputError(

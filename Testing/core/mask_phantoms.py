@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from medddpm.config import GridConfig, MaskPrior, ModelConfig, NetworkConfig, ScheduleConfig
 from medddpm.geometry.volume import Mask, Segment, Volume
+from medddpm.labels.morphology import erode
 from medddpm.labels.scheme import load_scheme
 
 SHAPE = (48, 52, 48)
@@ -73,6 +74,21 @@ def med_ddpm() -> np.ndarray:
     labels = tumor(3)
     labels[brain() & (labels == 0)] = 4
     return labels
+
+
+def anatomy() -> np.ndarray:
+    """A whole mask in the values of glioma-anatomy: the tumor, and around it every tissue, nowhere plain brain."""
+    x, y, z = millimeters()
+    labels = np.where(brain(), 5, 0).astype(np.uint8)
+    cortex, white = (erode(brain(), depth, (SPACING,) * 3) for depth in (4.0, 12.0))
+    behind = (z < -20 + 0.25 * y) & (y < -20)
+    labels[cortex] = np.where(behind, 10, 7)[cortex]
+    labels[white] = 9
+    labels[(np.abs(x) < 10) & (y < 0) & (y > -24) & (z < -8) & white] = 11
+    for side in (-1, 1):
+        labels[ball((side * 14, 0, 2), 11)] = 8
+        labels[ball((side * 8, 10, 16), 9)] = 6
+    return np.where(tumor(3) > 0, tumor(3), labels)
 
 
 def whole_head() -> np.ndarray:

@@ -6,15 +6,26 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_phantoms import SHAPE, affine, ball, brain, config, head, mask, med_ddpm, tumor, whole_head
+from mask_phantoms import SHAPE, affine, anatomy, ball, brain, config, head, mask, med_ddpm, tumor, whole_head
 from medddpm.errors import InputError
 from medddpm.geometry.volume import Segment
-from medddpm.labels.conventions import CONVENTIONS, scheme_value
+from medddpm.labels.conventions import CONVENTIONS, TISSUE_ROLES, label_role, role_of, scheme_value
 from medddpm.labels.encode import encode_condition
 from medddpm.labels.recognize import apply_mapping, recognize
-from medddpm.labels.scheme import Label, LabelScheme, load_scheme
+from medddpm.labels.scheme import SCHEMES, Label, LabelScheme, load_scheme
 
-BRATS, HEAD = load_scheme("brats"), load_scheme("whole-head")
+BRATS, HEAD, ANATOMY = load_scheme("brats"), load_scheme("whole-head"), load_scheme("glioma-anatomy")
+TISSUES = ANATOMY.tissue_values
+
+
+def merged(mapping: dict[int, int]) -> dict[int, int]:
+    """A reading for glioma-anatomy with every tissue as brain."""
+    return {value: 4 if target in TISSUES else target for value, target in mapping.items()}
+
+
+def only(labels: np.ndarray, kept: set[int], rest: int) -> np.ndarray:
+    """``labels`` with the tissues that are not ``kept`` as ``rest``."""
+    return np.where(np.isin(labels, sorted(set(TISSUES) - kept)), np.uint8(rest), labels)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +135,162 @@ def test_brain_map_counts_as_outline():
     assert recognize(mask(labels), HEAD).kind == "head"
 
 
+def test_a_scheme_knows_its_tissues():
+    assert (BRATS.tissue_values, HEAD.tissue_values, TISSUES) == ((), (), (5, 6, 7, 8, 9, 10, 11))
+    assert tuple(label_role(ANATOMY.label(value), ANATOMY) for value in TISSUES) == TISSUE_ROLES
+    for scheme in (BRATS, HEAD):
+        assert {scheme_value(role, scheme) for role in TISSUE_ROLES} == {scheme.surround}
+
+
+@given(
+    base=st.sampled_from([tumor(4), tumor(3), med_ddpm(), whole_head(), np.where(brain(), 5, tumor(4)), anatomy()]),
+    left_out=st.sets(st.integers(1, 4)),
+    spacing=st.floats(0.3, 4.0),
+)
+@settings(max_examples=60, deadline=None)
+def test_masks_are_read_as_for_brats_but_for_their_tissues(base, left_out, spacing):
+    labels = np.where(np.isin(base, sorted(left_out)), 0, base).astype(np.uint8)
+    ours, theirs = (recognize(mask(labels, affine(spacing)), scheme) for scheme in (ANATOMY, BRATS))
+    assert merged(ours.mapping) == theirs.mapping
+    assert (ours.convention, ours.unknown, ours.outline, ours.kind) == (
+        theirs.convention,
+        theirs.unknown,
+        theirs.outline,
+        theirs.kind,
+    )
+    assert len(ours.assumptions) == len(theirs.assumptions)
+
+
+@given(kept=st.sets(st.sampled_from(TISSUES)), parts=st.sets(st.integers(1, 3)), spacing=st.floats(1.0, 4.0))
+@settings(max_examples=60, deadline=None)
+def test_own_numbers_stay_whole_or_half_complete(kept, parts, spacing):
+    labels = only(anatomy(), kept, 4)
+    labels[(labels < 4) & ~np.isin(labels, sorted(parts)) & (labels > 0)] = 4
+    found = recognize(mask(labels, affine(spacing)), ANATOMY)
+    present = set(np.unique(labels).tolist()) - {0}
+    assert found.mapping == {value: value for value in present}
+    assert not found.unknown and found.kind == "brain"
+    assert set(found.outline) == present - {1, 2, 3}
+    said = " ".join(found.sentences).casefold()
+    assert all(ANATOMY.label(value).name.casefold() in said for value in kept)
+
+
+@given(kept=st.sets(st.sampled_from([6, 8, 11]), min_size=1), enhancing=st.sampled_from([3, 4]))
+@settings(max_examples=10, deadline=None)
+def test_a_few_tissues_beside_a_tumor_are_no_outline(kept, enhancing):
+    labels = np.where(tumor() > 0, tumor(enhancing), only(anatomy(), kept, 0))
+    found = recognize(mask(labels), ANATOMY)
+    assert found.mapping == {1: 1, 2: 2, enhancing: 3} | {value: value for value in kept}
+    assert found.outline == () and found.kind is None
+    assert f"{min(kept)} as {ANATOMY.label(min(kept)).name.lower()}" in " ".join(found.notes)
+
+
+def test_a_small_four_beside_tissues_is_brain_and_the_doubt_is_said():
+    labels = anatomy()
+    labels[labels == 3] = 4
+    found = recognize(mask(labels), ANATOMY)
+    assert found.mapping[4] == 4
+    assert any("enhancing tumor" in sentence for sentence in found.assumptions)
+    labels[ball((25, -10, 15), 4)] = 3
+    assert not recognize(mask(labels), ANATOMY).assumptions
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ventricle", 6),
+        ("Left-Lateral-Ventricle", 6),
+        ("Left-Inf-Lat-Vent", 6),
+        ("Left-choroid-plexus", 6),
+        ("CSF", 5),
+        ("left_csf", 5),
+        ("Cerebrospinal fluid", 5),
+        ("White matter", 9),
+        ("Left-Cerebral-White-Matter", 9),
+        ("Left-Cerebellum-White-Matter", 9),
+        ("periventricular white matter", 9),
+        ("WM", 9),
+        ("Corpus callosum", 9),
+        ("Left-VentralDC", 9),
+        ("Grey matter", 7),
+        ("Cerebral cortex", 7),
+        ("ctx-lh-precuneus", 7),
+        ("ctx-rh-parahippocampal gyrus", 7),
+        ("deep gray matter", 8),
+        ("Thalamus", 8),
+        ("Caudate head", 8),
+        ("Right-Putamen", 8),
+        ("Hippocampus", 8),
+        ("Amygdala", 8),
+        ("Cerebellum", 10),
+        ("Left-Cerebellum-Cortex", 10),
+        ("Brain-Stem", 11),
+        ("pons", 11),
+        ("Brain", 4),
+        ("periventricular edema", 2),
+        ("Brainstem glioma", 3),
+    ],
+)
+def test_names_of_tissues(name, value):
+    data = np.where(brain(), 7, 0).astype(np.uint8)
+    named = mask(data, segments=(Segment(7, name),))
+    assert recognize(named, ANATOMY).mapping == {7: value}
+    assert recognize(named, BRATS).mapping == merged({7: value})
+    assert recognize(named, HEAD).mapping == {7: 1 if value > 3 else 2}
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [(label.code, label.value) for label in ANATOMY.labels if not label.tumor]
+    + [("SCT^35764002^", 6), ("SCT^42695009^Thalamus", 8), ("SCT^1101003^Cranial Cavity", None)],
+)
+def test_codes_of_tissues(code, value):
+    role = role_of("Segment_1", code)
+    assert (role and scheme_value(role, ANATOMY)) == value
+
+
+def test_named_tissues_are_told_and_are_no_outline_where_they_are_small():
+    labels = np.where(brain(), 1, 0).astype(np.uint8)
+    labels[ball((0, 10, 10), 12)] = 2
+    segments = (Segment(1, "White matter"), Segment(2, "3rd ventricle"))
+    found = recognize(mask(labels, segments=segments), ANATOMY)
+    assert found.outline == (1, 2) and found.kind == "brain"
+    assert "Taken as tissues: 3rd ventricle (2) as ventricles." in found.sentences
+    small = np.where(labels == 2, 2, 0).astype(np.uint8)
+    for scheme in (ANATOMY, BRATS):
+        assert recognize(mask(small, segments=segments), scheme).outline == ()
+
+
+def test_a_brain_map_is_read_as_tissues():
+    numbers = {
+        2: 9,
+        3: 7,
+        4: 6,
+        7: 9,
+        8: 10,
+        10: 8,
+        16: 11,
+        17: 8,
+        24: 5,
+        41: 9,
+        42: 7,
+        47: 10,
+        1012: 7,
+        2035: 7,
+        998: 4,
+    }
+    labels = np.zeros(SHAPE, np.int32)
+    labels[brain()] = np.resize(list(numbers), int(brain().sum()))
+    found = recognize(mask(labels), ANATOMY)
+    assert found.convention.name == "structures" and found.kind == "brain"
+    assert found.mapping == numbers
+    assert "4 as ventricles; 3, 42, 1012 and 2035 as cerebral cortex" in found.notes[0]
+    assert "998 as brain" in found.notes[0]
+    assert recognize(mask(labels), BRATS).mapping == dict.fromkeys(numbers, 4)
+    labels[head() & (labels == 0)] = 507
+    assert {recognize(mask(labels), ANATOMY).mapping[value] for value in (24, 507)} == {0}
+
+
 def test_the_users_word_overrides():
     found = recognize(mask(tumor(4)), BRATS, {1: 3, 2: 0})
     assert found.mapping == {1: 3, 2: 0}
@@ -152,7 +319,7 @@ def test_apply_mapping_is_the_table(mapping, seed):
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS, ids=lambda c: c.name)
-@pytest.mark.parametrize("scheme", [BRATS, HEAD], ids=lambda s: s.name)
+@pytest.mark.parametrize("scheme", [BRATS, HEAD, ANATOMY], ids=lambda s: s.name)
 def test_every_role_of_every_convention_has_a_value(convention, scheme):
     for value, target in convention.mapping(scheme).items():
         assert target in scheme.values
@@ -160,7 +327,7 @@ def test_every_role_of_every_convention_has_a_value(convention, scheme):
         assert target == scheme_value(convention.roles[value], scheme)
 
 
-@pytest.mark.parametrize("name", ["brats", "whole-head"])
+@pytest.mark.parametrize("name", SCHEMES)
 def test_condition_channels(name):
     model = config(name)
     fractions = np.random.default_rng(3).random((len(model.scheme.labels), 3, 4, 5), np.float32)

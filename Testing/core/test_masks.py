@@ -238,9 +238,9 @@ def test_what_falls_outside_is_counted_and_cut_off():
     assert result.lost_voxels == tumor(labels).sum() - tumor(result.labels).sum()
 
 
-def test_labels_that_are_neither_surround_nor_tumor_never_change():
-    extra = Label(9, "Ventricle", (0, 0, 0), "")
-    scheme = LabelScheme("with ventricle", (*BRATS.labels, extra), 4, "air")
+def test_labels_that_are_neither_brain_nor_tumor_never_change():
+    extra = Label(9, "Electrode", (0, 0, 0), "")
+    scheme = LabelScheme("with electrode", (*BRATS.labels, extra), 4, "air")
     affine = make_affine()
     labels = make_labels(affine)
     labels[ball(affine, (20, 0, 0), 6)] = 9

@@ -1,9 +1,4 @@
-"""Label maps in the numbers of FreeSurfer and SynthSeg as tissues of the scheme glioma-anatomy.
-
-The numbers are those of FreeSurferColorLUT.txt (aseg, aparc+aseg, the Destrieux parcellation, wmparc, subfields) and of
-the maps of SynthSeg (Billot et al. 2023, doi:10.1016/j.media.2023.102789), which from 500 on number what lies around
-the brain.
-"""
+"""Label maps in the numbers of FreeSurfer and SynthSeg as tissues of the scheme glioma-anatomy."""
 
 from __future__ import annotations
 
@@ -13,34 +8,20 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry.volume import Volume
+from ..labels import conventions
 from ..labels.findings import listed
 from ..labels.morphology import bounding_box, close, dilate, distance_to, erode, fill_holes, largest
+from ..labels.structures import STRUCTURES
 
 BRAIN, CSF, VENTRICLES, CORTEX, DEEP_GRAY, WHITE, CEREBELLAR_CORTEX, BRAINSTEM = range(4, 12)
 # Of the scheme glioma-anatomy, in its order: what a brain without tumor is made of.
 TISSUES = (BRAIN, CSF, VENTRICLES, CORTEX, DEEP_GRAY, WHITE, CEREBELLAR_CORTEX, BRAINSTEM)
 OUTSIDE = 0
 
-# Single numbers, and ranges as first and last number.
-_NUMBERS: dict[int, tuple[int | tuple[int, int], ...]] = {
-    OUTSIDE: (0, 1, 6, 40, 45, 165, 258, 259, (500, 540)),
-    CSF: (24, 257),
-    # Also the cavum septi pellucidi (72, "5th ventricle") and choroid plexus (31, 63; in SynthSeg's maps 136 to 164).
-    VENTRICLES: (4, 5, 14, 15, 43, 44, 72, 31, 63, 136, 137, 163, 164),
-    CORTEX: (3, 42, 19, 20, 55, 56, (1000, 2999), (11100, 12999)),
-    # Also vessels (30, 62), which are perivascular spaces at and in the putamen.
-    DEEP_GRAY: (9, 10, 11, 12, 13, 17, 18, 26, 27, 48, 49, 50, 51, 52, 53, 54, 58, 59, 138, 139, 30, 62, 80, 81, 82),
-    # Also ventral diencephalon, optic chiasm, corpus callosum, and lesions (25, 57) and hypointensities (77 to 79).
-    WHITE: (2, 41, 7, 46, 28, 60, 85, 25, 57, 77, 78, 79, (250, 255), (3000, 5002), (13100, 14999)),
-    CEREBELLAR_CORTEX: (8, 47, 172, (601, 628)),
-    BRAINSTEM: (16, 170, 173, 174, 175, 178),
-}
 _UNKNOWN = 255
 _TABLE = np.full(15000, _UNKNOWN, np.uint8)
-for _tissue, _numbers in _NUMBERS.items():
-    for _number in _numbers:
-        _first, _last = _number if isinstance(_number, tuple) else (_number, _number)
-        _TABLE[_first : _last + 1] = _tissue
+for _value, _role in zip((OUTSIDE, *TISSUES[1:]), (conventions.OUTSIDE, *conventions.TISSUE_ROLES), strict=True):
+    _TABLE[list(STRUCTURES[_role])] = _value
 
 # Left and right halves of these are numbered apart, and a scheme's value is never above 11.
 _BOTH_SIDES = {41, 42, 43, 46, 47, 49, 50, 51}

@@ -13,7 +13,7 @@ import typer
 from ..errors import InputError
 from ..geometry.io import read_mask
 from ..geometry.nifti import write_image
-from ..geometry.volume import voxel_ml
+from ..geometry.volume import Mask, voxel_ml
 from ..labels.recognize import apply_mapping, recognize
 from ..labels.scheme import SCHEMES, LabelScheme, load_scheme
 from ..labels.values import clean_values
@@ -40,7 +40,7 @@ app.add_typer(masks_app, name="masks")
 In = Annotated[Path, typer.Argument(help="Mask file: NIfTI, NRRD, MetaImage or .seg.nrrd.")]
 Out = Annotated[Path, typer.Argument(help="New mask, .nii.gz, in the label values of the scheme.")]
 OutFolder = Annotated[Path, typer.Argument(help="Folder for the new masks.")]
-Scheme = Annotated[str | None, typer.Option("--scheme", help=f"{', '.join(SCHEMES)}; brats by default.")]
+Scheme = Annotated[str | None, typer.Option("--scheme", help=f"{', '.join(SCHEMES)}; by default what suits the mask.")]
 Model = Annotated[str | None, typer.Option("--model", help="Model folder, .pt file or name; its labels count.")]
 Parts = Annotated[str | None, typer.Option("--parts", help="Label values to edit, as 1,3. All parts by default.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
@@ -213,8 +213,8 @@ def open_mask(path: Path, scheme_name: str | None, model: str | None) -> Opened:
 
     Raises InputError where it has values without a meaning, or lacks the label of the whole brain or head.
     """
-    scheme = _scheme(scheme_name, model)
     mask = read_mask(path)
+    scheme = _scheme(scheme_name, model) or _suitable(mask)
     found = recognize(mask, scheme)
     fix = f"Run 'medddpm check {path} --model M --fix OUT.nii.gz' and use its output."
     if found.unknown:
@@ -227,14 +227,23 @@ def open_mask(path: Path, scheme_name: str | None, model: str | None) -> Opened:
     return Opened(labels, mask.volume.affine, scheme)
 
 
-def _scheme(name: str | None, model: str | None) -> LabelScheme:
+def _scheme(name: str | None, model: str | None) -> LabelScheme | None:
     if name and model:
         raise InputError("Give either --scheme or --model, not both.")
     if model:
         return find_config(model).scheme
     if name and name not in SCHEMES:
         raise InputError(f"--scheme is '{name}'; it must be one of {', '.join(SCHEMES)}.")
-    return load_scheme(name or SCHEMES[0])
+    return load_scheme(name) if name else None
+
+
+def _suitable(mask: Mask) -> LabelScheme:
+    """The labels of BraTS, or those with tissues where the mask plainly has some: they would be lost."""
+    anatomy = load_scheme("glioma-anatomy")
+    found = recognize(mask, anatomy)
+    plain = found.convention.name in (anatomy.name, "names", "structures")
+    has_tissues = not set(anatomy.tissue_values).isdisjoint(found.mapping.values())
+    return anatomy if plain and has_tissues else load_scheme("brats")
 
 
 def _numbers(text: str, option: str) -> tuple[float, float, float]:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..errors import InputError
+from ..labels.scheme import SCHEMES
 from ..preparation.case_files import SourceScan
 from ..preparation.options import GRIDS, INTENSITIES, LAYOUTS, OUTLINES, REGISTRATIONS, PrepareOptions
 from ..preparation.scan import scan_source
@@ -31,7 +32,7 @@ LayoutOption = Annotated[str, typer.Option(help=f"How the source is laid out: {_
 TableOption = Annotated[
     Path | None, typer.Option(help="CSV of paths below SOURCE: columns case, mask and one for each modality.")
 ]
-SchemeOption = Annotated[str, typer.Option(help="Labels of the model: brats, whole-head or a .json file.")]
+SchemeOption = Annotated[str, typer.Option(help=f"Labels of the model: {', '.join(SCHEMES)} or a .json file.")]
 GridOption = Annotated[str, typer.Option(help=f"auto, {_listed(tuple(GRIDS))}, or as in 80x96x80:2:LPS.")]
 ModalityOption = Annotated[
     list[str] | None, typer.Option(help="A modality to use; repeat, in the order of the model. Left out: all.")

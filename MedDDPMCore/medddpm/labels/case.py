@@ -54,14 +54,17 @@ class Case:
 
     @property
     def surround(self) -> np.ndarray:
-        """Voxels of the surround label."""
-        return self.labels == self.config.scheme.surround
+        """Voxels inside of the outline that are no tumor: of the surround label or of a tissue."""
+        return self._of(self.config.scheme.surround, *self.config.scheme.tissue_values)
 
     @property
     def tumor(self) -> np.ndarray:
         """Voxels of any tumor part."""
+        return self._of(*self.config.scheme.tumor_values)
+
+    def _of(self, *values: int) -> np.ndarray:
         found = np.zeros(self.labels.shape, dtype=bool)
-        for value in self.config.scheme.tumor_values:  # few: faster than np.isin
+        for value in values:  # few: faster than np.isin
             found |= self.labels == value
         return found
 

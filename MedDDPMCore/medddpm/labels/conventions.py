@@ -16,6 +16,10 @@ from .scheme import Label, LabelScheme
 BRAIN, HEAD, OUTSIDE = "brain", "head", "outside"
 NECROTIC, EDEMA, ENHANCING, CAVITY, TUMOR = "necrotic", "edema", "enhancing", "cavity", "tumor"
 TUMOR_ROLES = (NECROTIC, EDEMA, ENHANCING, CAVITY, TUMOR)
+CSF, VENTRICLES, CORTEX, DEEP_GRAY = "cerebrospinal fluid", "ventricles", "cerebral cortex", "deep gray matter"
+WHITE, CEREBELLAR_CORTEX, BRAINSTEM = "white matter", "cerebellar cortex", "brainstem"
+# In the order of the scheme glioma-anatomy. For a scheme without a label for one it is brain.
+TISSUE_ROLES = (CSF, VENTRICLES, CORTEX, DEEP_GRAY, WHITE, CEREBELLAR_CORTEX, BRAINSTEM)
 
 # What a role counts as where a scheme has no label for it, the nearest first.
 SUBSTITUTES: dict[str, tuple[str, ...]] = {
@@ -28,13 +32,23 @@ SUBSTITUTES: dict[str, tuple[str, ...]] = {
     CAVITY: (NECROTIC, TUMOR),
 }
 
-# "non-enhancing" must be seen before "enhancing"; the order matters.
+# "non-enhancing" must be seen before "enhancing", "cerebellar white matter" is white; the order matters.
 _NAME_RULES = (
     (NECROTIC, r"necro|non[- ]?enh|\bncr\b|\bnetc?\b"),
     (EDEMA, r"o?edema|\bsnfh\b|\bed\b|infiltrat"),
     (CAVITY, r"cavity|resection"),
     (ENHANCING, r"enhanc|\bet\b"),
     (TUMOR, r"tumou?r|lesion|gliom|neoplas|metasta|mening|\bgtv\b|\bmass\b"),
+    (CSF, r"\bcsf\b|cerebro ?spinal|liquor|subarachnoid"),
+    (WHITE, r"white ?matter|\bwm\b|callos|chiasm|ventral ?dc|diencephal"),
+    (VENTRICLES, r"(?<!peri)(?<!peri )ventric|\blat vent\b|choroid plexus"),
+    (BRAINSTEM, r"brain ?stem|\bpons\b|midbrain|\bmedulla oblong"),
+    (
+        DEEP_GRAY,
+        r"deep gr[ae]y|subcort|thalam|caudate|putamen|pallid|accumb|amygdal|(?<!para)hippocamp|basal gang|striatum",
+    ),
+    (CEREBELLAR_CORTEX, r"cerebell|vermis"),
+    (CORTEX, r"cortex|cortical|\bctx\b|gr[ae]y ?matter|\bgm\b|gyrus|insula"),
     (HEAD, r"\bhead\b|scalp|\bskin\b"),
     (BRAIN, r"brain|cereb|intracranial|parenchym|ventric|matter|cortex|thalam"),
 )
@@ -44,6 +58,13 @@ _CODE_ROLES = {
     "86049000": TUMOR,
     "108369006": TUMOR,
     "4147007": TUMOR,
+    "65216001": CSF,
+    "35764002": VENTRICLES,
+    "40146001": CORTEX,
+    "223151": DEEP_GRAY,
+    "389080008": WHITE,
+    "25991003": CEREBELLAR_CORTEX,
+    "119238007": BRAINSTEM,
     "12738006": BRAIN,
     "69536005": HEAD,
 }
@@ -97,24 +118,21 @@ WHOLE_HEAD = Convention(
 TUMOR_CONVENTIONS = (BRATS_2023, BRATS, BRATS_2024)
 CONVENTIONS = (BRATS, BRATS_2023, BRATS_2024, BRATS_2013, MED_DDPM, WHOLE_HEAD)
 
-# Whole-brain structures that FreeSurfer, FastSurfer and SynthSeg number alike (white matter, cortex, ventricles, ...).
-FREESURFER_CORE = frozenset({2, 3, 4, 7, 8, 10, 11, 12, 13, 16, 17, 18, 41, 42, 43, 46, 47, 49, 50, 51, 52, 53, 54})
-# Numbers of their table that no finished map uses; an image of gray levels has them all.
-FREESURFER_UNUSED = frozenset({1, 6, 9, 19, 20, 21, 22, 23, 27, 29, *range(33, 40), *range(90, 129), *range(176, 193)})
-MAX_UNUSED = 4
-# SynthSeg's training maps number what lies around the brain (skull, scalp, eyes, neck) by these; 165, 258 and 259 are
-# FreeSurfer's own bone, skin and skull. 24 is the fluid around brain and spinal cord; that in the sulci comes back when
-# the outline is closed.
-OUTSIDE_BRAIN = frozenset({24, 165, 258, 259, *range(500, 540)})
-
 
 def role_of(name: str, code: str) -> str | None:
-    """The role that a label's or segment's name tells, else its terminology code; None where neither is known."""
-    for role, pattern in _NAME_RULES:
-        if re.search(pattern, name, re.IGNORECASE):
-            return role
+    """The role that a label's or segment's name tells, else its terminology code; None where neither is known.
+
+    Tissues have many codes; one that is not in our table is known by its meaning ("SCT^42695009^Thalamus").
+    """
     parts = re.split(r"[\^~:]", code)
-    return next((role for key, role in _CODE_ROLES.items() if key in parts), None)
+    coded = next((role for key, role in _CODE_ROLES.items() if key in parts), None)
+    meant = _by_words(code)
+    return _by_words(name) or coded or (meant if meant in TISSUE_ROLES else None)
+
+
+def _by_words(text: str) -> str | None:
+    words = re.sub("[-_]", " ", text)
+    return next((role for role, pattern in _NAME_RULES if re.search(pattern, words, re.IGNORECASE)), None)
 
 
 def label_role(label: Label, scheme: LabelScheme) -> str:
@@ -124,7 +142,7 @@ def label_role(label: Label, scheme: LabelScheme) -> str:
         return role if role in TUMOR_ROLES and role is not None else TUMOR
     if label.value == scheme.surround:
         return HEAD if role == HEAD else BRAIN
-    return f"label {label.value}"
+    return role if role in TISSUE_ROLES and role is not None else f"label {label.value}"
 
 
 def outline_kind(scheme: LabelScheme) -> str:
@@ -135,8 +153,8 @@ def outline_kind(scheme: LabelScheme) -> str:
 def scheme_value(role: str, scheme: LabelScheme) -> int:
     """The scheme's value for a role, or of the nearest role it knows; 0 for what lies outside of everything.
 
-    A brain or head always becomes the surround: whether it is the right one of the two is for the check to say. A
-    scheme without tumor labels takes tumor as surround.
+    A brain or head always becomes the surround: whether it is the right one of the two is for the check to say. So does
+    a tissue that the scheme has no label for. A scheme without tumor labels takes tumor as surround.
     """
     if role == OUTSIDE:
         return 0
@@ -150,9 +168,10 @@ def scheme_value(role: str, scheme: LabelScheme) -> int:
 
 
 def own_convention(scheme: LabelScheme) -> Convention:
-    """The scheme's own numbering as a convention."""
-    names = ", ".join(f"{label.value} {label.name}" for label in scheme.labels)
-    roles = {label.value: label_role(label, scheme) for label in scheme.labels}
+    """The scheme's own numbering of tumor and surround as a convention."""
+    labels = [label for label in scheme.labels if label.value not in scheme.tissue_values]
+    names = ", ".join(f"{label.value} {label.name}" for label in labels)
+    roles = {label.value: label_role(label, scheme) for label in labels}
     for known in (MED_DDPM, WHOLE_HEAD):
         if dict(known.roles) == roles:
             return known

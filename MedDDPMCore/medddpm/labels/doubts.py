@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .conventions import BRATS_2024, TUMOR, TUMOR_ROLES, Convention, label_role, scheme_value
+from .conventions import BRATS, BRATS_2024, ENHANCING, TUMOR, TUMOR_ROLES, Convention, label_role, scheme_value
 from .findings import listed, milliliters
 from .scheme import LabelScheme
 from .sizes import OUTLINE_ML, LabelSizes
@@ -31,6 +31,31 @@ def alternatives(
             "view; if it is a tumor part, say so with --labels."
         )
     return tuple(found)
+
+
+def small_rest(values: LabelSizes, roles: Mapping[int, str], numbering: LabelScheme) -> tuple[str, ...]:
+    """A sentence where the surround of a scheme with tissues has the number, and the size, of enhancing tumor."""
+    rest = numbering.surround
+    tumor = set(roles.values()) & set(TUMOR_ROLES)
+    usual = BRATS.roles.get(rest) == ENHANCING and rest in roles and tumor and ENHANCING not in tumor
+    if not usual or values.volume_ml(rest) >= OUTLINE_ML:
+        return ()
+    return (
+        f"Label {rest}, {milliliters(values.volume_ml(rest))}, is taken as brain that is not further classified. In "
+        f"BraTS masks to 2021 it is enhancing tumor; if so, say what each value means.",
+    )
+
+
+def as_tissues(words: Mapping[int, str], mapping: Mapping[int, int], scheme: LabelScheme) -> tuple[str, ...]:
+    """A sentence on what became which tissue of a scheme; ``words``: file values, and what to call them."""
+    found = {
+        target: [text for value, text in words.items() if mapping.get(value) == target]
+        for target in (*scheme.tissue_values, scheme.surround)
+    }
+    if not any(found[target] for target in scheme.tissue_values):
+        return ()
+    said = [f"{listed(texts)} as {scheme.label(target).name.lower()}" for target, texts in found.items() if texts]
+    return (f"Taken as tissues: {'; '.join(said)}.",)
 
 
 def merged(roles: Mapping[int, str], scheme: LabelScheme) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 ERROR, WARNING, INFO = "error", "warning", "info"
@@ -59,7 +60,7 @@ def milliliters(volume: float) -> str:
     return f"{volume:,.0f} mL" if volume >= 10 else f"{volume:.2g} mL"
 
 
-def listed(values: tuple[object, ...] | list[object], limit: int = 8) -> str:
+def listed(values: Sequence[object], limit: int = 8) -> str:
     """``"1, 2 and 4"``, cut off after ``limit`` entries."""
     words = [str(v) for v in values[:limit]]
     if len(values) > limit:

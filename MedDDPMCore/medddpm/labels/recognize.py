@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,13 +12,10 @@ from ..geometry.volume import Mask, Segment
 from .conventions import (
     BRAIN,
     BRATS_2024,
-    FREESURFER_CORE,
-    FREESURFER_UNUSED,
     HEAD,
-    MAX_UNUSED,
     MED_DDPM,
     OUTSIDE,
-    OUTSIDE_BRAIN,
+    TISSUE_ROLES,
     TUMOR,
     TUMOR_CONVENTIONS,
     WHOLE_HEAD,
@@ -29,16 +26,17 @@ from .conventions import (
     role_of,
     scheme_value,
 )
-from .doubts import alternatives, merged, substitutes
+from .doubts import alternatives, as_tissues, merged, small_rest, substitutes
 from .findings import listed, milliliters
-from .outline import BRAIN_HEAD_LIMIT_ML
-from .scheme import LabelScheme
-from .sizes import OUTLINE_ML, LabelSizes, label_sizes
+from .found_outline import find_outline, kind_of
+from .scheme import LabelScheme, load_scheme
+from .sizes import LabelSizes, label_sizes
+from .structures import OUTSIDE_BRAIN, ROLES, is_brain_map
 from .values import clean_values
 
-# A label that spans this part of the field of view in all directions is an outline, where volume cannot tell.
-OUTLINE_SPAN = 0.6
-MIN_STRUCTURES = 8
+ANATOMY = "glioma-anatomy"
+# So many tissues tell their numbering from others' numbers for tumor and brain; fewer where the scheme is that one.
+LEAST_TISSUES, LEAST_OWN_TISSUES = 3, 2
 # Values below this are translated through a table, which is several times as fast as a search.
 TABLE_SIZE = 4096
 
@@ -48,9 +46,9 @@ class Recognition:
     """How a mask's values are read for a scheme.
 
     ``mapping``: each file value present -> value of the scheme (0 background); ``unknown``: values present without a
-    meaning, not in ``mapping``. ``outline``: the file value(s) of brain or head, and ``kind`` what they outline
-    (``"brain"``, ``"head"`` or None where there is no outline). ``notes``: sentences on
-    what the mapping does; ``assumptions``: what could be otherwise, and how to say so.
+    meaning, not in ``mapping``. ``outline``: the file value(s) of brain or head, tissues included, and ``kind`` what
+    they outline (``"brain"``, ``"head"`` or None where there is no outline; a few tissues alone are none). ``notes``:
+    sentences on what the mapping does; ``assumptions``: what could be otherwise, and how to say so.
     """
 
     convention: Convention
@@ -72,7 +70,8 @@ def recognize(mask: Mask, scheme: LabelScheme, labels: Mapping[int, int] | None 
 
     ``labels`` (file value -> scheme value, 0 to leave out) is the user's own word and overrides everything. Then names
     of segments count, then values and geometry: 4 is enhancing tumor where it is small, and the rest of the brain
-    where it surrounds the tumor and is large. Raises InputError where ``labels`` names a value the scheme lacks.
+    where it surrounds the tumor and is large. Tissues of the brain are read as such where the scheme has them and as
+    brain where it does not. Raises InputError where ``labels`` names a value the scheme lacks.
     """
     data, _ = clean_values(mask.volume.data, 1.0)
     values = label_sizes(data, mask.volume.spacing)
@@ -113,7 +112,9 @@ def _by_user(values: LabelSizes, scheme: LabelScheme, labels: Mapping[int, int])
         )
     said = ", ".join(f"{a}={b}" for a, b in sorted(labels.items()))
     mapping = {v: labels[v] for v in sorted(values.present) if v in labels}
-    outline = tuple(v for v, target in mapping.items() if target == scheme.surround)
+    outline = tuple(v for v, target in mapping.items() if target in (scheme.surround, *scheme.tissue_values))
+    if scheme.surround not in mapping.values() and not values.whole(outline):
+        outline = ()
     unknown = tuple(sorted(values.present - set(labels)))
     kind = outline_kind(scheme) if outline else None
     return Recognition(Convention("given", f"The labels are read as given: {said}."), mapping, unknown, outline, kind)
@@ -134,18 +135,70 @@ def _by_names(values: LabelSizes, scheme: LabelScheme, segments: list[Segment]) 
         return _by_values(values, scheme)
     said = listed([f"{s.name} ({s.value})" for s in segments if s.value in mapping])
     convention = Convention("names", f"The labels are known by their segment names: {said}.", roles)
-    outline = tuple(v for v, role in roles.items() if role in (BRAIN, HEAD))
+    outline = tuple(v for v, role in roles.items() if role in (BRAIN, HEAD, *TISSUE_ROLES))
     kinds = {roles[v] for v in outline}
+    if not kinds & {BRAIN, HEAD} and not values.whole(outline):
+        outline, kinds = (), set()
     kind = HEAD if HEAD in kinds else BRAIN if kinds else None
     unknown = tuple(sorted(values.present - set(mapping)))
-    return Recognition(convention, mapping, unknown, outline, kind, merged(roles, scheme), substitutes(roles, scheme))
+    others = {s.value: f"{s.name} ({s.value})" for s in segments if s.name.casefold() not in own}
+    notes = (*merged(roles, scheme), *as_tissues(others, mapping, scheme))
+    return Recognition(convention, mapping, unknown, outline, kind, notes, substitutes(roles, scheme))
 
 
 def _by_values(values: LabelSizes, scheme: LabelScheme) -> Recognition:
-    if _is_brain_map(values.present) and not values.present <= set(scheme.values):
+    if is_brain_map(values.present) and not values.present <= set(scheme.values):
         return _structures(values, scheme)
-    outline = _find_outline(values, scheme)
-    kind = _outline_kind(values, outline, scheme) if outline else None
+    for numbering, least in ((scheme, LEAST_OWN_TISSUES), (load_scheme(ANATOMY), LEAST_TISSUES)):
+        if _has_anatomy(values, numbering, least):
+            return _anatomy(values, numbering, scheme)
+    tissues = values.present & set(scheme.tissue_values)
+    rest = values.without(tissues) if tissues else values
+    # One value that surrounds all others is another's number for the brain.
+    alone = len(tissues) == 1 and not find_outline(rest, scheme) and find_outline(values, scheme) in tissues
+    if tissues and not alone:
+        return _with_tissues(_by_values(rest, scheme), tissues, values, scheme)
+    return _without_tissues(values, scheme)
+
+
+def _has_anatomy(values: LabelSizes, numbering: LabelScheme, least: int) -> bool:
+    """Whether these are the values of a scheme with tissues, and the tissues make up a brain."""
+    tissues = values.present & set(numbering.tissue_values)
+    inside = values.present - set(numbering.tumor_values)
+    return len(tissues) >= least and values.present <= set(numbering.values) and values.whole(inside)
+
+
+def _anatomy(values: LabelSizes, numbering: LabelScheme, scheme: LabelScheme) -> Recognition:
+    """A mask in the values of ``numbering``, which has tissues."""
+    found = [label for label in numbering.labels if label.value in values.present]
+    roles = {label.value: label_role(label, numbering) for label in found}
+    mapping = {v: v if numbering == scheme else scheme_value(role, scheme) for v, role in roles.items()}
+    names = ", ".join(f"{label.value} {label.name}" for label in found)
+    convention = Convention(numbering.name, f"The mask follows the labels {numbering.name}: {names}.", roles)
+    inside = tuple(label.value for label in found if not label.tumor)
+    assumptions = (*small_rest(values, roles, numbering), *substitutes(roles, scheme))
+    return Recognition(convention, mapping, (), inside, outline_kind(numbering), merged(roles, scheme), assumptions)
+
+
+def _with_tissues(rest: Recognition, tissues: frozenset[int], values: LabelSizes, scheme: LabelScheme) -> Recognition:
+    """The reading of the other values, and some tissues in the scheme's own numbers."""
+    own = {v: v for v in sorted(tissues)}
+    convention = rest.convention if rest.mapping else Convention("tissues", "The mask has tissues and no tumor.")
+    roles = {**convention.roles, **{v: label_role(scheme.label(v), scheme) for v in own}}
+    outline = (*rest.outline, *own) if rest.outline or values.whole(tissues) else ()
+    return replace(
+        rest,
+        convention=replace(convention, roles=roles),
+        mapping={**rest.mapping, **own},
+        outline=outline,
+        kind=rest.kind or (outline_kind(scheme) if outline else None),
+        notes=(*rest.notes, *as_tissues({v: str(v) for v in own}, own, scheme)),
+    )
+
+
+def _without_tissues(values: LabelSizes, scheme: LabelScheme) -> Recognition:
+    outline = find_outline(values, scheme)
+    kind = kind_of(values, outline, scheme) if outline else None
     parts = values.present - ({outline} if outline else set())
     own = own_convention(scheme)
     if values.present <= set(scheme.values) and outline == scheme.surround:
@@ -160,51 +213,6 @@ def _by_values(values: LabelSizes, scheme: LabelScheme) -> Recognition:
     named = _with_outline(convention, roles, outline, kind, values)
     assumptions = (*alternatives(parts, outline, convention, values), *substitutes(roles, scheme))
     return Recognition(named, mapping, unknown, (outline,) if outline else (), kind, merged(roles, scheme), assumptions)
-
-
-def _is_brain_map(present: frozenset[int]) -> bool:
-    """Whether these are the numbers of FreeSurfer's structures, not of gray levels."""
-    return len(present & FREESURFER_CORE) >= MIN_STRUCTURES and len(present & FREESURFER_UNUSED) <= MAX_UNUSED
-
-
-def _find_outline(values: LabelSizes, scheme: LabelScheme) -> int | None:
-    """The value that surrounds the others and is large, if there is one."""
-    total = sum(values.voxels.values())
-    for value in sorted(values.present, key=lambda v: -values.voxels[v]):
-        if values.voxels[value] < 0.3 * total:
-            return None
-        if _large(values, value, scheme) and _surrounds(values, value, total):
-            return value
-    return None
-
-
-def _large(values: LabelSizes, value: int, scheme: LabelScheme) -> bool:
-    others = values.present - {value}
-    if values.volume_ml(value) >= OUTLINE_ML:
-        return True
-    usual = (
-        value == scheme.surround
-        or not others
-        or (value == 4 and others <= {1, 2, 3})
-        or (value == 1 and others <= {2})
-        or (value > 4 and others <= {1, 2, 3, 4})
-    )
-    return usual and values.span(value) >= OUTLINE_SPAN
-
-
-def _surrounds(values: LabelSizes, value: int, total: int) -> bool:
-    """Whether nearly all voxels of the other labels lie in the box of this one."""
-    others = total - values.voxels[value]
-    within = int(np.count_nonzero(values.labels[values.boxes[value]])) - values.voxels[value]
-    return within >= 0.9 * others
-
-
-def _outline_kind(values: LabelSizes, outline: int, scheme: LabelScheme) -> str:
-    """Head or brain, by volume; one with the scheme's own value may be small (a child's head)."""
-    if values.volume_ml(outline) > BRAIN_HEAD_LIMIT_ML:
-        return HEAD
-    known = outline == scheme.surround or values.volume_ml(outline) < OUTLINE_ML
-    return outline_kind(scheme) if known else BRAIN
 
 
 def _tumor_convention(parts: frozenset[int], outline: int | None, scheme: LabelScheme) -> Convention:
@@ -251,16 +259,25 @@ def _with_outline(
 
 
 def _structures(values: LabelSizes, scheme: LabelScheme) -> Recognition:
-    """A FreeSurfer or SynthSeg map: every structure counts as brain (or head), none is tumor."""
+    """A FreeSurfer or SynthSeg map: every structure is a tissue or counts as brain (or head), none is tumor."""
     outside = values.present & OUTSIDE_BRAIN
     large = sum(values.voxels[v] for v in outside) > 0.25 * sum(values.voxels.values())
     kind = HEAD if large else BRAIN
     wants_brain = outline_kind(scheme) == BRAIN
-    roles = {v: OUTSIDE if v in outside and large and wants_brain else BRAIN for v in sorted(values.present)}
+    roles = {
+        v: OUTSIDE if v in outside and large and wants_brain else _structure_role(v) for v in sorted(values.present)
+    }
     description = (
         f"The mask is a map of {len(values.present)} structures numbered as by FreeSurfer or SynthSeg, without tumor."
     )
     mapping = {v: scheme_value(role, scheme) for v, role in roles.items()}
     kept = tuple(v for v, role in roles.items() if role != OUTSIDE)
     found = BRAIN if wants_brain else kind
-    return Recognition(Convention("structures", description, roles), mapping, (), kept, found)
+    notes = as_tissues({v: str(v) for v in kept}, mapping, scheme)
+    return Recognition(Convention("structures", description, roles), mapping, (), kept, found, notes)
+
+
+def _structure_role(number: int) -> str:
+    """The tissue that a structure is; what is around the brain, or not in our table, counts as brain."""
+    role = ROLES.get(number, BRAIN)
+    return BRAIN if role == OUTSIDE else role

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .case import Case
-from .conventions import BRAIN, HEAD
+from .conventions import BRAIN, CSF, HEAD, scheme_value
 from .findings import ERROR, INFO, WARNING, listed, milliliters
 from .morphology import bounding_box, close, components, dilate, fill_holes, inside_hull, row_ends
 from .outline import (
@@ -70,7 +70,7 @@ def _in_outline(case: Case, where: np.ndarray) -> np.ndarray:
 def provide_outline(case: Case) -> None:
     """Make the brain or head where the mask has none, or has the other one of the two."""
     assert case.recognition is not None
-    if not case.surround.any():
+    if not case.recognition.outline:
         _make_missing(case)
     elif case.recognition.convention.name == "structures":
         _join_structures(case)
@@ -129,22 +129,26 @@ def _without_image(case: Case) -> tuple[np.ndarray, str]:
         f"middle of the field of view around the tumor. It is not this patient's {kind}; give the image with --image "
         "for a true one"
     )
-    return average_outline(kind, case.tumor, case.affine), how
+    return average_outline(kind, everything, case.affine), how
 
 
 def _join_structures(case: Case) -> None:
-    """Take all structures of a brain map as one outline."""
+    """Take all structures of a brain map as one outline, with fluid between them."""
     assert case.recognition is not None
-    before = case.labels > 0
+    scheme, before = case.config.scheme, case.labels > 0
     outline = close_structures(before, case.affine)
     count = len(case.recognition.outline)
     sentence = f"The mask has {count} structures of a FreeSurfer or SynthSeg map in place of one {case.kind} label."
+    fluid = scheme_value(CSF, scheme)
+    read = f"Every structure counts as {case.recognition.kind}"
+    if fluid != scheme.surround:
+        read = "The structures become tissues"
     fix = (
-        f"Every structure counts as {case.recognition.kind}, and {case.amount(outline & ~before)} of fluid between "
-        "them are filled. If one of the values is a tumor, say so with --labels."
+        f"{read}, and {case.amount(outline & ~before)} of fluid between them are filled. If one of the values is a "
+        "tumor, say so with --labels."
     )
     case.add("structures", ERROR, sentence, fix, True)
-    _set_surround(case, outline)
+    case.labels[outline & ~before] = fluid
 
 
 def _with_tumor(case: Case, brain: np.ndarray, head: np.ndarray) -> np.ndarray:
@@ -171,7 +175,7 @@ def _change_kind(case: Case) -> None:
         case.stop("wrong-outline", sentence, f"No {wanted} could be estimated from it: give a {wanted} mask.")
         return
     case.add("wrong-outline", ERROR, sentence, f"{how} ({milliliters(size)}).", True)
-    case.labels[case.surround] = 0
+    case.labels[case.labels == case.config.scheme.surround] = 0
     _set_surround(case, outline)
 
 
@@ -190,7 +194,7 @@ def clip_tumor(case: Case) -> None:
     box = bounding_box(case.labels > 0)
     labels = case.labels[box]
     parts, sizes = components(labels > 0)
-    main = (labels == case.config.scheme.surround) & (parts == _main_part(case.tumor[box], parts, sizes))
+    main = case.surround[box] & (parts == _main_part(case.tumor[box], parts, sizes))
     tumor = case.tumor[box]
     if not tumor.any() or (main.any() and inside_hull(row_ends(tumor), main, case.spacing, BULGE_MM).all()):
         return  # a hull that holds the ends of all rows holds the rows
@@ -239,8 +243,9 @@ def remove_specks(case: Case) -> None:
     )
     case.add("specks", INFO, sentence, f"They become {case.kind} where they touch it, else background.", True)
     case.labels[specks] = 0
-    touching = specks & _grown(case.surround)
-    case.labels[touching] = case.config.scheme.surround
+    rest = case.labels.copy()
+    for value in (case.config.scheme.surround, *case.config.scheme.tissue_values):
+        case.labels[specks & _grown(rest == value)] = value
 
 
 def _grown(mask: np.ndarray) -> np.ndarray:

@@ -9,6 +9,9 @@ from typing import Any
 
 from ..errors import InputError
 
+# Those that are shipped.
+SCHEMES = ("brats", "glioma-anatomy", "whole-head")
+
 
 @dataclass(frozen=True)
 class Label:
@@ -33,8 +36,9 @@ class Label:
 class LabelScheme:
     """The labels of a model in channel order and the meaning of background.
 
-    ``surround`` is the value of the label that fills everything inside the head or brain outline that is not tumor
-    (published Med-DDPM: 1 in the whole-head model, 4 in the BraTS model); every scheme has one.
+    ``surround`` is the value of the label that fills everything inside the head or brain outline that is neither tumor
+    nor a tissue with a label of its own (published Med-DDPM: 1 in the whole-head model, 4 in the BraTS model); every
+    scheme has one.
     """
 
     name: str
@@ -58,6 +62,11 @@ class LabelScheme:
     def tumor_values(self) -> tuple[int, ...]:
         """Values of the lesion parts, in channel order."""
         return tuple(label.value for label in self.labels if label.tumor)
+
+    @property
+    def tissue_values(self) -> tuple[int, ...]:
+        """Values of what else lies inside of the outline, neither tumor nor the surround; none in published schemes."""
+        return tuple(label.value for label in self.labels if not label.tumor and label.value != self.surround)
 
     def label(self, value: int) -> Label:
         """The label with this value; KeyError where the scheme has none."""
@@ -90,9 +99,10 @@ class LabelScheme:
 
 
 def load_scheme(name: str) -> LabelScheme:
-    """A scheme shipped with the package.
+    """One of ``SCHEMES``.
 
-    ``"brats"`` (Med-DDPM 1/2/3 tumor, 4 brain) or ``"whole-head"`` (1 head, 2 tumor).
+    ``"brats"`` (Med-DDPM 1/2/3 tumor, 4 brain), ``"glioma-anatomy"`` (the same, 5 to 11 tissues of the brain) or
+    ``"whole-head"`` (1 head, 2 tumor).
     """
     path = resources.files(__package__) / "schemes" / f"{name}.json"
     return LabelScheme.from_dict(json.loads(path.read_text(encoding="utf-8")))

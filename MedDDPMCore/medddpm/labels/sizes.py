@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ import SimpleITK as sitk  # noqa: N813
 VIEW_MM = (40.0, 600.0)
 # No tumor is this large, every brain is (mL).
 OUTLINE_ML = 400.0
+# A label that spans this part of the field of view in all directions is an outline, where volume cannot tell.
+OUTLINE_SPAN = 0.6
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,25 @@ class LabelSizes:
         """Longest side of the field of view, mm."""
         return max(n * s for n, s in zip(self.labels.shape, self.spacing, strict=True))
 
-    def span(self, value: int) -> float:
-        """The smallest part of the field of view that the label's box spans along an axis."""
-        return min((b.stop - b.start) / n for b, n in zip(self.boxes[value], self.labels.shape, strict=True))
+    def span(self, *values: int) -> float:
+        """The smallest part of the field of view that the box of the labels, one at least, spans along an axis."""
+        boxes = np.array([[(side.start, side.stop) for side in self.boxes[value]] for value in values])
+        return float(((boxes[:, :, 1].max(axis=0) - boxes[:, :, 0].min(axis=0)) / self.labels.shape).min())
+
+    def whole(self, values: Collection[int]) -> bool:
+        """Whether these labels together are as large as a brain, in milliliters or in the field of view."""
+        if sum(map(self.volume_ml, values)) >= OUTLINE_ML:
+            return True
+        most = 2 * sum(self.voxels[value] for value in values) > sum(self.voxels.values())
+        return most and self.span(*values) >= OUTLINE_SPAN
+
+    def without(self, values: Collection[int]) -> LabelSizes:
+        """The sizes in the label map with these values as background."""
+        labels = self.labels.copy()
+        for value in values:
+            labels[self.boxes[value]][self.labels[self.boxes[value]] == value] = 0
+        voxels = {value: count for value, count in self.voxels.items() if value not in values}
+        return LabelSizes(voxels, self.boxes, labels, self.spacing)
 
 
 def unit_factor(extent: float) -> float:

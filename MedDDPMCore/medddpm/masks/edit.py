@@ -6,8 +6,9 @@ return an ``Edit`` with a new uint8 label map; the input is not changed. Lengths
 The tumor is a stack of nested outlines: necrosis within necrosis + enhancing within the whole tumor. ``parts`` (label
 values, default all) says which outlines move: with the parts 1 and 3 of BraTS the core moves inside an edema that
 stays. What an outline leaves behind becomes the next part around it, outside of all the scheme's surround label.
-Outlines are moved as signed distances, so a rim thinner than a voxel keeps its volume. Voxels that were neither
-surround nor tumor never change, and the tumor is clipped to the rest.
+Outlines are moved as signed distances, so a rim thinner than a voxel keeps its volume. A tumor may cover surround and
+tissues of the brain; what was under it is not known where it leaves. All other voxels never change, and the tumor is
+clipped to where it may be.
 
 Every function raises InputError where the mask has no tumor, nothing would be left inside, or the mask is not one of
 ``scheme``.

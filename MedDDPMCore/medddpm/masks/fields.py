@@ -173,7 +173,7 @@ def largest_component(inside: np.ndarray) -> np.ndarray:
 
 
 def require_label_map(labels: np.ndarray, affine: np.ndarray, scheme: LabelScheme) -> np.ndarray:
-    """``labels`` as uint8, checked: 3D, whole numbers of the scheme, with its surround label; the affine invertible.
+    """``labels`` as uint8, checked: 3D, whole numbers of the scheme, with surround or tissue; the affine invertible.
 
     Raises InputError with a sentence and the remedy otherwise.
     """
@@ -185,8 +185,7 @@ def require_label_map(labels: np.ndarray, affine: np.ndarray, scheme: LabelSchem
         )
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError("The mask's affine cannot be inverted, so its voxels have no place in space. Export it again.")
-    _require_known_values(labels, scheme)
-    if not (labels == scheme.surround).any():
+    if not _known_values(labels, scheme) & {scheme.surround, *scheme.tissue_values}:
         name = scheme.label(scheme.surround).name
         raise InputError(
             f"The mask has no '{name}' label ({scheme.surround}), so it is not known where the tumor may be. "
@@ -195,14 +194,17 @@ def require_label_map(labels: np.ndarray, affine: np.ndarray, scheme: LabelSchem
     return labels.astype(np.uint8, copy=False)
 
 
-def _require_known_values(labels: np.ndarray, scheme: LabelScheme) -> None:
+def _known_values(labels: np.ndarray, scheme: LabelScheme) -> set[int]:
+    """The values present. Raises InputError where one of them is not of ``scheme``."""
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0 or highest > 255:
         raise InputError(f"The mask has values from {lowest} to {highest}; labels are 0 to 255. Use a label map.")
-    present = np.flatnonzero(np.bincount(labels.astype(np.uint8, copy=False).ravel(order="K"), minlength=256))
-    unknown = sorted(set(present.tolist()) - {0, *scheme.values})
+    counts = np.bincount(labels.astype(np.uint8, copy=False).ravel(order="K"), minlength=256)
+    present = set(np.flatnonzero(counts).tolist())
+    unknown = sorted(present - {0, *scheme.values})
     if unknown:
         raise InputError(
             f"The mask has the value {unknown[0]}, which label scheme '{scheme.name}' does not have (0, "
             f"{', '.join(map(str, scheme.values))}). Run 'medddpm check MASK --model M --fix OUT' and use OUT."
         )
+    return present

@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..labels.scheme import LabelScheme
 from .edit import scale_tumor
 from .fields import bounding_box
+from .roles import room_values
 from .stack import one_of, open_stack
 
 # The authors' numbers. A tumor below the least size is not kept; nor is one of which less than half is in the head.
@@ -69,8 +70,8 @@ def shift_series(
     """The tumor moved by all offsets from -40 to +40 voxels in steps of 10 along the three array axes (729).
 
     The old place becomes surround and the tumor is clipped to the outline. A mask is kept if at least half of the
-    tumor is inside: on surround or on the old tumor. With ``published`` only what falls on surround counts as inside,
-    as in the authors' code, which so drops small shifts, too. Names are like ``"shift-+10+00-40"``.
+    tumor is inside: on surround, tissue or the old tumor. With ``published`` the old tumor does not count as inside, as
+    in the authors' code, which so drops small shifts, too. Names are like ``"shift-+10+00-40"``.
     """
     _require_positive(step_voxels, "step_voxels")
     _require_positive(reach_voxels + 1, "reach_voxels")
@@ -89,8 +90,8 @@ def shift_series(
         places = tumor + np.array(offset)
         on_grid = ((places >= 0) & (places < empty.shape)).all(axis=1)
         places, moved = places[on_grid], parts[on_grid]
-        inside = empty[tuple(places.T)] == scheme.surround
-        counted = (stack.labels if published else empty)[tuple(places.T)] == scheme.surround
+        inside = one_of(empty[tuple(places.T)], room_values(scheme))
+        counted = one_of((stack.labels if published else empty)[tuple(places.T)], room_values(scheme))
         if np.count_nonzero(counted) >= LEAST_INSIDE * len(tumor):
             result = empty.copy(order="K")
             result[tuple(places[inside].T)] = moved[inside]
@@ -127,6 +128,6 @@ def _scaled_by_nearest(labels: np.ndarray, scheme: LabelScheme, factor: float) -
         sources.append(source[within])
     moved = labels[np.ix_(*sources)]
     block = result[np.ix_(*axes)]
-    paint = one_of(moved, scheme.tumor_values) & (block == scheme.surround)
+    paint = one_of(moved, scheme.tumor_values) & one_of(block, room_values(scheme))
     result[np.ix_(*axes)] = np.where(paint, moved, block)
     return result

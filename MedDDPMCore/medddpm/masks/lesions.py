@@ -15,7 +15,7 @@ from .fields import FAR, Box, largest_component, mapped_box, require_label_map
 from .lattice import Lattice
 from .roles import tumor_roles, value_for
 from .shape import Shape, ShapeSpec, draw_shape, lattice_for
-from .sites import choose_center, deepest, require_free, site_at, survey
+from .sites import Terrain, choose_center, deepest, require_free, site_at, survey
 
 # Log-normal, as (geometric mean in mm, standard deviation of the logarithm). Measured in BraTS segmentations of 20
 # gliomas, those of the demo model's training: the sphere with the volume of the core (15.8 to 70.4 mm), and the even
@@ -84,8 +84,9 @@ def add_lesion(
     """``labels`` (X, Y, Z; values of ``scheme``) with new lesions after ``spec``.
 
     ``affine`` is 4x4, voxel index -> RAS+ mm. The same seed gives the same lesion on grids of other spacing or
-    orientation, up to rounding to voxels. Only surround becomes tumor, and edema of another lesion where a new core
-    lies. Raises InputError where the scheme lacks a part, or the mask has no room.
+    orientation, up to rounding to voxels. Only surround and tissue become tumor, and edema of another lesion where a
+    new core lies; fluid stays, but for narrow sulci within a core. Raises InputError where the scheme lacks a part, or
+    the mask has no room.
     """
     spec = spec or LesionSpec()
     affine = np.asarray(affine, dtype=float)
@@ -137,7 +138,7 @@ def _add_one(
         require_free(terrain, center)
     lattice = lattice_for(numbers, center)
     shape = draw_shape(numbers, site_at(terrain, lattice), shape_seed)
-    _paint(labels, affine, scheme.surround, terrain.free, lattice, shape, values)
+    _paint(labels, terrain, lattice, shape, values)
     return center
 
 
@@ -152,24 +153,17 @@ def _sizes(spec: LesionSpec, values: dict[str, int], depth: float, rng: np.rando
     return ShapeSpec(diameter, spec.irregularity, spec.elongation, spec.rim_mm, width if EDEMA in values else 0.0)
 
 
-def _paint(
-    labels: np.ndarray,
-    affine: np.ndarray,
-    surround: int,
-    free: np.ndarray,
-    lattice: Lattice,
-    shape: Shape,
-    values: dict[str, int],
-) -> None:
+def _paint(labels: np.ndarray, terrain: Terrain, lattice: Lattice, shape: Shape, values: dict[str, int]) -> None:
     """Write the lesion's parts into ``labels``, in place."""
+    affine = terrain.affine
     target = mapped_box(lattice.box, np.linalg.inv(affine) @ lattice.affine).clipped(labels.shape)
-    block, room = labels[target.slices], free[target.slices]
+    block, free = labels[target.slices], terrain.free[target.slices]
     whole, core, necrosis = (lattice.to_grid(f, affine, target, FAR) for f in (shape.whole, shape.core, shape.necrosis))
-    inside = largest_component((core <= 0) & room)
+    inside = largest_component((core <= 0) & (free | terrain.sulci[target.slices]))
     if not inside.any():
-        inside = _nearest_voxel(core, room, target)
+        inside = _nearest_voxel(core, free, target)
     if EDEMA in values:
-        block[((whole <= 0) | inside) & (block == surround)] = values[EDEMA]
+        block[((whole <= 0) & free) | inside] = values[EDEMA]
     solid = values.get(ENHANCING, values.get(TUMOR, values.get(NECROTIC)))
     if solid is not None:
         block[inside] = solid

@@ -1,11 +1,25 @@
-"""How the parts of a tumor nest, and which label of a scheme a part of a lesion gets."""
+"""How the parts of a tumor nest, which label of a scheme a part of a lesion gets, and where tumor may be."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ..errors import InputError
-from ..labels.conventions import CAVITY, EDEMA, ENHANCING, NECROTIC, TUMOR, label_role
+from ..labels.conventions import (
+    CAVITY,
+    CSF,
+    EDEMA,
+    ENHANCING,
+    NECROTIC,
+    TISSUE_ROLES,
+    TUMOR,
+    VENTRICLES,
+    label_role,
+)
 from ..labels.scheme import LabelScheme
 
+FLUID = (CSF, VENTRICLES)
+SOLID = tuple(role for role in TISSUE_ROLES if role not in FLUID)
 # From the inside of a glioma to its outside.
 NESTING = (CAVITY, NECROTIC, ENHANCING, TUMOR, EDEMA)
 
@@ -28,6 +42,16 @@ def nesting_order(scheme: LabelScheme) -> tuple[int, ...]:
     tumor = [label for label in scheme.labels if label.tumor]
     ordered = sorted(tumor, key=lambda label: NESTING.index(label_role(label, scheme)))
     return tuple(label.value for label in ordered)
+
+
+def tissue_labels(scheme: LabelScheme, roles: Collection[str] = TISSUE_ROLES) -> tuple[int, ...]:
+    """Values of the labels that are these tissues of the brain; a scheme may have other labels that are no tumor."""
+    return tuple(value for value in scheme.tissue_values if label_role(scheme.label(value), scheme) in roles)
+
+
+def room_values(scheme: LabelScheme) -> tuple[int, ...]:
+    """Values that a tumor may cover: the surround and tissues, not what is neither (an electrode, another lesion)."""
+    return (scheme.surround, *tissue_labels(scheme))
 
 
 def value_for(scheme: LabelScheme, role: str) -> int:

@@ -35,11 +35,13 @@ class ShapeSpec:
 class Site:
     """Where a lesion grows: per lattice point the depth (mm) in the tissue that it may take, negative outside.
 
-    ``midline_mm`` is the distance of the mid-sagittal plane from the lesion's center toward the patient's right.
+    ``ease``: how easily edema passes, from 0 in fluid and little in cortex to 1 in white matter. ``midline_mm`` is the
+    distance of the mid-sagittal plane from the lesion's center toward the patient's right.
     """
 
     lattice: Lattice
     depth: np.ndarray
+    ease: np.ndarray
     midline_mm: float
 
 
@@ -141,7 +143,7 @@ def _edema(spec: ShapeSpec, site: Site, core: np.ndarray, rng: np.random.Generat
     march.SetStoppingValue(8 * spec.edema_mm)
     arrival = to_array(march.Execute(to_image(speed.astype(np.float64), site.lattice.spacing)))
     reached = (arrival < 8 * spec.edema_mm) & (core > 0) & (site.depth > 0)
-    region = _lowest(arrival, reached, float(layer.sum())) if reached.any() else reached
+    region = _lowest(arrival, reached, float(site.ease[layer].sum())) if reached.any() else reached
     return signed_distance(region | (core <= 0), site.lattice.spacing)
 
 
@@ -159,7 +161,7 @@ def _spread_speed(spec: ShapeSpec, site: Site, rng: np.random.Generator) -> np.n
     # Bundles are the sheets where a field changes its sign.
     sheets = np.exp(-((noise(rng, lattice, FIBER_MM, reach) / 0.35) ** 2))
     speed = np.exp(uneven) * (1 - 0.97 * irregularity**0.5 * (1 - sheets))
-    speed *= 0.1 + 0.9 * np.clip(site.depth / CORTEX_MM, 0, 1) ** 2
+    speed *= site.ease * (0.1 + 0.9 * np.clip(site.depth / CORTEX_MM, 0, 1) ** 2)
     # Tongues end before the lattice does.
     speed *= np.clip(2.5 * (1 - np.sqrt(x**2 + y**2 + z**2) / reach), 0, 1)
     uneven_falx = np.clip(_across(site) + 0.5 * noise(rng, lattice, FIBER_MM, reach), 0, 3)

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import InputError
 from ..labels.scheme import LabelScheme
 from .fields import Box, bounding_box, centroid_mm, require_label_map
-from .roles import nesting_order
+from .roles import nesting_order, room_values
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Stack:
         return [outline for outline, moves in zip(self.outlines, self.chosen, strict=True) if moves][-1]
 
     def room(self, box: Box) -> np.ndarray:
-        """Voxels of ``box`` that may be tumor: surround or tumor so far."""
-        return one_of(self.labels[box.slices], (self.scheme.surround, *self.values))
+        """Voxels of ``box`` that may be tumor: surround, tissue, or tumor so far."""
+        return one_of(self.labels[box.slices], (*room_values(self.scheme), *self.values))
 
     def part_size(self, i: int) -> int:
         """Voxels of the part ``values[i]`` alone."""

@@ -10,14 +10,13 @@ from typing import Any
 from ..config import MODALITY, GridConfig, from_dict
 from ..errors import InputError
 from ..labels.conventions import outline_kind, parse_labels
-from ..labels.scheme import LabelScheme, load_scheme
+from ..labels.scheme import SCHEMES, LabelScheme, load_scheme
 from ..parse import parse_json, shown
 
 LAYOUTS = ("auto", "brats", "med-ddpm", "nnunet", "table")
 REGISTRATIONS = ("none", "modalities", "template")
 INTENSITIES = ("percentile", "min-max", "slice-min-max")
 OUTLINES = ("auto", "brain", "head", "none")
-SCHEMES = ("brats", "whole-head")
 GRIDS = {
     "brats-1mm": GridConfig((192, 192, 144), (1.0, 1.0, 1.0), "LPS"),
     "demo-2mm": GridConfig((80, 96, 80), (2.0, 2.0, 2.0), "LPS"),
@@ -31,7 +30,7 @@ _GRID = re.compile(r"(\d+)x(\d+)x(\d+):(\d[\d.]*)(?:x(\d[\d.]*)x(\d[\d.]*))?:([L
 class PrepareOptions:
     """One preparation: ``source`` (folder, or CSV table) to the dataset folder ``out``.
 
-    ``table``: a CSV that names the files below ``source``. ``scheme``: "brats", "whole-head" or the path of a scheme's
+    ``table``: a CSV that names the files below ``source``. ``scheme``: one of ``SCHEMES`` or the path of a scheme's
     JSON. ``grid``: "auto" (the published grid of the scheme), a name of ``GRIDS`` or "80x96x80:2:LPS" (shape, spacing
     in mm, axes). ``modalities`` in channel order; empty means all that the source has. ``labels`` says what the masks'
     values mean to the scheme ("1=1,2=2,4=3"); None leaves it to the source and to recognition. ``template`` is the
@@ -152,7 +151,7 @@ def grid_text(grid: GridConfig) -> str:
 
 
 def read_scheme(name: str) -> LabelScheme:
-    """A scheme shipped with the package ("brats", "whole-head") or the one in a JSON file. Raises InputError."""
+    """One of ``SCHEMES`` or the scheme in a JSON file. Raises InputError."""
     plain = name.replace("_", "-")
     if plain in SCHEMES:
         return load_scheme(plain)

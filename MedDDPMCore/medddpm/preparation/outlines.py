@@ -80,7 +80,6 @@ def _with_outline(
     data, _ = clean_values(mask.volume.data, voxel_ml(mask.volume.affine))
     labels = apply_mapping(data, recognition.mapping)
     surround = template.scheme.surround
-    labels[labels == surround] = 0
     shown = Case(mask, template, labels, on_grid(image, mask.volume))
     found = outline_from_image(shown)
     if found is None or not found[0].any():
@@ -89,6 +88,7 @@ def _with_outline(
             "mask, or leave the case out."
         )
     outline, how = found
+    labels[shown.surround & ~outline] = 0
     labels[outline & (labels == 0)] = surround
     volume = milliliters(np.count_nonzero(outline) * shown.voxel_ml)
     sentences = (*(() if not data.any() else recognition.sentences), f"{how} ({volume}).")

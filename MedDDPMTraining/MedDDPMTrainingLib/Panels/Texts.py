@@ -24,6 +24,7 @@ LAYOUTS: Choices = (
 )
 SCHEMES: Choices = (
     ("Glioma: edema, enhancing tumor, necrosis, brain", "brats"),
+    ("Glioma and anatomy: also ventricles, gray and white matter", "glioma-anatomy"),
     ("Whole head: head and tumor", "whole-head"),
 )
 OWN_GRID = "own"
