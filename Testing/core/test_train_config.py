@@ -96,9 +96,9 @@ def test_trainings_that_do_not_fit_are_explained(dataset: Path, changes: dict[st
 
 def test_what_contradicts_the_compact_network_is_explained(dataset: Path) -> None:
     wavelet = replace(NETWORK, domain="wavelet")
-    with pytest.raises(InputError, match=r"prediction is 'noise', but the compact network .* Set schedule\.prediction"):
+    with pytest.raises(InputError, match=r"prediction is 'noise', but a network with .*'wavelet' .* Set schedule\.prediction"):
         tiny_config(dataset, network=wavelet)
-    with pytest.raises(InputError, match=r"min_snr_gamma is 5, but the compact network .* Set loss\.min_snr_gamma = 0"):
+    with pytest.raises(InputError, match=r"min_snr_gamma is 5, but a network with .* Set loss\.min_snr_gamma = 0"):
         tiny_config(
             dataset, network=wavelet, schedule=ScheduleConfig(20, prediction="x0"), loss=LossConfig(min_snr_gamma=5)
         )
@@ -109,6 +109,13 @@ def test_what_contradicts_the_compact_network_is_explained(dataset: Path) -> Non
             schedule=ScheduleConfig(20, prediction="x0"),
             augment=AugmentConfig(crop_voxels=8),
             mask_dropout=0.1,
+        )
+    with pytest.raises(InputError, match=r"augment\.affine, elastic and intensity are not for .*'residual'"):
+        tiny_config(
+            dataset,
+            network=replace(NETWORK, domain="residual"),
+            schedule=ScheduleConfig(20, kind="flow", prediction="x0"),
+            augment=AugmentConfig(affine=0.5),
         )
 
 
@@ -156,8 +163,8 @@ def test_paths_count_from_the_file_and_the_dataset_knows_the_channels(dataset: P
     file = read_train_file(written(tmp_path, text))
     assert file.output == (tmp_path / "runs" / "mine").resolve()
     network, optimizer = file.config.network, file.config.optimizer
-    assert (network.image_channels, network.mask_channels, network.base_channels) == (1, 2, 64)
-    assert (optimizer.lr, optimizer.warmup_steps, optimizer.decay_steps) == (1e-4, 5, 240)
+    assert (network.image_channels, network.mask_channels, network.base_channels) == (1, 2, 32)
+    assert (optimizer.lr, optimizer.warmup_steps, optimizer.decay_steps) == (1e-4, 1, 120)
     assert file.config.iterations == 300
     (tmp_path / "d").symlink_to(dataset, target_is_directory=True)
     assert read_train_file(written(tmp_path, "dataset = 'd'\npreset = 'demo'")).config.dataset == str(dataset.resolve())
@@ -266,7 +273,7 @@ def test_dataset_and_preset_make_a_run(dataset: Path, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     run = open_run(Asked(dataset=dataset, preset="demo", changes={"iterations": 100}))
     assert run.path == (tmp_path / "runs" / "demo").resolve()
-    assert run.config().optimizer.decay_steps == 80
+    assert run.config().optimizer.decay_steps == 40
     assert open_run(Asked(run.path)).path == run.path
 
 

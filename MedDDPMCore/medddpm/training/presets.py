@@ -15,7 +15,7 @@ from .config import TrainConfig
 PRESETS = {
     "whole-head": "The published whole-head model (128 x 128 x 128 at 1.5 mm), as in the paper. Wants a GPU and days.",
     "brats": "The published BraTS model (192 x 192 x 144 at 1 mm), as in the paper. Wants a large GPU and days.",
-    "demo": "A compact network for coarse grids (80 x 96 x 80 at 2 mm). Learns in hours, even without a GPU.",
+    "demo": "The residual network: full resolution on a processor, best with masks that show tissues.",
     "compact": "The compact network for full resolution on modest machines, at about an eighth of the cost.",
 }
 
