@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_phantoms import SHAPE, affine, ball, brain, config, head, mask, med_ddpm, tumor, whole_head
+from mask_phantoms import SHAPE, affine, anatomy, ball, brain, config, head, mask, med_ddpm, tumor, whole_head
 from medddpm.cli import check as _registers_the_command  # noqa: F401
 from medddpm.cli.app import app
 from medddpm.config import MaskPrior
@@ -20,7 +20,7 @@ from medddpm.labels.check import check_mask, fix_mask
 from medddpm.labels.conventions import parse_labels
 from typer.testing import CliRunner
 
-BRATS, HEAD = config("brats"), config("whole-head")
+BRATS, HEAD, ANATOMY = config("brats"), config("whole-head"), config("glioma-anatomy")
 
 
 def codes(findings) -> list[str]:
@@ -59,7 +59,9 @@ def head_image() -> Volume:
     return Volume(image.astype(np.float32), affine())
 
 
-@pytest.mark.parametrize(("labels", "model"), [(med_ddpm(), BRATS), (whole_head(), HEAD)])
+@pytest.mark.parametrize(
+    ("labels", "model"), [(med_ddpm(), BRATS), (whole_head(), HEAD), (anatomy(), ANATOMY), (med_ddpm(), ANATOMY)]
+)
 def test_a_good_mask_gives_nothing_but_its_convention(labels, model):
     result = check_mask(mask(labels), model)
     assert codes(result.findings) == ["convention"]
@@ -309,24 +311,77 @@ def test_ambiguity_is_a_warning_with_the_way_out():
     assert doubts and all(f.severity == "warning" and "--labels" in f.sentence for f in doubts)
 
 
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    base=st.sampled_from([med_ddpm(), tumor(4), whole_head()]),
-    model=st.sampled_from([BRATS, HEAD]),
-)
-@settings(max_examples=12, deadline=None)
-def test_fixing_twice_is_fixing_once(seed, base, model):
+def scribbled(labels: np.ndarray, seed: int, values: list[int]) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    labels = base.copy()
-    for _ in range(6):  # scribble
+    labels = labels.copy()
+    for _ in range(6):
         center, radius = rng.integers(0, 48, 3), rng.integers(1, 6)
         spot = tuple(slice(max(c - radius, 0), c + radius) for c in center)
-        labels[spot] = rng.choice([0, 1, 2, 4])
+        labels[spot] = rng.choice(values)
+    return labels
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    base=st.sampled_from([med_ddpm(), tumor(4), whole_head(), anatomy()]),
+    model=st.sampled_from([BRATS, HEAD, ANATOMY]),
+)
+@settings(max_examples=20, deadline=None)
+def test_fixing_twice_is_fixing_once(seed, base, model):
+    labels = scribbled(base, seed, [0, 1, 2, 4, 6, 9] if base.max() > 4 else [0, 1, 2, 4])
     fixed, _ = fix_mask(mask(labels), model)
     again, more = fix_mask(fixed, model)
     assert not more
     assert np.array_equal(again.volume.data, fixed.volume.data)
     assert set(np.unique(fixed.volume.data)) <= {0, *model.scheme.values}
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_repairs_are_those_of_brats_and_leave_tissues_alone(seed):
+    labels = scribbled(anatomy(), seed, list(range(12)))
+    (ours, said), (theirs, same) = (fix_mask(mask(labels), model) for model in (ANATOMY, BRATS))
+    ours = ours.volume.data
+    assert np.array_equal(np.where(ours > 4, 4, ours), theirs.volume.data)
+    assert codes(said) == codes(same)
+    kept = (labels > 4) & (ours > 0)
+    assert np.array_equal(ours[kept], labels[kept])
+
+
+def test_a_speck_in_a_tissue_becomes_that_tissue():
+    labels = anatomy()
+    labels[12, 26, 24] = 3
+    assert labels[11, 26, 24] == labels[13, 26, 24] == 9
+    assert np.array_equal(assert_fixed(mask(labels), ANATOMY, "specks"), anatomy())
+
+
+def test_a_few_tissues_without_a_brain_get_one_around_them():
+    labels = np.where(np.isin(anatomy(), (6, 8)), anatomy(), tumor(4))
+    fixed = assert_fixed(mask(labels), ANATOMY, "no-outline", stripped_image())
+    expected = np.where(brain() & (labels == 0), 4, labels)
+    assert np.array_equal(fixed, np.where(labels == 4, 3, expected))
+    alone = assert_fixed(mask(labels), ANATOMY, "no-outline")
+    assert np.array_equal(alone[labels > 0], fixed[labels > 0])
+    assert np.count_nonzero(alone == 4) > np.count_nonzero(labels)
+
+
+def test_a_brain_map_becomes_tissues_with_fluid_between_them():
+    labels = np.zeros(SHAPE, np.int32)
+    labels[brain()] = np.resize([2, 3, 4, 7, 8, 10, 11, 12, 13, 16, 41, 42], int(brain().sum()))
+    tissues = {2: 9, 3: 7, 4: 6, 7: 9, 8: 10, 10: 8, 11: 8, 12: 8, 13: 8, 16: 11, 41: 9, 42: 7}
+    gap = (slice(20, 22), slice(20, 30), slice(20, 24))
+    labels[gap] = 0
+    fixed = assert_fixed(mask(labels), ANATOMY, "structures")
+    assert (fixed[gap] == 5).all()
+    assert all((fixed[labels == number] == value).all() for number, value in tissues.items())
+    findings = check_mask(mask(labels), ANATOMY).findings
+    assert any(f.code == "mapping" and "16 as brainstem" in f.sentence for f in findings)
+
+
+def test_tissues_do_not_hide_that_a_tumor_lies_outside():
+    labels = anatomy()
+    labels[2:5, 2:5, 2:5] = 3
+    assert np.array_equal(assert_fixed(mask(labels), ANATOMY, "tumor-outside"), anatomy())
 
 
 @pytest.fixture

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.errors import InputError
+from medddpm.labels.morphology import erode
 from medddpm.labels.scheme import load_scheme
 from medddpm.masks import LesionSpec, add_lesion
 from medddpm.masks.fields import largest_component
 
 BRATS = load_scheme("brats")
 HEAD = load_scheme("whole-head")
+ANATOMY = load_scheme("glioma-anatomy")
 FIXED = LesionSpec(center_mm=(25.0, 5.0, 10.0), diameter_mm=28.0, edema_mm=6.0)
 
 
@@ -30,6 +32,52 @@ def make_brain(spacing=(2.0, 2.0, 2.0), angle=0.0, value=4, radii=(60, 75, 55)) 
 
 def to_world(inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return np.argwhere(inside).mean(axis=0) @ affine[:3, :3].T + affine[:3, 3]
+
+
+def make_anatomy(spacing=(2.0, 2.0, 2.0), angle=0.0) -> tuple[np.ndarray, np.ndarray]:
+    """The brain with a rim of fluid, cortex with narrow sulci, white matter, ventricles and a wide fissure."""
+    labels, affine = make_brain(spacing, angle)
+    points = np.moveaxis(np.indices(labels.shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
+    radius = np.sqrt(((points / (60, 75, 55)) ** 2).sum(axis=-1))
+    x, y, z = np.moveaxis(points, -1, 0)
+    sulci = (radius > 0.75) & (np.mod(y, 18) < 2.5)
+    fissure = (np.abs(z + 20) < 6) & (radius > 0.4) & (x > 0)
+    ventricles = (np.abs(x) < 14) & (np.abs(y) < 25) & (np.abs(z - 5) < 8)
+    layers = np.select([ventricles, fissure | sulci | (radius > 0.95), radius > 0.85], [6, 5, 7], default=9)
+    return np.where(labels > 0, layers, 0).astype(np.uint8), affine
+
+
+@settings(max_examples=3, deadline=None)
+@given(seed=st.integers(0, 2**32), spacing=st.sampled_from([(3.0, 3.0, 3.0), (2.5, 3.0, 4.0)]), count=st.integers(1, 2))
+def test_a_lesion_grows_in_tissue_and_keeps_out_of_ventricles_and_wide_fluid(seed, spacing, count):
+    labels, affine = make_anatomy(spacing, 20.0)
+    result = add_lesion(labels, affine, ANATOMY, LesionSpec(count=count), seed)
+    whole, core = np.isin(result.labels, (1, 2, 3)), np.isin(result.labels, (1, 3))
+    np.testing.assert_array_equal(result.labels[~whole], labels[~whole])
+    assert not np.isin(labels[whole], (0, 6)).any()
+    assert (labels[(result.labels == 2) & ~core] != 5).all(), "edema spares fluid"
+    assert not (core & erode(labels == 5, 5.0, spacing)).any(), "a core closes only what is narrow"
+    for center in result.centers_mm:
+        voxel = tuple(np.rint(np.linalg.inv(affine) @ [*center, 1.0]).astype(int)[:3])
+        assert labels[voxel] in (7, 9)
+
+
+def test_fluid_does_not_make_lesions_small():
+    labels, affine = make_anatomy((3.0, 3.0, 3.0))
+    plain = np.where(labels > 0, np.uint8(4), labels)
+    for seed in range(2):
+        ours, theirs = (add_lesion(n, affine, s, seed=seed) for n, s in ((labels, ANATOMY), (plain, BRATS)))
+        sizes = [np.isin(result.labels, (1, 3)).sum() for result in (ours, theirs)]
+        assert sizes[0] == pytest.approx(sizes[1], rel=0.15)
+
+
+def test_edema_hardly_enters_the_cortex():
+    labels, affine = make_anatomy()
+    result = add_lesion(labels, affine, ANATOMY, LesionSpec((35.0, 10.0, 15.0), 24.0, edema_mm=8.0), seed=1)
+    edema = result.labels == 2
+    cortex = labels == 7
+    assert edema.sum() > 500
+    assert (edema & cortex).sum() < 0.05 * edema.sum()
 
 
 @settings(max_examples=3, deadline=None)
@@ -184,6 +232,13 @@ def test_what_cannot_be_drawn_is_said_in_a_sentence(scheme, make_spec, sentence)
     labels, affine = make_brain((4.0, 4.0, 4.0))
     with pytest.raises(InputError, match=sentence):
         add_lesion(labels, affine, scheme, make_spec())
+
+
+@pytest.mark.parametrize("center", [(0.0, 0.0, 5.0), (40.0, 0.0, -20.0)])
+def test_fluid_is_no_center_of_a_lesion(center):
+    labels, affine = make_anatomy((4.0, 4.0, 4.0))
+    with pytest.raises(InputError, match="in fluid"):
+        add_lesion(labels, affine, ANATOMY, LesionSpec(center))
 
 
 def test_a_scheme_without_the_part_says_which_it_has():

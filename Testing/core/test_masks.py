@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 
 BRATS = load_scheme("brats")
 HEAD = load_scheme("whole-head")
+ANATOMY = load_scheme("glioma-anatomy")
 SHAPE = (44, 44, 44)
 
 
@@ -73,6 +74,15 @@ def require_same_outline(before: np.ndarray, after: np.ndarray, scheme=BRATS) ->
     assert set(np.unique(after)) <= {0, *scheme.values}
 
 
+def with_tissues(labels: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """The brain of ``make_labels`` with every tissue somewhere, and some of it not classified."""
+    x, y, z = np.moveaxis(world(affine), -1, 0)
+    tissues = np.select(
+        [np.abs(x) < 3, z < -18, z < -10, y > 22, y < -22, x < -24, x > 24], [6, 10, 11, 7, 9, 5, 8], default=4
+    )
+    return np.where(labels == 4, tissues, labels).astype(np.uint8)
+
+
 affines = st.builds(
     make_affine,
     spacing=st.sampled_from([(2.0, 2.0, 2.0), (1.7, 2.3, 3.0), (2.5, 2.0, 1.8)]),
@@ -82,22 +92,43 @@ affines = st.builds(
 few = settings(max_examples=8, deadline=None)
 
 
+EDITS = (
+    lambda labels, affine, scheme, amount: scale_tumor(labels, affine, scheme, 0.5 + amount * 1.5),
+    lambda labels, affine, scheme, amount: shift_tumor(labels, affine, scheme, (20 * amount, -15 * amount, 5)),
+    lambda labels, affine, scheme, amount: rotate_tumor(labels, affine, scheme, (90 * amount, 10, -45)),
+    lambda labels, affine, scheme, amount: grow_tumor(labels, affine, scheme, 8 * (amount - 0.5)),
+    lambda labels, affine, scheme, amount: mirror_tumor(labels, affine, scheme),
+)
+
+
 @few
-@given(affine=affines, center=st.tuples(*[st.floats(-15, 15)] * 3), edit=st.integers(0, 4), amount=st.floats(0.1, 1))
+@given(
+    affine=affines, center=st.tuples(*[st.floats(-15, 15)] * 3), edit=st.sampled_from(EDITS), amount=st.floats(0.1, 1)
+)
 def test_every_edit_leaves_the_outline_and_the_input_alone(affine, center, edit, amount):
     labels = make_labels(affine, center)
     before = labels.copy()
-    result = (
-        lambda: scale_tumor(labels, affine, BRATS, 0.5 + amount * 1.5),
-        lambda: shift_tumor(labels, affine, BRATS, (20 * amount, -15 * amount, 5)),
-        lambda: rotate_tumor(labels, affine, BRATS, (90 * amount, 10, -45)),
-        lambda: grow_tumor(labels, affine, BRATS, 8 * (amount - 0.5)),
-        lambda: mirror_tumor(labels, affine, BRATS),
-    )[edit]()
+    result = edit(labels, affine, BRATS, amount)
     np.testing.assert_array_equal(labels, before)
     require_same_outline(before, result.labels)
     assert tumor(result.labels).any()
     assert 0 < result.kept_fraction <= 1
+
+
+@few
+@given(
+    affine=affines, center=st.tuples(*[st.floats(-15, 15)] * 3), edit=st.sampled_from(EDITS), amount=st.floats(0.1, 1)
+)
+def test_a_tumor_moves_over_tissues_as_over_brain_and_leaves_brain_behind(affine, center, edit, amount):
+    plain = make_labels(affine, center)
+    labels = with_tissues(plain, affine)
+    result, expected = edit(labels, affine, ANATOMY, amount), edit(plain, affine, BRATS, amount)
+    np.testing.assert_array_equal(np.where(result.labels > 4, 4, result.labels), expected.labels)
+    assert result.kept_fraction == expected.kept_fraction
+    healthy = ~tumor(result.labels)
+    stayed = healthy & ~tumor(labels)
+    np.testing.assert_array_equal(result.labels[stayed], labels[stayed])
+    assert (result.labels[healthy & tumor(labels)] == 4).all()
 
 
 @few
@@ -323,6 +354,21 @@ def test_the_shift_series_keeps_what_is_at_least_half_inside():
     np.testing.assert_allclose(moved, (10, -10, 0), atol=1e-9)
 
 
+@pytest.mark.parametrize("published", [False, True])
+@pytest.mark.parametrize("series", [scale_series, shift_series])
+def test_the_series_run_over_tissues_as_over_brain(series, published):
+    affine = make_affine((1.5, 1.5, 1.5))
+    plain = make_labels(affine, radii=(4, 6, 9))
+    labels = with_tissues(plain, affine)
+    ours = list(series(labels, affine, ANATOMY, published=published, sample=4))
+    theirs = list(series(plain, affine, BRATS, published=published, sample=4))
+    assert [name for name, _ in ours] == [name for name, _ in theirs]
+    for (_, one), (_, other) in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(np.where(one > 4, 4, one), other)
+        stayed = ~tumor(one) & ~tumor(labels)
+        np.testing.assert_array_equal(one[stayed], labels[stayed])
+
+
 def test_sampling_a_series_is_repeatable_and_without_doubles():
     affine = make_affine((1.5, 1.5, 1.5))
     labels = make_labels(affine, radii=(9,), scheme=HEAD)
@@ -356,6 +402,41 @@ def test_commands_write_a_mask_in_the_place_of_the_input(tmp_path):
         assert not np.array_equal(written.data, labels)
     result = runner.invoke(masks_app, ["series-shift", str(source), str(tmp_path / "many"), "--sample", "3"])
     assert result.exit_code == 0 and len(list((tmp_path / "many").glob("shift-*.nii.gz"))) == 3
+
+
+@pytest.mark.parametrize("options", [(), ("--scheme", "glioma-anatomy")])
+def test_commands_keep_the_tissues_of_a_mask(tmp_path, options):
+    affine = make_affine((2.5, 2.5, 2.5))
+    labels = with_tissues(make_labels(affine), affine)
+    source, out = tmp_path / "mask.nii.gz", tmp_path / "out.nii.gz"
+    write_image(source, labels, affine, "")
+    result = CliRunner().invoke(masks_app, ["grow", str(source), str(out), "--by", "4", *options])
+    assert result.exit_code == 0, result.output
+    written = read_mask(out).volume.data
+    stayed = ~tumor(written)
+    np.testing.assert_array_equal(written[stayed], labels[stayed])
+    forced = CliRunner().invoke(masks_app, ["grow", str(source), str(out), "--by", "4", "--scheme", "brats"])
+    assert forced.exit_code == 0 and read_mask(out).volume.data.max() == 4
+
+
+def test_a_strange_value_is_no_tissue_where_no_scheme_is_named(tmp_path):
+    affine = make_affine((2.5, 2.5, 2.5))
+    labels = make_labels(affine)
+    labels[ball(affine, (20, 0, 0), 6)] = 6
+    write_image(tmp_path / "mask.nii.gz", labels, affine, "")
+    arguments = ["mirror", str(tmp_path / "mask.nii.gz"), str(tmp_path / "o.nii.gz")]
+    assert "value 6" in str(CliRunner().invoke(masks_app, arguments).exception)
+    assert CliRunner().invoke(masks_app, [*arguments, "--scheme", "glioma-anatomy"]).exit_code == 0
+
+
+def test_a_few_tissues_do_not_tell_where_the_tumor_may_be(tmp_path):
+    affine = make_affine((2.5, 2.5, 2.5))
+    labels = make_labels(affine)
+    labels[labels == 4] = 0
+    labels[ball(affine, (20, 0, 0), 6)] = 6
+    write_image(tmp_path / "mask.nii.gz", labels, affine, "")
+    arguments = ["mirror", str(tmp_path / "mask.nii.gz"), str(tmp_path / "o.nii.gz"), "--scheme", "glioma-anatomy"]
+    assert "no label for the brain" in str(CliRunner().invoke(masks_app, arguments).exception)
 
 
 def test_a_mask_without_its_outline_is_sent_to_the_check(tmp_path):

@@ -133,6 +133,25 @@ def test_an_outline_in_the_mask_is_kept_unless_the_images_is_wanted(tmp_path: Pa
     assert prepare_one(case, options(outline="none"), template())[1].mask == own
 
 
+def test_labels_with_tissues_take_masks_without_any(files: CaseFiles, prepared: tuple[TENSORS, CaseFacts]) -> None:
+    tensors, facts = prepare_one(files, options(scheme="glioma-anatomy"), template(scheme="glioma-anatomy"))
+    np.testing.assert_array_equal(tensors["fractions"][:3], prepared[0]["fractions"][:3])
+    assert (facts.mask.outline_ml, facts.mask.tumor_ml) == (prepared[1].mask.outline_ml, prepared[1].mask.tumor_ml)
+
+
+def test_an_outline_from_the_image_keeps_the_tissues_inside(tmp_path: Path) -> None:
+    top = np.argwhere(brain())[:, 2].max()
+    labels = np.where(tumor_labels() == 4, 3, tumor_labels())
+    labels[brain() & (labels == 0)] = 4
+    labels[15:30, 20:35, top - 6 : top + 3] = 9
+    case = write_case(tmp_path, mask=labels.astype(np.uint8))
+    _, facts = prepare_one(case, options(scheme="glioma-anatomy", outline="brain"), template(scheme="glioma-anatomy"))
+    volumes = dict(facts.mask.labels_ml)
+    assert facts.mask.outline_ml == pytest.approx(brain().sum() * voxel_ml(AFFINE), rel=0.01)
+    assert volumes[9] == pytest.approx(((labels == 9) & brain()).sum() * voxel_ml(AFFINE), rel=0.02)
+    assert volumes[9] < 0.9 * (labels == 9).sum() * voxel_ml(AFFINE)
+
+
 @pytest.mark.parametrize(
     ("outline", "words"),
     [

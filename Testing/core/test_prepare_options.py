@@ -61,7 +61,7 @@ def test_any_grid_text_is_understood_or_refused_with_a_sentence(text: str) -> No
 
 
 def test_the_grid_follows_the_scheme() -> None:
-    for scheme, name in (("brats", "brats-1mm"), ("whole-head", "whole-head-1.5mm")):
+    for scheme, name in (("brats", "brats-1mm"), ("glioma-anatomy", "brats-1mm"), ("whole-head", "whole-head-1.5mm")):
         wanted = PrepareOptions("s", "o", scheme=scheme)
         assert wanted.grid_config(wanted.label_scheme()) == GRIDS[name]
 

@@ -19,6 +19,7 @@ from effect_phantom import (
     contents,
     paint,
     phantom,
+    points,
     segmentationOf,
     segmentOf,
     tumorMl,
@@ -28,6 +29,7 @@ from effect_phantom import (
 )
 from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
+from medddpm.labels.scheme import load_scheme
 from MedDDPMSlicerLib.Lattice import toMatrix
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels, createSegments
 from scene_phantoms import GEOMETRIES
@@ -118,6 +120,27 @@ def test_a_whole_head_mask_gets_a_lesion_of_one_part(scene: Any) -> None:
     assert partsFor(HEAD, ("necrotic",)) is None
     changeTumor(node, HEAD, Motion(shift=(-5.0, 0.0, 0.0)))
     np.testing.assert_array_equal(composeLabels(node, HEAD).data > 0, phantom(GEOMETRIES["lps"], HEAD).data > 0)
+
+
+def test_tumors_move_and_arise_in_tissues_and_not_in_fluid(scene: Any) -> None:
+    scheme = load_scheme("glioma-anatomy")
+    volume = phantom(GEOMETRIES["oblique"])
+    distance = np.linalg.norm(points(volume.data.shape, volume.affine) - CENTER, axis=-1)
+    layers = np.select([distance < 5, distance > 29], [6, 5], default=9)
+    labels = np.where(volume.data == 4, layers, volume.data).astype(np.uint8)
+    node = segmentationOf(scene, Volume(labels, volume.affine), scheme)
+    before = composeLabels(node, scheme).data
+    with pytest.raises(InputError, match="'Ventricles' is fluid"):
+        placeLesion(node, scheme, tuple(np.subtract(CENTER, [1.0, 1.0, 1.0])), LESION)
+    placeLesion(node, scheme, FREE, LESION)
+    after = composeLabels(node, scheme).data
+    assert set(np.unique(before[before != after])) == {9}
+    other = tuple(np.add(FREE, 0.5))
+    changeTumor(node, scheme, Motion(shift=(3.0, 0.0, 0.0)), other)
+    moved = composeLabels(node, scheme).data
+    np.testing.assert_array_equal(moved > 0, before > 0)
+    assert set(np.unique(moved[moved != after])) <= {1, 2, 3, 4}
+    assert not np.isin(before[np.isin(moved, (1, 2, 3)) & (moved != after)], (1, 2, 3)).any(), "not over another lesion"
 
 
 REFUSED: dict[str, tuple[Operation, str]] = {

@@ -16,7 +16,7 @@ from effect_phantom import (
 )
 from medddpm.config import ModelConfig
 from medddpm.errors import InputError
-from medddpm.labels.scheme import LabelScheme
+from medddpm.labels.scheme import LabelScheme, load_scheme
 from MedDDPMSlicerLib.SegmentMasks import createSegments
 from scene_phantoms import GEOMETRIES
 from SegmentEditorMedDDPMLib.SchemeChoice import MODEL_ATTRIBUTE, chooseScheme
@@ -28,7 +28,18 @@ def node(scene: Any) -> Any:
     return segmentationOf(scene, phantom(GEOMETRIES["oblique"]))
 
 
-@pytest.mark.parametrize(("names", "scheme"), [(("Head", "Tumor"), HEAD), (("Brain", "Tumor"), BRATS)])
+ANATOMY = load_scheme("glioma-anatomy")
+
+
+@pytest.mark.parametrize(
+    ("names", "scheme"),
+    [
+        (("Head", "Tumor"), HEAD),
+        (("Brain", "Tumor"), BRATS),
+        (("Brain", "Ventricles", "Tumor"), ANATOMY),
+        (("Gray matter", "White matter", "CSF", "Edema"), ANATOMY),
+    ],
+)
 def test_labels_are_recognized_by_the_segments(scene: Any, names: tuple[str, ...], scheme: LabelScheme) -> None:
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Case")
     for name in names:
@@ -36,7 +47,7 @@ def test_labels_are_recognized_by_the_segments(scene: Any, names: tuple[str, ...
     assert chooseScheme(node) == scheme
 
 
-@pytest.mark.parametrize("scheme", [HEAD, BRATS])
+@pytest.mark.parametrize("scheme", [HEAD, BRATS, ANATOMY])
 def test_labels_are_recognized_from_what_was_created(scene: Any, scheme: LabelScheme) -> None:
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Case")
     createSegments(node, scheme)

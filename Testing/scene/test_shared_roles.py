@@ -9,28 +9,41 @@ import pytest
 import slicer
 from medddpm.geometry.volume import Volume
 from medddpm.labels.scheme import Label, LabelScheme, load_scheme
-from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels, createSegments, segmentValues
+from MedDDPMSlicerLib.SegmentMasks import (
+    applyLabels,
+    composeLabels,
+    createSegments,
+    segmentValues,
+    terminologyEntry,
+)
 from MedDDPMSlicerLib.SegmentRoles import setSegmentValue
 
 BRATS = load_scheme("brats")
 HEAD = load_scheme("whole-head")
+ANATOMY = load_scheme("glioma-anatomy")
 
 
 @pytest.mark.parametrize(
-    ("name", "brats", "head"),
+    ("name", "anatomy", "brats", "head"),
     [
-        ("Edema", 2, 2),
-        ("peritumoural oedema", 2, 2),
-        ("Non-enhancing core", 1, 2),
-        ("ET", 3, 2),
-        ("Head", 4, 1),
-        ("GTV 1", 3, 2),
-        ("Electrode", None, None),
-        ("Segment_1", None, None),
+        ("Edema", 2, 2, 2),
+        ("peritumoural oedema", 2, 2, 2),
+        ("Non-enhancing core", 1, 1, 2),
+        ("ET", 3, 3, 2),
+        ("Head", 4, 4, 1),
+        ("GTV 1", 3, 3, 2),
+        ("Left-Lateral-Ventricle", 6, 4, 1),
+        ("white matter", 9, 4, 1),
+        ("Thalamus", 8, 4, 1),
+        ("Electrode", None, None, None),
+        ("Segment_1", None, None, None),
     ],
 )
-def test_names_are_understood(segmentationNode: Any, name: str, brats: int | None, head: int | None) -> None:
+def test_names_are_understood(
+    segmentationNode: Any, name: str, anatomy: int | None, brats: int | None, head: int | None
+) -> None:
     segmentId = segmentationNode.GetSegmentation().AddEmptySegment("", name)
+    assert segmentValues(segmentationNode, ANATOMY) == {segmentId: anatomy}
     assert segmentValues(segmentationNode, BRATS) == {segmentId: brats}
     assert segmentValues(segmentationNode, HEAD) == {segmentId: head}
 
@@ -41,6 +54,10 @@ def test_terminology_tells_where_the_name_does_not(segmentationNode: Any) -> Non
     entry = "Context~SCT^49755003^Morphologically Altered Structure~SCT^79654002^Edema~^^~Anatomic codes~^^~^^"
     segmentation.GetSegment(segmentId).SetTerminology(entry)
     assert segmentValues(segmentationNode, BRATS) == {segmentId: 2}
+    for label in ANATOMY.labels[3:]:
+        segmentation.GetSegment(segmentId).SetTerminology(terminologyEntry(label))
+        assert segmentValues(segmentationNode, ANATOMY) == {segmentId: label.value}
+        assert segmentValues(segmentationNode, BRATS) == {segmentId: 4}
 
 
 def test_a_tag_counts_more_than_the_name_and_for_its_scheme_only(segmentationNode: Any) -> None:
@@ -52,13 +69,14 @@ def test_a_tag_counts_more_than_the_name_and_for_its_scheme_only(segmentationNod
     assert segmentValues(segmentationNode, BRATS) == {segmentId: None}
 
 
-def test_created_segments_have_names_colors_and_terminology(segmentationNode: Any) -> None:
+@pytest.mark.parametrize("scheme", [BRATS, ANATOMY])
+def test_created_segments_have_names_colors_and_terminology(segmentationNode: Any, scheme: LabelScheme) -> None:
     existing = segmentationNode.GetSegmentation().AddEmptySegment("", "oedema")
-    ids = createSegments(segmentationNode, BRATS)
+    ids = createSegments(segmentationNode, scheme)
     assert ids[2] == existing
-    assert list(ids) == [1, 2, 3, 4]
-    assert createSegments(segmentationNode, BRATS) == ids
-    for label in BRATS.labels:
+    assert tuple(ids) == scheme.values
+    assert createSegments(segmentationNode, scheme) == ids
+    for label in scheme.labels:
         segment = segmentationNode.GetSegmentation().GetSegment(ids[label.value])
         if label.value == 2:
             continue

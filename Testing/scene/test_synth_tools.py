@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 from types import SimpleNamespace
 
@@ -150,6 +152,29 @@ def test_outline_keeps_the_tumor(service, scene, modelFolder):
     assert ended == ["saved", "done"] and (labels.data == 4).any()
     with pytest.raises(InputError, match="reference volume"):
         service.outline(parameters(segmentation=segmentation), None)
+
+
+def test_outline_keeps_the_tissues_inside(service, scene, modelFolder, tmp_path):
+    anatomy = load_scheme("glioma-anatomy")
+    config = json.loads((modelFolder / "config.json").read_text(encoding="utf-8"))
+    config["scheme"], config["network"]["mask_channels"] = anatomy.to_dict(), len(anatomy.labels)
+    shutil.copytree(modelFolder, tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    volume, _ = headVolume(scene, "lps")
+    segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mask")
+    painted = phantom("lps")
+    tissues = np.where(painted.data == 4, 6, painted.data).astype(np.uint8)
+    tissues[:2] = 9
+    applyLabels(segmentation, anatomy, type(painted)(tissues, painted.affine))
+    ended = []
+    order = parameters(segmentation=segmentation, referenceVolume=volume, model=str(tmp_path / "model"))
+    service.outline(order, lambda: ended.append("done"), ended.append)
+    pollUntil(service, lambda: bool(ended))
+    assert ended == ["done"]
+    labels = composeLabels(segmentation, anatomy).data
+    kept = (tissues > 0) & (labels > 0)
+    np.testing.assert_array_equal(labels[kept], tissues[kept])
+    assert (labels == 6).any() and not (labels == 9).any()
 
 
 def test_estimate(service, modelFolder):
