@@ -76,7 +76,7 @@ def test_means_are_those_of_the_labels_though_borders_mix_them(values: list[floa
     fractions = torch.rand((2, 16, 16, 16), generator=torch.Generator().manual_seed(seed))
     fractions = fractions / fractions.sum(0)
     means = torch.tensor(values).reshape(2, 2)
-    found = label_means(Look(means, torch.ones(16)).source(fractions[None])[0], fractions)
+    found = label_means(Look.plain(means).source(fractions[None])[0], fractions)
     assert torch.allclose(found, means, atol=0.05)  # the plain average of each label is far from them
 
 
@@ -88,7 +88,22 @@ def test_a_label_that_is_not_there_has_no_mean_and_takes_that_of_the_training_ca
     assert means[1].isnan().all() and means[0].isfinite().all()
     appearance = Appearance(NETWORK)
     appearance.fit([(images, fractions), scan(1)])
-    assert torch.equal(appearance.completed(Look(means, torch.ones(16))).means[1], label_means(*scan(1))[1])
+    assert torch.equal(appearance.completed(Look.plain(means)).means[1], label_means(*scan(1))[1])
+
+
+def test_detail_is_as_strong_in_each_label_as_in_the_scan() -> None:
+    """Without any training, noise becomes texture of the right strength."""
+    generator = torch.Generator().manual_seed(0)
+    fractions = torch.zeros(2, 32, 32, 32)
+    fractions[0, :, :16], fractions[1, :, 16:] = 1, 1
+    texture = torch.randn((2, 32, 32, 32), generator=generator) * (0.02 * fractions[0] + 0.2 * fractions[1])
+    appearance = Appearance(NETWORK)
+    appearance.fit([(texture, fractions)])
+    look = appearance.look()
+    assert torch.allclose(look.spreads, torch.tensor([[0.02, 0.02], [0.2, 0.2]]), rtol=0.05)
+    frame = ResidualFrame(fractions[None], appearance.coder(), look, NETWORK.divisor)
+    made = frame.decode(frame.noise(torch.randn((1, 2, 32, 32, 32), generator=generator)))[0]
+    assert [float(made[:, fractions[i] == 1].std()) for i in (0, 1)] == pytest.approx([0.02, 0.2], rel=0.15)
 
 
 def test_drawn_appearances_vary_as_the_training_cases_do() -> None:
@@ -113,7 +128,7 @@ def test_what_is_encoded_has_unit_variance_in_every_band_and_at_every_frequency(
     appearance = Appearance(replace(NETWORK, mask_channels=1))
     appearance.fit(cases)
     look = appearance.coder().measure(*cases[0])
-    white = appearance.coder().encode(look, cases[0][0][None] - look.source(cases[0][1][None]))
+    white = appearance.coder().encode(look, look.left(cases[0][0][None], cases[0][1][None]))
     assert torch.allclose(white[0].square().mean((1, 2, 3)), torch.ones(16), atol=0.01)
     spectrum = RadialPower(2)
     spectrum.add(from_bands(white)[0], torch.tensor(32.0**3))
@@ -227,7 +242,7 @@ def test_the_contrast_asked_for_is_that_of_the_image() -> None:
     fractions = scan(0)[1]
     drawn = model()
     for mean in (-0.6, 0.4):
-        look = Look(torch.tensor([[mean, 0.0], [0.5, 0.5]]), torch.full((16,), 0.01))
+        look = replace(Look.plain(torch.tensor([[mean, 0.0], [0.5, 0.5]])), spreads=torch.full((2, 2), 0.01))
         made = sample(drawn, fractions[None], "ddim", steps=3, look=look)[0]
         assert float(made[0][fractions[0] == 1].mean()) == pytest.approx(mean, abs=0.03)
 

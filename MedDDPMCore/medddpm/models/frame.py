@@ -55,9 +55,8 @@ class ResidualFrame:
     def __init__(self, fractions: Tensor, coder: Coder, look: Look, divisor: int) -> None:
         self._coder, self._look, self._shape = coder, look, fractions.shape[2:]
         self._starts, self._sides = box_around(inside(fractions)[0, 0], divisor)
-        fractions = cut(fractions, self._starts, self._sides)
-        self._inside, self._source = inside(fractions), look.source(fractions)
-        self.condition = residual_condition(self._source, fractions)
+        self._fractions = cut(fractions, self._starts, self._sides)
+        self.condition = residual_condition(look.source(self._fractions), self._fractions)
 
     def noise(self, white: Tensor) -> Tensor:
         """See Frame."""
@@ -66,11 +65,11 @@ class ResidualFrame:
     def encode(self, images: Tensor) -> Tensor:
         """See Frame; nothing is seen where no label is."""
         images = cut(images, self._starts, self._sides, BACKGROUND)
-        return self._coder.encode(self._look, (images - self._source) * self._inside)
+        return self._coder.encode(self._look, self._look.left(images, self._fractions))
 
     def decode(self, x: Tensor) -> Tensor:
         """See Frame; -1 where no label is."""
-        images = self._source + self._inside * self._coder.decode(self._look, x)
+        images = self._look.images(self._coder.decode(self._look, x), self._fractions)
         return cut(images, tuple(-start for start in self._starts), self._shape, BACKGROUND)
 
 

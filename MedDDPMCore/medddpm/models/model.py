@@ -63,7 +63,8 @@ class Model:
         measured = appearance.coder().measure(images.nan_to_num(), fractions)
         there = images.isfinite().all(dim=(1, 2, 3))
         scales = torch.where(there.repeat_interleave(BANDS), measured.scales, typical.scales)
-        return Look(torch.where(there, measured.means, torch.nan), scales)
+        means, spreads = (torch.where(there, part, torch.nan) for part in (measured.means, measured.spreads))
+        return Look(means, spreads, scales)
 
     def frame(self, condition: Tensor, look: Look | None = None) -> Frame:
         """What the network computes in for one condition (1, L, D, H, W); do it once, not at every step.

@@ -1,4 +1,4 @@
-"""How a scan looks, apart from what it shows: the mean intensity of each label, and the strength of detail around it.
+"""How a scan looks, apart from what it shows: the mean intensity of each label, and how strong detail around it is.
 
 Contrast differs from scanner to scanner, but is the same all over a brain. So it is no matter of chance in every voxel:
 it is measured in the training cases, drawn once for an image, or taken from a reference scan.
@@ -7,7 +7,7 @@ it is measured in the training cases, drawn once for an image, or taken from a r
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,23 +20,44 @@ BACKGROUND = -1.0
 FACTORS = 16  # directions in which the appearances of the training cases differ most
 LEAST_VOXELS = 50.0  # of a label, below which a case does not tell its intensity
 PRIOR_VOXELS = 5.0
-LEAST_SCALE = 1e-3
+LEAST_SCALE, LEAST_SPREAD = 1e-3, 0.01
 FARTHEST = 2.0  # standard deviations that a drawn appearance may be away from the mean, along each factor
 
 
 @dataclass(frozen=True)
 class Look:
-    """The appearance of one scan: ``means`` (L, C), the intensity of each label in [-1, 1], NaN where it is not known;
-    ``scales`` (8 C,), the strength of each band (see ``Coder``) beside that in the training cases.
+    """The appearance of one scan: ``means`` (L, C), the intensity of each label in [-1, 1]; ``spreads`` (L, C), the
+    standard deviation from it within the label; both NaN where not known. ``scales`` (8 C,): the strength of each band
+    (see ``Coder``) beside that in the training cases.
     """
 
     means: Tensor
+    spreads: Tensor
     scales: Tensor
+
+    @classmethod
+    def plain(cls, means: Tensor) -> Look:
+        """One with detail of unit strength in all labels."""
+        return cls(means, torch.ones_like(means), torch.ones(BANDS * means.shape[1]))
 
     def source(self, fractions: Tensor) -> Tensor:
         """The image of the means, (B, C, D, H, W), for label fractions (B, L, D, H, W); -1 outside of all labels."""
         means = self.means.to(fractions.device).nan_to_num()
         return torch.einsum("bl...,lc->bc...", fractions, means - BACKGROUND) + BACKGROUND
+
+    def spread(self, fractions: Tensor) -> Tensor:
+        """The standard deviation around that image, of the same shape; outside of all labels its mean over them."""
+        spreads = self.spreads.to(fractions.device)
+        usual = spreads.nanmean(0)
+        return torch.einsum("bl...,lc->bc...", fractions, (spreads - usual).nan_to_num()) + usual[:, None, None, None]
+
+    def left(self, images: Tensor, fractions: Tensor) -> Tensor:
+        """What ``images`` (B, C, D, H, W) show beyond the image of means, in standard deviations; 0 outside."""
+        return (images - self.source(fractions)) / self.spread(fractions) * inside(fractions)
+
+    def images(self, left: Tensor, fractions: Tensor) -> Tensor:
+        """The inverse of ``left``; -1 outside of all labels."""
+        return self.source(fractions) + left * self.spread(fractions) * inside(fractions)
 
 
 def inside(fractions: Tensor) -> Tensor:
@@ -63,6 +84,14 @@ def label_means(images: Tensor, fractions: Tensor) -> Tensor:
     return means.float().clamp(-1, 1)
 
 
+def label_spreads(images: Tensor, fractions: Tensor, means: Tensor) -> Tensor:
+    """The standard deviation (L, C) of a scan from the image of ``means`` within each label; NaN as the means are."""
+    difference = (images - Look.plain(means).source(fractions[None])[0]).square().flatten(1)
+    shares = fractions.flatten(1)
+    found = (shares @ difference.T / shares.sum(1, keepdim=True)).sqrt().clamp_min(LEAST_SPREAD)
+    return torch.where(means.isnan(), means, found)
+
+
 class Coder:
     """What images show beyond the image of means, as Haar bands in which every detail is about equally strong.
 
@@ -76,7 +105,7 @@ class Coder:
         self._gains: dict[tuple[int, ...], Tensor] = {}
 
     def encode(self, look: Look, left: Tensor) -> Tensor:
-        """Bands (B, 8 C, D/2, H/2, W/2) of ``left`` (B, C, D, H, W): images less image of means, 0 outside labels."""
+        """Bands (B, 8 C, D/2, H/2, W/2) of ``left`` (B, C, D, H, W), see ``Look``."""
         return to_bands(filtered(left, 1 / self._amplitude(left))) / self._scales(look, left)
 
     def decode(self, look: Look, bands: Tensor) -> Tensor:
@@ -86,12 +115,11 @@ class Coder:
 
     def measure(self, images: Tensor, fractions: Tensor) -> Look:
         """The appearance of a scan (C, D, H, W) in [-1, 1] with its label fractions (L, D, H, W)."""
-        look = Look(label_means(images, fractions), torch.ones(BANDS * len(images)))
-        mask = inside(fractions[None])
-        bands = self.encode(look, (images[None] - look.source(fractions[None])) * mask)
-        covered = (to_bands(mask)[:, :1] >= BANDS**0.5 / 2).float()
+        look = unscaled(images, fractions)
+        bands = self.encode(look, look.left(images[None], fractions[None]))
+        covered = (to_bands(inside(fractions[None]))[:, :1] >= BANDS**0.5 / 2).float()
         energy = (bands.square() * covered).sum((0, 2, 3, 4)) / covered.sum().clamp_min(1)
-        return Look(look.means, energy.sqrt().clamp_min(LEAST_SCALE))
+        return replace(look, scales=energy.sqrt().clamp_min(LEAST_SCALE))
 
     def _amplitude(self, like: Tensor) -> Tensor:
         shape = tuple(like.shape[2:])
@@ -104,10 +132,17 @@ class Coder:
         return look.scales.to(like.device)[:, None, None, None]
 
 
+def unscaled(images: Tensor, fractions: Tensor) -> Look:
+    """Means and spreads of a scan (C, D, H, W) with its label fractions (L, D, H, W)."""
+    means = label_means(images, fractions)
+    return replace(Look.plain(means), spreads=label_spreads(images, fractions, means))
+
+
 class Appearance(nn.Module):
     """The distribution of appearances over the training cases: a normal one, with ``FACTORS`` factors.
 
-    Its numbers are the means (L, C), then the logarithms of the scales (8 C,). ``power``: see ``Coder``.
+    Its numbers are the means (L, C), then the logarithms of the spreads (L, C) and of the scales (8 C,). ``power``: see
+    ``Coder``.
     """
 
     mean: Tensor
@@ -117,7 +152,7 @@ class Appearance(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self._labels, self._images = config.mask_channels, config.image_channels
-        size = (config.mask_channels + BANDS) * config.image_channels
+        size = (2 * config.mask_channels + BANDS) * config.image_channels
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("factors", torch.zeros(FACTORS, size))
         self.register_buffer("power", torch.ones(config.image_channels, BINS))
@@ -134,16 +169,17 @@ class Appearance(nn.Module):
         """
         power = RadialPower(self._images)
         for images, fractions in cases:
-            look = Look(label_means(images, fractions), torch.ones(BANDS * len(images)))
-            mask = inside(fractions[None])
-            power.add(((images[None] - look.source(fractions[None])) * mask)[0], mask.sum())
+            left = unscaled(images, fractions).left(images[None], fractions[None])
+            power.add(left[0], inside(fractions[None]).sum())
         found = power.result()
         found[:, 0] = found[:, 1]  # the means leave nothing there
         self.power.copy_(found)
         self._fit_distribution([self.coder().measure(*case) for case in cases])
 
     def _fit_distribution(self, looks: list[Look]) -> None:
-        rows = torch.stack([torch.cat([look.means.flatten(), look.scales.log()]) for look in looks])
+        rows = torch.stack(
+            [torch.cat([look.means.flatten(), look.spreads.log().flatten(), look.scales.log()]) for look in looks]
+        )
         mean = rows.nanmean(0).nan_to_num(0.0)
         spread = torch.where(rows.isnan(), 0.0, rows - mean)
         _, values, directions = torch.linalg.svd(spread, full_matrices=False)
@@ -157,9 +193,12 @@ class Appearance(nn.Module):
         if generator is not None:
             drawn = torch.randn(FACTORS, generator=generator).clamp(-FARTHEST, FARTHEST)
             row = row + drawn.to(row.device) @ self.factors.float()
-        cut = self._labels * self._images
-        return Look(row[:cut].reshape(self._labels, self._images).clamp(-1, 1), row[cut:].exp())
+        shape = (self._labels, self._images)
+        means, spreads, scales = row.split([*[shape[0] * shape[1]] * 2, BANDS * self._images])
+        return Look(means.reshape(shape).clamp(-1, 1), spreads.reshape(shape).exp(), scales.exp())
 
     def completed(self, look: Look) -> Look:
         """``look`` with the mean of the training cases for labels that it does not know."""
-        return Look(torch.where(look.means.isnan(), self.look().means, look.means), look.scales)
+        usual = self.look()
+        means = torch.where(look.means.isnan(), usual.means, look.means)
+        return Look(means, torch.where(look.spreads.isnan(), usual.spreads, look.spreads), look.scales)

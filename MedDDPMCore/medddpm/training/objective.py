@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..config import ModelConfig
 from ..models.frame import cut, residual_condition
-from ..network.appearance import Coder, Look, inside
+from ..network.appearance import Coder, Look
 from ..network.compact import CompactUNet
 from ..network.residual import ResidualUNet
 from ..network.spectrum import BINS
@@ -92,7 +92,7 @@ class Objective:
             fractions = without_mask(fractions[None], self.model)[0]
         if self.residual:
             look = look or self.coder.measure(images, fractions)
-            look = Look(look.means + JITTER * torch.randn(look.means.shape, generator=generator), look.scales)
+            look = replace(look, means=look.means + JITTER * torch.randn(look.means.shape, generator=generator))
         return self.noisy(images[None], fractions[None], t, noise[None], look, rim)
 
     def noisy(
@@ -107,9 +107,9 @@ class Objective:
         sigma = torch.from_numpy(self.schedule.sigma)[t].float()[:, None, None, None, None]
         if self.residual:
             look = look or self.coder.measure(x0[0], fractions[0])
-            source = look.source(fractions)
-            clean = self.coder.encode(look, (x0 - source) * inside(fractions))
-            x = torch.cat([alpha * clean + sigma * to_bands(noise), residual_condition(source, fractions)], dim=1)
+            clean = self.coder.encode(look, look.left(x0, fractions))
+            told = residual_condition(look.source(fractions), fractions)
+            x = torch.cat([alpha * clean + sigma * to_bands(noise), told], dim=1)
             sides = tuple(side - rim for side in x.shape[2:])  # of blocks of two voxels
             return NoisyBatch(cut(x, (rim // 2,) * 3, sides), cut(clean, (rim // 2,) * 3, sides), t)
         wanted = target(self.model.schedule.prediction, x0, noise, alpha, sigma)
