@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from ..geometry.resample import index_map, resample
+from ..geometry.window import bounding_box
 from ..labels.morphology import row_ends
 
 STEP_MM = 3.0
@@ -20,41 +21,47 @@ FAR_MM = 24.0  # distances are not followed further than this
 
 @dataclass(frozen=True)
 class Lattice:
-    """``shape`` points along R, A and S, ``STEP_MM`` apart, the first at ``origin`` (RAS mm)."""
+    """``shape`` points along R, A and S, ``step`` mm apart, the first at ``origin`` (RAS mm)."""
 
     origin: np.ndarray
     shape: tuple[int, int, int]
+    step: float = STEP_MM
 
     @property
     def affine(self) -> np.ndarray:
         """4x4, lattice index -> RAS mm."""
-        matrix = np.diag([STEP_MM, STEP_MM, STEP_MM, 1.0])
+        matrix = np.diag([self.step, self.step, self.step, 1.0])
         matrix[:3, 3] = self.origin
         return matrix
 
     def points(self) -> np.ndarray:
         """Position of each point, RAS mm, (3, X, Y, Z) float32."""
         index = np.indices(self.shape, dtype=np.float32)
-        return index * np.float32(STEP_MM) + self.origin.astype(np.float32)[:, None, None, None]
+        return index * np.float32(self.step) + self.origin.astype(np.float32)[:, None, None, None]
 
     def sample(self, field: np.ndarray, points: np.ndarray) -> np.ndarray:
         """``field`` (C, X, Y, Z) at ``points`` (3, ...) in RAS mm, trilinear: (C, ...); beyond the border as there."""
-        place = (points.reshape(3, -1) - self.origin.astype(np.float32)[:, None]) / np.float32(STEP_MM)
+        place = (points.reshape(3, -1) - self.origin.astype(np.float32)[:, None]) / np.float32(self.step)
         found = interpolate(np.ascontiguousarray(np.moveaxis(field, 0, -1)), place)
         return found.T.reshape(len(field), *points.shape[1:])
 
     def from_grid(self, data: np.ndarray, affine: np.ndarray) -> np.ndarray:
         """``data`` (X, Y, Z) of the grid of ``affine`` at the lattice's points: the mean over each cell, float32."""
-        return resample(data, index_map(self.affine, affine), self.shape, 0.0)
+        box = bounding_box(data != 0, 1)
+        if box is None:
+            return np.zeros(self.shape, np.float32)
+        corner = np.eye(4)
+        corner[:3, 3] = [-s.start for s in box]
+        return resample(data[box], corner @ index_map(self.affine, affine), self.shape, 0.0)
 
 
-def lattice_around(region: np.ndarray, affine: np.ndarray) -> Lattice:
+def lattice_around(region: np.ndarray, affine: np.ndarray, step: float = STEP_MM) -> Lattice:
     """A lattice that holds the True voxels of ``region`` (X, Y, Z) with a margin; ``region`` must not be empty."""
     world = row_ends(region) @ affine[:3, :3].T + affine[:3, 3]
     low, high = world.min(axis=0), world.max(axis=0)
-    shape = np.ceil((high - low) / STEP_MM).astype(int) + 1 + 2 * MARGIN
+    shape = np.ceil((high - low) / step).astype(int) + 1 + 2 * MARGIN
     x, y, z = shape.tolist()
-    return Lattice((low + high) / 2 - STEP_MM * (shape - 1) / 2, (x, y, z))
+    return Lattice((low + high) / 2 - step * (shape - 1) / 2, (x, y, z), step)
 
 
 def interpolate(field: np.ndarray, place: np.ndarray) -> np.ndarray:
@@ -62,7 +69,7 @@ def interpolate(field: np.ndarray, place: np.ndarray) -> np.ndarray:
     shape = field.shape[:3]
     place = np.clip(place, 0, np.array(shape, np.float32)[:, None] - np.float32(1.001)).astype(np.float32, copy=False)
     low = place.astype(np.int32)
-    x, y, z = place - low
+    x, y, z = place - low.astype(np.float32)
     strides = (shape[1] * shape[2], shape[2], 1)
     start = low[0] * strides[0] + low[1] * strides[1] + low[2]
     flat = field.reshape(-1, field.shape[3])

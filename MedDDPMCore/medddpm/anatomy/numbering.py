@@ -62,7 +62,7 @@ def tissues_of(structures: Volume) -> tuple[Volume, tuple[str, ...]]:
     strange = unknown & outline
     if not strange.any():
         return Volume(labels, structures.affine), ()
-    labels = _nearest(labels, strange, structures.spacing)
+    labels = nearest_tissue(labels, strange, structures.spacing)
     numbers = listed(np.unique(structures.data[strange]).astype(int).tolist())
     sentence = (
         f"The label map has numbers that are not in FreeSurfer's table ({numbers}); they became the nearest tissue."
@@ -87,7 +87,7 @@ def brain_outline(solid: np.ndarray, spacing: tuple[float, float, float]) -> np.
     return outline
 
 
-def _nearest(labels: np.ndarray, where: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+def nearest_tissue(labels: np.ndarray, where: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
     """``labels`` with the voxels ``where`` given the nearest of the tissues elsewhere."""
     best, chosen = np.full(np.count_nonzero(where), np.inf, np.float32), np.zeros(np.count_nonzero(where), np.uint8)
     for value in TISSUES[1:]:

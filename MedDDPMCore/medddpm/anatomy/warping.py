@@ -42,7 +42,7 @@ def warp_fractions(tissues: Volume, points: np.ndarray, target: Outline) -> np.n
     total = shares.sum(axis=0)
     covered = inside & (total >= ENOUGH)
     shares *= np.where(covered, 1 / np.maximum(total, ENOUGH), 0)
-    _fill(shares, covered, inside)
+    fill(shares, covered, inside)
     out[(slice(None), *box)] = shares
     return out
 
@@ -70,7 +70,7 @@ def _shares(tissues: Volume) -> np.ndarray:
     return shares
 
 
-def _fill(shares: np.ndarray, covered: np.ndarray, inside: np.ndarray) -> None:
+def fill(shares: np.ndarray, covered: np.ndarray, inside: np.ndarray) -> None:
     """Give the voxels of ``inside`` that are not ``covered`` the mean of their neighbors, from the covered outward."""
     shape = np.array(covered.shape) + 2
     done = np.pad(covered, 1).ravel()
