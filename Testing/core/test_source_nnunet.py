@@ -101,7 +101,7 @@ def test_nnunet_label_names_decide_what_values_mean() -> None:
     assert labels_from_names(names, scheme) == "1=2,2=1,3=3"
     task043 = {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"}
     assert labels_from_names(label_names({"labels": task043}, Path()), scheme) == "1=2,2=1,3=3"
-    assert labels_from_names(((1, "hippocampus"),), scheme) is None
+    assert labels_from_names(((1, "spleen"),), scheme) is None
     assert labels_from_names((), scheme) is None
 
 
