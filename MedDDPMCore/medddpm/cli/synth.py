@@ -28,18 +28,16 @@ ModelOption = Annotated[
     typer.Option(help="Which model: a name (see 'medddpm models list'), a model folder or a published .pt file."),
 ]
 SamplesOption = Annotated[int, typer.Option(help="How many different images to make for each mask.")]
-SeedOption = Annotated[
-    int, typer.Option(help="Starting number of the randomness: the same one gives the same image again.")
-]
+SeedOption = Annotated[int, typer.Option(help="Seed of the random numbers: the same one gives the same image again.")]
 SamplerOption = Annotated[
     str | None,
     typer.Option(
-        help=f"The method that turns noise into an image: {SAMPLERS}. Left out: what suits the model.",
+        help=f"The sampler, which turns noise into an image: {SAMPLERS}. Left out: what suits the model.",
     ),
 ]
 StepsOption = Annotated[
     int | None,
-    typer.Option(help="Steps of that method: more take longer and may look better. Left out: what suits the model."),
+    typer.Option(help="Sampling steps: more take longer and may look better. Left out: what suits the model."),
 ]
 GuidanceOption = Annotated[
     float,
@@ -53,18 +51,21 @@ DeviceOption = Annotated[
     typer.Option(help="Where to compute: auto, cpu, cuda (NVIDIA card), cuda:1 (the second one) or mps (Apple)."),
 ]
 PrecisionOption = Annotated[
-    str, typer.Option(help="Number format: auto, fp32, or bf16 and fp16, which need half of the memory.")
+    str, typer.Option(help="Precision: auto, fp32, or bf16 and fp16, which need half of the memory.")
 ]
 ImageOption = Annotated[
     list[Path] | None,
     typer.Option(
+        "--image",
         help="An MRI of the same patient, from which a missing brain or head label is made. "
-        "With several masks give one for each, in the same order."
+        "With several masks give one for each, in the same order.",
     ),
 ]
 ModalityOption = Annotated[
     list[str] | None,
-    typer.Option(help="Write only this kind of image, such as T1ce; may be given several times. Left out: all."),
+    typer.Option(
+        "--modality", help="Write only this kind of image, such as T1ce; may be given several times. Left out: all."
+    ),
 ]
 LabelsOption = Annotated[
     str | None,
@@ -73,21 +74,22 @@ LabelsOption = Annotated[
 KnownOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="An image of a real scan of which only --region is made anew, as T1=scan_t1.nii.gz; "
+        help="Inpainting: an image of a real scan of which only --region is generated, as T1=scan_t1.nii.gz; "
         "give one for each modality of the scan.",
         metavar="MODALITY=FILE",
     ),
 ]
 RegionOption = Annotated[
     Path | None,
-    typer.Option(help="With --known: a label map; its voxels above 0 are made anew, the rest stays the scan's own."),
+    typer.Option(help="With --known: a label map; its voxels above 0 are generated, the rest stays the scan's own."),
 ]
 BeforeOption = Annotated[
     Path | None,
-    typer.Option(help="With --known, in place of --region: the mask before the edit. Where the tumor differs is made."),
+    typer.Option(help="With --known, in place of --region: the mask before; generated is where the tumor differs."),
 ]
 SeamOption = Annotated[
-    float, typer.Option(help="With --region: width around it in which old and new are mixed, in mm.", metavar="MM")
+    float,
+    typer.Option("--seam", help="With --region: width of the blend around it, in mm.", metavar="MM"),
 ]
 AnatomyOption = Annotated[
     str,
@@ -123,6 +125,7 @@ IgnoreMemoryOption = Annotated[
 
 @app.command("synth")
 def synth_command(
+    context: typer.Context,
     masks: MasksArgument,
     out: OutOption,
     model: ModelOption = "demo",
@@ -133,13 +136,13 @@ def synth_command(
     guidance: GuidanceOption = 1.0,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
-    image: ImageOption = None,
-    modality: ModalityOption = None,
+    images: ImageOption = None,
+    modalities: ModalityOption = None,
     labels: LabelsOption = None,
     known: KnownOption = None,
     region: RegionOption = None,
     before: BeforeOption = None,
-    seam: SeamOption = 4.0,
+    seam_mm: SeamOption = 4.0,
     anatomy: AnatomyOption = "seed",
     mass_effect: MassEffectOption = 1.0,
     contrast: ContrastOption = "seed",
@@ -157,32 +160,10 @@ def synth_command(
     files = _mask_files(masks)
     keep_freed_memory()
     started = time.monotonic()
+    options = {name: value for name, value in context.params.items() if name not in ("masks", "out", "model")}
+    options |= {name: tuple(options[name] or ()) for name in ("images", "modalities", "known", "reference")}
     with ConsoleReporter() as reporter:
-        results = synthesize(
-            files,
-            out,
-            model,
-            reporter=reporter,
-            samples=samples,
-            seed=seed,
-            sampler=sampler,
-            steps=steps,
-            guidance=guidance,
-            device=device,
-            precision=precision,
-            images=tuple(image or ()),
-            modalities=tuple(modality or ()),
-            labels=labels,
-            known=tuple(known or ()),
-            region=region,
-            before=before,
-            seam_mm=seam,
-            ignore_memory=ignore_memory,
-            anatomy=anatomy,
-            mass_effect=mass_effect,
-            contrast=contrast,
-            reference=tuple(reference or ()),
-        )
+        results = synthesize(files, out, model, reporter=reporter, **options)
     typer.echo(summary(results, time.monotonic() - started))
     for result in results:
         for sheet in result.sheets if result.state != "failed" else ():
