@@ -97,6 +97,11 @@ class RunView(Observed):
         """The node of a sample (see ``SampleVolumes.volume``), or None."""
         return self._volumes.volume(case, kind, modality) if self._volumes is not None else None
 
+    @property
+    def tumorValues(self) -> tuple[int, ...]:
+        """The values of the tumor in the masks of the samples; none where the dataset is not known here."""
+        return self._volumes.tumorValues if self._volumes is not None else ()
+
     def pair(self, case: str = "", modality: str = "") -> tuple[Any, Any] | None:
         """The real and the synthetic volume of a sample, by default of the first; None where one is not there (yet)."""
         sample = next((s for s in self.samples if s.case == case), next(iter(self.samples), None))

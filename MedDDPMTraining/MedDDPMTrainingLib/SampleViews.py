@@ -28,9 +28,9 @@ def showPair(real: Any, synthetic: Any, mask: Any = None) -> Generator[None, Non
             yield
 
 
-def lookAt(mask: Any = None) -> Generator[None, None, None]:
-    """Steps that bring the images into sight, cut through the tumor: what is not of the commonest label of the mask."""
-    center = None if mask is None else (yield from tumorCenter(mask))
+def lookAt(mask: Any = None, tumorValues: tuple[int, ...] = ()) -> Generator[None, None, None]:
+    """Steps that bring the images into sight, cut through the tumor: the voxels of ``tumorValues`` in the mask."""
+    center = None if mask is None else (yield from tumorCenter(mask, tumorValues))
     for name in (REAL, SYNTHETIC):
         _fit(name)
         yield
@@ -39,37 +39,24 @@ def lookAt(mask: Any = None) -> Generator[None, None, None]:
             yield
 
 
-def tumorCenter(mask: Any) -> Generator[None, None, Center | None]:
+def tumorCenter(mask: Any, tumorValues: tuple[int, ...]) -> Generator[None, None, Center | None]:
     """Steps that find the RAS (mm) of the middle of the tumor; they return None without one."""
     image = mask.GetImageData()
     if image is None:
         return None
     voxels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
-    parts = slabs(voxels.shape[0], voxels[0].size)
-    counts = yield from _counts(voxels, parts)
-    if np.count_nonzero(counts) < 2:
-        return None
     total, number = np.zeros(3), 0
-    for part in parts:
-        places = np.argwhere((voxels[part] > 0) & (voxels[part] != counts.argmax()))
+    for part in slabs(voxels.shape[0], voxels[0].size):
+        places = np.argwhere(np.isin(voxels[part], tumorValues))
         total += places.sum(axis=0) + np.array((part.start * len(places), 0, 0))
         number += len(places)
         yield
+    if number == 0:
+        return None
     matrix = vtk.vtkMatrix4x4()
     mask.GetIJKToRASMatrix(matrix)
     x, y, z, _ = matrix.MultiplyPoint((*(total / number)[::-1], 1.0))
     return x, y, z
-
-
-def _counts(voxels: np.ndarray, parts: list[slice]) -> Generator[None, None, np.ndarray]:
-    """Steps that count the voxels of each label but 0."""
-    counts = np.zeros(0, dtype=np.int64)
-    for part in parts:
-        more = np.bincount(voxels[part][voxels[part] > 0].astype(np.int64), minlength=len(counts))
-        more[: len(counts)] += counts
-        counts = more
-        yield
-    return counts
 
 
 def _setLayers(composite: Any, volume: Any, mask: Any) -> bool:

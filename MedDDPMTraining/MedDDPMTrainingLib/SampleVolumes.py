@@ -31,7 +31,7 @@ class SampleVolumes:
     """The volume nodes of one run's samples, in a folder of the subject hierarchy for the run and each case.
 
     They are not saved with the scene: the run's folder has them. ``update`` gives steps that bring them up to date.
-    ``dataset``: the folder that tells the colors of the labels.
+    ``dataset``: the folder that tells what the labels are.
     """
 
     def __init__(self, runFolder: Path, runName: str, dataset: str = "") -> None:
@@ -41,6 +41,11 @@ class SampleVolumes:
         self._nodes: dict[tuple[str, str, str], str] = {}
         self._files: dict[tuple[str, str, str], Path] = {}
         self._folders: list[int] = []
+
+    @property
+    def tumorValues(self) -> tuple[int, ...]:
+        """The values of the tumor in the masks; none where the dataset cannot be read here."""
+        return tuple(label.value for label in self._labels if label.tumor)
 
     def volume(self, case: str, kind: str, modality: str = "") -> Any:
         """The node of a case: ``kind`` REAL or SYNTHETIC with a modality, or MASK; None where there is none."""

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.geometry.volume import Volume
 from medddpm.labels.scheme import Label, LabelScheme, load_scheme
-from medddpm.synthesis.planes import LONGEST, PLANES, Case
+from medddpm.synthesis.planes import LONGEST, PLANES, Case, legend_of
 from medddpm.synthesis.sheet import LINE, TITLE, write_sheet
 from PIL import Image
 from synthesis_phantoms import affine_of, phantom, positions
@@ -116,6 +116,19 @@ def test_outlines_cover_nothing_of_the_tumor() -> None:
         rows, columns = np.nonzero(ring)
         middle = (round(rows.mean()), round(columns.mean()))
         np.testing.assert_array_equal(outlined[middle], plain[middle])
+
+
+def test_tissues_are_neither_outlined_nor_in_the_legend() -> None:
+    images, labels = scene()
+    scheme = load_scheme("glioma-anatomy")
+    data = np.where(labels.data > 0, 9, 0).astype(np.uint8)
+    data[15:25, 20:30, 15:25] = 6
+    data[20:23, 25:28, 20:23] = 3
+    case = Case(images, Volume(data, labels.affine), scheme)
+    drawn = {tuple(color) for plane in range(3) for color in picture(case, plane, True).reshape(-1, 3)}
+    for label in scheme.labels:
+        assert (label.color in drawn) == (label.value in (3, 4)), label.name
+    assert [name for name, _ in legend_of(scheme)] == [scheme.label(value).name for value in (1, 2, 3, 4)]
 
 
 def sheet(

@@ -161,13 +161,14 @@ def test_the_views_look_at_the_middle_of_the_tumor(scene, layout, monkeypatch, v
     monkeypatch.setattr(SampleViews, "slabs", lambda slices, size: usual(slices, size, voxelsAtOnce))
     voxels = np.zeros((9, 8, 7), np.uint8)
     voxels[1:-1, 1:-1, 1:-1] = 4
-    voxels[2:4, 3, 4:6], voxels[6, 5, 2] = 1, 3
-    z, y, x = np.argwhere((voxels > 0) & (voxels != 4)).mean(axis=0)
+    voxels[1:3, 1:-1, 1:-1] = 9  # a tissue, which is no tumor
+    voxels[3:5, 3, 4:6], voxels[6, 5, 2] = 1, 3
+    z, y, x = np.argwhere((voxels == 1) | (voxels == 3)).mean(axis=0)
     expected = (AFFINE @ [x, y, z, 1.0])[:3]
     mask = volume(scene, "vtkMRMLLabelMapVolumeNode", voxels)
-    np.testing.assert_allclose(result(SampleViews.tumorCenter(mask))[0], expected)
+    np.testing.assert_allclose(result(SampleViews.tumorCenter(mask, (1, 2, 3)))[0], expected)
     result(RunLayout.arrange(layout))
-    result(SampleViews.lookAt(mask))
+    result(SampleViews.lookAt(mask, (1, 2, 3)))
     for name in TAGS[2:]:
         node = scene.GetSingletonNode(name, "vtkMRMLSliceNode")
         assert node.GetSliceOffset() == pytest.approx(expected[2])
@@ -175,7 +176,10 @@ def test_the_views_look_at_the_middle_of_the_tumor(scene, layout, monkeypatch, v
 
 def test_a_mask_without_a_tumor_has_no_middle(scene):
     whole = np.full((4, 5, 6), 4, np.uint8)
-    assert result(SampleViews.tumorCenter(volume(scene, "vtkMRMLLabelMapVolumeNode", whole)))[0] is None
+    whole[2] = 9
+    mask = volume(scene, "vtkMRMLLabelMapVolumeNode", whole)
+    assert result(SampleViews.tumorCenter(mask, (1, 2, 3)))[0] is None
+    assert result(SampleViews.tumorCenter(mask, ()))[0] is None, "what is tumor is not known"
 
 
 def test_a_task_can_take_one_step_a_turn():

@@ -283,6 +283,7 @@ def test_the_outlines_have_the_colors_of_the_labels(view, tmp_path):
         assert color == pytest.approx([*(part / 255 for part in label.color), 1.0], abs=0.003)
     colors.GetColor(0, color)
     assert color[3] == 0 and colors.GetSaveWithScene() == 0
+    assert view.tumorValues == (1, 2, 3)
     view.release()
     assert colors.GetScene() is None
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..geometry.volume import Volume
 from ..labels.scheme import LabelScheme
-from .planes import MARK, PLANES, Case, Plane
+from .planes import MARK, PLANES, Case, Plane, legend_of
 from .sheet import REAL_MARK, compose, save_sheet
 
 WARNING = "Rows marked SYNTHETIC are computed from the mask, not images of a patient. Not for diagnosis."
@@ -42,8 +42,7 @@ def write_comparison(
         for mark, images in kinds:
             rows.append(_row(case, images, plane, outlined, mark))
             heads.append((plane.name, mark.lower()))
-    legend = [(label.name, label.color) for label in scheme.labels]
-    sheet = compose(rows, heads, list(modalities), legend, (WARNING, title), case.pixels_per_mm)
+    sheet = compose(rows, heads, list(modalities), legend_of(scheme), (WARNING, title), case.pixels_per_mm)
     save_sheet(sheet, path, WARNING)
     return np.asarray(sheet)
 

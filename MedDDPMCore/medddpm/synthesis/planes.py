@@ -80,6 +80,11 @@ class Case:
         return panel
 
 
+def legend_of(scheme: LabelScheme) -> list[tuple[str, tuple[int, int, int]]]:
+    """Name and color of what is outlined: the tumor parts, and brain or head; tissues would hide the picture."""
+    return [(label.name, label.color) for label in scheme.labels if label.tumor or label.value == scheme.surround]
+
+
 def _seen(mask: np.ndarray, images: Sequence[np.ndarray], spacing: np.ndarray) -> tuple[slice, slice, slice]:
     """The box of everything in the mask or visible in an image, and a margin."""
     shown = mask > 0
@@ -122,15 +127,14 @@ def _slice(data: np.ndarray, plane: Plane, center: tuple[int, int, int]) -> np.n
 def _with_outlines(
     panel: Image.Image, labels: np.ndarray, scheme: LabelScheme, region: np.ndarray | None
 ) -> Image.Image:
-    """Lines around the head, every tumor part and the region, just outside of each, so that nothing is covered."""
+    """Lines around the outline, every tumor part and the region, just outside of each, so that nothing is covered."""
     drawn = np.asarray(panel).copy()
     enlarged = _enlarged(labels, panel.size)
     if region is not None:
         drawn[_ring(_enlarged(region, panel.size) > 0, 1)] = REGION_COLOR
     drawn[_ring(enlarged > 0, 1)] = scheme.label(scheme.surround).color
-    for label in scheme.labels:
-        if label.value != scheme.surround:
-            drawn[_ring(enlarged == label.value, 2)] = label.color
+    for value in scheme.tumor_values:
+        drawn[_ring(enlarged == value, 2)] = scheme.label(value).color
     return Image.fromarray(drawn)
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from ..files import atomic_path
 from ..geometry.volume import Volume
 from ..labels.scheme import LabelScheme
-from .planes import AMBER, GRAY, MARK, PLANES, REGION_COLOR, Case
+from .planes import AMBER, GRAY, MARK, PLANES, REGION_COLOR, Case, legend_of
 
 MARGIN, ROW_HEAD, TITLE, TITLE_SIZE, COLUMN_HEAD, LINE = 10, 76, 58, 14, 26, 20
 BAR_MM = 50
@@ -76,7 +76,7 @@ def draw_sheet(
     else:
         rows = [row for block in blocks for row in block]
     heads = [(plane.name, case.position(plane)) for plane in PLANES] * (len(rows) // len(PLANES))
-    legend = [(label.name, label.color) for label in scheme.labels]
+    legend = legend_of(scheme)
     legend += [] if edited is None else [("Region made anew", REGION_COLOR)]
     titles = _warning(modalities, edited, real), title
     return compose(rows, heads, names, legend, titles, case.pixels_per_mm)

@@ -134,7 +134,7 @@ class WatchPanel(Panel):
         what = (view.path, sample.case, mask is not None)
         if what != self._lookedAt:  # another modality is seen in the same place
             self._lookedAt = what
-            yield from SampleViews.lookAt(mask)
+            yield from SampleViews.lookAt(mask, view.tumorValues)
 
     def _fitCharts(self) -> None:
         """Let the axes follow the curves; they keep what a person has zoomed to until there are new figures."""
