@@ -117,7 +117,7 @@ def _moved(
 def _with_rest(data: np.ndarray, rest: np.ndarray, filled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fractions and labels of ``data`` with the shares ``filled`` (8, N) in the voxels ``rest``."""
     fractions, labels = _indicators(data), data.copy()
-    filled[0] += 1 - filled.sum(axis=0)  # parts of the mask's brain that no map reaches
+    filled[0, filled.sum(axis=0) < ENOUGH] = 1  # pieces apart from the brain, which the map does not reach
     fractions[len(TUMOR) :, rest] = filled
     labels[rest] = filled.argmax(axis=0) + BRAIN
     return fractions, labels

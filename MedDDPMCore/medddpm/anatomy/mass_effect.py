@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .lattice import lattice_around
+from .lattice import Lattice, lattice_around
 from .registration import Outline
 
 STEP_MM = 6.0  # of the lattice on which the pressure is solved
@@ -29,7 +29,9 @@ SWELLING = 0.35  # the same of edema
 TISSUE_MM, SULCUS_MM, VENTRICLE_MM = 300.0, 60.0, 14.0
 MOBILE_MM = 30.0  # below the skull from which tissue is free to move
 LEAST_MOBILITY = 0.05
-FALX_MM, FALX = 28.0, 0.1  # depth of the membrane between the hemispheres, and mobility across it
+HELD_MM = 5.0  # below the skull within which movement fades out
+# Mobility across the falx, how deep it reaches, and above which height from the middle of the brain.
+FALX, FALX_MM, FALX_ABOVE_MM = 0.1, 28.0, -10.0
 STEPS = 5
 MAX_STRAIN = 0.3  # of one step
 
@@ -53,48 +55,56 @@ def push(target: Outline, core: np.ndarray, edema: np.ndarray, fluids: np.ndarra
     of other fluid at the points of its lattice, before the tumor.
     """
     lattice = lattice_around(target.brain, target.affine, STEP_MM)
-    grid = lattice.points()
-    inside = lattice.from_grid(target.brain, target.affine) > 0.5
-    depth = target.lattice.sample(target.depth[None], grid)[0]
-    shares = target.lattice.sample(fluids, grid)
+    shares = target.lattice.sample(fluids, lattice.points())
     compliance = 1 / TISSUE_MM**2 + shares[0] / VENTRICLE_MM**2 + shares[1] / SULCUS_MM**2
-    mobility = np.clip(depth / MOBILE_MM, LEAST_MOBILITY, 1) * np.where(_falx(target, grid, depth), FALX, 1)
-    added = [rate * lattice.from_grid(part, target.affine) for rate, part in ((GROWTH, core), (SWELLING, edema))]
-    growth = strength * (added[0] + added[1])
-    solver = _Pressure(inside, mobility, compliance)
+    inside = lattice.from_grid(target.brain, target.affine) > 0.5
+    solver = _Pressure(inside, _mobility(target, lattice), compliance)
+    shrinking, swelling = (lattice.from_grid(part, target.affine) for part in (core, edema))
+    flows = _flows(solver, lattice, strength * (GROWTH * shrinking + SWELLING * swelling))
     origins = target.lattice.points()
-    middle = _midline(target)
-    left, flows = 1.0, []
-    while left > 0:
+    for flow in flows:
+        origins = origins - _held(target, origins) * lattice.sample(flow, origins)
+    moved = middle = _midline(target)
+    for flow in reversed(flows):
+        moved = moved + _held(target, moved) * lattice.sample(flow, moved)
+    brain = lattice.sample(shrinking[None], moved)[0] < 0.5  # there is no midline within the tumor
+    shift = (target.plane.distance(moved) - target.plane.distance(middle))[brain]
+    return Push(origins, float(shift[np.abs(shift).argmax()]) if shift.size else 0.0)
+
+
+def _flows(solver: _Pressure, lattice: Lattice, growth: np.ndarray) -> list[np.ndarray]:
+    """The displacements (3, X, Y, Z), mm, of the steps of growth, the last step first: from the tumor to its seed."""
+    flows, left = [], 1.0
+    while left > 1e-6:
         velocity = solver.velocity(growth)
         strain = max(float(np.abs(g).max()) for component in velocity for g in np.gradient(component, STEP_MM))
         time = min(left, 1 / STEPS, MAX_STRAIN / max(strain, 1e-6))
         flows.append(velocity * np.float32(time))
-        origins = origins - _held(target, origins) * lattice.sample(flows[-1], origins)
-        growth = lattice.sample(growth[None], grid + flows[-1])[0]
-        left = left - time if left - time > 1e-6 else 0.0
-    moved = middle
-    for flow in reversed(flows):
-        moved = moved + _held(target, moved) * lattice.sample(flow, moved)
-    shift = target.plane.distance(moved) - target.plane.distance(middle)
-    return Push(origins, float(shift[np.abs(shift).argmax()]) if shift.size else 0.0)
+        growth = lattice.sample(growth[None], lattice.points() + flows[-1])[0]  # the tumor as it was before this step
+        left -= time
+    return flows
+
+
+def _mobility(target: Outline, lattice: Lattice) -> np.ndarray:
+    """How freely tissue moves: little at the skull, and across the falx, the membrane between the hemispheres."""
+    points = lattice.points()
+    depth = target.lattice.sample(target.depth[None], points)[0]
+    height = points[2] - points[2][depth > 0].mean()
+    near = np.clip(1 - np.abs(target.plane.distance(points)) / STEP_MM, 0, 1)
+    falx = near * ((depth < FALX_MM) & (height > FALX_ABOVE_MM))
+    return np.clip(depth / MOBILE_MM, LEAST_MOBILITY, 1) * FALX**falx
 
 
 def _held(target: Outline, points: np.ndarray) -> np.ndarray:
-    """How free ``points`` are to move: 0 at the skull, 1 from some mm below it."""
-    return np.clip(target.lattice.sample(target.depth[None], points) / 5, 0, 1)
-
-
-def _falx(target: Outline, points: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Where the falx is: in the midsagittal plane below the vault."""
-    height = points[2] - points[2][depth > 0].mean()
-    return (np.abs(target.plane.distance(points)) < STEP_MM / 2) & (depth < FALX_MM) & (height > -10)
+    """How free ``points`` are to move: 0 at the skull, 1 from ``HELD_MM`` below it."""
+    return np.clip(target.lattice.sample(target.depth[None], points) / HELD_MM, 0, 1)
 
 
 def _midline(target: Outline) -> np.ndarray:
-    """Points of the midsagittal plane well inside of the brain, (3, N)."""
+    """Points on the midsagittal plane well inside of the brain, (3, N)."""
     grid = target.lattice.points()
-    return grid[:, (np.abs(target.plane.distance(grid)) < target.lattice.step / 2) & (target.depth > 10)]
+    near = grid[:, (np.abs(target.plane.distance(grid)) < target.lattice.step / 2) & (target.depth > 10)]
+    return near - target.plane.normal.astype(np.float32)[:, None] * target.plane.distance(near)
 
 
 class _Pressure:

@@ -82,7 +82,7 @@ def brain_outline(solid: np.ndarray, spacing: tuple[float, float, float]) -> np.
     brain = fill_holes(close(largest(solid[box]), SULCUS_MM, spacing))
     core = erode(brain, STALK_MM, spacing, padding=True)
     if core.any():
-        brain &= dilate(largest(core), STALK_MM + RIM_MM, spacing)
+        brain &= dilate(largest(core), STALK_MM + max(RIM_MM, *spacing), spacing)
     outline[box] = dilate(brain, RIM_MM, spacing)
     return outline
 

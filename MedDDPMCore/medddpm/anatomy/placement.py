@@ -10,6 +10,7 @@ from ..errors import InputError
 from ..geometry.resample import index_map, resample
 from ..geometry.volume import Volume, spacing_of, voxel_ml
 from ..labels.morphology import dilate
+from .bank import load_bank_map
 from .lattice import Lattice, lattice_around
 from .numbering import BRAINSTEM, CEREBELLAR_CORTEX, VENTRICLES, WHITE
 
@@ -65,6 +66,15 @@ def place_brain(tissues: Volume, tumor: np.ndarray, affine: np.ndarray, rng: np.
     cut = (f"{lost:.0%} of the brain lies outside of the mask's grid.",) if lost > 0.02 else ()
     brain |= dilate(tumor, MARGIN_MM, spacing_of(affine))
     return Placed(brain, shift, (sentence, *cut))
+
+
+def brain_around(tumor: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, str]:
+    """A brain of the bank around ``tumor`` ((X, Y, Z) bool, not empty), on its grid, and a clause that says how.
+
+    ``affine``: voxel index -> RAS mm. Always the same brain; raises InputError where none holds the tumor.
+    """
+    placed = place_brain(load_bank_map(0), tumor, affine, np.random.default_rng(0))
+    return placed.brain, " ".join(placed.sentences).removesuffix(".")
 
 
 def _known_place(
