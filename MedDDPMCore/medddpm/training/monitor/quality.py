@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .similarity import WINDOW, ms_ssim
+from .similarity import WINDOW, ms_ssim, separable
 
 DATA_RANGE = 2.0
 MAX_PSNR = 100.0  # dB, for images that are equal
@@ -55,11 +54,11 @@ def quality(synthetic: Tensor, real: Tensor, fractions: Tensor) -> Quality:
 def by_modality(synthetic: Tensor, real: Tensor, fractions: Tensor) -> list[Quality]:
     """``quality`` of each modality alone, in their order."""
     within = inside(fractions)
-    return [_one(synthetic[i : i + 1], real[i : i + 1], fractions, within) for i in range(len(real))]
+    details = detail_ratios(synthetic, real, within)
+    return [_one(synthetic[i : i + 1], real[i : i + 1], fractions, within, details[i]) for i in range(len(real))]
 
 
-def _one(synthetic: Tensor, real: Tensor, fractions: Tensor, within: Tensor) -> Quality:
-    detail = detail_ratio(synthetic, real, within)
+def _one(synthetic: Tensor, real: Tensor, fractions: Tensor, within: Tensor, detail: dict[str, float]) -> Quality:
     mse = mean_inside((synthetic - real).square(), within)
     error = (label_means(synthetic, fractions) - label_means(real, fractions)).abs()
     return Quality(
@@ -117,25 +116,24 @@ def similarity(a: Tensor, b: Tensor) -> float | None:
     return ms_ssim(a[None], b[None])
 
 
-def detail_ratio(synthetic: Tensor, real: Tensor, within: Tensor) -> dict[str, float]:
-    """Strength of detail in synthetic over real images, by ``OCTAVES``, mean over modalities.
+def detail_ratios(synthetic: Tensor, real: Tensor, within: Tensor) -> list[dict[str, float]]:
+    """Strength of detail in synthetic over real images, by ``OCTAVES``, of each modality.
 
     Detail of an octave is the difference between the image averaged over 1 and 3, 3 and 5, 5 and 9 voxels. Means are
     taken inside the outline only, and strengths two voxels further in, so that the outline itself is no detail. A
     blurred image loses the fine one first.
     """
-    ratios = {}
     core = _box(within.float()[None], 5)[0] > 0.999
     counted = core if bool(core.any()) else within
-    for name, made, true in zip(OCTAVES, _octaves(synthetic, within), _octaves(real, within), strict=True):
-        strengths = [octave[:, counted].std(dim=1, correction=0).clamp_min(MIN_AMPLITUDE) for octave in (made, true)]
-        ratios[name] = float((strengths[0] / strengths[1]).mean())
-    return ratios
+    made, true = (_strengths(images.float(), within, counted) for images in (synthetic, real))
+    return [dict(zip(OCTAVES, ratios, strict=True)) for ratios in (made / true).tolist()]
 
 
-def _octaves(images: Tensor, within: Tensor) -> list[Tensor]:
-    smooth = [images.float(), *(_local_mean(images.float(), within, width) for width in (3, 5, 9))]
-    return [finer - coarser for finer, coarser in itertools.pairwise(smooth)]
+def _strengths(images: Tensor, within: Tensor, counted: Tensor) -> Tensor:
+    """Standard deviation of each octave where it is ``counted``: (C, octaves)."""
+    smooth = [images, *(_local_mean(images, within, width) for width in (3, 5, 9))]
+    octaves = [(finer - coarser)[:, counted] for finer, coarser in itertools.pairwise(smooth)]
+    return torch.stack([octave.std(dim=1, correction=0) for octave in octaves], 1).clamp_min(MIN_AMPLITUDE)
 
 
 def _local_mean(images: Tensor, within: Tensor, width: int) -> Tensor:
@@ -146,12 +144,9 @@ def _local_mean(images: Tensor, within: Tensor, width: int) -> Tensor:
 
 def _box(volumes: Tensor, width: int) -> Tensor:
     """Mean over a cube of ``width`` voxels of (C, D, H, W), zeros around it; axis by axis, which is the same."""
-    for axis in range(3):
-        kernel, margin = [1, 1, 1], [0, 0, 0]
-        kernel[axis], margin[axis] = width, width // 2
-        padding = [side for n in reversed(margin) for side in (n, n)]  # a volume may be smaller than the cube
-        volumes = F.avg_pool3d(F.pad(volumes, padding), tuple(kernel), 1)
-    return volumes
+    places = [torch.arange(side, device=volumes.device) for side in volumes.shape[1:]]
+    z, y, x = (((at[:, None] - at).abs() <= width // 2) / width for at in places)
+    return torch.stack([separable(volume, z, y, x) for volume in volumes])
 
 
 def label_means(images: Tensor, fractions: Tensor) -> Tensor:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import InputError
 
 WINDOW = 11
+SIGMA = 1.5  # voxels, of the Gaussian window
 # Weights of the five scales (Wang et al. 2003, section 3.2), finest first.
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 DATA_RANGE = 2.0
+C1, C2 = (0.01 * DATA_RANGE) ** 2, (0.03 * DATA_RANGE) ** 2
 
 
 def scales(shape: Sequence[int]) -> int:
@@ -29,12 +33,44 @@ def scales(shape: Sequence[int]) -> int:
 def ms_ssim(a: Tensor, b: Tensor) -> float:
     """MS-SSIM of two volumes (1, C, D, H, W) in [-1, 1], mean over channels, over as many scales as fit the grid.
 
-    The weights of the scales that fit are scaled to sum to 1.
+    Wang et al. 2003, eq. 7, with a Gaussian window. The weights of the scales that fit are scaled to sum to 1. Equals
+    MONAI's ``MultiScaleSSIMMetric``, at a fraction of its time: the window is applied axis by axis.
     """
-    from monai.metrics import MultiScaleSSIMMetric  # type: ignore[attr-defined]
+    return fmean(_of_channel(one, other) for one, other in zip(a[0].float(), b[0].float(), strict=True))
 
-    used = WEIGHTS[: scales(a.shape[2:])]
-    weights = [weight / sum(used) for weight in used]
-    metric = MultiScaleSSIMMetric(spatial_dims=3, data_range=DATA_RANGE, kernel_size=WINDOW, weights=weights)
-    channels = metric(a[0, :, None].float(), b[0, :, None].float())  # one volume of one channel for each modality
-    return float(torch.as_tensor(channels).mean())
+
+def _of_channel(a: Tensor, b: Tensor) -> float:
+    used = WEIGHTS[: scales(a.shape)]
+    product = torch.ones((), device=a.device)
+    for scale, weight in enumerate(used):
+        terms = _terms(a, b, luminance=scale == len(used) - 1)
+        product = product * terms.mean().relu() ** (weight / sum(used))
+        a, b = (F.avg_pool3d(volume[None], 2)[0] for volume in (a, b))
+    return float(product)
+
+
+def _terms(a: Tensor, b: Tensor, luminance: bool) -> Tensor:
+    """Contrast times structure wherever the window fits, with ``luminance`` times that (Wang et al. 2003, eq. 6)."""
+    mean_a, mean_b = _windowed(a), _windowed(b)
+    product, squares = mean_a * mean_b, mean_a.square() + mean_b.square()
+    terms = (2 * (_windowed(a * b) - product) + C2) / (_windowed(a * a + b * b) - squares + C2)
+    return terms * (2 * product + C1) / (squares + C1) if luminance else terms
+
+
+def _windowed(volume: Tensor) -> Tensor:
+    """Mean under the Gaussian window wherever it fits into (D, H, W)."""
+    return separable(volume, *(_band(side, volume.device) for side in volume.shape))
+
+
+def separable(volume: Tensor, z: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """A volume (D, H, W) with a matrix (out, in) applied along each axis; faster than a convolution."""
+    across = y @ (volume @ x.T)
+    return (z @ across.flatten(1)).view(-1, *across.shape[1:])
+
+
+def _band(side: int, device: torch.device) -> Tensor:
+    """Matrix (side - WINDOW + 1, side) that takes a line of voxels to its windowed means."""
+    offset = torch.arange(side, device=device) - torch.arange(side - WINDOW + 1, device=device)[:, None]
+    weights = torch.exp(-0.5 * ((offset - WINDOW // 2) / SIGMA) ** 2)
+    weights[(offset < 0) | (offset >= WINDOW)] = 0
+    return weights / weights.sum(1, keepdim=True)
