@@ -125,10 +125,11 @@ def _case_table(found: Evaluation) -> list[str]:
 
 
 def _sets(found: Evaluation, images: str) -> str:
-    sets = found.sets
+    sets, among = found.sets, found.measure("among_masks")
+    synthetic, real = (None if one is None else one.value for one in (among.synthetic, among.real))
     return (
-        f"MS-SSIM among synthetic images of different masks: {_text(sets.similarity_synthetic, 3)}; among the "
-        f"{images} ones: {_text(sets.similarity_real, 3)}. MMD² of synthetic and {images} images: "
+        f"MS-SSIM among synthetic images of different masks: {_text(synthetic, 3)}; among the "
+        f"{images} ones: {_text(real, 3)}. MMD² of synthetic and {images} images: "
         f"{_text(sets.mmd, 4)}; of {images} ones to train on and held out: {_text(sets.mmd_of_training, 4)}."
     )
 
@@ -156,7 +157,7 @@ def main(
     images: Annotated[str, typer.Option(help='What the dataset\'s images are: "real" or "simulated".')] = "real",
 ) -> None:
     """Sample every held-out mask once and write the card's pictures and figures."""
-    request = EvaluationRequest(str(model_folder), str(dataset), str(out), seed=seed, steps=steps)
+    request = EvaluationRequest(str(model_folder), str(dataset), str(out), seed=seed, steps=steps, tumor_iterations=0)
     with ConsoleReporter() as reporter:
         found = evaluate(request, reporter)
     write_tables(out, found)

@@ -6,10 +6,12 @@ import csv
 import json
 import re
 import runpy
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import pytest
@@ -22,6 +24,7 @@ from medddpm.page import Cell, Page, number
 from medddpm.progress import SilentReporter
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.evaluation.evaluate import evaluate
+from medddpm.training.evaluation.measures import MEASURES
 from medddpm.training.evaluation.report import write_report
 from medddpm.training.evaluation.request import EvaluationRequest
 from medddpm.training.evaluation.results import Evaluation
@@ -32,6 +35,7 @@ from training_runs import make_dataset, tiny_config
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[2]
+FAST: dict[str, Any] = {"sampler": "ddim", "steps": 2, "device": "cpu", "precision": "fp32", "tumor_iterations": 3}
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +69,8 @@ Ask = Callable[..., EvaluationRequest]
 @pytest.fixture
 def ask(model: Path, dataset: Path, tmp_path: Path) -> Ask:
     def request(**changes: object) -> EvaluationRequest:
-        base = EvaluationRequest(
-            str(model), str(dataset), str(tmp_path / "out"), sampler="ddim", steps=2, device="cpu", precision="fp32"
-        )
-        return replace(base, **changes)
+        base = EvaluationRequest(str(model), str(dataset), str(tmp_path / "out"), **FAST)
+        return replace(base, **{"tumor_iterations": 0} | changes)
 
     return request
 
@@ -94,9 +96,7 @@ class Counter(SilentReporter):
 def found(model: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, Path]:
     """An evaluation with two samples of each of the two test cases, and its folder."""
     out = tmp_path_factory.mktemp("evaluation")
-    request = EvaluationRequest(
-        str(model), str(dataset), str(out), samples=2, sampler="ddim", steps=2, device="cpu", precision="fp32"
-    )
+    request = EvaluationRequest(str(model), str(dataset), str(out), samples=2, **FAST)
     result = evaluate(request)
     write_tables(out, result)
     write_report(out, result)
@@ -120,9 +120,45 @@ def test_every_sample_has_figures_and_a_baseline(found: tuple[Evaluation, Path])
 
 def test_the_figures_of_sets(found: tuple[Evaluation, Path]) -> None:
     sets = found[0].sets
-    assert sets.similarity_real is None  # the grid is smaller than the window
     assert sets.mmd is not None and sets.mmd_of_training is not None
     assert sets.mmd > sets.mmd_of_training
+
+
+def test_the_measures_of_realism(found: tuple[Evaluation, Path], dataset: Path) -> None:
+    result, out = found
+    assert result.measure("among_masks").real is None  # the grid is smaller than the window
+    told = result.measure("classifier")
+    assert told.synthetic is not None and told.baseline is not None and told.real is None
+    assert (told.synthetic.value, told.synthetic.patients, told.good) == (1.0, 2, False)
+    tumor = result.measure("tumor_whole")
+    assert tumor.real is not None and tumor.synthetic is not None and tumor.baseline is not None
+    assert tumor.real.patients == 2 and 0 <= tumor.synthetic.value <= 1
+    read = list(csv.DictReader((out / "measures.csv").read_text(encoding="utf-8").splitlines()))
+    mine = [row for row in read if (row["name"], row["kind"]) == ("tumor_whole", "synthetic")]
+    assert [(row["case"], row["seed"]) for row in mine] == [(s.case, str(s.seed)) for s in result.samples]
+    assert sum(float(row["value"]) for row in mine) / 4 == pytest.approx(tumor.synthetic.value)
+    data = json.loads((out / "figures.json").read_text(encoding="utf-8"))
+    (shown,) = [one for one in data["measures"] if one["name"] == "classifier"]
+    assert (shown["synthetic"]["patients"], shown["against"], shown["good"]) == (2, "value", False)
+    seen = parsed((out / "report.html").read_text(encoding="utf-8")).text
+    assert all(MEASURES[one.name].meaning in seen for one in result.measures)
+
+
+def test_the_segmenter_of_a_dataset_is_trained_once(ask: Ask, dataset: Path, tmp_path: Path) -> None:
+    stages: list[str] = []
+    reporter = Counter()
+    reporter.stage = lambda name, message="": stages.append(name)  # type: ignore[method-assign]
+    shutil.copytree(dataset, tmp_path / "set", ignore=shutil.ignore_patterns("segmenter"))
+    request = ask(dataset=str(tmp_path / "set"), cases=("case5",), tumor_iterations=2)
+    first, again = evaluate(request, reporter), evaluate(request, reporter)
+    assert summary(first) == summary(again) and stages.count("segmenter") == 1
+    (kept,) = (tmp_path / "set" / "segmenter").iterdir()
+    kept.write_bytes(kept.read_bytes()[:100])  # a damaged one is trained again
+    assert summary(evaluate(request, reporter)) == summary(first) and stages.count("segmenter") == 2
+    evaluate(replace(request, tumor_iterations=3), reporter)
+    assert stages.count("segmenter") == 3
+    without = evaluate(replace(request, tumor_iterations=0), reporter)
+    assert stages.count("segmenter") == 3 and without.measure("tumor_whole").synthetic is None
 
 
 def test_the_tables(found: tuple[Evaluation, Path]) -> None:
@@ -246,6 +282,7 @@ def test_doubts_are_told(ask: Ask, tmp_path: Path, dataset: Path) -> None:
         ({"model": "no-such-model"}, "no-such-model"),
         ({"sampler": "euler"}, "euler"),
         ({"guidance": 3.0}, "guidance"),
+        ({"tumor_iterations": -1}, "iterations are -1"),
     ],
 )
 def test_what_cannot_be_done_is_explained(ask: Ask, changes: dict[str, object], words: str) -> None:
@@ -277,6 +314,7 @@ def test_the_command(model: Path, dataset: Path, tmp_path: Path) -> None:
     from medddpm.cli.app import app
 
     options = ["--steps", "2", "--sampler", "ddim", "--device", "cpu", "--precision", "fp32", "--case", "case5"]
+    options += ["--tumor-iterations", "2"]
     result = CliRunner().invoke(app, ["evaluate", str(model), str(dataset), "--out", str(tmp_path / "out"), *options])
     assert result.exit_code == 0, result.output
     assert "report.html" in result.output and "baseline" in result.output

@@ -10,21 +10,22 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.errors import InputError
-from medddpm.training.evaluation.distribution import mean_similarity, mmd, small_vector
+from medddpm.training.evaluation.distribution import mmd, neighbor_similarities, small_vector
 from medddpm.training.monitor.neighbors import Nearest, TrainingNeighbors, is_copy, left_right_axis
 from medddpm.training.monitor.quality import (
     MAX_PSNR,
     Quality,
     by_modality,
     dataset_label_means,
-    detail_ratio,
+    detail_ratios,
     inside,
     label_mean_image,
     overall,
     psnr,
     quality,
 )
-from medddpm.training.monitor.similarity import ms_ssim, scales
+from medddpm.training.monitor.similarity import WEIGHTS, ms_ssim, scales
+from monai.metrics import MultiScaleSSIMMetric
 from torch import Tensor
 
 SHAPE = (16, 20, 14)
@@ -60,6 +61,9 @@ def test_similarity() -> None:
     assert [scales((n, 200, 200)) for n in (16, 22, 44, 80, 128, 176)] == [1, 2, 3, 3, 4, 5]
     with pytest.raises(InputError, match="11 voxels"):
         scales((8, 16, 16))
+    weights = [weight / sum(WEIGHTS[:2]) for weight in WEIGHTS[:2]]
+    monai = MultiScaleSSIMMetric(3, data_range=2.0, kernel_size=11, weights=weights)
+    assert ms_ssim(a, b) == pytest.approx(float(monai(a[0][:, None], b[0][:, None]).mean()), abs=1e-5)
 
 
 def test_an_equal_image_is_perfect() -> None:
@@ -81,6 +85,12 @@ def test_figures_are_those_of_the_inside() -> None:
     outside = torch.where(inside(fractions), images, images + 0.5)
     assert quality(outside, images, fractions).l1 == 0
     assert quality(outside, images, fractions).mse_volume > 0.05
+
+
+def detail_ratio(synthetic: Tensor, real: Tensor, within: Tensor) -> dict[str, float]:
+    """Mean over modalities."""
+    ratios = detail_ratios(synthetic, real, within)
+    return {name: sum(ratio[name] for ratio in ratios) / len(ratios) for name in ratios[0]}
 
 
 def test_blur_and_noise_show_as_sharpness() -> None:
@@ -238,11 +248,11 @@ def test_similarity_of_sets() -> None:
         calls.append(i)
         return images[i]
 
-    assert mean_similarity(2, load) == pytest.approx(1, abs=1e-5)
+    assert neighbor_similarities(2, load) == [(0, pytest.approx(1, abs=1e-5))]
     assert calls == [0, 1]
-    alike = mean_similarity(3, load)
-    assert alike is not None and alike < 0.999
-    assert mean_similarity(1, load) is None
+    (_, equal), (_, other), (_, last) = neighbor_similarities(3, load)
+    assert equal == pytest.approx(1, abs=1e-5) and max(other, last) < 0.999
+    assert neighbor_similarities(1, load) == []
     assert len(small_vector(torch.zeros(2, 48, 24, 12))) == 2 * 24 * 12 * 6
 
 

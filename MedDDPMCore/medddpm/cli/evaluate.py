@@ -29,6 +29,13 @@ def evaluate_command(
     guidance: Annotated[float, typer.Option(help="How strongly the mask guides; 1 is plain.")] = 1.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    tumor_iterations: Annotated[
+        int,
+        typer.Option(
+            help="How long to train, once for a dataset, the network that looks for the tumor in the images: about a "
+            "second each on a CPU core; 0 does without."
+        ),
+    ] = 300,
 ) -> None:
     """Measure a model on held-out cases of a prepared dataset.
 
@@ -55,6 +62,7 @@ def evaluate_command(
         device,
         precision,
         tuple(case or ()),
+        tumor_iterations,
     )
     keep_freed_memory()
     with ConsoleReporter() as reporter:

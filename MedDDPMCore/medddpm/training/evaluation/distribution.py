@@ -8,7 +8,7 @@ lacks some. MMD tells whether two sets could come from the same distribution; th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from statistics import fmean
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -43,15 +43,15 @@ def mmd(a: Sequence[Tensor], b: Sequence[Tensor]) -> float | None:
     return float(within_a + within_b - 2 * kernel[:n, n:].mean())
 
 
-def mean_similarity(count: int, load: Callable[[int], Tensor]) -> float | None:
-    """MS-SSIM among ``count`` images, mean over neighboring pairs (each with the next, the last with the first).
+def neighbor_similarities(count: int, load: Callable[[int], Tensor]) -> list[tuple[int, float]]:
+    """MS-SSIM among ``count`` images: of each with the next one, the last with the first, by the index of the former.
 
-    At most ``MAX_PAIRS`` pairs, evenly spread. None for fewer than two images or a grid smaller than the window.
+    At most ``MAX_PAIRS`` pairs, evenly spread. Empty for fewer than two images or a grid smaller than the window.
     """
     if count < 2:
-        return None
+        return []
+    kept = lru_cache(maxsize=2)(load)
     firsts = range(count) if count > 2 else range(1)
     step = max(1, -(-len(firsts) // MAX_PAIRS))
-    values = [similarity(load(i), load((i + 1) % count)) for i in firsts[::step]]
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
+    values = [(i, similarity(kept(i), kept((i + 1) % count))) for i in firsts[::step]]
+    return [(i, value) for i, value in values if value is not None]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,12 +22,16 @@ from ...progress import Reporter, SilentReporter
 from ...sampling.solvers import sampler_and_steps
 from ..dataset import PreparedDataset
 from ..monitor.neighbors import TrainingNeighbors, is_copy, left_right_axis
-from ..monitor.quality import by_modality, dataset_label_means, label_mean_image, label_means
+from ..monitor.quality import Quality, by_modality, dataset_label_means, label_mean_image, label_means
 from ..monitor.samples import HeldOut, SampleSettings, draw_sample, figures_device, write_case
-from .distribution import mean_similarity, mmd, small_vector
+from .classifier import areas_under_curve, slice_features
+from .distribution import mmd, neighbor_similarities, small_vector
+from .measures import ALL, BASELINE, REAL, SYNTHETIC, Reading, measured
+from .realism import CaseMeasures
 from .request import EvaluationRequest, doubts, require_fit
 from .resolution import resolution
 from .results import Evaluation, LabelTable, SampleResult, SetFigures
+from .segmenter import Segmenter, trained_segmenter, tumor_regions
 from .written import RECORD, as_written, read_sample, recorded
 
 SAME_MASK_CASES = 8  # of which the similarity among samples of the same mask is computed
@@ -75,6 +80,8 @@ class _Evaluator:
         self._sampler, self._steps = sampler_and_steps(self._config, request.sampler, request.steps)
         self._neighbors = self._training_neighbors()
         self._means = self._label_means()
+        self._readings: list[Reading] = []
+        self._slices: dict[str, dict[str, Tensor]] = {REAL: {}, SYNTHETIC: {}, BASELINE: {}}
         self._done = 0
 
     def _training_cases(self) -> PreparedDataset | None:
@@ -99,16 +106,26 @@ class _Evaluator:
     def run(self) -> Evaluation:
         for sentence in self._doubts:
             self._reporter.warning(sentence)
+        segmenter = self._segmenter()
         self._reporter.stage("sample", "Sampling the masks")
         results, real_means, made_means = [], [], []
         for i in self._indices:
             case = HeldOut(self._data.cases[i].id, *self._data[i])
+            measures = CaseMeasures(case.fractions, self._data.config, segmenter, self._reporter)
+            baseline = self._baseline(i)
             real_means.append(label_means(case.real, case.fractions))
+            self._measure(measures, REAL, case.id, None, case.real)
+            self._measure(measures, BASELINE, case.id, None, baseline)
+            expected = self._quality(baseline, case)
             for k in range(self._request.samples):
                 made = self._sample(case, k)
                 made_means.append(label_means(made, case.fractions))
-                results.append(self._compared(case, k, made))
+                self._measure(measures, SYNTHETIC, case.id, self._request.seed + k, made)
+                results.append(self._compared(case, k, made, expected))
         self._reporter.stage("compare", "Comparing the images")
+        self._compare_sets()
+        patients = {case.id: case.patient or case.id for case in self._data.cases}
+        self._classify(patients)
         return Evaluation(
             model=self._config.name,
             weights_sha256=self._model.weights_hash,
@@ -122,8 +139,23 @@ class _Evaluator:
             samples=tuple(results),
             sets=self._sets(),
             intensities=self._intensities(real_means, made_means),
+            measures=measured(self._readings, patients),
+            readings=tuple(self._readings),
             doubts=tuple(self._doubts),
         )
+
+    def _segmenter(self) -> Segmenter | None:
+        iterations = self._request.tumor_iterations
+        if self._train is None or iterations == 0 or not tumor_regions(self._config.scheme):
+            return None
+        return trained_segmenter(self._train, iterations, figures_device(self._model.device), self._reporter)
+
+    def _measure(self, measures: CaseMeasures, kind: str, case: str, seed: int | None, images: Tensor) -> None:
+        self._reporter.check_cancelled()
+        found = measures.of(images, anatomy=kind != BASELINE)
+        self._readings += [Reading(name, modality, kind, case, seed, value) for name, modality, value in found]
+        if seed in (None, self._request.seed):
+            self._slices[kind][case] = slice_features(images, measures.inside)
 
     def _folder(self, case: str, k: int) -> PurePosixPath:
         return PurePosixPath("cases", case, f"sample-{k + 1:02d}")
@@ -160,43 +192,55 @@ class _Evaluator:
             "precision": str(self._model.dtype),
         }
 
-    def _compared(self, case: HeldOut, k: int, made: Tensor) -> SampleResult:
-        self._reporter.check_cancelled()
-        names, known = self._config.modalities, self._neighbors
-        expected = label_mean_image(self._means, case.fractions, self._config.background)
-        on_device = [t.to(figures_device(self._model.device)) for t in (made, expected, case.real, case.fractions)]
+    def _compared(self, case: HeldOut, k: int, made: Tensor, baseline: dict[str, Quality]) -> SampleResult:
+        known = self._neighbors
         near = None if known is None else known.nearest(made, case.fractions)
         real_near = None if known is None else known.nearest(case.real, case.fractions)
         return SampleResult(
             case=case.id,
             seed=self._request.seed + k,
             folder=str(self._folder(case.id, k)),
-            figures=dict(zip(names, by_modality(on_device[0], *on_device[2:]), strict=True)),
-            baseline=dict(zip(names, by_modality(on_device[1], *on_device[2:]), strict=True)),
+            figures=self._quality(made, case),
+            baseline=baseline,
             nearest=near,
             nearest_of_real=real_near,
             copy=None if near is None or real_near is None else is_copy(near, real_near),
         )
 
+    def _quality(self, images: Tensor, case: HeldOut) -> dict[str, Quality]:
+        """Figures by modality against the real images."""
+        on_device = [t.to(figures_device(self._model.device)) for t in (images, case.real, case.fractions)]
+        return dict(zip(self._config.modalities, by_modality(*on_device), strict=True))
+
+    def _baseline(self, i: int) -> Tensor:
+        return label_mean_image(self._means, self._data[i][1], self._config.background)
+
+    def _compare_sets(self) -> None:
+        """How alike images are; two images at a time are in memory, synthetic ones from their files."""
+        ids = [self._data.cases[i].id for i in self._indices]
+        kinds: dict[str, Callable[[int], Tensor]] = {
+            REAL: lambda n: self._data[self._indices[n]][0],
+            SYNTHETIC: partial(self._again, k=0),
+            BASELINE: lambda n: self._baseline(self._indices[n]),
+        }
+        for kind, load in kinds.items():
+            for n, value in neighbor_similarities(len(ids), load):
+                self._readings.append(Reading("among_masks", ALL, kind, ids[n], None, value))
+        for n in range(min(len(ids), SAME_MASK_CASES)):
+            for k, value in neighbor_similarities(self._request.samples, partial(self._again, n)):
+                self._readings.append(Reading("among_samples", ALL, SYNTHETIC, ids[n], self._request.seed + k, value))
+
+    def _classify(self, patients: dict[str, str]) -> None:
+        for kind in (SYNTHETIC, BASELINE):
+            areas = areas_under_curve(self._slices[REAL], self._slices[kind], patients)
+            self._readings += [Reading("classifier", ALL, kind, case, None, area) for case, area in areas.items()]
+
     def _sets(self) -> SetFigures:
-        """Figures of all images together; one image at a time is in memory, of the synthetic ones from its files."""
-        count = len(self._indices)
         real = [small_vector(self._data[i][0]) for i in self._indices]
-        made = [small_vector(self._again(n, 0)) for n in range(count)]
+        made = [small_vector(self._again(n, 0)) for n in range(len(self._indices))]
         train = self._train if self._request.split != "train" else None
         trained = [] if train is None else [small_vector(train[i][0]) for i in range(len(train))]
-        same = [
-            mean_similarity(self._request.samples, lambda k, n=n: self._again(n, k))  # type: ignore[misc]
-            for n in range(min(count, SAME_MASK_CASES))
-        ]
-        known = [value for value in same if value is not None]
-        return SetFigures(
-            similarity_synthetic=mean_similarity(count, lambda n: self._again(n, 0)),
-            similarity_real=mean_similarity(count, lambda n: self._data[self._indices[n]][0]),
-            similarity_same_mask=sum(known) / len(known) if known else None,
-            mmd=mmd(made, real),
-            mmd_of_training=mmd(trained, real),
-        )
+        return SetFigures(mmd=mmd(made, real), mmd_of_training=mmd(trained, real))
 
     def _again(self, n: int, k: int) -> Tensor:
         """The k-th sample of the n-th case from its files."""

@@ -8,8 +8,10 @@ from ... import __version__
 from ...page import Cell, Page, number
 from ..monitor.quality import Quality
 from ..monitor.samples import SHEET
+from .interval import Estimate
+from .measures import ALL, MEASURES, Measure, Measured
 from .results import Evaluation, LabelTable, SampleResult
-from .tables import FIGURES_CSV, FIGURES_JSON
+from .tables import FIGURES_CSV, FIGURES_JSON, MEASURES_CSV
 
 REPORT = "report.html"
 NOTICE = "Images marked SYNTHETIC are computed from masks, not images of patients. For research; not for diagnosis."
@@ -28,14 +30,19 @@ FIGURES = (
     ),
     ("label_error", "Label error", 3, "how far the mean intensity of each label is off; lower is nearer"),
 )
+VALUES = ("Measure", "Real", "Synthetic", "Baseline", "Patients")
 SHOWN = ("ms_ssim", "psnr", "l1", "sharpness", "label_error")
-VARIETY = "above that of real ones: less variety than patients have"
 EXPLANATION = (
     "A sample need not equal the patient's image: the mask tells where the tumor is, not how the rest of the brain "
     "looks. Figures that compare voxel by voxel favor blurred images, so read them beside the baseline: an image that "
     "has the training cases' mean intensity of each label and nothing else. A good sample is about as near to the real "
     "image as this baseline, and sharp, which the baseline is not."
 )
+REALISM = (
+    "Whether the images look like MRI, which a comparison voxel by voxel does not tell. Every value is a mean over "
+    "patients with its 95 % interval. What is outside of the good range is marked."
+)
+AGAINST = {"ratio": "synthetic / real", "difference": "synthetic less real", "value": "synthetic"}
 
 
 def write_report(folder: Path, found: Evaluation) -> Path:
@@ -48,12 +55,13 @@ def write_report(folder: Path, found: Evaluation) -> Path:
     )
     page.listing(found.doubts)
     _add_overview(page, found)
+    _add_realism(page, found)
     _add_modalities(page, found)
     _add_cases(page, found)
     _add_intensities(page, found.intensities)
     _add_sets(page, found)
     _add_sheets(page, found)
-    page.footer(f"Made by MedDDPM {__version__}. The same figures as data: {FIGURES_JSON} and {FIGURES_CSV}.")
+    page.footer(f"Made by MedDDPM {__version__}. The same as data: {FIGURES_JSON}, {FIGURES_CSV}, {MEASURES_CSV}.")
     page.save(folder / REPORT)
     return folder / REPORT
 
@@ -66,6 +74,48 @@ def _add_overview(page: Page, found: Evaluation) -> None:
         for name, heading, digits, meaning in FIGURES
     ]
     page.table(["Figure", "Synthetic", "Baseline", "Meaning"], rows, "Means over all samples and modalities.")
+
+
+def _add_realism(page: Page, found: Evaluation) -> None:
+    page.heading("Realism")
+    page.paragraph(REALISM)
+    of_all = [one for one in found.measures if one.modality == ALL]
+    by_modality = [one for one in found.measures if one.modality != ALL]
+    rows: list[list[str | Cell]] = []
+    for name in dict.fromkeys(one.name for one in by_modality):
+        ones = [found.measure(name, modality) for modality in found.modalities]
+        rows.append([MEASURES[name].heading, *map(_judged, ones), *_meaning(MEASURES[name])])
+    page.table(["Synthetic / real", *found.modalities, "Good", "Meaning"], rows)
+    rows = [[*_values(one), _judged(one), *_meaning(MEASURES[one.name])] for one in of_all]
+    page.table([*VALUES, "Compared", "Good", "Meaning"], rows, "All modalities together.")
+    rows = [[*_values(one), one.modality] for one in by_modality]
+    page.table([*VALUES, "Modality"], rows, "The values behind the ratios.")
+
+
+def _values(one: Measured) -> list[str | Cell]:
+    measure, kinds = MEASURES[one.name], (one.real, one.synthetic, one.baseline)
+    patients = max((kind.patients for kind in kinds if kind is not None), default=0)
+    cells = [Cell(_interval(kind, measure.digits), "number") for kind in kinds]
+    return [measure.heading, *cells, Cell(str(patients), "number")]
+
+
+def _judged(one: Measured) -> Cell:
+    return Cell(_interval(one.judged, max(2, MEASURES[one.name].digits)), "warning" if one.good is False else "number")
+
+
+def _interval(estimate: Estimate | None, digits: int) -> str:
+    if estimate is None:
+        return "–"
+    bounds = "" if estimate.low is None else f" ({estimate.low:.{digits}f} to {estimate.high:.{digits}f})"
+    return f"{estimate.value:.{digits}f}{bounds}"
+
+
+def _meaning(measure: Measure) -> list[str]:
+    if measure.good is None:
+        return ["", measure.meaning]
+    low, high = measure.good
+    good = f"{low:.2g} or more" if high is None else f"{low:.2g} to {high:.2g}"
+    return [f"{AGAINST[measure.against]} {good}", measure.meaning]
 
 
 def _add_modalities(page: Page, found: Evaluation) -> None:
@@ -104,9 +154,6 @@ def _add_sets(page: Page, found: Evaluation) -> None:
     page.heading("All images together")
     sets = found.sets
     rows: list[list[str | Cell]] = [
-        ["MS-SSIM among real images of different patients", number(sets.similarity_real), "what to compare with"],
-        ["MS-SSIM among synthetic images of different masks", number(sets.similarity_synthetic), VARIETY],
-        ["MS-SSIM among samples of the same mask", number(sets.similarity_same_mask), "1: all the same"],
         ["MMD² of training and real images", number(sets.mmd_of_training, 4), "what to compare with"],
         ["MMD² of synthetic and real images", number(sets.mmd, 4), "around 0: as if of the same kind"],
     ]

@@ -11,6 +11,8 @@ from ...parse import shown
 from .resolution import resolution, resolution_doubts
 
 MAX_SAMPLES = 100
+TUMOR_ITERATIONS = 300
+MAX_TUMOR_ITERATIONS = 100_000
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class EvaluationRequest:
     """``samples`` images for each case of ``split`` of the prepared dataset, the k-th with seed ``seed`` + k.
 
     ``sampler`` and ``steps`` None: those of the model. ``guidance`` as in ``medddpm.sample``. ``cases``: the ids of
-    those to take, empty for all.
+    those to take, empty for all. ``tumor_iterations``: how long the network that looks for the tumor is trained, once
+    for each dataset; 0: tumor fidelity is not measured.
     """
 
     model: str
@@ -33,6 +36,7 @@ class EvaluationRequest:
     device: str = "auto"
     precision: str = "auto"
     cases: tuple[str, ...] = ()
+    tumor_iterations: int = TUMOR_ITERATIONS
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
@@ -41,6 +45,11 @@ class EvaluationRequest:
             raise InputError(f"The number of samples is {self.samples}, but must be 1 to {MAX_SAMPLES}.")
         if not 0 <= self.seed <= 2**63 - 1 - MAX_SAMPLES:
             raise InputError(f"The seed {self.seed} is out of range: it must be 0 or more and below 2^63 - 100.")
+        if not 0 <= self.tumor_iterations <= MAX_TUMOR_ITERATIONS:
+            raise InputError(
+                f"The tumor segmenter's iterations are {self.tumor_iterations}, but must be 0 (not trained) to "
+                f"{MAX_TUMOR_ITERATIONS}."
+            )
 
 
 def require_fit(model: ModelConfig, dataset: DatasetConfig) -> None:
@@ -76,6 +85,6 @@ def doubts(model: ModelConfig, dataset: DatasetConfig, cases: list[str]) -> list
     if not any(case.split == "train" for case in dataset.cases):
         sentences.append(
             "The dataset has no training cases: the baseline's label means come from the evaluated cases themselves, "
-            "and nearest training cases are not told."
+            "and neither nearest training cases nor tumor fidelity are told."
         )
     return sentences

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..monitor.neighbors import Nearest
 from ..monitor.quality import Quality, overall
+from .measures import ALL, Measured, Reading
 
 LabelTable = dict[str, dict[str, dict[str, float | None]]]  # modality, label, "real" or "synthetic"
 
@@ -42,22 +43,18 @@ class SampleResult:
 
 @dataclass(frozen=True)
 class SetFigures:
-    """Figures of all images together; None where there are too few. See ``distribution``.
+    """MMD of all synthetic images, and of the training images, with the real ones; None where there are too few."""
 
-    ``similarity_*``: MS-SSIM among the synthetic images of different masks, among the real ones, and among samples of
-    the same mask. ``mmd``: between synthetic and real images; ``mmd_of_training``: between training and real images.
-    """
-
-    similarity_synthetic: float | None
-    similarity_real: float | None
-    similarity_same_mask: float | None
     mmd: float | None
     mmd_of_training: float | None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The whole result. ``intensities``: mean intensity of each label by modality, -1 to 1, over all samples."""
+    """The whole result. ``intensities``: mean intensity of each label by modality, -1 to 1, over all samples.
+
+    ``readings`` are the single values behind ``measures``.
+    """
 
     model: str
     weights_sha256: str
@@ -71,6 +68,8 @@ class Evaluation:
     samples: tuple[SampleResult, ...]
     sets: SetFigures
     intensities: LabelTable
+    measures: tuple[Measured, ...]
+    readings: tuple[Reading, ...]
     doubts: tuple[str, ...] = ()
 
     @property
@@ -82,6 +81,11 @@ class Evaluation:
     def baseline_mean(self) -> Quality:
         """The baseline over all samples and modalities."""
         return overall([sample.baseline_mean for sample in self.samples])
+
+    def measure(self, name: str, modality: str = ALL) -> Measured:
+        """A measure over all patients; without estimates where it could not be taken."""
+        taken = (one for one in self.measures if (one.name, one.modality) == (name, modality))
+        return next(taken, Measured(name, modality))
 
     def of_modality(self, modality: str, baseline: bool = False) -> Quality:
         """Over all samples, of one modality."""

@@ -5,22 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ...files import write_text
 from ..monitor.quality import Quality
+from .measures import MEASURES, Measured, Reading
 from .results import Evaluation, SampleResult
 
-FIGURES_JSON, FIGURES_CSV = "figures.json", "figures.csv"
+FIGURES_JSON, FIGURES_CSV, MEASURES_CSV = "figures.json", "figures.csv", "measures.csv"
 COLUMNS = ("ms_ssim", "psnr", "l1", "mse", "mse_volume", "sharpness", "label_error")
 
 
 def write_tables(folder: Path, found: Evaluation) -> None:
-    """Write ``figures.json`` (everything) and ``figures.csv`` (a row a sample and modality)."""
+    """Write ``figures.json`` (everything), ``figures.csv`` (a row a sample) and ``measures.csv`` (a row a value)."""
     write_text(folder / FIGURES_JSON, json.dumps(summary(found), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     write_text(folder / FIGURES_CSV, csv_text(found))
+    write_text(folder / MEASURES_CSV, _csv([Reading._fields, *found.readings]))
 
 
 def summary(found: Evaluation) -> dict[str, Any]:
@@ -35,6 +38,7 @@ def summary(found: Evaluation) -> dict[str, Any]:
             for name in found.modalities
         },
         "sets": {name: None if value is None else round(value, 5) for name, value in asdict(found.sets).items()},
+        "measures": [_measure(one) for one in found.measures],
         "mean_intensity": found.intensities,
         "samples": [_sample(sample) for sample in found.samples],
     }
@@ -42,17 +46,26 @@ def summary(found: Evaluation) -> dict[str, Any]:
 
 def csv_text(found: Evaluation) -> str:
     """One row for each sample and modality, with the baseline's figures beside; modality "all" is the mean."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     near = ("nearest_training_case", "nearest_similarity", "nearest_similarity_of_real", "copy")
-    writer.writerow(["case", "seed", "modality", *COLUMNS, *(f"baseline_{name}" for name in COLUMNS), *near])
+    lines = [["case", "seed", "modality", *COLUMNS, *(f"baseline_{name}" for name in COLUMNS), *near]]
     for sample in found.samples:
         rows = {"all": (sample.mean, sample.baseline_mean)}
         rows |= {name: (sample.figures[name], sample.baseline[name]) for name in found.modalities}
         for modality, (made, baseline) in rows.items():
             figures = [_cell(getattr(part, name)) for part in (made, baseline) for name in COLUMNS]
-            writer.writerow([sample.case, sample.seed, modality, *figures, *_nearest_cells(sample)])
+            lines.append([sample.case, str(sample.seed), modality, *figures, *_nearest_cells(sample)])
+    return _csv(lines)
+
+
+def _csv(rows: Iterable[Iterable[Any]]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
     return stream.getvalue()
+
+
+def _measure(one: Measured) -> dict[str, Any]:
+    measure = MEASURES[one.name]
+    return {**_round(asdict(one)), "against": measure.against, "good": one.good, "good_from_to": measure.good}
 
 
 def _sample(sample: SampleResult) -> dict[str, Any]:
@@ -67,7 +80,7 @@ def _sample(sample: SampleResult) -> dict[str, Any]:
 
 
 def _rounded(figures: Quality) -> dict[str, Any]:
-    return {name: _round(value) for name, value in asdict(figures).items()}
+    return dict(_round(asdict(figures)))
 
 
 def _round(value: Any) -> Any:

@@ -1,0 +1,163 @@
+"""The measures of realism: what each means, what value is good, and their means over patients.
+
+Each is taken of real, synthetic and baseline images alike, and judged by the real ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import NamedTuple
+
+from .interval import Estimate, difference_of, mean_of, ratio_of
+
+REAL, SYNTHETIC, BASELINE = "real", "synthetic", "baseline"
+ALL = "all"  # in place of a modality: of all of them together
+
+
+class Reading(NamedTuple):
+    """One value of one image (or pair of images): ``kind`` is real, synthetic or baseline; ``seed`` of a sample."""
+
+    name: str
+    modality: str
+    kind: str
+    case: str
+    seed: int | None
+    value: float
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a measure means in one sentence, and how the synthetic images are judged.
+
+    ``good``: bounds of what ``against`` names: the ratio of synthetic to real, their difference, or the synthetic
+    value; the upper one None for no limit, and no bounds where none can be told. ``log``: geometric means.
+    """
+
+    heading: str
+    meaning: str
+    good: tuple[float, float | None] | None
+    against: str = "ratio"
+    digits: int = 2
+    log: bool = False
+
+
+def _power(short: str, long: str, shows: str) -> Measure:
+    return Measure(f"Power at {short} to {long} mm", f"Strength of {shows}.", (1 / 1.5, 1.5), digits=0, log=True)
+
+
+def _contrast(heading: str, meaning: str) -> Measure:
+    return Measure(heading, f"{meaning}, over their pooled standard deviation.", (0.8, 1.2))
+
+
+def _anatomy(tissue: str) -> Measure:
+    return Measure(
+        f"Anatomy, {tissue}", f"Dice of the {tissue} found in the image and asked for by the mask.", (0.8, 1), "value"
+    )
+
+
+def _tumor(region: str) -> Measure:
+    return Measure(
+        f"Tumor, {region}",
+        f"Dice of the {region} that a network trained on real patients finds in the image, and the mask's.",
+        (0.85, None),
+    )
+
+
+MEASURES = {
+    "power_2_4": _power("2", "4", "the finest detail: vessels, borders, and noise"),
+    "power_4_8": _power("4", "8", "cortex and sulci"),
+    "power_8_16": _power("8", "16", "gyri, the horns of the ventricles, the tumor's rim"),
+    "power_16_32": _power("16", "32", "ventricles, deep gray matter, the tumor's parts"),
+    "power_32_64": _power("32", "64", "lobes, a large tumor with its edema"),
+    "power_2.5_4": _power("2.5", "4", "what interpolation from larger voxels loses"),
+    "kurtosis": Measure(
+        "Kurtosis of the 4 mm band",
+        "Sharp vessels, sulci and rims stand out from smooth tissue; an even grain has a value of 0.",
+        (0.5, 2),
+    ),
+    "gray_white": _contrast("Gray-white contrast", "White matter less gray matter"),
+    "ventricles": _contrast("Ventricle contrast", "Ventricles less white matter"),
+    "anatomy_ventricles": _anatomy("ventricles"),
+    "anatomy_gray": _anatomy("gray matter"),
+    "anatomy_white": _anatomy("white matter"),
+    "tumor_whole": _tumor("whole tumor"),
+    "tumor_core": _tumor("tumor core"),
+    "tumor_enhancing": _tumor("enhancing tumor"),
+    "among_masks": Measure(
+        "MS-SSIM among images of different masks",
+        "How alike the images of different patients are; above the real ones, they lack variety.",
+        (-0.1, 0.1),
+        "difference",
+        3,
+    ),
+    "among_samples": Measure(
+        "MS-SSIM among samples of one mask",
+        "How alike several images of the same mask are; 1: the seed changes nothing.",
+        None,
+        "value",
+        3,
+    ),
+    "classifier": Measure(
+        "Real or synthetic, AUC",
+        "How often a classifier of texture that has not seen the patient tells its synthetic slice from its real one.",
+        (0.4, 0.6),
+        "value",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measure of one modality over all patients. ``judged``: the ratio, difference or value that ``good`` is of."""
+
+    name: str
+    modality: str
+    real: Estimate | None = None
+    synthetic: Estimate | None = None
+    baseline: Estimate | None = None
+    judged: Estimate | None = None
+
+    @property
+    def good(self) -> bool | None:
+        """Whether ``judged`` lies within the bounds; None where there is nothing to judge."""
+        bounds = MEASURES[self.name].good
+        if bounds is None or self.judged is None:
+            return None
+        low, high = bounds
+        return low <= self.judged.value and (high is None or self.judged.value <= high)
+
+
+def measured(readings: Iterable[Reading], patients: Mapping[str, str]) -> tuple[Measured, ...]:
+    """All measures by modality, in the order of ``MEASURES``; ``patients``: case -> patient.
+
+    Values of one patient (several cases, several samples) are averaged first: patients are what is drawn at random.
+    """
+    values: dict[tuple[str, str], dict[str, dict[str, list[float]]]] = {}
+    for name, modality, kind, case, _, value in readings:
+        kinds = values.setdefault((name, modality), {})
+        kinds.setdefault(kind, {}).setdefault(patients[case], []).append(value)
+    order = {name: i for i, name in enumerate(MEASURES)}
+    return tuple(
+        _measured(name, modality, {kind: _means(by) for kind, by in values[name, modality].items()})
+        for name, modality in sorted(values, key=lambda key: order[key[0]])
+    )
+
+
+def _means(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {patient: fmean(several) for patient, several in values.items()}
+
+
+def _measured(name: str, modality: str, means: Mapping[str, Mapping[str, float]]) -> Measured:
+    measure = MEASURES[name]
+    estimates = {kind: mean_of(list(by.values()), measure.log) for kind, by in means.items()}
+    real, synthetic = means.get(REAL, {}), means.get(SYNTHETIC, {})
+    both = [patient for patient in synthetic if patient in real]
+    pair = [synthetic[patient] for patient in both], [real[patient] for patient in both]
+    judged = {
+        "value": lambda: estimates.get(SYNTHETIC),
+        "difference": lambda: difference_of(*pair),
+        "ratio": lambda: ratio_of(*pair, measure.log),
+    }[measure.against]()
+    return Measured(name, modality, estimates.get(REAL), estimates.get(SYNTHETIC), estimates.get(BASELINE), judged)
