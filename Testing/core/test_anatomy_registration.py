@@ -55,6 +55,13 @@ def test_the_distance_knows_a_surface_between_voxels(radius: float, center: tupl
     assert np.abs(found - true)[near].mean() < 0.35 + 0.1 * spacing
 
 
+def test_a_ragged_surface_without_slope_has_a_distance() -> None:
+    first = [[7, 7, 9], [0, 0, 9], [6, 6, 9], [2, 2, 9]]
+    ragged = [first, *[[[9, 9, 9], [0, 0, 9], [9, 9, 9], [v, v, 9]] for v in (1, 0)]]
+    found = distance(np.array(ragged, np.float32) / 9)
+    assert np.isfinite(found).all() and (found[:, 0] > 0).all() and (found[:, 1, :2] < 0).all()
+
+
 def test_outlines_agree_and_nothing_folds() -> None:
     fit = squeezed()
     assert fit.dice >= 0.98

@@ -93,8 +93,10 @@ def distance(share: np.ndarray) -> np.ndarray:
 
     Positive inside, up to ``FAR_MM``; the surface keeps its place between the lattice's points.
     """
-    image = sitk.GetImageFromArray(np.rint(np.clip(share, 0, 1) * 1000).astype(np.int16))
-    found = sitk.GetArrayFromImage(sitk.ApproximateSignedDistanceMap(image, 1000, 0))
+    # The filter fails where a surface has no slope, as between two equal layers; a trace of noise gives it one.
+    noise = np.random.default_rng(0).integers(-8, 9, share.shape)
+    image = sitk.GetImageFromArray((np.rint(np.clip(share, 0, 1) * 10000) + noise).astype(np.int16))
+    found = sitk.GetArrayFromImage(sitk.ApproximateSignedDistanceMap(image, 10000, 0))
     return np.clip(found * -STEP_MM, -FAR_MM, FAR_MM).astype(np.float32)
 
 
