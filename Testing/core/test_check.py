@@ -16,8 +16,10 @@ from medddpm.errors import InputError
 from medddpm.geometry.io import read_mask
 from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import Mask, Volume
+from medddpm.anatomy.placement import brain_around
 from medddpm.labels.check import check_mask, fix_mask
 from medddpm.labels.conventions import parse_labels
+from medddpm.labels.outline import ellipsoid
 from typer.testing import CliRunner
 
 BRATS, HEAD, ANATOMY = config("brats"), config("whole-head"), config("glioma-anatomy")
@@ -101,6 +103,21 @@ def test_missing_outline_without_an_image_holds_the_tumor_and_says_what_it_is(mo
     assert np.isin(fixed, model.scheme.tumor_values).sum() == (labels > 0).sum()
     fix = next(f for f in check_mask(source, model).findings if f.code == "no-outline").fix
     assert "ellipsoid" in fix and "--image" in fix
+
+
+def test_a_tumor_alone_gets_a_brain_of_the_bank():
+    source = mask(np.roll(tumor(4), (6, -8, 0), (0, 1, 2)))
+    fixed, done = fix_mask(source, BRATS, around=brain_around)
+    assert check_mask(fixed, BRATS).usable
+    brain_ml = np.count_nonzero(fixed.volume.data) * 0.064
+    assert 1000 < brain_ml < 1700
+    fix = next(f for f in done if f.code == "no-outline").fix
+    assert "is a guess" in fix and "--image" in fix and "ellipsoid" not in fix
+    np.testing.assert_array_equal(np.isin(fixed.volume.data, (1, 2, 3)), source.volume.data > 0)
+    outline = fixed.volume.data > 0
+    sphere = ellipsoid(outline.shape, source.volume.affine, (0.0, 0.0, 0.0), [70.0, 85.0, 67.0])
+    assert 2 * (outline & sphere).sum() / (outline.sum() + sphere.sum()) < 0.93  # it has the shape of a brain
+    assert "head" in next(f for f in fix_mask(source, HEAD, around=brain_around)[1] if f.code == "no-outline").fix
 
 
 def test_missing_brain_is_the_hull_of_what_is_there():

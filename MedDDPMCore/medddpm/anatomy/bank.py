@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from ..geometry.io import read_mask
+import numpy as np
+
+from ..geometry.itk import read_itk
 from ..geometry.volume import Volume
 
 FOLDER = Path(__file__).parent / "maps"
@@ -25,6 +27,7 @@ def load_bank_map(index: int) -> Volume:
     Raises InputError where the file is missing or damaged, IndexError where there is no such map.
     """
     path = FOLDER / f"{bank_names()[index]}.nii.gz"
-    volume = read_mask(path).volume
-    volume.data.flags.writeable = False
-    return volume
+    file = read_itk(path, "NiftiImageIO")  # also where nibabel is not installed
+    data = np.array(file.layers[..., 0], np.uint8)
+    data.flags.writeable = False
+    return Volume(data, file.affine)

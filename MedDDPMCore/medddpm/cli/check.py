@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..anatomy.placement import brain_around
 from ..geometry.io import read_mask, read_volume
 from ..geometry.nifti import write_image
 from ..labels.check import check_mask, fix_mask
@@ -29,12 +30,12 @@ def check(
     given = parse_labels(labels) if labels else None
     source = read_mask(mask)
     reference = read_volume(image) if image else None
-    result = check_mask(source, config, reference, given)
+    result = check_mask(source, config, reference, given, brain_around)
     if fix is None:
         _show(result.findings, fixed=False)
         typer.echo(_summary(mask, result))
         raise typer.Exit(0 if result.usable else 2)
-    mended, done = fix_mask(source, config, reference, given)
+    mended, done = fix_mask(source, config, reference, given, brain_around)
     left = check_mask(mended, config, reference)
     _show(done, fixed=True)
     _show(_remaining(result, left, done), fixed=False)

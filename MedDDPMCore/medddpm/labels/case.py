@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +13,9 @@ from ..geometry.window import Window
 from .conventions import outline_kind
 from .findings import Finding, amount
 from .recognize import Recognition
+
+# From the voxels of a tumor (X, Y, Z) and their affine to a brain around it, on the same grid, and a clause on how.
+BrainAround = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, str]]
 
 
 @dataclass
@@ -27,6 +31,7 @@ class Case:
     config: ModelConfig
     labels: np.ndarray
     image: np.ndarray | None = None
+    brain_around: BrainAround | None = None
     recognition: Recognition | None = None
     findings: list[Finding] = field(default_factory=list)
     declined: list[Finding] = field(default_factory=list)

@@ -9,7 +9,7 @@ import SimpleITK as sitk  # noqa: N813
 
 from ..config import ModelConfig
 from ..geometry.volume import Mask, Segment, Volume
-from .case import Case
+from .case import BrainAround, Case
 from .findings import ERROR, INFO, WARNING, CheckResult, Finding
 from .morphology import bounding_box
 from .outline import brain_from_image, head_from_image
@@ -29,26 +29,35 @@ SAME_PLACE = 0.75
 
 
 def check_mask(
-    mask: Mask, config: ModelConfig, image: Volume | None = None, labels: Mapping[int, int] | None = None
+    mask: Mask,
+    config: ModelConfig,
+    image: Volume | None = None,
+    labels: Mapping[int, int] | None = None,
+    around: BrainAround | None = None,
 ) -> CheckResult:
     """All findings of ``mask`` for the model of ``config``; nothing is changed.
 
     ``image``: the MRI that the mask belongs to, on any grid; the missing outline is made from it. ``labels``: what the
-    mask's values mean (file value -> scheme value), where the user knows better than recognition. Raises InputError
-    where ``labels`` names a value that the scheme lacks.
+    mask's values mean (file value -> scheme value), where the user knows better than recognition. ``around`` lays a
+    brain around a tumor without one (``anatomy.placement.brain_around``); without it that is an ellipsoid. Raises
+    InputError where ``labels`` names a value that the scheme lacks.
     """
-    return CheckResult(tuple(_examine(mask, config, image, labels).findings))
+    return CheckResult(tuple(_examine(mask, config, image, labels, around=around).findings))
 
 
 def fix_mask(
-    mask: Mask, config: ModelConfig, image: Volume | None = None, labels: Mapping[int, int] | None = None
+    mask: Mask,
+    config: ModelConfig,
+    image: Volume | None = None,
+    labels: Mapping[int, int] | None = None,
+    around: BrainAround | None = None,
 ) -> tuple[Mask, tuple[Finding, ...]]:
     """The mask with all that can be fixed put right, and what was fixed.
 
     The result is uint8 in the scheme's values on the grid of ``mask``, with the scheme's names as segments. Errors
     that cannot be fixed stay (see ``check_mask`` of the result). Fixing twice changes nothing more.
     """
-    return mend_mask(mask, config, image, labels)[:2]
+    return mend_mask(mask, config, image, labels, around=around)[:2]
 
 
 def mend_mask(
@@ -57,6 +66,7 @@ def mend_mask(
     image: Volume | None = None,
     labels: Mapping[int, int] | None = None,
     codes: Collection[str] | None = None,
+    around: BrainAround | None = None,
 ) -> tuple[Mask, tuple[Finding, ...], CheckResult]:
     """``fix_mask`` and, third, what is left to say of the result, without examining it once more.
 
@@ -66,7 +76,7 @@ def mend_mask(
     fixed: dict[tuple[str, str], Finding] = {}
     assumed: dict[str, Finding] = {}
     for _ in range(MAX_ROUNDS):
-        case = _examine(mask, config, image, labels, codes)
+        case = _examine(mask, config, image, labels, codes, around)
         new = [f for f in case.findings if f.fixable and f not in case.declined]
         fixed.update({(f.code, f.sentence): f for f in new})
         assumed.update({f.sentence: f for f in case.findings if f.code == "assumption"})
@@ -100,9 +110,10 @@ def _examine(
     image: Volume | None,
     labels: Mapping[int, int] | None,
     codes: Collection[str] | None = None,
+    around: BrainAround | None = None,
 ) -> Case:
     """Run all steps; the case ends with the findings and the repaired label map."""
-    case = Case(mask, config, np.zeros(mask.volume.shape, dtype=np.uint8))
+    case = Case(mask, config, np.zeros(mask.volume.shape, dtype=np.uint8), brain_around=around)
     if image is not None:
         case.image = _image_on_mask_grid(case, image)
     steps: tuple[Step, ...] = (

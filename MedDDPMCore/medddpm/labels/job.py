@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..anatomy.placement import brain_around
 from ..config import from_dict
 from ..errors import InputError
 from ..files import write_text
@@ -68,9 +69,9 @@ def check(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> Non
     labels = parse_labels(wanted.labels) if wanted.labels else None
     reporter.check_cancelled()
     if not wanted.fix:
-        _write_findings(folder, check_mask(mask, config, image, labels), ())
+        _write_findings(folder, check_mask(mask, config, image, labels, brain_around), ())
         return
-    mended, done, left = mend_mask(mask, config, image, labels, wanted.fix_codes)
+    mended, done, left = mend_mask(mask, config, image, labels, wanted.fix_codes, brain_around)
     if mended.volume.data.any():  # nothing is left of a file that is no mask at all, and that mends nothing
         write_nrrd(folder.output(FIXED_NAME), mended.volume.data, mended.volume.affine)
     _write_findings(folder, left, done)

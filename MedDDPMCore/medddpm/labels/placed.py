@@ -11,6 +11,7 @@ from ..config import ModelConfig
 from ..errors import InputError
 from ..geometry.grid import Placement, labels_to_grid, place
 from ..geometry.volume import Mask, Volume
+from .case import BrainAround
 from .check import mend_mask
 from .findings import Finding
 from .scheme import LabelScheme
@@ -40,14 +41,20 @@ class PlacedMask:
 
 
 def place_mask(
-    mask: Mask, name: str, config: ModelConfig, image: Volume | None = None, labels: Mapping[int, int] | None = None
+    mask: Mask,
+    name: str,
+    config: ModelConfig,
+    image: Volume | None = None,
+    labels: Mapping[int, int] | None = None,
+    around: BrainAround | None = None,
 ) -> PlacedMask:
     """Check, mend and place a mask; ``labels`` (file value -> scheme value) overrides recognition.
 
-    ``image``: the MRI that the mask belongs to, from which a missing outline is made. Raises InputError, beginning with
+    ``image``: the MRI that the mask belongs to, from which a missing outline is made; ``around``: what lays a brain
+    around a tumor where there is neither. Raises InputError, beginning with
     ``name``, with the sentences of every error of the mask check that cannot be mended.
     """
-    fixed, mended, remaining = mend_mask(mask, config, image, labels)
+    fixed, mended, remaining = mend_mask(mask, config, image, labels, around=around)
     if remaining.errors:
         raise InputError(f"{name} cannot be used. " + " ".join(str(f) for f in remaining.errors))
     used = Volume(np.asarray(fixed.volume.data, np.uint8), fixed.volume.affine)

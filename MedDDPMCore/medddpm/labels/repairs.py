@@ -124,6 +124,9 @@ def _without_image(case: Case) -> tuple[np.ndarray, str]:
     if hull is not None:
         how = f"The hull of what is there is taken as the {kind}; a hull has no true shape of a {kind}"
         return hull, f"{how}, and an image given with --image would be better"
+    if kind == BRAIN and case.brain_around is not None and case.tumor.any():
+        brain, how = case.brain_around(case.tumor, case.affine)
+        return brain, f"{how}. It is not this patient's; give the image with --image for a true one"
     how = (
         f"From a tumor alone nobody can tell the {kind}: an ellipsoid of average adult size is placed in the "
         f"middle of the field of view around the tumor. It is not this patient's {kind}; give the image with --image "

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..anatomy.numbering import TISSUES
+from ..anatomy.completion import complete_anatomy
+from ..anatomy.numbering import BRAIN, TISSUES, nearest_tissue
 from ..config import ModelConfig
 from ..errors import InputError
 from ..geometry.content import content_hash
-from ..geometry.grid import labels_from_fractions, labels_from_grid, to_network
+from ..geometry.grid import labels_from_grid, to_network
 from ..geometry.intensity import intensity_rule
 from ..geometry.io import read_mask, read_volume
 from ..geometry.resample import index_map, resample
@@ -29,9 +30,9 @@ from .request import ANATOMIES, SynthesisRequest, modality_files
 
 # A reference image that reaches less of the brain than this share is of another place.
 MIN_REACHED = 0.95
-# Correlation of the tissues' mean intensities with those in the training cases: of the modality that an image is said
-# to be, and of another one, from which on it is more likely that one.
-UNLIKE, LIKE = 0.3, 0.8
+# Correlation of the tissues' mean intensities with those of another modality in the training cases, and its lead over
+# that of the modality that an image is said to be, from which on it is more likely that one.
+LIKE, UNLIKE = 0.8, 0.6
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,9 @@ class Reference:
             scaled[name] = rule.to_grid(
                 volume, head[case.labels.data > 0], case.placement, config.background, str(path)
             )[0]
+        images = np.stack([scaled.get(name, np.full(outline.shape, np.nan, np.float32)) for name in config.modalities])
+        on_network = torch.from_numpy(to_network(images))
+        self._require_likely(on_network, case, model)
         volumes = {name: Volume(image, case.grid_labels.affine) for name, image in scaled.items()}
         from ..anatomy.tissues import segment_tissues
 
@@ -97,15 +101,18 @@ class Reference:
             fractions[config.scheme.values.index(value)] = share
         lesion = case.fractions[rows] * ~changed
         fractions[rows] = lesion
-        images = np.stack([scaled.get(name, np.full(outline.shape, np.nan, np.float32)) for name in config.modalities])
-        look = model.measured_look(torch.from_numpy(to_network(images)), torch.from_numpy(to_network(fractions)))
-        self._require_likely(look, model)
+        look = model.measured_look(on_network, torch.from_numpy(to_network(fractions)))
         return _Scan(found.fractions, look, found.sentences)
 
-    def _require_likely(self, look: Look, model: Model) -> None:
-        """Raise InputError where an image has the contrast of another modality."""
+    def _require_likely(self, images: torch.Tensor, case: PreparedCase, model: Model) -> None:
+        """Raise InputError where an image has the contrast of another modality, by where tissues usually are.
+
+        Tissues segmented in the image would not tell: what is bright in it would be taken for what should be.
+        """
         typical = model.look()
         assert typical is not None
+        usual = complete_anatomy(case.grid_labels, 0, mass_effect=0.0).fractions
+        look = model.measured_look(images, torch.from_numpy(to_network(usual)))
         names, rows = model.config.modalities, [model.config.scheme.values.index(value) for value in TISSUES]
         for name in self.images:
             column = look.means[rows, names.index(name)]
@@ -115,7 +122,7 @@ class Reference:
                 for i in range(len(names))
             ]
             best = int(np.argmax(fits))
-            if fits[names.index(name)] < UNLIKE and fits[best] > LIKE:
+            if fits[best] > LIKE and fits[best] - fits[names.index(name)] > UNLIKE:
                 raise InputError(
                     f"The image {self.images[name]} is given as {name}, but has the contrast of {names[best]}: fluid, "
                     "gray and white matter are as bright as there. Name its modality."
@@ -186,18 +193,22 @@ class CaseAnatomy:
         if scan is not None:
             labels = Volume(self._with_tissues(scan.tissues), labels.affine)
         source = read_mask(Path(request.anatomy)).volume if request.anatomy not in ANATOMIES else None
-        from ..anatomy.completion import complete_anatomy
-
         made = complete_anatomy(labels, seed, mass_effect=request.mass_effect, source=source)
         fractions = self._composed(made.fractions)
-        on_grid = labels_from_fractions(fractions, self._config.scheme.values)
         return SampleAnatomy(
             condition=torch.from_numpy(encode_condition(fractions, self._config))[None],
-            labels=Volume(labels_from_grid(on_grid, case.placement), case.labels.affine),
+            labels=_on_mask(case, self._labels(fractions)),
             look=self._look(),
             facts=made.facts,
             sentences=(*(() if scan is None else scan.sentences), *made.sentences),
         )
+
+    def _labels(self, fractions: np.ndarray) -> np.ndarray:
+        """The label map of what is told to the network: the mask's tumor, elsewhere what covers most of a voxel."""
+        labels, scheme = self._case.grid_labels.data, self._config.scheme
+        tissues = [scheme.values.index(value) for value in TISSUES]
+        most = np.array(TISSUES, np.uint8)[fractions[tissues].argmax(axis=0)]
+        return np.where(np.isin(labels, (0, *scheme.tumor_values)), labels, most)
 
     def _look(self) -> Look | None:
         """The contrast: the mean one, that of the reference, or None for one drawn from the seed."""
@@ -250,6 +261,15 @@ class CaseAnatomy:
             fractions[scheme.values.index(value)] = share
         fractions[scheme.values.index(scheme.surround)] += np.where(total > 0, 0, free)
         return fractions
+
+
+def _on_mask(case: PreparedCase, on_grid: np.ndarray) -> Volume:
+    """A completed label map of the model's grid on that of the mask, whose own tumor and tissues stay as they are."""
+    own = case.labels.data
+    found = labels_from_grid(on_grid, case.placement)
+    labels = np.where(own == BRAIN, found, own)
+    stray = (own == BRAIN) & (found < BRAIN)  # where the two grids differ: tumor, or nothing
+    return Volume(nearest_tissue(labels, stray, case.labels.spacing) if stray.any() else labels, case.labels.affine)
 
 
 @dataclass(frozen=True)

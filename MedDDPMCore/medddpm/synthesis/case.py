@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..anatomy.placement import brain_around
 from ..config import ModelConfig
 from ..geometry.grid import Placement, from_network, image_from_grid, labels_from_fractions
 from ..geometry.io import geometry_warnings, read_mask, read_volume
@@ -46,7 +47,7 @@ def prepare_case(
     """
     mask = read_mask(mask_path)
     image = None if image_path is None else read_volume(image_path)
-    placed = place_mask(mask, str(mask_path), config, image, labels)
+    placed = place_mask(mask, str(mask_path), config, image, labels, brain_around)
     grid_labels = labels_from_fractions(placed.fractions, config.scheme.values)
     return PreparedCase(
         labels=placed.labels,
