@@ -104,7 +104,7 @@ def _occurs(quoted: str, text: str) -> bool:
         "docs/tutorial-training.md",
         *(
             f"docs/{name}.md"
-            for name in ("benchmarks", "cluster", "preparing", "quality", "training", "training-script")
+            for name in ("anatomy", "benchmarks", "cluster", "preparing", "quality", "training", "training-script")
         ),
     ],
 )
