@@ -96,7 +96,9 @@ def test_trainings_that_do_not_fit_are_explained(dataset: Path, changes: dict[st
 
 def test_what_contradicts_the_compact_network_is_explained(dataset: Path) -> None:
     wavelet = replace(NETWORK, domain="wavelet")
-    with pytest.raises(InputError, match=r"prediction is 'noise', but a network with .*'wavelet' .* Set schedule\.prediction"):
+    with pytest.raises(
+        InputError, match=r"prediction is 'noise', but a network with .*'wavelet' .* Set schedule\.prediction"
+    ):
         tiny_config(dataset, network=wavelet)
     with pytest.raises(InputError, match=r"min_snr_gamma is 5, but a network with .* Set loss\.min_snr_gamma = 0"):
         tiny_config(
