@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from .lattice import lattice_around
 from .mass_effect import push
 from .numbering import BRAIN, CSF, TISSUES, VENTRICLES
 from .placement import place_brain
-from .registration import Outline, outline_of, register
+from .registration import Fit, Outline, outline_of, register
 from .source import BrainMap, bank_map, given_map
 from .variation import deformed
 from .warping import ENOUGH, fill, warp_fractions
@@ -32,6 +33,8 @@ HOLE_MM = 3.0  # what is without tissue and wider than twice this is filled all 
 DRAWN_ML = 1.0  # from this volume on, a tissue drawn into an else empty brain is all that there is of it
 SAME_DICE = 0.97  # a label map whose outline agrees so well belongs to this very brain
 POOR_DICE = 0.95
+KEPT_FITS = 4
+_FITS: dict[bytes, Fit] = {}
 
 
 @dataclass(frozen=True)
@@ -179,12 +182,24 @@ def _fitted(chosen: BrainMap, data: np.ndarray, affine: np.ndarray) -> _Layout:
     source_share = target.lattice.from_grid(chosen.tissues.data > 0, chosen.tissues.affine)
     if chosen.name is None and _dice(source_share > 0.5, target.depth > 0) >= SAME_DICE:
         return _Layout(target, target.lattice.points(), None, tuple(sentences))
-    fit = register(chosen.tissues, target)
+    fit = _registered(chosen.tissues, target)
     if fit.dice < POOR_DICE:
         sentences.append(
             f"The map fits the outline of the mask poorly (Dice {fit.dice:.2f}). Is it the outline of a whole brain?"
         )
     return _Layout(target, fit.points, round(fit.dice, 4), tuple(sentences))
+
+
+def _registered(tissues: Volume, target: Outline) -> Fit:
+    """As ``register``; the last fits are kept, since a tumor that is painted larger leaves the outline as it is."""
+    key = hashlib.sha256()
+    for part in (tissues.data, tissues.affine, np.packbits(target.brain), target.affine):
+        key.update(np.ascontiguousarray(part).data)
+    fit = _FITS.pop(key.digest(), None) or register(tissues, target)
+    _FITS[key.digest()] = fit
+    while len(_FITS) > KEPT_FITS:
+        del _FITS[next(iter(_FITS))]
+    return fit
 
 
 def _require_brain(inside: np.ndarray, target: Outline) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
+import SimpleITK as sitk  # noqa: N813
 
 from ..geometry.volume import Volume, spacing_of
 from ..geometry.window import bounding_box
@@ -32,13 +35,17 @@ def warp_fractions(tissues: Volume, points: np.ndarray, target: Outline) -> np.n
     source = _shares(tissues)
     to_map = np.linalg.inv(tissues.affine)
     parts = _parts(affine)
-    for index in np.array_split(np.argwhere(inside), max(1, int(inside.sum()) // CHUNK)):
+
+    def warp(index: np.ndarray) -> None:
         total = np.zeros((len(index), len(TISSUES)), np.float32)
         for part in parts:
             world = affine[:3, :3] @ (index + [s.start for s in box] + part).T + affine[:3, 3:]
             mapped = target.lattice.sample(points, world.astype(np.float32))
             total += interpolate(source, to_map[:3, :3] @ mapped + to_map[:3, 3:] + 2)
         shares[:, *index.T] = total.T / len(parts)
+
+    with ThreadPoolExecutor(sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()) as threads:
+        list(threads.map(warp, np.array_split(np.argwhere(inside), max(1, int(inside.sum()) // CHUNK))))
     total = shares.sum(axis=0)
     covered = inside & (total >= ENOUGH)
     shares *= np.where(covered, 1 / np.maximum(total, ENOUGH), 0)

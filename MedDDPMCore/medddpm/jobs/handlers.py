@@ -12,7 +12,9 @@ from .folder import JobFolder
 from .outcome import is_out_of_memory
 from .runner import Handler
 
-# Kinds that keep no model: module and function.
+# Kinds that keep the model for the next job: functions of medddpm.synthesis.job.
+WITH_MODEL = {"synthesis": "run", "growth": "growth", "anatomy": "anatomy"}
+# The others: module and function.
 PLAIN = {
     "check": ("medddpm.labels.job", "check"),
     "outline": ("medddpm.labels.job", "outline"),
@@ -32,9 +34,15 @@ def load(path: Path, device: str, precision: str) -> Any:
 def default_handlers(models: ModelCache | None = None) -> dict[str, Handler]:
     """Kind of job -> handler. ``models`` is shared by all jobs of the process."""
     cache = models if models is not None else ModelCache(load)
+    return {
+        **{kind: _with_model(function, cache) for kind, function in WITH_MODEL.items()},
+        **{kind: _imported(*place) for kind, place in PLAIN.items()},
+    }
 
-    def synthesis(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> None:
-        run = importlib.import_module("medddpm.synthesis.job").run
+
+def _with_model(function: str, cache: ModelCache) -> Handler:
+    def handler(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> None:
+        run = getattr(importlib.import_module("medddpm.synthesis.job"), function)
         try:
             run(request, folder, reporter, cache)
         except Exception as exc:
@@ -42,7 +50,7 @@ def default_handlers(models: ModelCache | None = None) -> dict[str, Handler]:
                 cache.clear()  # the next job begins with all of the memory there is
             raise
 
-    return {"synthesis": synthesis, **{kind: _imported(*place) for kind, place in PLAIN.items()}}
+    return handler
 
 
 def _imported(module: str, function: str) -> Handler:

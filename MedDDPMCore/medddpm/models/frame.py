@@ -22,6 +22,9 @@ class Frame(Protocol):
 
     condition: Tensor
 
+    def source(self) -> Tensor | None:
+        """What is known of the images before the first evaluation, (1, C, D, H, W); None for nothing."""
+
     def noise(self, white: Tensor) -> Tensor:
         """Standard normal noise of an image's shape as noise of these numbers."""
 
@@ -37,6 +40,9 @@ class VoxelFrame:
 
     def __init__(self, condition: Tensor) -> None:
         self.condition = condition
+
+    def source(self) -> None:
+        """See Frame."""
 
     def noise(self, white: Tensor) -> Tensor:
         """See Frame."""
@@ -58,6 +64,10 @@ class ResidualFrame:
         self._fractions = cut(fractions, self._starts, self._sides)
         self.condition = residual_condition(look.source(self._fractions), self._fractions)
 
+    def source(self) -> Tensor:
+        """See Frame: the image of means."""
+        return self._placed(self._look.source(self._fractions))
+
     def noise(self, white: Tensor) -> Tensor:
         """See Frame."""
         return to_bands(cut(white, self._starts, self._sides))
@@ -69,7 +79,9 @@ class ResidualFrame:
 
     def decode(self, x: Tensor) -> Tensor:
         """See Frame; -1 where no label is."""
-        images = self._look.images(self._coder.decode(self._look, x), self._fractions)
+        return self._placed(self._look.images(self._coder.decode(self._look, x), self._fractions))
+
+    def _placed(self, images: Tensor) -> Tensor:
         return cut(images, tuple(-start for start in self._starts), self._shape, BACKGROUND)
 
 

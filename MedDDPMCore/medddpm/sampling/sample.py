@@ -23,7 +23,7 @@ LOOK_STREAM = 0x6C6F6F6B  # keeps the draws of the contrast apart from those of 
 
 @dataclass(frozen=True)
 class SampleStep:
-    """What a callback learns after each network evaluation.
+    """What a callback learns after each network evaluation, and before the first where an image is known by then.
 
     ``step`` of ``steps`` evaluations of sample ``sample`` are done; ``x0`` is the current estimate of the clean image,
     (1, C, D, H, W), nominally in [-1, 1].
@@ -86,8 +86,9 @@ def sample(
     network, None for all T ("ddpm", "ddpm-paper") or 25. Sample ``i`` draws its noise from ``seed + i`` alone and is
     computed alone, so that a volume does not depend on the batch it was made in. ``noise``: instead of the seed, an
     iterator of tensors (B, image channels, D, H, W): x_T first, then one for each step, also for the last. ``callback``
-    is called after every evaluation; an exception that it raises (such as Cancelled) ends the sampling. ``known``: what
-    of the images is there already and stays, of (image channels, D, H, W); the same for every mask of the batch.
+    is called after every evaluation, in the residual domain also before the first, with the image of means; an
+    exception that it raises (such as Cancelled) ends the sampling. ``known``: what of the images is there already and
+    stays, of (image channels, D, H, W); the same for every mask of the batch.
     ``guidance``: how strongly the mask guides, 0 to 20; 1 is plain, more follows the mask more strictly. Any but 1
     takes two evaluations a step and a model that was trained with masks left out (``config.dropped_mask``). ``look``:
     the contrast wanted, for models whose network is in the residual domain; None draws it from the sample's seed.
@@ -110,10 +111,16 @@ def sample(
         frame = model.frame(one, look or model.look(torch.Generator().manual_seed((seed + i) ^ LOOK_STREAM)))
         on_device = (frame.noise(z.to(model.device, torch.float32)) for z in own)
 
-        def on_step(done: int, x0: Tensor, i: int = i, frame: Frame = frame) -> None:
+        def tell(step: int, images: Tensor, i: int = i) -> None:
             if callback is not None:
-                callback(SampleStep(i, done + 1, len(path.timesteps), frame.decode(x0)))
+                callback(SampleStep(i, step, len(path.timesteps), images))
 
+        def on_step(done: int, x0: Tensor, frame: Frame = frame) -> None:
+            tell(done + 1, frame.decode(x0))
+
+        first = frame.source() if callback is not None else None
+        if first is not None:
+            tell(0, first if held is None else held.blend(first))
         made = run(_Bound(model, frame, one, held, guidance), path, on_device, on_step)
         results.append(frame.decode(check_finite(made)).float().cpu())
     return torch.cat(results)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +28,20 @@ class PreparedCase:
 
     ``labels`` is the mask used, uint8 in the scheme's values, on the input's grid; ``grid_labels`` the same on the
     model's grid (``grid_affine``). ``fractions``: (L, X, Y, Z) float32, how much of each voxel there each label fills;
-    ``condition``: the same as the network takes it, (1, L, D, H, W). ``sentences``: what the check found and mended.
+    ``condition``: the same as the network of ``config`` takes it, (1, L, D, H, W). ``sentences``: what the check found and mended.
     """
 
     labels: Volume
     grid_labels: Volume
     placement: Placement
     fractions: np.ndarray
-    condition: torch.Tensor
+    config: ModelConfig
     sentences: tuple[str, ...]
+
+    @cached_property
+    def condition(self) -> torch.Tensor:
+        """See the class; made when asked for, since models that are told tissues take another."""
+        return torch.from_numpy(encode_condition(self.fractions, self.config))[None]
 
 
 def prepare_case(
@@ -54,7 +60,7 @@ def prepare_case(
         grid_labels=Volume(grid_labels, np.array(placed.placement.grid_affine)),
         placement=placed.placement,
         fractions=placed.fractions,
-        condition=torch.from_numpy(encode_condition(placed.fractions, config))[None],
+        config=config,
         sentences=tuple(dict.fromkeys((*geometry_warnings(mask_path), *placed.sentences))),
     )
 
