@@ -217,6 +217,7 @@ def tumors(folder: Path) -> PreparedDataset:
     return PreparedDataset(folder, "train")
 
 
+@pytest.mark.slow
 def test_a_segmenter_finds_tumors_where_images_show_them(tmp_path: Path) -> None:
     data = tumors(tmp_path)
     segmenter = Segmenter(data.config, torch.device("cpu"))

@@ -32,10 +32,10 @@ def evaluate_command(
     tumor_iterations: Annotated[
         int,
         typer.Option(
-            help="How long to train, once for a dataset, the network that looks for the tumor in the images: about a "
-            "second each on a CPU core; 0 does without."
+            help="Iterations of training, once for a dataset, of the network that looks for the tumor in the images: "
+            "up to a second each on a CPU core; 0 does without."
         ),
-    ] = 300,
+    ] = 600,
 ) -> None:
     """Measure a model on held-out cases of a prepared dataset.
 

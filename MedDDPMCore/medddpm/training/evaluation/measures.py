@@ -48,7 +48,7 @@ def _power(short: str, long: str, shows: str) -> Measure:
 
 
 def _contrast(heading: str, meaning: str) -> Measure:
-    return Measure(heading, f"{meaning}, over their pooled standard deviation.", (0.8, 1.2))
+    return Measure(heading, f"How much {meaning}, in standard deviations within them (darker: negative).", (0.8, 1.2))
 
 
 def _anatomy(tissue: str) -> Measure:
@@ -77,8 +77,8 @@ MEASURES = {
         "Sharp vessels, sulci and rims stand out from smooth tissue; an even grain has a value of 0.",
         (0.5, 2),
     ),
-    "gray_white": _contrast("Gray-white contrast", "White matter less gray matter"),
-    "ventricles": _contrast("Ventricle contrast", "Ventricles less white matter"),
+    "gray_white": _contrast("Gray-white contrast", "brighter white matter is than gray matter"),
+    "ventricles": _contrast("Ventricle contrast", "brighter ventricles are than white matter"),
     "anatomy_ventricles": _anatomy("ventricles"),
     "anatomy_gray": _anatomy("gray matter"),
     "anatomy_white": _anatomy("white matter"),
@@ -87,7 +87,7 @@ MEASURES = {
     "tumor_enhancing": _tumor("enhancing tumor"),
     "among_masks": Measure(
         "MS-SSIM among images of different masks",
-        "How alike the images of different patients are; above the real ones, they lack variety.",
+        "How alike the images of different patients are; more alike than the real ones means too little variety.",
         (-0.1, 0.1),
         "difference",
         3,
@@ -101,7 +101,8 @@ MEASURES = {
     ),
     "classifier": Measure(
         "Real or synthetic, AUC",
-        "How often a classifier of texture that has not seen the patient tells its synthetic slice from its real one.",
+        "How often a classifier that has not seen the patient tells a synthetic slice from a real one by its texture; "
+        "0.5 is chance.",
         (0.4, 0.6),
         "value",
     ),

@@ -11,7 +11,7 @@ from ...parse import shown
 from .resolution import resolution, resolution_doubts
 
 MAX_SAMPLES = 100
-TUMOR_ITERATIONS = 300
+TUMOR_ITERATIONS = 600
 MAX_TUMOR_ITERATIONS = 100_000
 
 
