@@ -91,12 +91,14 @@ def _is_cut(brain: np.ndarray) -> bool:
 
 
 def register(tissues: Volume, target: Outline) -> Fit:
-    """Fit the brain map ``tissues`` (0 outside of the brain) to the outline ``target``.
+    """Fit the brain map ``tissues`` (0 outside of the brain, which is whole) to the outline ``target``.
 
     Poses may differ by some 30 degrees, sizes by a third; the result never folds, however badly outlines agree
     (``Fit.dice``).
     """
-    source = outline_of(tissues.data > 0, tissues.affine)
+    around = tissues.affine.copy()  # with a voxel of nothing, so that it does not count as cut where the array ends
+    around[:3, 3] -= around[:3, :3].sum(axis=1)
+    source = outline_of(np.pad(tissues.data > 0, 1), around)
     points = _deformed(source, target, _affine(source, target))
     return Fit(target, points, _dice(source, target, points))
 
