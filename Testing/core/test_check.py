@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mask_phantoms import SHAPE, affine, anatomy, ball, brain, config, head, mask, med_ddpm, tumor, whole_head
+from medddpm.anatomy.placement import brain_around
 from medddpm.cli import check as _registers_the_command  # noqa: F401
 from medddpm.cli.app import app
 from medddpm.config import MaskPrior
@@ -16,7 +17,6 @@ from medddpm.errors import InputError
 from medddpm.geometry.io import read_mask
 from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import Mask, Volume
-from medddpm.anatomy.placement import brain_around
 from medddpm.labels.check import check_mask, fix_mask
 from medddpm.labels.conventions import parse_labels
 from medddpm.labels.outline import ellipsoid

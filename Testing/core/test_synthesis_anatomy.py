@@ -30,8 +30,10 @@ SHAPE, SPACING = (48, 56, 48), (4.0, 4.0, 4.0)
 AFFINE = affine_of("LPS", SPACING, SHAPE)
 # Of T1 and T2, in the order of the labels; distinct for every tissue.
 MEANS = torch.tensor(
-    [[-0.5, 0.6], [-0.2, 0.5], [0.3, 0.4], [0.0, 0.0], [-0.8, 0.85], [-0.9, 0.9], [-0.1, 0.2]]
-    + [[0.1, 0.1], [0.4, -0.2], [-0.15, 0.15], [0.35, -0.1]]
+    [
+        *([-0.5, 0.6], [-0.2, 0.5], [0.3, 0.4], [0.0, 0.0], [-0.8, 0.85], [-0.9, 0.9]),
+        *([-0.1, 0.2], [0.1, 0.1], [0.4, -0.2], [-0.15, 0.15], [0.35, -0.1]),
+    ]
 )
 
 
@@ -196,7 +198,7 @@ def test_a_reference_that_is_something_else_is_refused(tmp_path: Path, model: Pa
     entries, _ = reference_scan(tmp_path)
     paths = [entry.split("=")[1] for entry in entries]
     swapped = (f"T1={paths[1]}", f"T2={paths[0]}")
-    with pytest.raises(InputError, match="given as .* has the contrast of"):
+    with pytest.raises(InputError, match=r"given as .* has the contrast of"):
         made_or_raise(mask, tmp_path / "a", model, reference=swapped, contrast="reference")
     far = AFFINE.copy()
     far[0, 3] += 500

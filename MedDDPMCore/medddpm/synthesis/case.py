@@ -28,7 +28,8 @@ class PreparedCase:
 
     ``labels`` is the mask used, uint8 in the scheme's values, on the input's grid; ``grid_labels`` the same on the
     model's grid (``grid_affine``). ``fractions``: (L, X, Y, Z) float32, how much of each voxel there each label fills;
-    ``condition``: the same as the network of ``config`` takes it, (1, L, D, H, W). ``sentences``: what the check found and mended.
+    ``condition``: the same as the network of ``config`` takes it, (1, L, D, H, W). ``sentences``: what the check found
+    and mended.
     """
 
     labels: Volume
