@@ -98,6 +98,12 @@ def test_complete_tissues_are_taken_as_they_are_whatever_the_seed() -> None:
     assert results[0].facts["ventricles_after_ml"] > completed().facts["ventricles_after_ml"]
 
 
+def test_tissues_that_are_less_than_a_brain_are_said() -> None:
+    labels = np.where(brain().data == VENTRICLES, VENTRICLES, 0).astype(np.uint8)
+    sentences = complete_anatomy(Volume(labels, AFFINE), 0).sentences
+    assert len(sentences) == 2 and "less than a brain" in sentences[1]
+
+
 def test_a_hole_in_the_tissues_is_filled_and_nothing_else_changes() -> None:
     holed = completed().labels.data.copy()
     removed = (holed > 0) & (holed < 4)

@@ -162,8 +162,14 @@ def _as_given(data: np.ndarray, affine: np.ndarray) -> Anatomy:
         **{"map": None, "mirrored": False, "outline_dice": None, "mass_effect": 0.0},
         **{"ventricles_before_ml": None, "midline_shift_mm": 0.0},
     }
-    sentence = "The tissues of the mask are taken as they are; nothing is pushed aside."
-    return _anatomy(_indicators(data), Volume(data, affine), facts, (sentence,))
+    said = ["The tissues of the mask are taken as they are; nothing is pushed aside."]
+    size = np.count_nonzero(data) * voxel_ml(affine)
+    if size < BRAIN_ML[0]:
+        said.append(
+            f"They make up {milliliters(size)}, less than a brain. Give the rest of the brain as well, as brain without "
+            "tissue (4), if it is to be completed."
+        )
+    return _anatomy(_indicators(data), Volume(data, affine), facts, tuple(said))
 
 
 def _fitted(chosen: BrainMap, data: np.ndarray, affine: np.ndarray) -> _Layout:
