@@ -166,7 +166,7 @@ def _as_given(data: np.ndarray, affine: np.ndarray) -> Anatomy:
     size = np.count_nonzero(data) * voxel_ml(affine)
     if size < BRAIN_ML[0]:
         said.append(
-            f"They make up {milliliters(size)}, less than a brain. Give the rest of the brain as well, as brain without "
+            f"They make up {milliliters(size)}, less than a brain. Give the rest of the brain, too, as brain without "
             "tissue (4), if it is to be completed."
         )
     return _anatomy(_indicators(data), Volume(data, affine), facts, tuple(said))

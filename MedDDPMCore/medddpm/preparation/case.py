@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..anatomy.numbering import TISSUES
+from ..anatomy.tissues import segment_tissues
 from ..config import ModelConfig
 from ..errors import InputError
 from ..geometry.grid import to_network
@@ -82,8 +83,6 @@ def with_tissues(images: dict[str, np.ndarray], placed: PlacedMask) -> tuple[np.
     affine = np.array(placed.placement.grid_affine)
     tumor = fractions[[scheme.values.index(value) for value in scheme.tumor_values]].sum(axis=0)
     volumes = {name: Volume(image, affine) for name, image in images.items()}
-    from ..anatomy.tissues import segment_tissues
-
     tissues = segment_tissues(volumes, fractions.sum(axis=0) > 0, tumor > 0)
     free = fractions.sum(axis=0) - tumor
     result = fractions.copy()

@@ -13,6 +13,7 @@ import torch
 
 from ..anatomy.completion import complete_anatomy
 from ..anatomy.numbering import BRAIN, TISSUES, nearest_tissue
+from ..anatomy.tissues import segment_tissues
 from ..config import ModelConfig
 from ..errors import InputError
 from ..geometry.content import content_hash
@@ -93,8 +94,6 @@ class Reference:
         on_network = torch.from_numpy(to_network(images))
         self._require_likely(on_network, case, model)
         volumes = {name: Volume(image, case.grid_labels.affine) for name, image in scaled.items()}
-        from ..anatomy.tissues import segment_tissues
-
         found = segment_tissues(volumes, outline, tumor)
         fractions = np.zeros_like(case.fractions)
         for value, share in zip(TISSUES, found.fractions, strict=True):
