@@ -64,6 +64,15 @@ def lattice_around(region: np.ndarray, affine: np.ndarray, step: float = STEP_MM
     return Lattice((low + high) / 2 - step * (shape - 1) / 2, (x, y, z), step)
 
 
+def moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """``points`` (3, ...) under an affine map ``matrix`` (3x4 or 4x4), float32.
+
+    Not by ``@``: for matrices so small the threads of a linear algebra library cost more than the sums.
+    """
+    linear, shift = matrix[:3, :3].astype(np.float32), matrix[:3, 3].astype(np.float32)
+    return np.einsum("ij,j...->i...", linear, points) + shift.reshape(3, *[1] * (points.ndim - 1))
+
+
 def interpolate(field: np.ndarray, place: np.ndarray) -> np.ndarray:
     """``field`` (X, Y, Z, C) at ``place`` (3, N) in voxels, trilinear: (N, C) float32; beyond the border as there."""
     shape = field.shape[:3]

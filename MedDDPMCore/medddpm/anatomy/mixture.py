@@ -21,18 +21,17 @@ PURE = 6
 # Voxels that hold two tissues: which, and how frequent they are, relative to the two at their places.
 MIXED = (
     (CSF, CORTEX, 2.5),
-    (CSF, DEEP_GRAY, float(__import__("os").environ.get("CD", "1.0"))),
-    (CSF, WHITE, float(__import__("os").environ.get("CW", "1.0"))),
+    (CSF, DEEP_GRAY, 1.0),
+    (CSF, WHITE, 1.0),
 )
 BRIGHT, BRIGHT_WHITE = 0.4, 0.75
 OUTLIERS = 0.02  # prior probability
 # Share of the common covariance of cortex and white matter in that of each class: alike in noise, unlike in spread.
 POOLED = np.array([0.3, 0.7, 0.5, 0.7, 0.5, 0.5])
 LEAST_VARIANCE = 1e-4  # of intensities that span about 0 to 1: their quantization
-FLUID_SPREAD = float(__import__("os").environ.get("FS", "0.04"))
-PURITY = float(__import__("os").environ.get("PURITY", "2"))
-GAIN = float(__import__("os").environ.get("GAIN", "1.5"))
-FLUID_MM = 2.5
+FLUID_SPREAD = 0.04  # of the contrast of fluid and cortex: fluid flows, and is nowhere quite pure
+SHARPNESS = 1.5  # of the division of a voxel between two tissues
+HALF, HALF_CORTEX = 0.5, 0.4  # where between two means a voxel is divided evenly
 BIAS_MM = 25.0  # standard deviation of the kernel of the bias field's remainder
 # In adults: sign and weight of fluid against brain, and of white against gray matter.
 CONTRAST = {"T1": (-1.0, 1.0), "T1ce": (-0.6, 0.6), "T2": (1.0, -1.0), "FLAIR": (-1.0, -0.7)}
@@ -66,7 +65,7 @@ class Mixture:
             difference = self.means[a] - self.means[b]
             toward = np.linalg.solve(self.common, difference)
             share = ((values - self.means[b].astype(np.float32)) @ toward.astype(np.float32)) / (toward @ difference)
-            out.append(np.clip(GAIN * share if b == CORTEX else share, 0, 1))
+            out.append(np.clip(0.5 + SHARPNESS * (share - (HALF_CORTEX if b == CORTEX else HALF)), 0, 1))
         return np.array(out, np.float32)
 
     @property
@@ -173,19 +172,10 @@ def fit(
     for iteration in range(iterations):
         even = values - bias[:, lattice.inside].T
         posterior = normalized(mixture.log_likelihood(even) + logs)
-        mixture = estimate(even, _pure_fluid(posterior[:PURE], lattice))
+        mixture = estimate(even, posterior[:PURE])
         if iteration % 4 == 3:
             bias = _residual_bias(values, posterior[:PURE], mixture, lattice)
     return mixture, bias
-
-
-def _pure_fluid(posterior: np.ndarray, lattice: Lattice3) -> np.ndarray:
-    """``posterior`` (6, N) with fluid as far as it is amid fluid: in sulci, most voxels hold cortex, too."""
-    weights = posterior.copy()
-    density = lattice.smoothed(posterior[CSF], FLUID_MM) / np.maximum(lattice.smoothed(1, FLUID_MM), 0.1)
-    density = np.clip(density, 0, 1)
-    weights[CSF] *= density[lattice.inside] ** PURITY
-    return weights
 
 
 def _residual_bias(values: np.ndarray, posterior: np.ndarray, mixture: Mixture, lattice: Lattice3) -> np.ndarray:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..geometry.volume import Volume
-from .lattice import STEP_MM, Lattice, distance, jacobian, lattice_around, smooth
+from .lattice import STEP_MM, Lattice, distance, jacobian, lattice_around, moved, smooth
 
 BAND_MM = 4.0  # from the surface within which voxels pull
 AFFINE_STEPS = 24
@@ -36,7 +36,7 @@ class Plane:
 
     def distance(self, points: np.ndarray) -> np.ndarray:
         """Signed distance of ``points`` (3, ...) in mm, positive on the right: (...)."""
-        return np.tensordot(self.normal.astype(np.float32), points, 1) - np.float32(self.offset)
+        return np.einsum("i,i...->...", self.normal.astype(np.float32), points) - np.float32(self.offset)
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ def outline_of(brain: np.ndarray, affine: np.ndarray) -> Outline:
     """
     lattice = lattice_around(brain, affine)
     pad = int(np.ceil(STEP_MM * 4 / np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).min()))
-    moved = affine.copy()
-    moved[:3, 3] -= affine[:3, :3].sum(axis=1) * pad
-    share = lattice.from_grid(np.pad(brain, pad, mode="edge").view(np.uint8), moved)
+    wider = affine.copy()
+    wider[:3, 3] -= affine[:3, :3].sum(axis=1) * pad
+    share = lattice.from_grid(np.pad(brain, pad, mode="edge").view(np.uint8), wider)
     known = lattice.from_grid(np.ones(brain.shape, np.uint8), affine) if _is_cut(brain) else np.ones_like(share)
     depth = distance(share)
     return Outline(brain, affine, lattice, depth, known, _symmetry_plane(lattice, depth, known))
@@ -107,7 +107,7 @@ def _dice(source: Outline, target: Outline, points: np.ndarray) -> float:
     """Overlap of the outlines on every third voxel of the target's grid."""
     thinned = target.brain[::3, ::3, ::3]
     index = 3 * np.indices(thinned.shape, dtype=np.float32)
-    place = target.lattice.sample(points, _apply(target.affine[:3], index))
+    place = target.lattice.sample(points, moved(target.affine, index))
     covered = source.lattice.sample(source.depth[None], place)[0] > 0
     return float(2 * np.count_nonzero(covered & thinned) / (np.count_nonzero(covered) + np.count_nonzero(thinned)))
 
@@ -124,7 +124,7 @@ def _affine(source: Outline, target: Outline) -> np.ndarray:
     matrix = _start(source, target)
     for step in range(AFFINE_STEPS):
         residual, slopes, place = pulls.at(matrix)
-        centered = _apply(matrix, middle)
+        centered = moved(matrix, middle)
         residual = np.concatenate([residual, PLANE_WEIGHT * source.plane.distance(centered)])
         slopes, place = np.concatenate([slopes, normals], axis=1), np.concatenate([place, centered], axis=1)
         matrix = _stepped(matrix, residual, slopes, place, rigid=step < RIGID_STEPS)
@@ -141,17 +141,11 @@ class _Pulls:
 
     def at(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Differences of depth in mm (N,), their slopes (3, N), and where the points are moved to (3, N), RAS mm."""
-        place = _apply(matrix, self.points)
+        place = moved(matrix, self.points)
         value, *slope = self.lattice.sample(self.field, place)
         wrong = value - self.level
         trust = 1 / np.maximum(1, np.abs(wrong) / 5)  # Huber: what one brain lacks must not turn the other
         return wrong * trust, np.stack(slope) * trust, place
-
-
-def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """``matrix`` (3, 4) on ``points`` (3, ...)."""
-    moved = np.tensordot(matrix[:, :3].astype(np.float32), points, 1)
-    return moved + matrix[:, 3].astype(np.float32).reshape(3, *[1] * (points.ndim - 1))
 
 
 def _start(source: Outline, target: Outline) -> np.ndarray:
@@ -175,10 +169,11 @@ def _stepped(
         for number, (i, j) in enumerate(((0, 1), (0, 2), (1, 2))):
             basis[number, 3 * i + j], basis[number, 3 * j + i] = 1, -1
         basis[3, [0, 4, 8]] = 1
-    design = np.concatenate([basis @ np.stack(columns), slopes]).astype(np.float64)
-    normal = design @ design.T
+    turns = np.einsum("kc,cn->kn", basis, np.stack(columns))
+    design = np.concatenate([turns, slopes]).astype(np.float64)
+    normal = np.einsum("in,jn->ij", design, design)
     normal += 1e-3 * np.trace(normal) / len(normal) * np.eye(len(normal))
-    found = -np.linalg.solve(normal, design @ residual)
+    found = -np.linalg.solve(normal, np.einsum("in,n->i", design, residual))
     turn = np.eye(3) + (basis.T @ found[:-3]).reshape(3, 3) / 50
     shift = center[:, 0] - turn @ center[:, 0] + found[-3:]
     return np.hstack([turn @ matrix[:, :3], (turn @ matrix[:, 3] + shift)[:, None]])
@@ -213,7 +208,7 @@ def _deformed(source: Outline, target: Outline, matrix: np.ndarray) -> np.ndarra
     pairs = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
     both = ((pull, slope), (middle, normal))
     products = np.stack([sum(w * d[i] * d[j] for w, d in both) for i, j in pairs])
-    affine_points = _apply(matrix, grid)
+    affine_points = moved(matrix, grid)
     scale = abs(np.linalg.det(matrix[:, :3])) ** (1 / 3)
     width, tensor = 0.0, products
     for wanted in WIDTHS_MM:
@@ -249,8 +244,8 @@ def _composed(target: Outline, matrix: np.ndarray, beyond: np.ndarray, step: np.
     step = step * np.float32(min(1.0, MAX_STRAIN / max(strain, 1e-6)))
     for _ in range(TRIES):
         place = grid + step
-        new = target.lattice.sample(beyond, place) + np.tensordot(matrix[:, :3].astype(np.float32), step, 1)
-        folded = _volumes(_apply(matrix, grid) + new, target.depth) < MIN_JACOBIAN
+        new = target.lattice.sample(beyond, place) + moved(matrix, place) - moved(matrix, grid)
+        folded = _volumes(moved(matrix, grid) + new, target.depth) < MIN_JACOBIAN
         if not folded.any():
             return new
         step = step * (1 - np.clip(20 * smooth(folded[None].astype(np.float32), 2 * STEP_MM), 0, 1))

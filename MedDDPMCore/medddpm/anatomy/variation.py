@@ -40,7 +40,7 @@ def deformed(target: Outline, rng: np.random.Generator) -> np.ndarray:
     noise *= AMPLITUDE_MM / noise[:, target.depth > 0].std()
     noise *= np.clip(target.depth / QUIET_MM, 0, 1)
     normal = target.plane.normal.astype(np.float32)
-    across = np.tensordot(normal, noise, 1) * np.clip(1 - np.abs(target.plane.distance(grid)) / QUIET_MM, 0, 1)
+    across = np.einsum("i,i...->...", normal, noise) * np.clip(1 - np.abs(target.plane.distance(grid)) / QUIET_MM, 0, 1)
     noise -= normal[:, None, None, None] * across
     while jacobian(grid + noise)[target.depth > 0].min() < MIN_JACOBIAN:
         noise *= 0.8

@@ -9,7 +9,7 @@ import SimpleITK as sitk  # noqa: N813
 
 from ..geometry.volume import Volume, spacing_of
 from ..geometry.window import bounding_box
-from .lattice import interpolate
+from .lattice import interpolate, moved
 from .numbering import TISSUES
 from .registration import Outline
 
@@ -39,9 +39,9 @@ def warp_fractions(tissues: Volume, points: np.ndarray, target: Outline) -> np.n
     def warp(index: np.ndarray) -> None:
         total = np.zeros((len(index), len(TISSUES)), np.float32)
         for part in parts:
-            world = affine[:3, :3] @ (index + [s.start for s in box] + part).T + affine[:3, 3:]
+            world = moved(affine, (index + [s.start for s in box] + part).T)
             mapped = target.lattice.sample(points, world.astype(np.float32))
-            total += interpolate(source, to_map[:3, :3] @ mapped + to_map[:3, 3:] + 2)
+            total += interpolate(source, moved(to_map, mapped) + 2)
         shares[:, *index.T] = total.T / len(parts)
 
     with ThreadPoolExecutor(sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()) as threads:
