@@ -20,7 +20,7 @@ class MedDDPMSynth(ScriptedLoadableModule):
         super().__init__(parent)
         parent.title = _("MedDDPM Synth")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Image Synthesis")]
-        parent.dependencies = ["Segmentations", "SegmentEditor", "Volumes", "SubjectHierarchy"]
+        parent.dependencies = ["Segmentations", "SegmentEditor", "Volumes", "SubjectHierarchy", "Sequences"]
         parent.contributors = ["The SlicerMedDDPM developers"]
         parent.helpText = _(
             "Turns a segmentation of the brain and its tumor into synthetic MRI (Med-DDPM). Load the sample case,"

@@ -50,13 +50,14 @@ def showOutline(segmentationNode: Any) -> None:
 
 
 def removeNode(node: Any) -> None:
-    """Remove a displayable node with its display and storage nodes; nothing happens where it has gone already."""
+    """Remove a node with its display and storage nodes, if any; nothing happens where it has gone already."""
     if node is None or node.GetScene() is None:
         return
     scene = node.GetScene()
     tree = hierarchyOf(scene)
     item = tree.GetItemByDataNode(node)
-    for companion in (node.GetDisplayNode(), node.GetStorageNode()):
+    for kind in ("GetDisplayNode", "GetStorageNode"):
+        companion = getattr(node, kind)() if hasattr(node, kind) else None
         if companion is not None:
             scene.RemoveNode(companion)
     scene.RemoveNode(node)

@@ -32,7 +32,7 @@ _NAME = r"""[^\s\\/]*[^\s\\/.,;:'")\]]"""
 _OF_CASE = rf"(?:\.part-\d+-)?(?:(?P=case)(?:{_NAME})?|provenance\.json)"
 _CASE = rf"outputs{_SEPARATOR}(?P<case>[^\\/\n]+){_SEPARATOR}(?:{_NAME}{_SEPARATOR})?{_OF_CASE}"
 _BELOW = rf"(?P<below>(?:{_SEPARATOR}(?:{_CASE}|{_NAME}))*)(?:{_SEPARATOR})?"
-_NOUN = r"(?:\b[Tt]he (?P<noun>job|folder|spool folder|job folder|mask|image|known image|region|file) )?"
+_NOUN = r"(?:\b[Tt]he (?P<noun>job|folder|(?:spool|job) folder|mask|(?:known |reference )?image|region|file) )?"
 # What the core advises where a folder cannot be written; the user has not chosen this one.
 _ADVICE = re.compile(r"Free space,? or (?:choose|move)[^.]*\.|Choose another(?: folder)?\.")
 
@@ -108,6 +108,10 @@ def _files(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for field, words in WORDS.items():
         value = request.get(field)
         yield from ((words, str(path)) for path in (value if isinstance(value, list) else [value]) if path)
-    for text in request.get("known") or []:
-        modality, _, path = str(text).partition("=")
-        yield f"the real {modality} image", path
+    for field, kind in (("known", "real"), ("reference", "reference")):
+        for text in request.get(field) or []:
+            modality, _, path = str(text).partition("=")
+            yield f"the {kind} {modality} image", path
+    anatomy = str(request.get("anatomy") or "")
+    if Path(anatomy).is_absolute():  # else it is a word
+        yield "the label map of the anatomy", anatomy

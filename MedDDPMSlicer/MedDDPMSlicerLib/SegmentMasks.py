@@ -1,13 +1,15 @@
 """Segmentation nodes as label maps of a model, and back, in the coordinates of the node.
 
 A segmentation may have overlapping segments of different extents, or surfaces. Its label map has the inner parts of a
-tumor over the outer ones over the rest, so painting a tumor over the head loses nothing. Written back, the segment of
-the surrounding label keeps what lies under the tumor. Parent transforms are left alone: everything here is in the
+tumor over the outer ones over the tissues over the rest, so painting a tumor over the head loses nothing; of tissues
+that overlap, the first of the scheme counts, so ventricles can be painted into white matter. Written back, the segment
+of the surrounding label keeps what lies under all others. Parent transforms are left alone: everything here is in the
 node's own coordinates.
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from medddpm.geometry.volume import Volume
 
 __all__ = [
+    "applyInSteps",
     "applyLabels",
     "composeLabels",
     "createSegments",
@@ -71,19 +74,35 @@ def applyLabels(segmentationNode: Any, scheme: LabelScheme, labels: Volume) -> l
     nothing to ``scheme`` stay as they are. Call ``SaveState`` of the history before, so that it can be undone. Raises
     InputError where the map has a value that the scheme has not.
     """
+    steps = applyInSteps(segmentationNode, scheme, labels)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            changed: list[str] = end.value
+            return changed
+
+
+def applyInSteps(
+    segmentationNode: Any, scheme: LabelScheme, labels: Volume, values: tuple[int, ...] | None = None
+) -> Generator[None, None, list[str]]:
+    """``applyLabels`` in steps, one a label. ``values``: only these labels' segments are written."""
     data = _checkedData(labels, scheme)
-    present = tuple(value for value in scheme.values if (data == value).any())
+    written = scheme.values if values is None else values
+    present = tuple(value for value in written if (data == value).any())
     requireBinarySource(segmentationNode)
     createSegments(segmentationNode, scheme, present)
+    yield
     ids = segmentValues(segmentationNode, scheme)
     grid = _snapped(Lattice.ofVolume(labels), segmentationNode.GetSegmentation())
     changed: list[str] = []
-    for value in reversed(_paintOrder(scheme)):
+    for value in (value for value in reversed(_paintOrder(scheme)) if value in written):
         holders = [key for key, found in ids.items() if found == value]
         if value == scheme.surround:
             changed += _applySurround(segmentationNode, holders, data, value, grid, bool(changed))
         else:
             changed += _applyValue(segmentationNode, holders, data == value, grid)
+        yield
     if changed:
         fixGeometry(segmentationNode.GetSegmentation(), grid)
     return changed
@@ -99,8 +118,8 @@ def _paintOrder(scheme: LabelScheme) -> list[int]:
     from medddpm.masks.roles import nesting_order
 
     tumor = nesting_order(scheme)
-    others = [value for value in scheme.values if value not in tumor and value != scheme.surround]
-    return [scheme.surround] * (scheme.surround not in tumor) + others + list(reversed(tumor))
+    outline = [scheme.surround] * (scheme.surround not in tumor)
+    return [*outline, *reversed(scheme.tissue_values), *reversed(tumor)]
 
 
 def _paint(painted: np.ndarray, lattice: Lattice, segment: Any, value: int) -> None:

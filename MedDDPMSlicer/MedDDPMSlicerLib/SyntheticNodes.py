@@ -56,7 +56,16 @@ def segmentationOf(node: Any) -> Any:
 
 def syntheticVolumes(scene: Any, segmentationNode: Any = None) -> list[Any]:
     """The synthetic volumes of a scene, of one segmentation where given, in the order in which they were made."""
-    found = scene.GetNodesByClass("vtkMRMLVolumeNode")
+    return _marked(scene, segmentationNode, "vtkMRMLVolumeNode")
+
+
+def syntheticAnatomies(scene: Any, segmentationNode: Any) -> list[Any]:
+    """The segmentations of the tissues that synthetic volumes of a mask were made from."""
+    return _marked(scene, segmentationNode, "vtkMRMLSegmentationNode")
+
+
+def _marked(scene: Any, segmentationNode: Any, className: str) -> list[Any]:
+    found = scene.GetNodesByClass(className)
     found.UnRegister(None)
     nodes = [found.GetItemAsObject(n) for n in range(found.GetNumberOfItems())]
     marked = [node for node in nodes if isSynthetic(node)]

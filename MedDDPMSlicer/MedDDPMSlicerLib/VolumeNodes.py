@@ -138,14 +138,15 @@ def loadVolume(path: Path, name: str, scene: Any = None, className: str = "vtkMR
 
 
 def transformToSame(node: Any, otherNode: Any) -> np.ndarray:
-    """The 4x4 matrix that brings the coordinates of ``node`` (mm) into those of ``otherNode``.
+    """The 4x4 matrix that brings the coordinates of ``node`` (mm) into those of ``otherNode`` (None: the world).
 
     The identity where both lie under the same transform or none. Raises InputError where a transform that is not linear
     lies between them.
     """
     import slicer
 
-    own, other = node.GetParentTransformNode(), otherNode.GetParentTransformNode()
+    own = node.GetParentTransformNode()
+    other = None if otherNode is None else otherNode.GetParentTransformNode()
     if own is other:
         return np.eye(4)
     matrix = vtk.vtkMatrix4x4()

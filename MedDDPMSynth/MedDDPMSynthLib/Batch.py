@@ -13,7 +13,7 @@ from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
 from MedDDPMSlicerLib.Observed import Observed
 
 from .BatchCase import BatchCase, CaseState
-from .Options import SynthOptions
+from .Options import SynthInputs, SynthOptions
 from .Request import checkOptions
 from .State import SynthState
 
@@ -32,6 +32,7 @@ class BatchRun(Observed):
         self,
         rows: Sequence[BatchCase],
         output: Path,
+        inputs: SynthInputs,
         options: SynthOptions,
         model: ModelDescription | None,
         storage: Any,
@@ -40,7 +41,8 @@ class BatchRun(Observed):
         super().__init__()
         self.rows = list(rows)
         self.output = output
-        self._options, self._model, self._storage, self._jobs = options, model, storage, jobs
+        self._inputs, self._options, self._model = inputs, options, model
+        self._storage, self._jobs = storage, jobs
         self._started = time.monotonic()
         self._cancelled = False
         self._told: list[Any] = []
@@ -91,7 +93,7 @@ class BatchRun(Observed):
         active = [row for row in self.rows if row.active]
         waiting = [row for row in self.rows if row.state is CaseState.WAITING]
         if waiting and len(active) < AT_ONCE and not self._cancelled and self._model is not None:
-            waiting[0].begin(self._options, self._model, self._storage, self._jobs)
+            waiting[0].begin(self._inputs, self._options, self._model, self._storage, self._jobs)
             active.append(waiting[0])
         for row in active:
             row.tick()
@@ -107,9 +109,15 @@ class BatchRun(Observed):
 
 
 def newBatch(
-    source: Any, output: Path, options: SynthOptions, library: ModelLibrary, storage: Any, jobs: Any
+    source: Any,
+    output: Path,
+    inputs: SynthInputs,
+    options: SynthOptions,
+    library: ModelLibrary,
+    storage: Any,
+    jobs: Any,
 ) -> BatchRun:
-    """A batch of the masks in a folder (Path), or of the items of a sequence node.
+    """A batch of the masks in a folder (Path), or of the items of a sequence node; ``inputs``: what gives the anatomy.
 
     Raises InputError where there is no mask, the model cannot be used, or ``output`` cannot be written.
     """
@@ -118,7 +126,7 @@ def newBatch(
     named = _files(source) if isinstance(source, Path) else _items(source)
     _makeFolder(output)
     rows = [BatchCase(name, item, output / name) for name, item in named]
-    return BatchRun(rows, output, options, model, storage, jobs)
+    return BatchRun(rows, output, inputs, options, model, storage, jobs)
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:

@@ -21,9 +21,9 @@ from MedDDPMSlicerLib.SlicedTask import SlicedTask
 from MedDDPMSlicerLib.Tickers import SLICE_SECONDS
 from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeOf
 
-from .Options import SynthOptions
+from .Options import SynthInputs, SynthOptions
 from .Provenance import NAME as PROVENANCE
-from .Request import RequestFiles, ownLabels, requestOf
+from .Request import RequestFiles, exportReference, ownLabels, requestOf
 from .SceneRecord import SceneRecord
 
 logger = logging.getLogger(__name__)
@@ -92,8 +92,10 @@ class BatchCase:
         """Technical detail: the logs of job and worker."""
         return self._details or (self.handle.details() if self.handle is not None else "")
 
-    def begin(self, options: SynthOptions, model: ModelDescription, storage: Any, jobs: Any) -> None:
-        """Prepare the mask, a little with each ``tick``, and submit the job."""
+    def begin(
+        self, inputs: SynthInputs, options: SynthOptions, model: ModelDescription, storage: Any, jobs: Any
+    ) -> None:
+        """Prepare the mask, a little with each ``tick``, and submit the job. ``inputs``: what gives the anatomy."""
         self.state = CaseState.PREPARING
 
         def submit(request: dict[str, Any]) -> None:
@@ -106,7 +108,7 @@ class BatchCase:
                 return
             self.attach(handle)
 
-        self._task = SlicedTask(self._prepare(options, model, storage), submit, self._fail)
+        self._task = SlicedTask(self._prepare(inputs, options, model, storage), submit, self._fail)
 
     def attach(self, handle: Any) -> None:
         """Follow a job and deliver its files."""
@@ -139,7 +141,7 @@ class BatchCase:
             self._task.step(SLICE_SECONDS)
 
     def _prepare(
-        self, options: SynthOptions, model: ModelDescription, storage: Any
+        self, inputs: SynthInputs, options: SynthOptions, model: ModelDescription, storage: Any
     ) -> Generator[None, None, dict[str, Any]]:
         labels = None
         if isinstance(self._source, Path):
@@ -150,8 +152,9 @@ class BatchCase:
             yield
             saveVolume(volume, mask)
         yield
-        request = requestOf(options, model, RequestFiles(mask))
-        return {**request, "labels": labels, "compress": True}
+        files = RequestFiles(mask)
+        yield from exportReference(inputs, model, storage, files, None)
+        return {**requestOf(options, model, files), "labels": labels, "compress": True}
 
     def _onJob(self, job: Any) -> None:
         if self.finished or self.state is CaseState.DELIVERING:

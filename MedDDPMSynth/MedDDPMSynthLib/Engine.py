@@ -66,14 +66,16 @@ class Engine(Background):
         self.startTimer()
         return run
 
-    def runBatch(self, source: Any, output: Path, options: SynthOptions) -> BatchRun:
+    def runBatch(self, source: Any, output: Path, options: SynthOptions, inputs: SynthInputs | None = None) -> BatchRun:
         """Start a batch of a folder of masks (Path) or a sequence node, with results in the folder ``output``.
 
-        Raises InputError where there is no mask, or the folder cannot be written.
+        ``inputs``: a reference scan or a segmentation that gives the anatomy, for all masks. Raises InputError where
+        there is no mask, or the folder cannot be written.
         """
         if self.batch is not None and not self.batch.finished:
             raise InputError("A batch is running already. Wait for it, or cancel it.")
-        self.batch = newBatch(source, output, options, self.library, self.storage, self.jobs)
+        inputs = inputs or SynthInputs(None)
+        self.batch = newBatch(source, output, inputs, options, self.library, self.storage, self.jobs)
         self.startTimer()
         return self.batch
 
@@ -125,7 +127,7 @@ class Engine(Background):
             output = Path(job.record.output)
             row = BatchCase(job.record.caseName, None, output)
             row.attach(handle)
-            self.batch = BatchRun([row], output.parent, options, None, self.storage, self.jobs)
+            self.batch = BatchRun([row], output.parent, inputs, options, None, self.storage, self.jobs)
             return self.batch
         run = SynthRun(inputs, options, self.library, self.storage, self.jobs, handle=handle)
         self.runs.add(run)

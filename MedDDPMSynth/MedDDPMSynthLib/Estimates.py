@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from medddpm.errors import InputError
@@ -11,7 +11,7 @@ from MedDDPMSlicerLib.Models import ModelDescription
 from MedDDPMSlicerLib.Question import Question, readAnswer
 from MedDDPMSlicerLib.Texts import duration
 
-from .Options import SynthOptions
+from .Options import Anatomy, Contrast, SynthOptions
 from .Request import RequestFiles, requestOf
 
 GIB = 2**30
@@ -54,7 +54,8 @@ class Estimator:
 
         Raises InputError where the job cannot be submitted.
         """
-        request = requestOf(options, model, RequestFiles(self._placeholder))
+        plain = replace(options, anatomy=Anatomy.SEED, contrast=Contrast.SEED)  # its files are not there yet
+        request = requestOf(plain, model, RequestFiles(self._placeholder))
         self._question.ask("estimate", request, _read, onDone, onError)
 
     def cancel(self) -> None:

@@ -53,7 +53,7 @@ def missingForEdit(model: ModelDescription, inputs: SynthInputs) -> str | None:
         )
     if inputs.originalSegmentation is None:
         return (
-            'Press "Remember this mask as the scan\'s own" (section Edit a real scan) before you change the mask, so '
+            'Press "Remember this mask as the scan\'s own" (section Real scan) before you change the mask, so '
             "that the change is known."
         )
     if inputs.originalSegmentation is inputs.segmentation:

@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from medddpm.errors import InputError
+
 if TYPE_CHECKING:
     from MedDDPMSlicerLib.Models import ModelDescription
 
@@ -40,11 +42,39 @@ _QUALITY_LABELS = {
 }
 
 
+class Anatomy(enum.Enum):
+    """What completes a mask of tumor and brain, for models that are told tissues."""
+
+    SEED = "seed"
+    REFERENCE = "reference"
+    SEGMENTATION = "segmentation"
+
+    def label(self) -> str:
+        """The text for people."""
+        return {"seed": "By seed", "reference": "From the reference MRI", "segmentation": "From a segmentation"}[
+            self.value
+        ]
+
+
+class Contrast(enum.Enum):
+    """How bright the tissues are, for models that are told tissues."""
+
+    SEED = "seed"
+    MEAN = "mean"
+    REFERENCE = "reference"
+
+    def label(self) -> str:
+        """The text for people."""
+        return {"seed": "By seed", "mean": "Mean", "reference": "From the reference MRI"}[self.value]
+
+
 @dataclass(frozen=True)
 class SynthOptions:
     """Options of a generation. ``sampler`` and ``steps`` None mean the model's own; ``modalities`` empty means all.
 
     ``seamMm``: width of the soft seam of a local edit; ``marginMm``: what around the changed voxels is made anew.
+    ``anatomy``, ``massEffect`` (0 to 1) and ``contrast`` count for models that are told tissues. ``frames`` above 1: a
+    growth series of so many time points with one seed, in place of samples.
     """
 
     model: str = "demo"
@@ -58,6 +88,15 @@ class SynthOptions:
     showPreview: bool = True
     seamMm: float = 4.0
     marginMm: float = 6.0
+    anatomy: Anatomy = Anatomy.SEED
+    massEffect: float = 1.0
+    contrast: Contrast = Contrast.SEED
+    frames: int = 1
+
+    @property
+    def needsScan(self) -> bool:
+        """Whether anatomy or contrast are those of a reference scan."""
+        return self.anatomy is Anatomy.REFERENCE or self.contrast is Contrast.REFERENCE
 
 
 @dataclass
@@ -65,18 +104,39 @@ class SynthInputs:
     """Nodes that a generation reads.
 
     ``knownVolumes`` (modality -> volume node of the real scan) together with ``originalSegmentation`` (the mask
-    before the edit) make it a local edit.
+    before the edit) make it a local edit. ``referenceScan`` (modality -> volume node) gives anatomy or contrast,
+    ``anatomySource`` (a segmentation or label map) the anatomy, where the options say so.
     """
 
     segmentation: Any
     referenceVolume: Any = None
     knownVolumes: dict[str, Any] = field(default_factory=dict)
     originalSegmentation: Any = None
+    referenceScan: dict[str, Any] = field(default_factory=dict)
+    anatomySource: Any = None
 
     @property
     def isLocalEdit(self) -> bool:
         """Whether only the changed region of a real scan is regenerated."""
         return bool(self.knownVolumes)
+
+
+def anatomyOf(wanted: Any) -> Anatomy:
+    """The choice that a script means: "seed", "reference", or the node that the anatomy is taken from."""
+    return _choiceOf(Anatomy, wanted, "anatomy") if isinstance(wanted, str) else Anatomy.SEGMENTATION
+
+
+def contrastOf(wanted: str) -> Contrast:
+    """The choice that a script means. Raises InputError for what is none."""
+    return _choiceOf(Contrast, wanted, "contrast")
+
+
+def _choiceOf(kind: Any, wanted: str, name: str) -> Any:
+    try:
+        return kind(wanted)
+    except ValueError as exc:
+        known = ", ".join(choice.value for choice in kind)
+        raise InputError(f"The {name} '{wanted}' is not one of {known}.") from exc
 
 
 def nextSeed(seed: int, samples: int, locked: bool) -> int:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Union
 
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLSequenceNode
+from slicer import (
+    vtkMRMLLabelMapVolumeNode,
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+    vtkMRMLSequenceNode,
+)
 from slicer.parameterNodeWrapper import Default, WithinRange, parameterNodeWrapper
 
-from .Options import MAX_SEED, Quality
+from .Options import MAX_SEED, Anatomy, Contrast, Quality
 
 
 @parameterNodeWrapper
@@ -16,7 +21,9 @@ class MedDDPMSynthParameterNode:
 
     ``model``: name or path as ``ModelLibrary`` takes it. ``sampler`` (empty: the model's own) and ``steps`` count for
     the quality CUSTOM only. ``modalities`` empty means all of the model. ``knownVolumes``: modality -> node ID of the
-    real scan. ``batchSource`` (a folder) or ``batchSequence`` hold the masks of a batch.
+    real scan, which also is the reference of anatomy and contrast. ``anatomySource``: a segmentation or label map.
+    ``growthFrames``: time points of a growth series. ``batchSource`` (a folder) or ``batchSequence`` hold the masks of
+    a batch.
     """
 
     segmentation: vtkMRMLSegmentationNode
@@ -31,6 +38,12 @@ class MedDDPMSynthParameterNode:
     modalities: list[str]
     device: str = "auto"
     precision: str = "auto"
+    anatomy: Anatomy = Anatomy.SEED
+    # The connector of the selector knows no types.UnionType, and takes its node types from here.
+    anatomySource: Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007
+    massEffect: Annotated[float, WithinRange(0, 1), Default(1.0)]
+    contrast: Contrast = Contrast.SEED
+    growthFrames: Annotated[int, WithinRange(2, 50), Default(8)]
     showPreview: bool = True
     autoUpdate: bool = False
     liveCheck: bool = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,26 @@ _FILE = re.compile(r"[^/\\:\0]{1,255}")
 
 @dataclass(frozen=True)
 class SampleRecord:
-    """One sample: its seed and its image files (modality -> path)."""
+    """One sample: its seed and its image files (modality -> path).
+
+    ``anatomy``: the file of the label map that it was made from, and ``facts`` what is known of it, for models that are
+    told tissues.
+    """
 
     seed: int
     images: dict[str, Path]
+    anatomy: Path | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """A finished case. ``facts`` is the whole record as JSON data."""
+    """A finished case. ``facts`` is the whole record as JSON data, ``mask`` the file of the mask that was used."""
 
     folder: Path
     facts: dict[str, Any]
     samples: tuple[SampleRecord, ...]
+    mask: Path | None = None
 
     def text(self, name: str) -> str:
         """A fact as text; empty where it is absent."""
@@ -40,37 +47,49 @@ class CaseRecord:
 
 def readCase(outputs: Path, modalities: tuple[str, ...]) -> CaseRecord:
     """The only case in the ``outputs`` of a job. Raises InputError where there is none that is whole."""
-    folder = _onlyFolder(outputs)
+    cases = readCases(outputs, modalities)
+    if len(cases) != 1:
+        raise InputError(f"The results in {outputs} are gone. Generate them again.")
+    return cases[0]
+
+
+def readCases(outputs: Path, modalities: tuple[str, ...]) -> list[CaseRecord]:
+    """All cases in the ``outputs`` of a job, by name. Raises InputError where one is not whole."""
+    try:
+        folders = sorted(p for p in outputs.iterdir() if p.is_dir() and not p.is_symlink())
+    except OSError:
+        folders = []
+    return [_readFolder(folder, modalities) for folder in folders]
+
+
+def _readFolder(folder: Path, modalities: tuple[str, ...]) -> CaseRecord:
     try:
         facts = json.loads(read_bounded(folder / NAME, MAX_BYTES))
+        masks = [n for n in facts.get("mask_files") or [] if isinstance(n, str) and _FILE.fullmatch(n)]
         samples = [_sample(folder, entry, modalities) for entry in facts["samples"][:MAX_SAMPLES]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
         raise InputError(f"The record of the results in {folder} cannot be read. Generate them again.") from exc
     if not samples:
         raise InputError(f"There are no finished images in {folder}. Generate them again.")
-    return CaseRecord(folder, facts, tuple(samples))
-
-
-def _onlyFolder(outputs: Path) -> Path:
-    try:
-        folders = [p for p in outputs.iterdir() if p.is_dir() and not p.is_symlink()]
-    except OSError:
-        folders = []
-    if len(folders) != 1:
-        raise InputError(f"The results in {outputs} are gone. Generate them again.")
-    return folders[0]
+    return CaseRecord(folder, facts, tuple(samples), folder / masks[0] if masks else None)
 
 
 def _sample(folder: Path, entry: dict[str, Any], modalities: tuple[str, ...]) -> SampleRecord:
     """The images on the mask's grid; those on the model's grid are in a folder of their own and left out."""
     names = [n for n in entry["files"] if isinstance(n, str) and _FILE.fullmatch(n)]
-    images = {}
-    for modality in modalities:
-        ending = f"_{_safe(modality)}.nii"
-        found = next((n for n in names if n.endswith((ending, ending + ".gz"))), None)
-        if found is not None:
-            images[modality] = folder / found
-    return SampleRecord(int(entry["seed"]), images)
+    found = {modality: _ending(names, _safe(modality)) for modality in modalities}
+    images = {modality: folder / name for modality, name in found.items() if name is not None}
+    anatomy, facts = _ending(names, "anatomy"), entry.get("anatomy")
+    return SampleRecord(
+        int(entry["seed"]),
+        images,
+        None if anatomy is None else folder / anatomy,
+        facts if isinstance(facts, dict) else {},
+    )
+
+
+def _ending(names: list[str], ending: str) -> str | None:
+    return next((name for name in names if name.endswith((f"_{ending}.nii", f"_{ending}.nii.gz"))), None)
 
 
 def _safe(modality: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from MedDDPMSlicerLib.Models import ModelLibrary
 from MedDDPMSlicerLib.PackageWatch import PackageWatch
 from MedDDPMSlicerLib.PlainSentences import sentenceOf
 
-from .Choices import inputsOf
+from .Anatomy import missingForAnatomy, untold
+from .Choices import anatomyInputsOf, inputsOf, optionsOf
 from .LocalEdit import missingForEdit
+from .Options import SynthInputs, SynthOptions
 
 
 class Readiness:
@@ -23,11 +26,19 @@ class Readiness:
 
     def generation(self, parameterNode: Any) -> str | None:
         """Of a generation with what the parameter node says."""
-        return self.computing(parameterNode.model) or self._mask(parameterNode)
+        node = parameterNode
+        return self.computing(node.model) or _mask(node) or self._anatomy(node, inputsOf) or self._edit(node)
+
+    def anatomy(self, parameterNode: Any) -> str | None:
+        """Of completing the anatomy in the mask."""
+        node = parameterNode
+        reason = self.computing(node.model) or untold(self._library.describe(node.model))
+        return reason or _mask(node) or self._anatomy(node, inputsOf)
 
     def batch(self, parameterNode: Any) -> str | None:
         """Of a batch."""
-        return self.computing(parameterNode.model) or _batchFolders(parameterNode)
+        node = parameterNode
+        return self.computing(node.model) or self._anatomy(node, anatomyInputsOf) or _batchFolders(node)
 
     def computing(self, modelKey: str) -> str | None:
         """Of anything that needs the model: packages, the model itself, its terms."""
@@ -42,15 +53,25 @@ class Readiness:
             return sentenceOf(exc)
         return None
 
-    def _mask(self, parameterNode: Any) -> str | None:
-        segmentation = parameterNode.segmentation
-        if segmentation is None:
-            return "Choose a segmentation, or load the sample data."
-        if segmentation.GetSegmentation().GetNumberOfSegments() == 0:
-            return "The segmentation has no segments yet. Press 'Create segments' and paint."
-        if parameterNode.editRealScan:
-            return missingForEdit(self._library.describe(parameterNode.model), inputsOf(parameterNode))
-        return None
+    def _anatomy(self, parameterNode: Any, inputs: Callable[[Any, SynthOptions], SynthInputs]) -> str | None:
+        model = self._library.describe(parameterNode.model)
+        options = optionsOf(parameterNode, model)
+        return missingForAnatomy(model, inputs(parameterNode, options), options)
+
+    def _edit(self, parameterNode: Any) -> str | None:
+        if not parameterNode.editRealScan:
+            return None
+        model = self._library.describe(parameterNode.model)
+        return missingForEdit(model, inputsOf(parameterNode, optionsOf(parameterNode, model)))
+
+
+def _mask(parameterNode: Any) -> str | None:
+    segmentation = parameterNode.segmentation
+    if segmentation is None:
+        return "Choose a segmentation, or load the sample data."
+    if segmentation.GetSegmentation().GetNumberOfSegments() == 0:
+        return "The segmentation has no segments yet. Press 'Create segments' and paint."
+    return None
 
 
 def _batchFolders(parameterNode: Any) -> str | None:

@@ -97,17 +97,19 @@ def optionsOfJob(job: RecoverableJob) -> SynthOptions:
         sampler=request.get("sampler"),
         steps=request.get("steps"),
         modalities=tuple(str(m) for m in request.get("modalities", ())),
+        frames=int(request.get("frames", 1)),
     )
 
 
 def _describe(handle: Any, finished: bool) -> RecoverableJob | None:
     record = readSceneRecord(handle.folder)
-    if record is None or handle.kind != "synthesis":
+    if record is None or handle.kind not in ("synthesis", "growth"):
         return None
     with contextlib.suppress(MedDDPMError):
         job = handle.folder.read()
         samples = int(job.request.get("samples", 1))
         images = "1 sample" if samples == 1 else f"{samples} samples"
+        images = "growth series" if handle.kind == "growth" else images
         title = f"{record.caseName}: {images} with the model {record.model}"
         return RecoverableJob(title, job.created, finished, record, handle)
     return None

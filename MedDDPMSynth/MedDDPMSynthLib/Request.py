@@ -14,11 +14,11 @@ from typing import Any
 from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
 from MedDDPMSlicerLib.Models import ModelDescription
-from MedDDPMSlicerLib.SegmentMasks import composeLabels
+from MedDDPMSlicerLib.SegmentMasks import composeLabels, segmentValues
 from MedDDPMSlicerLib.VolumeNodes import saveVolume, transformToSame, volumeOf
 
 from .LocalEdit import changedRegion
-from .Options import SynthInputs, SynthOptions
+from .Options import Anatomy, SynthInputs, SynthOptions
 
 Steps = Generator[None, None, Any]
 
@@ -31,10 +31,13 @@ class RequestFiles:
     image: Path | None = None
     known: dict[str, Path] = field(default_factory=dict)
     region: Path | None = None
+    reference: dict[str, Path] = field(default_factory=dict)
+    anatomy: Path | None = None
 
     def all(self) -> list[Path]:
         """Every file."""
-        return [p for p in (self.mask, self.image, *self.known.values(), self.region) if p is not None]
+        several = (*self.known.values(), *self.reference.values())
+        return [p for p in (self.mask, self.image, self.region, self.anatomy, *several) if p is not None]
 
     def remove(self) -> None:
         """Delete them; those that are gone do not matter."""
@@ -43,7 +46,10 @@ class RequestFiles:
 
 
 def requestOf(options: SynthOptions, model: ModelDescription, files: RequestFiles) -> dict[str, Any]:
-    """The request of a synthesis job. The mask is in the scheme's own values, so nothing is left to recognition."""
+    """The request of a job that synthesizes. The mask is in the scheme's own values: nothing is left to recognition.
+
+    That of a growth series, whose kind is "growth", has the number of frames besides.
+    """
     request: dict[str, Any] = {
         "masks": [str(files.mask)],
         "model": requestedModel(model),
@@ -57,11 +63,20 @@ def requestOf(options: SynthOptions, model: ModelDescription, files: RequestFile
         "modalities": list(options.modalities),
         "labels": ownLabels(model),
         "compress": False,
+        "anatomy": str(files.anatomy) if options.anatomy is Anatomy.SEGMENTATION else options.anatomy.value,
+        "mass_effect": float(options.massEffect),
+        "contrast": options.contrast.value,
+        "reference": _entries(files.reference),
     }
     if files.region is not None:
-        known = [f"{modality}={path}" for modality, path in files.known.items()]
-        request.update(known=known, region=str(files.region), seam_mm=float(options.seamMm))
+        request.update(known=_entries(files.known), region=str(files.region), seam_mm=float(options.seamMm))
+    if options.frames > 1:
+        request["frames"] = options.frames
     return request
+
+
+def _entries(files: dict[str, Path]) -> list[str]:
+    return [f"{modality}={path}" for modality, path in files.items()]
 
 
 def ownLabels(model: ModelDescription) -> str:
@@ -83,6 +98,22 @@ def checkOptions(options: SynthOptions, model: ModelDescription) -> None:
         raise InputError(f"{options.steps} steps were asked for; the model has 1 to {model.allSteps}.")
 
 
+def checkInputs(inputs: SynthInputs, options: SynthOptions) -> None:
+    """Raise InputError for an order of a script that makes no sense with any model."""
+    if inputs.segmentation is None:
+        raise InputError("There is no segmentation to synthesize from. Give a vtkMRMLSegmentationNode.")
+    if options.samples < 1:
+        raise InputError(f"{options.samples} samples were asked for; it must be 1 or more.")
+    if options.frames > 1 and (options.samples > 1 or inputs.isLocalEdit):
+        raise InputError("A growth series has one sample and whole images. Leave samples or knownVolumes out.")
+    if inputs.isLocalEdit and inputs.originalSegmentation is None:
+        raise InputError("A local edit needs originalSegmentation, the mask before it was changed.")
+    if options.needsScan and not (inputs.referenceScan or inputs.isLocalEdit):
+        raise InputError("Anatomy or contrast are to be those of a reference, but referenceScan has no volumes.")
+    if options.anatomy is Anatomy.SEGMENTATION and inputs.anatomySource is None:
+        raise InputError("Give the segmentation or label map node itself as anatomy.")
+
+
 def exportFiles(inputs: SynthInputs, options: SynthOptions, model: ModelDescription, storage: Any) -> Steps:
     """Write the mask and the volumes to the exchange folder, one a step; returns RequestFiles.
 
@@ -98,6 +129,7 @@ def exportFiles(inputs: SynthInputs, options: SynthOptions, model: ModelDescript
             yield from _exportEdit(inputs, options, model, storage, files, labels)
         elif inputs.referenceVolume is not None:
             files.image = yield from exportVolume(inputs.referenceVolume, inputs.segmentation, storage)
+        yield from exportReference(inputs, model, storage, files, inputs.segmentation)
     except BaseException:
         files.remove()
         raise
@@ -115,12 +147,49 @@ def _exportEdit(
         files.known[modality] = yield from exportVolume(node, inputs.segmentation, storage)
 
 
-def exportVolume(volumeNode: Any, segmentationNode: Any, storage: Any) -> Steps:
-    """Steps that write a volume in the coordinates of the segmentation; they return the file."""
-    volume = volumeOf(volumeNode)
-    placed = Volume(volume.data, transformToSame(volumeNode, segmentationNode) @ volume.affine)
+def exportReference(
+    inputs: SynthInputs, model: ModelDescription, storage: Any, files: RequestFiles, frame: Any
+) -> Steps:
+    """Steps that write what anatomy and contrast come from into ``files``, in the coordinates of the node ``frame``.
+
+    ``frame`` None means those of the world. Nothing is left behind where that fails.
+    """
+    known = {name.casefold() for name in model.modalities}
+    try:
+        for modality, node in inputs.referenceScan.items():
+            if modality.casefold() in known:
+                files.reference[modality] = yield from exportVolume(node, frame, storage)
+        if inputs.anatomySource is not None:
+            source = _tissuesOf(inputs.anatomySource, model)
+            files.anatomy = yield from _export(source, inputs.anatomySource, frame, storage)
+    except BaseException:
+        for path in (*files.reference.values(), *([files.anatomy] if files.anatomy else [])):
+            path.unlink(missing_ok=True)
+        raise
+
+
+def exportVolume(volumeNode: Any, frame: Any, storage: Any) -> Steps:
+    """Steps that write a volume in the coordinates of the node ``frame`` (None: the world); they return the file."""
+    return _export(volumeOf(volumeNode), volumeNode, frame, storage)
+
+
+def _export(volume: Volume, node: Any, frame: Any, storage: Any) -> Steps:
+    placed = Volume(volume.data, transformToSame(node, frame) @ volume.affine)
     yield
     path = storage.exchangeFile(".nrrd")
     saveVolume(placed, path)
     yield
     return path
+
+
+def _tissuesOf(node: Any, model: ModelDescription) -> Volume:
+    """A label map as it is, or the tissues of a segmentation in the values of the model's scheme."""
+    if not node.IsA("vtkMRMLSegmentationNode"):
+        return volumeOf(node)
+    scheme = model.config.scheme
+    if not {*segmentValues(node, scheme).values()} & {*scheme.tissue_values}:
+        names = ", ".join(scheme.label(value).name for value in scheme.tissue_values)
+        raise InputError(
+            f"No segment of '{node.GetName()}' is a tissue ({names}). Name its segments so, or choose the label map."
+        )
+    return composeLabels(node, scheme)

@@ -10,17 +10,21 @@ from typing import Any
 import slicer
 from MedDDPMSlicerLib.Display import removeNode
 from MedDDPMSlicerLib.Hierarchy import folderFor, hierarchyOf, itemOf, parentOf, removeIfEmpty
-from MedDDPMSlicerLib.SyntheticNodes import field, syntheticVolumes
+from MedDDPMSlicerLib.SyntheticNodes import field, provenanceOf, syntheticAnatomies, syntheticVolumes
 
 # Attributes of our own beside those of MedDDPMSlicerLib.SyntheticNodes.
 JOB, KEPT, AUTOMATIC, STATISTIC = "MedDDPM.job", "MedDDPM.kept", "MedDDPM.automatic", "MedDDPM.statistic"
+
+# In the provenance of a volume: what is known of the anatomy of its sample.
+SAMPLE_ANATOMY = "sample_anatomy"
 
 
 @dataclass(frozen=True)
 class Sample:
     """One sample in the scene: volumes made from one mask with one seed. ``item``: its subject hierarchy folder.
 
-    ``key`` names its job. ``automatic``: made by the automatic update. ``kept``: counts for mean and variability.
+    ``anatomy``: the segmentation of the tissues that it was made from, or None. ``key`` names its job. ``automatic``:
+    made by the automatic update. ``kept``: counts for mean and variability.
     """
 
     number: int
@@ -30,6 +34,7 @@ class Sample:
     kept: bool
     automatic: bool
     item: int
+    anatomy: Any = None
 
     def volume(self, modality: str) -> Any:
         """The volume of a modality, or None."""
@@ -40,12 +45,18 @@ def samplesOf(segmentationNode: Any) -> list[Sample]:
     """The samples made from a segmentation, in order of their numbers."""
     if segmentationNode is None:
         return []
+    groups = _bySample(syntheticVolumes(slicer.mrmlScene, segmentationNode))
+    anatomies = _bySample(syntheticAnatomies(slicer.mrmlScene, segmentationNode))
+    return [_sample(number, nodes, anatomies.get(number)) for number, nodes in sorted(groups.items())]
+
+
+def _bySample(nodes: Iterable[Any]) -> dict[int, list[Any]]:
     groups: dict[int, list[Any]] = {}
-    for node in syntheticVolumes(slicer.mrmlScene, segmentationNode):
+    for node in nodes:
         number = field(node, "sample") or ""
         if number.isdigit():
             groups.setdefault(int(number), []).append(node)
-    return [_sample(number, nodes) for number, nodes in sorted(groups.items())]
+    return groups
 
 
 def setKept(sample: Sample, kept: bool) -> None:
@@ -57,12 +68,12 @@ def setKept(sample: Sample, kept: bool) -> None:
 
 
 def discardSample(sample: Sample, jobs: Any = None) -> None:
-    """Remove a sample's volumes and folder from the scene, and its job's folder when that was its last sample.
+    """Remove a sample's volumes, anatomy and folder from the scene, and its job's folder when it was the last of it.
 
     ``jobs``: the JobMonitor that ran it.
     """
     above = hierarchyOf().GetItemParent(sample.item)
-    for node in sample.volumes:
+    for node in (*sample.volumes, sample.anatomy):
         removeNode(node)
     removeEmptyItems(sample.item, above)
     if jobs is not None and sample.key and not _jobInUse(sample.key):
@@ -84,6 +95,12 @@ def modalityOf(volumeNode: Any) -> str:
 def modalitiesOf(samples: Iterable[Sample]) -> list[str]:
     """All modalities of some samples, in their order."""
     return list(dict.fromkeys(modalityOf(v) for s in samples for v in s.volumes))
+
+
+def anatomyFacts(sample: Sample) -> dict[str, Any]:
+    """What is known of the anatomy that a sample was made from; empty for models that are told no tissues."""
+    facts = provenanceOf(sample.volumes[0]).get(SAMPLE_ANATOMY) if sample.volumes else None
+    return facts if isinstance(facts, dict) else {}
 
 
 def nextSampleNumber(segmentationNode: Any) -> int:
@@ -113,7 +130,7 @@ def removeEmptyItems(*items: int) -> None:
             removeIfEmpty(item)
 
 
-def _sample(number: int, nodes: list[Any]) -> Sample:
+def _sample(number: int, nodes: list[Any], anatomies: list[Any] | None) -> Sample:
     first = nodes[0]
     seed = field(first, "seed") or ""
     return Sample(
@@ -124,6 +141,7 @@ def _sample(number: int, nodes: list[Any]) -> Sample:
         all(node.GetAttribute(KEPT) != "0" for node in nodes),
         first.GetAttribute(AUTOMATIC) == "1",
         int(hierarchyOf().GetItemParent(itemOf(first))),
+        anatomies[0] if anatomies else None,
     )
 
 

@@ -16,6 +16,7 @@ from MedDDPMSlicerLib.SlicedTask import SlicedTask
 from MedDDPMSlicerLib.Tickers import SLICE_SECONDS
 from MedDDPMSlicerLib.Views import showInSlices, shownModality
 
+from .Growth import importSeries
 from .Import import ImportPlan, importResults, undoImport
 from .Options import SynthInputs, SynthOptions
 from .Preview import PreviewFollower
@@ -104,7 +105,8 @@ class SynthRun(RunReport):
         self._files = files
         assert self._model is not None
         try:
-            self._attach(self._jobs.submit(requestOf(self.options, self._model, files)))
+            kind = "growth" if self.options.frames > 1 else "synthesis"
+            self._attach(self._jobs.submit(requestOf(self.options, self._model, files), kind=kind))
             self._sceneRecord().write(self.handle.folder)
         except MedDDPMError as exc:
             self._fail(exc)
@@ -157,7 +159,8 @@ class SynthRun(RunReport):
             self.automatic,
             windowOf=known,
         )
-        self._task = self._newTask(importResults(self._plan), self._onImported)
+        steps = importSeries(self._plan) if self.options.frames > 1 else importResults(self._plan)
+        self._task = self._newTask(steps, self._onImported)
         self._enter(SynthState.IMPORTING)
 
     def _onImported(self, volumes: list[Any]) -> None:
@@ -165,11 +168,16 @@ class SynthRun(RunReport):
         self._removePreview()
         self._made = NodeList(volumes)
         self.resultItem = caseItem(self.inputs.segmentation)
-        samples = len(self._plan.items) if self._plan is not None else 0
         if volumes:
             shown = shownModality(self.inputs.segmentation)
             showInSlices(next((v for v in volumes if modalityOf(v) == shown), volumes[0]))
-        self._end(Outcome.DONE, "The images are ready." if samples == 1 else f"{samples} samples are ready.")
+        self._end(Outcome.DONE, self._readySentence())
+
+    def _readySentence(self) -> str:
+        samples = len(self._plan.items) if self._plan is not None else 0
+        if self.options.frames > 1:
+            return f"The series of {self.options.frames} frames is ready: play it with the toolbar Sequence Browser."
+        return "The images are ready." if samples == 1 else f"{samples} samples are ready."
 
     # Ends
 

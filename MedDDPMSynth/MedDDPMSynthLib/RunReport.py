@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from medddpm.errors import MedDDPMError
@@ -14,6 +15,8 @@ from .Options import SynthInputs, SynthOptions
 from .Preview import PreviewFollower
 from .State import Outcome, SynthState
 
+# What the core calls the frames of a growth series.
+_OF_FRAME = re.compile(r"^frame-\d+: ")
 # What the stages of a job are called here.
 STAGES = {
     "load": "Loading the model",
@@ -113,6 +116,8 @@ class RunReport(Observed):
     def warnings(self) -> list[str]:
         """Sentences on the mask and on what was done with it."""
         said = self._warnings or (self.handle.warnings if self.handle is not None else ())
+        if self.options.frames > 1:  # most is true of every frame
+            said = dict.fromkeys(_OF_FRAME.sub("", sentence) for sentence in said)
         return [plainSentence(sentence, self._words) for sentence in said]
 
     def details(self) -> str:
@@ -128,7 +133,7 @@ class RunReport(Observed):
         if self.handle.state is JobState.WAITING:
             return "Waiting for the background process"
         name = STAGES.get(self.handle.stage or "load", "Sampling")
-        if self.handle.stage != "sample" or self.options.samples == 1 or self.step is None or not self.total:
+        count = self.options.samples * self.options.frames
+        if self.handle.stage != "sample" or count == 1 or self.step is None or not self.total:
             return name
-        number = min(self.options.samples, 1 + int(self.step * self.options.samples / self.total))
-        return f"{name} image {number} of {self.options.samples}"
+        return f"{name} image {min(count, 1 + int(self.step * count / self.total))} of {count}"

@@ -51,6 +51,11 @@ class SynthLogic(ModuleLogic):
         referenceVolume: Any = None,
         knownVolumes: Mapping[str, Any] | None = None,
         originalSegmentation: Any = None,
+        anatomy: Any = "seed",
+        massEffect: float = 1.0,
+        contrast: str = "seed",
+        referenceScan: Mapping[str, Any] | None = None,
+        frames: int = 1,
         showPreview: bool = False,
         onFinished: Callable[[SynthRun], None] | None = None,
         waitForCompletion: bool = False,
@@ -60,25 +65,27 @@ class SynthLogic(ModuleLogic):
         ``model``: name or path. ``sampler``, ``steps``: None for the model's own. ``modalities``: empty for all.
         ``referenceVolume``: the MRI that belongs to the mask; a missing outline is made from it. ``knownVolumes``
         (modality -> volume node of a real scan) with ``originalSegmentation`` (the mask before it was changed): only
-        the changed region is made anew. ``onFinished`` is called with the SynthRun, whose ``volumes`` are the results.
+        the changed region is made anew. For models that are told tissues: ``anatomy`` is "seed", "reference" (that of
+        ``referenceScan``, modality -> volume node) or a segmentation or label map node, ``massEffect`` 0 to 1,
+        ``contrast`` "seed", "mean" or "reference". ``frames`` above 1 makes a growth series of so many time points in
+        place of samples. ``onFinished`` is called with the SynthRun, whose ``volumes`` are the results: of a series the
+        volumes that play it.
 
         Raises InputError for an order that makes no sense. With ``waitForCompletion`` also MedDDPMError, with the
         sentence, where the generation fails; otherwise ``outcome`` and ``message`` of the run tell.
         """
-        from medddpm.errors import InputError
+        from .Options import SynthInputs, SynthOptions, anatomyOf, contrastOf
+        from .Request import checkInputs
 
-        from .Options import SynthInputs, SynthOptions
-
-        if segmentationNode is None:
-            raise InputError("There is no segmentation to synthesize from. Give a vtkMRMLSegmentationNode.")
-        if samples < 1:
-            raise InputError(f"{samples} samples were asked for; it must be 1 or more.")
-        if knownVolumes and originalSegmentation is None:
-            raise InputError("A local edit needs originalSegmentation, the mask before it was changed.")
         options = SynthOptions(
-            model, samples, seed, sampler, steps, tuple(modalities), device, precision, showPreview=showPreview
+            *(model, samples, seed, sampler, steps, tuple(modalities), device, precision, showPreview),
+            **{"anatomy": anatomyOf(anatomy), "massEffect": massEffect, "contrast": contrastOf(contrast)},
+            frames=frames,
         )
-        inputs = SynthInputs(segmentationNode, referenceVolume, dict(knownVolumes or {}), originalSegmentation)
+        known, source = dict(knownVolumes or {}), None if isinstance(anatomy, str) else anatomy
+        inputs = SynthInputs(segmentationNode, referenceVolume, known, originalSegmentation)
+        inputs.referenceScan, inputs.anatomySource = dict(referenceScan or {}), source
+        checkInputs(inputs, options)
         run = self.service.generate(inputs, options)
         if onFinished is not None:
             run.observers.append(lambda r: onFinished(r) if r.finished else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from MedDDPMSlicerLib.PackageWatch import PackageWatch
 from MedDDPMSlicerLib.Settings import Settings
 
 from . import Choices
+from .Anatomy import AnatomyJob
 from .AutoUpdate import previewOptions
 from .Batch import BatchRun
 from .Engine import Engine
@@ -40,19 +42,23 @@ class SynthService(Engine):
         super().__init__(storage, python, settings, clock)
         self._packages = PackageWatch(missing)
         self._readiness = Readiness(self.library, self._packages)
+        self._anatomy: AnatomyJob | None = None
 
-    def start(self, parameterNode: Any) -> SynthRun:
+    def start(self, parameterNode: Any, frames: int = 1) -> SynthRun:
         """Start what the parameter node asks for, and put the next seed into it where it is not locked.
 
-        Raises InputError where ``blockedReason`` has one.
+        ``frames`` above 1: a growth series of so many time points. Raises InputError where ``blockedReason``, or for a
+        series ``seriesBlockedReason``, has one.
         """
-        reason = self.blockedReason(parameterNode)
+        reason = self.blockedReason(parameterNode) if frames == 1 else self.seriesBlockedReason(parameterNode)
         if reason is not None:
             raise InputError(reason)
-        model = self.library.describe(parameterNode.model)
-        run = self.generate(Choices.inputsOf(parameterNode), Choices.optionsOf(parameterNode, model))
+        options = Choices.optionsOf(parameterNode, self.library.describe(parameterNode.model))
+        if frames > 1:
+            options = replace(options, samples=1, frames=frames)
+        run = self.generate(Choices.inputsOf(parameterNode, options), options)
         self.library.lastUsed = parameterNode.model
-        parameterNode.seed = nextSeed(parameterNode.seed, parameterNode.samples, parameterNode.lockSeed)
+        parameterNode.seed = nextSeed(parameterNode.seed, options.samples, parameterNode.lockSeed)
         return run
 
     def startBatch(self, parameterNode: Any) -> BatchRun:
@@ -63,7 +69,7 @@ class SynthService(Engine):
         node = parameterNode
         source = node.batchSequence if node.batchSequence is not None else Path(node.batchSource)
         options = Choices.optionsOf(node, self.library.describe(node.model))
-        return self.runBatch(source, Path(node.batchOutput), options)
+        return self.runBatch(source, Path(node.batchOutput), options, Choices.anatomyInputsOf(node, options))
 
     def requestEstimate(
         self,
@@ -99,6 +105,41 @@ class SynthService(Engine):
         self.addTicker(job)
         return job
 
+    def completeAnatomy(
+        self,
+        parameterNode: Any,
+        onDone: Callable[[dict[str, Any]], None],
+        onError: Callable[[str], None],
+        saveUndo: Callable[[], None] | None = None,
+    ) -> AnatomyJob:
+        """Complete the anatomy of the mask as the next generation would, in segments of its own; see ``AnatomyJob``.
+
+        Raises InputError where that cannot be.
+        """
+        reason = self.anatomyBlockedReason(parameterNode)
+        if reason is not None:
+            raise InputError(reason)
+        model = self.library.describe(parameterNode.model)
+        options = Choices.optionsOf(parameterNode, model)
+        inputs = Choices.inputsOf(parameterNode, options)
+        self._anatomy = AnatomyJob(inputs, options, model, self.storage, self.jobs, onDone, onError, saveUndo)
+        self.addTicker(self._anatomy)
+        return self._anatomy
+
+    def anatomyBlockedReason(self, parameterNode: Any) -> str | None:
+        """A sentence that says why the anatomy cannot be completed now; None where it can."""
+        if parameterNode is None:
+            return "The scene is closing."
+        if self._anatomy is not None and not self._anatomy.finished:
+            return "The anatomy is being completed. One moment."
+        return self._readiness.anatomy(parameterNode)
+
+    def seriesBlockedReason(self, parameterNode: Any) -> str | None:
+        """A sentence that says why no growth series can start now; None where it can."""
+        if parameterNode is not None and parameterNode.editRealScan:
+            return "A growth series has whole images. Uncheck 'Generate only the changed region' first (Real scan)."
+        return self.blockedReason(parameterNode)
+
     def blockedReason(self, parameterNode: Any) -> str | None:
         """A sentence that says why no generation can start now; None where it can."""
         if parameterNode is None:
@@ -130,7 +171,8 @@ class SynthService(Engine):
             if self._readiness.generation(parameterNode) is not None:
                 return None
             model = self.library.describe(parameterNode.model)
-            return Choices.inputsOf(parameterNode), previewOptions(Choices.optionsOf(parameterNode, model), model)
+            options = previewOptions(Choices.optionsOf(parameterNode, model), model)
+            return Choices.inputsOf(parameterNode, options), options
 
         self.autoUpdate.observe(parameterNode.segmentation, ask)
         self.startTimer()

@@ -189,12 +189,22 @@ def workerProcess(workerPython: str) -> Iterator[Callable[..., Any]]:
 @pytest.fixture(scope="session")
 def modelFolder(workerPython: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model with random weights (brats labels to T1 and FLAIR, 10 mm), made by the worker's Python."""
+    return _tinyModel(workerPython, tmp_path_factory, "brats")
+
+
+@pytest.fixture(scope="session")
+def anatomyModel(workerPython: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with tissues."""
+    return _tinyModel(workerPython, tmp_path_factory, "glioma-anatomy")
+
+
+def _tinyModel(workerPython: str, tmp_path_factory: pytest.TempPathFactory, scheme: str) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     has_torch = [workerPython, "-c", "import torch, safetensors"]
     if subprocess.run(has_torch, capture_output=True, check=False).returncode:
         pytest.skip("torch is not installed in the worker's Python (name one in MEDDDPM_WORKER_PYTHON)")
     script = Path(__file__).with_name("tiny_model.py")
-    made = subprocess.run([workerPython, str(script), str(folder)], capture_output=True, text=True, check=False)
+    made = subprocess.run([workerPython, str(script), str(folder), scheme], capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     return folder
 

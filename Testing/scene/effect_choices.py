@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from MedDDPMSynthLib.Options import Quality
+from MedDDPMSynthLib.Options import Anatomy, Contrast, Quality
 
 
 @dataclass
@@ -30,3 +30,6 @@ class Choices:
     originalSegmentation: Any = None
     seamMm: float = 4.0
     marginMm: float = 6.0
+    anatomy: Anatomy = Anatomy.SEED
+    massEffect: float = 1.0
+    contrast: Contrast = Contrast.SEED

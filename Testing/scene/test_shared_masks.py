@@ -18,13 +18,21 @@ from medddpm.geometry.io import read_mask
 from medddpm.geometry.volume import Volume
 from medddpm.labels.scheme import load_scheme
 from MedDDPMSlicerLib.Lattice import Lattice, newImage, toMatrix, voxelView
-from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels, createSegments, referenceLattice, segmentValues
+from MedDDPMSlicerLib.SegmentMasks import (
+    applyInSteps,
+    applyLabels,
+    composeLabels,
+    createSegments,
+    referenceLattice,
+    segmentValues,
+)
 from MedDDPMSlicerLib.SegmentRoles import setSegmentValue
 from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeNodeFromArray
 from scene_phantoms import GEOMETRIES, brain, placed
 
 BRATS = load_scheme("brats")
 ANATOMY = load_scheme("glioma-anatomy")
+GRID = (0, 2, 0, 3, 0, 4)
 
 
 def addSegment(
@@ -125,6 +133,33 @@ def test_inner_parts_lie_over_outer_ones_over_the_brain(segmentationNode: Any, a
     volume = composeLabels(segmentationNode, BRATS)
     np.testing.assert_array_equal(volume.data, expected)
     np.testing.assert_allclose(volume.affine[:3, 3], affine[:3, 3] + affine[:3, :3] @ (1, 1, 1))
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(arrays.arrays(bool, (3, 4, 5)), min_size=3, max_size=3))
+def test_of_tissues_that_overlap_the_first_of_the_scheme_counts(scene: Any, parts: list[np.ndarray]) -> None:
+    """So ventricles can be painted into white matter where nothing is overwritten; the tumor lies over both."""
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    names = ("White matter", "Peritumoral edema", "Ventricles")
+    for name, mask in zip(names, parts, strict=True):
+        addSegment(node, name, mask, np.eye(4))
+    white, edema, ventricles = parts
+    if np.any(parts):
+        expected = np.where(edema, 2, np.where(ventricles, 6, np.where(white, 9, 0)))
+        np.testing.assert_array_equal(composeLabels(node, ANATOMY, newImage(Lattice(np.eye(4), GRID))).data, expected)
+
+
+def test_only_the_wanted_labels_are_written(segmentationNode: Any, affine: np.ndarray) -> None:
+    applyLabels(segmentationNode, ANATOMY, Volume(brain(), affine))
+    labels = brain()
+    labels[labels == 4] = 9
+    labels[labels == 3] = 6
+    changed = list(applyInSteps(segmentationNode, ANATOMY, Volume(labels, affine), (9,)))
+    assert len(changed) == 2, "a step a label, and one before"
+    values = segmentValues(segmentationNode, ANATOMY)
+    assert 6 not in values.values() and 9 in values.values()
+    found = composeLabels(segmentationNode, ANATOMY).data
+    np.testing.assert_array_equal(found, np.where(brain() == 4, 9, brain()))
 
 
 def test_segments_beyond_the_reference_geometry_are_covered(segmentationNode: Any, affine: np.ndarray) -> None:

@@ -89,6 +89,10 @@ def test_files_of_a_request_have_words(storage: Storage) -> None:
     theirs = wordsOf({"masks": ["/data/a case.nii.gz"], "image": None})
     assert plainSentence("/data/a case.nii.gz is empty.", theirs) == "a case.nii.gz is empty."
     assert wordsOf({"mask": mask, "image": scan}) == {mask: "the mask", scan: "the reference volume"}
+    words = wordsOf({"masks": [mask], "reference": [f"T1={scan}"], "anatomy": region})
+    assert plainSentence(f"The reference image {scan} is empty.", words) == "The reference T1 image is empty."
+    assert plainSentence(f"{region} is empty.", words) == "The label map of the anatomy is empty."
+    assert wordsOf({"masks": [mask], "anatomy": "seed"}) == {mask: "the mask"}, "a word is no file"
 
 
 def test_errors_of_slicer_itself_are_plain(storage: Storage) -> None:

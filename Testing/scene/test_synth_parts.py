@@ -176,7 +176,7 @@ def test_parameter_node(scene):
     """Needs Slicer's parameter node wrapper, which slicer-core lacks; the application's tests run it there."""
     pytest.importorskip("slicer.parameterNodeWrapper")
     from MedDDPMSynthLib.Choices import inputsOf
-    from MedDDPMSynthLib.Options import Quality
+    from MedDDPMSynthLib.Options import Anatomy, Contrast, Quality, SynthOptions
     from MedDDPMSynthLib.Parameters import MedDDPMSynthParameterNode
 
     node = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "MedDDPMSynth")
@@ -184,9 +184,19 @@ def test_parameter_node(scene):
     parameters.segmentation = painted(scene)
     parameters.quality = Quality.REFERENCE
     parameters.modalities = ["T1"]
+    parameters.anatomy, parameters.contrast, parameters.massEffect = Anatomy.SEGMENTATION, Contrast.REFERENCE, 0.25
+    parameters.anatomySource = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Tissues")
     parameters.knownVolumes = {"T1": parameters.segmentation.GetID()}
     again = MedDDPMSynthParameterNode(node)
     assert again.segmentation is parameters.segmentation and again.quality is Quality.REFERENCE
-    assert list(again.modalities) == ["T1"] and inputsOf(again).knownVolumes == {}
+    assert (again.anatomy, again.contrast, again.massEffect) == (Anatomy.SEGMENTATION, Contrast.REFERENCE, 0.25)
+    wanted = SynthOptions(anatomy=again.anatomy, contrast=again.contrast)
+    assert list(again.modalities) == ["T1"] and inputsOf(again, SynthOptions()).referenceScan == {}
+    inputs = inputsOf(again, wanted)
+    assert list(inputs.referenceScan) == ["T1"] and inputs.knownVolumes == {}
+    assert inputs.anatomySource.GetName() == "Tissues"
+    again.anatomySource = parameters.segmentation
     again.editRealScan = True
-    assert list(inputsOf(again).knownVolumes) == ["T1"]
+    inputs = inputsOf(again, wanted)
+    assert list(inputs.knownVolumes) == ["T1"] and inputs.referenceScan == {}
+    assert inputs.anatomySource is parameters.segmentation

@@ -16,7 +16,7 @@ from medddpm.errors import InputError  # noqa: E402
 from medddpm.labels.scheme import load_scheme  # noqa: E402
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels  # noqa: E402
 from MedDDPMSlicerLib.VolumeNodes import volumeNodeFromArray  # noqa: E402
-from MedDDPMSynthLib.Options import Quality  # noqa: E402
+from MedDDPMSynthLib.Options import Anatomy, Contrast, Quality  # noqa: E402
 from synth_helpers import leftovers, lentService, pollUntil  # noqa: E402
 from synth_phantoms import CENTER, GEOMETRIES, HALF_AXES, painted, phantom, positions  # noqa: E402
 
@@ -41,6 +41,9 @@ def parameters(**values):
         "showPreview": True,
         "seamMm": 4.0,
         "marginMm": 6.0,
+        "anatomy": Anatomy.SEED,
+        "massEffect": 1.0,
+        "contrast": Contrast.SEED,
         "editRealScan": False,
     }
     return SimpleNamespace(**{**known, **values})

@@ -1,4 +1,4 @@
-"""``python tiny_model.py FOLDER``: write a tiny model with random weights there; needs torch."""
+"""``python tiny_model.py FOLDER [SCHEME]``: write a tiny model with random weights there; needs torch."""
 
 from __future__ import annotations
 
@@ -8,32 +8,44 @@ from pathlib import Path
 CORE = Path(__file__).resolve().parents[2] / "MedDDPMCore"
 
 
-def main(folder: Path) -> None:
-    """BraTS labels to T1 and FLAIR on 16 x 24 x 16 voxels of 10 mm; reproducible weights."""
+def main(folder: Path, scheme: str = "brats") -> None:
+    """Labels of a scheme to T1 and FLAIR on 16 x 24 x 16 voxels of 10 mm; reproducible weights.
+
+    With tissues it computes what an image shows beyond their means, in which white matter is bright and fluid dark.
+    """
     import torch
     from medddpm.config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfig
     from medddpm.labels.scheme import load_scheme
     from medddpm.models.folder import save_model_folder
-    from medddpm.network.unet import UNet3D
+    from medddpm.network.appearance import Look
+    from medddpm.network.build import build_network
 
     torch.manual_seed(0)
+    labels = load_scheme(scheme)
+    told = bool(labels.tissue_values)
     config = ModelConfig(
         name="tiny",
         modalities=("T1", "FLAIR"),
-        network=NetworkConfig(2, 4, 16, (1, 2), 1, (), 1, 8),
-        schedule=ScheduleConfig(steps=250),
-        scheme=load_scheme("brats"),
+        network=NetworkConfig(2, len(labels.labels), 16, (1, 2), 1, (), 1, 8, "residual" if told else "voxels"),
+        schedule=ScheduleConfig(250, kind="flow", prediction="x0") if told else ScheduleConfig(steps=250),
+        scheme=labels,
         grid=GridConfig((16, 24, 16), (10.0, 10.0, 10.0), "LPS"),
-        sampler="dpm++2m",
+        sampler="ddpm" if told else "dpm++2m",
         sampler_steps=3,
     )
-    network = UNet3D(config.network)
+    network = build_network(config.network)
     with torch.no_grad():
         for weights in network.parameters():
             weights.add_(0.05 * torch.randn_like(weights))
+        if told:
+            means = torch.tensor([-0.5, 0.3, 0.2, 0.0, -0.8, -0.8, 0.0, 0.1, 0.5, 0.0, 0.4])[:, None].repeat(1, 2)
+            look = Look.plain(means)
+            network.appearance.mean.copy_(
+                torch.cat([look.means.flatten(), (look.spreads / 50).log().flatten(), look.scales.log()])
+            )
     save_model_folder(folder, config, network.state_dict())
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(CORE))
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

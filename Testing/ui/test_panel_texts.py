@@ -16,7 +16,7 @@ for name in ("MedDDPMCore", "MedDDPMSlicer", "MedDDPMSynth"):
 from medddpm.labels.findings import Finding  # noqa: E402
 from medddpm.labels.scheme import load_scheme  # noqa: E402
 from MedDDPMSlicerLib import Texts  # noqa: E402
-from MedDDPMSynthLib.Panels.Texts import checkSummary, termsText  # noqa: E402
+from MedDDPMSynthLib.Panels.Texts import anatomySentence, anatomyShown, checkSummary, termsText  # noqa: E402
 
 
 def description(**changes):
@@ -96,3 +96,26 @@ def test_sizes_have_their_unit(size, text):
 def test_the_check_is_summed_up_by_its_worst_findings(severities, expected):
     findings = [Finding("code", severity, "A sentence.") for severity in severities]
     assert expected in checkSummary(findings)
+
+
+def anatomy(**changes):
+    known = {"midline_shift_mm": -3.16, "ventricles_before_ml": 30.2, "ventricles_after_ml": 21.7, "mass_effect": 1.0}
+    return {**known, **changes}
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (anatomy(), "Ventricles 22 mL (30 mL without the tumor), midline shift 3.2 mm to the patient's left."),
+        (anatomy(midline_shift_mm=2.04), "Ventricles 22 mL (30 mL without the tumor), midline shift 2.0 mm to the"),
+        (anatomy(midline_shift_mm=0.02), "Ventricles 22 mL (30 mL without the tumor), midline shift 0.0 mm."),
+        (anatomy(mass_effect=0.0), "Ventricles 22 mL."),
+        (anatomy(ventricles_after_ml=None), ""),
+        (anatomy(midline_shift_mm="far"), ""),
+        ({}, ""),
+    ],
+)
+def test_what_the_tumor_did_to_the_anatomy_is_said_in_one_line(facts, expected):
+    said = anatomySentence(facts)
+    assert said.startswith(expected) and bool(said) == bool(expected)
+    assert anatomyShown(facts).startswith(expected or "Edit the tissues")

@@ -132,6 +132,9 @@ def kind_of(annotation: ast.expr) -> str:
     base = _base(annotation)
     if isinstance(base, ast.BinOp):  # "SomeNode | None"
         base = base.left
+    if isinstance(base, ast.Subscript) and ast.unparse(base.value) == "Union":  # "Union[SomeNode, OtherNode, None]"
+        assert isinstance(base.slice, ast.Tuple)
+        base = base.slice.elts[0]
     if not isinstance(base, ast.Name):
         return "collection"
     if base.id.startswith("vtkMRML"):

@@ -41,6 +41,7 @@ class GeneratePanel(Panel):
         self._modalityBoxes: dict[str, Any] = {}
         self._fillChoices()
         ui.GenerateButton.clicked.connect(self.onGenerate)
+        ui.GrowthButton.clicked.connect(self.onGrowth)
         ui.NewSeedButton.clicked.connect(self.newSeed)
         ui.DetailsButton.clicked.connect(self.showDetails)
         for label in (ui.MessageLabel, ui.ProgressLabel):
@@ -89,6 +90,13 @@ class GeneratePanel(Panel):
                 run.cancel()
             else:
                 self.context.service.start(self.context.parameters)
+        self.tick()
+
+    def onGrowth(self) -> None:
+        """Start a growth series."""
+        self._problem = ""
+        with plainErrors(self._sayError):
+            self.context.service.start(self.context.parameters, self.context.parameters.growthFrames)
         self.tick()
 
     def newSeed(self) -> None:
@@ -142,10 +150,13 @@ class GeneratePanel(Panel):
             button.text = "Cancel"
             cancelling = run.state == SynthState.CANCELLING
             enable(button, "The generation is being cancelled." if cancelling else None)
+            enable(self.ui.GrowthButton, "A generation is running. Wait for it, or cancel it.")
             return
         button.text = "Generate"
         self._blocked = self._blockedReason()
         enable(button, self._blocked)
+        parameters = self.context.parameters
+        enable(self.ui.GrowthButton, self._blocked or self.context.service.seriesBlockedReason(parameters))
 
     def _blockedReason(self) -> str | None:
         context = self.context

@@ -7,6 +7,7 @@ from typing import Any
 from MedDDPMSlicerLib.Panels.PanelSet import PanelSet as SharedPanelSet
 from MedDDPMSlicerLib.Panels.SetupPanel import SetupPanel
 
+from .AnatomyPanel import AnatomyPanel
 from .BatchPanel import BatchPanel
 from .Context import Context
 from .EditScanPanel import EditScanPanel
@@ -22,6 +23,7 @@ KINDS = (
     RecoveryPanel,
     ModelPanel,
     MaskPanel,
+    AnatomyPanel,
     GeneratePanel,
     ResultsPanel,
     EditScanPanel,

@@ -12,6 +12,7 @@ from MedDDPMSlicerLib.Panels.Widgets import enable, fillComboBox, say
 
 from .. import Results, Statistics
 from .Context import Context
+from .Texts import anatomySentence
 
 KEEP, NAME, SEED, MODEL = range(4)
 # So many views fit side by side.
@@ -31,7 +32,7 @@ class ResultsPanel(Panel):
         self._usualLayout: int | None = None
         self._setUpTable()
         ui.ResultsTable.itemChanged.connect(self.onItemChanged)
-        ui.ResultsTable.itemSelectionChanged.connect(self._updateButtons)
+        ui.ResultsTable.itemSelectionChanged.connect(self._onSelected)
         ui.ResultsTable.cellDoubleClicked.connect(lambda *_: self.show())
         ui.ShowButton.clicked.connect(self.show)
         ui.SideBySideButton.clicked.connect(self.sideBySide)
@@ -160,10 +161,11 @@ class ResultsPanel(Panel):
         model = sample.volumes[0].GetAttribute("MedDDPM.model") if sample.volumes else ""
         name = f"Sample {sample.number:02d}" + (" (preview)" if sample.automatic else "")
         texts = {NAME: name, SEED: str(sample.seed), MODEL: model or ""}
+        facts = anatomySentence(Results.anatomyFacts(sample))
         self.ui.ResultsTable.setItem(row, KEEP, keep)
         for column, text in texts.items():
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(text)
+            item.setToolTip(f"{text}. {facts}" if facts else text)
             self.ui.ResultsTable.setItem(row, column, item)
 
     def _first(self) -> Any:
@@ -182,6 +184,11 @@ class ResultsPanel(Panel):
         slicer.app.processEvents()  # the new views must exist before they are fitted
         slicer.util.resetSliceViews()
         self._updateButtons()
+
+    def _onSelected(self) -> None:
+        self._updateButtons()
+        if not self._filling and self.selected():
+            self._say(anatomySentence(Results.anatomyFacts(self.selected()[0])))
 
     def _updateButtons(self) -> None:
         ui, parameters = self.ui, self.context.parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from MedDDPMSlicerLib.Texts import counted
@@ -13,6 +13,24 @@ def termsText(description: Any) -> str:
     if description.licence.strip().lower() in ("", "unknown"):
         return "The license of this model is not known. Ask the people who gave it to you what you may do with it."
     return "The license and the intended use above restrict what you may do with this model and its images."
+
+
+def anatomySentence(facts: Mapping[str, Any]) -> str:
+    """What is known of the anatomy of a sample, in one line; empty where nothing is."""
+    shift, before, after = (facts.get(f) for f in ("midline_shift_mm", "ventricles_before_ml", "ventricles_after_ml"))
+    if not all(isinstance(value, int | float) for value in (shift, before, after)):
+        return ""
+    said = f"Ventricles {after:.0f} mL"
+    if facts.get("mass_effect"):
+        side = "" if round(abs(shift), 1) == 0 else f" to the patient's {'right' if shift > 0 else 'left'}"
+        said += f" ({before:.0f} mL without the tumor), midline shift {abs(shift):.1f} mm{side}"
+    return f"{said}."
+
+
+def anatomyShown(facts: Mapping[str, Any]) -> str:
+    """What is said when the anatomy has become segments."""
+    told = "Edit the tissues and press Generate. Where they overlap, the one that comes first in the list counts."
+    return f"{anatomySentence(facts)} {told}".strip()
 
 
 def checkSummary(findings: Sequence[Any]) -> str:

@@ -1,0 +1,115 @@
+"""A growth series in the scene: a sequence of volumes for each modality and one of masks, played together."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import slicer
+from medddpm.errors import InputError
+from MedDDPMSlicerLib.Display import displayGray, placeLike, setAffine, showOutline
+from MedDDPMSlicerLib.Hierarchy import folderFor, putUnder
+from MedDDPMSlicerLib.SegmentMasks import applyInSteps
+from MedDDPMSlicerLib.SyntheticNodes import SEGMENTATION_ROLE
+
+from .Import import BRIGHTEST, ImportPlan, describe, labelsOf, voxelsOf
+from .Provenance import CaseRecord, readCases
+from .Results import caseItem
+
+FRAMES_PER_SECOND = 4.0
+MASK = "Mask"
+
+
+def importSeries(plan: ImportPlan) -> Generator[None, None, list[Any]]:
+    """Steps that bring a finished growth series into the scene; they return the volumes that play it.
+
+    Raises InputError where a file is missing or damaged. Whoever ends the steps early calls ``undoImport``.
+    """
+    frames = readCases(plan.outputs, plan.model.modalities)
+    if not frames:
+        raise InputError(f"The results in {plan.outputs} are gone. Generate them again.")
+    first = frames[0].samples[0]
+    browser, sequences = _newPlayer(plan, (*first.images, MASK), first.seed)
+    yield
+    for number, frame in enumerate(frames, 1):
+        for modality, path in frame.samples[0].images.items():
+            image, affine = yield from voxelsOf(path)
+            sequences[modality].SetDataNodeAtValue(_volume(plan, frame, modality, image, affine), str(number))
+            yield
+        mask = yield from _mask(plan, frame)
+        sequences[MASK].SetDataNodeAtValue(mask, str(number))
+        yield
+    browser.SetSelectedItemNumber(0)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    showOutline(plan.segmentation)
+    _showToolBar(browser)
+    return plan.volumes
+
+
+def _newPlayer(plan: ImportPlan, names: tuple[str, ...], seed: int) -> tuple[Any, dict[str, Any]]:
+    """The browser node and a sequence for each of ``names``, with the nodes in the scene that show their frames.
+
+    Those are made before the frames come: otherwise Slicer makes them, and looks through all voxels for gray levels.
+    """
+    scene, case = slicer.mrmlScene, f"{plan.caseName} (synthetic)"
+    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"Growth – {case}")
+    browser.SetPlaybackRateFps(FRAMES_PER_SECOND)
+    plan.others.append(browser)
+    item = folderFor(f"Growth series (seed {seed})", caseItem(plan.segmentation), key=plan.jobName)
+    plan.items.append(item)
+    sequences = {}
+    for name in names:
+        sequence = sequences[name] = scene.AddNewNodeByClass("vtkMRMLSequenceNode", f"{name} growth – {case}")
+        sequence.SetIndexName("frame")
+        sequence.SetIndexUnit("")
+        shown = _newMask(case) if name == MASK else _newVolume(name, case)
+        plan.others.append(sequence)
+        (plan.others if name == MASK else plan.volumes).append(shown)
+        placeLike(shown, plan.segmentation)
+        shown.SetNodeReferenceID(SEGMENTATION_ROLE, plan.segmentation.GetID())
+        putUnder(shown, item)
+        browser.AddSynchronizedSequenceNode(sequence)
+        browser.AddProxyNode(shown, sequence, False)
+    return browser, sequences
+
+
+def _newVolume(modality: str, case: str) -> Any:
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{modality} growth – {case}")
+    displayGray(node, 0, BRIGHTEST)
+    return node
+
+
+def _newMask(case: str) -> Any:
+    """The mask of the frame that is shown; hidden, since the outline of the user's own mask is seen."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{MASK} growth – {case}")
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetVisibility(False)
+    return node
+
+
+def _volume(plan: ImportPlan, frame: CaseRecord, modality: str, image: Any, affine: Any) -> Any:
+    """An image of a frame as a node outside of the scene; the sequence copies it."""
+    node = slicer.vtkMRMLScalarVolumeNode()
+    node.SetName(modality)
+    setAffine(node, affine)
+    node.SetAndObserveImageData(image)
+    describe(node, plan, frame, frame.samples[0], {"modality": modality})
+    return node
+
+
+def _mask(plan: ImportPlan, frame: CaseRecord) -> Generator[None, None, Any]:
+    if frame.mask is None:
+        raise InputError(f"There is no mask in {frame.folder}. Generate the series again.")
+    labels = yield from labelsOf(frame.mask)
+    scene = slicer.vtkMRMLScene()
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", MASK)
+    yield from applyInSteps(node, plan.model.config.scheme, labels)
+    describe(node, plan, frame, frame.samples[0], {})
+    return node
+
+
+def _showToolBar(browser: Any) -> None:
+    """Show what plays a series; without the application there is nothing to be shown."""
+    show = getattr(slicer.modules.sequences, "showSequenceBrowser", None)
+    if show is not None:
+        show(browser)

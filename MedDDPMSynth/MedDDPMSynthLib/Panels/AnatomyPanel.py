@@ -1,0 +1,68 @@
+"""Anatomy and contrast of models that are told tissues, and showing the anatomy as segments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.Widgets import enable, say
+
+from ..Anatomy import untold
+from ..Options import Anatomy
+from .Context import Context
+from .Texts import anatomyShown
+
+
+class AnatomyPanel(Panel):
+    """The choices are bound to the parameter node; here they appear where the model leaves any."""
+
+    def __init__(self, ui: Any, context: Context) -> None:
+        super().__init__(ui, context)
+        self._said, self._severity = "", "info"
+        ui.AnatomyButton.clicked.connect(self.showAnatomy)
+        say(ui.AnatomyStatusLabel, "")
+
+    def refresh(self) -> None:
+        """Show what can be chosen for the model."""
+        parameters, model = self.context.parameters, self.context.model
+        if parameters is None or model is None:
+            return
+        told = untold(model) is None
+        self.ui.AnatomyWidget.visible = told
+        for widget in (self.ui.AnatomySourceSelector, self.ui.AnatomySourceSelectorCaption):
+            widget.visible = parameters.anatomy == Anatomy.SEGMENTATION
+        if not told:
+            self._said = ""
+
+    def tick(self) -> None:
+        """Say what is missing, or what became of it."""
+        if self.context.parameters is None or self.context.model is None:
+            return
+        reason = self.context.service.anatomyBlockedReason(self.context.parameters)
+        enable(self.ui.AnatomyButton, reason)
+        none = untold(self.context.model)
+        say(self.ui.AnatomyStatusLabel, none or self._said, "info" if none else self._severity)
+
+    def sceneClosing(self) -> None:
+        """What was said is about a mask that goes."""
+        self._said = ""
+
+    def showAnatomy(self) -> None:
+        """Complete the anatomy in the background, and show it as segments of the mask."""
+        with plainErrors(self._sayError):
+            order = (self.context.parameters, self._onDone, self._sayError, self._saveUndo)
+            self.context.service.completeAnatomy(*order)
+            self._say("The anatomy is being completed…")
+
+    def _onDone(self, facts: dict[str, Any]) -> None:
+        self._say(anatomyShown(facts))
+
+    def _saveUndo(self) -> None:
+        self.ui.SegmentEditorWidget.saveStateForUndo()
+
+    def _say(self, text: str, severity: str = "info") -> None:
+        self._said, self._severity = text, severity
+        say(self.ui.AnatomyStatusLabel, text, severity)
+
+    def _sayError(self, text: str) -> None:
+        self._say(text, "error")
