@@ -40,7 +40,7 @@ def warp_fractions(tissues: Volume, points: np.ndarray, target: Outline) -> np.n
         total = np.zeros((len(index), len(TISSUES)), np.float32)
         for part in parts:
             world = moved(affine, (index + [s.start for s in box] + part).T)
-            mapped = target.lattice.sample(points, world.astype(np.float32))
+            mapped = target.lattice.sample(points, world)
             total += interpolate(source, moved(to_map, mapped) + 2)
         shares[:, *index.T] = total.T / len(parts)
 
