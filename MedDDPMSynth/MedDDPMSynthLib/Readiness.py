@@ -8,14 +8,16 @@ from typing import Any
 
 from medddpm.errors import MedDDPMError
 from MedDDPMSlicerLib.Dependencies import GENERATING
-from MedDDPMSlicerLib.Models import ModelLibrary
+from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
 from MedDDPMSlicerLib.PackageWatch import PackageWatch
 from MedDDPMSlicerLib.PlainSentences import sentenceOf
 
 from .Anatomy import missingForAnatomy, untold
 from .Choices import anatomyInputsOf, inputsOf, optionsOf
 from .LocalEdit import missingForEdit
-from .Options import SynthInputs, SynthOptions
+from .Options import SynthOptions
+
+Question = Callable[[Any, ModelDescription, SynthOptions], str | None]
 
 
 class Readiness:
@@ -26,19 +28,15 @@ class Readiness:
 
     def generation(self, parameterNode: Any) -> str | None:
         """Of a generation with what the parameter node says."""
-        node = parameterNode
-        return self.computing(node.model) or _mask(node) or self._anatomy(node, inputsOf) or self._edit(node)
+        return self._first(parameterNode, _mask, _anatomy, _edit)
 
     def anatomy(self, parameterNode: Any) -> str | None:
         """Of completing the anatomy in the mask."""
-        node = parameterNode
-        reason = self.computing(node.model) or untold(self._library.describe(node.model))
-        return reason or _mask(node) or self._anatomy(node, inputsOf)
+        return self._first(parameterNode, lambda _node, model, _options: untold(model), _mask, _anatomy)
 
     def batch(self, parameterNode: Any) -> str | None:
         """Of a batch."""
-        node = parameterNode
-        return self.computing(node.model) or self._anatomy(node, anatomyInputsOf) or _batchFolders(node)
+        return self._first(parameterNode, _anatomyOfBatch, _batchFolders)
 
     def computing(self, modelKey: str) -> str | None:
         """Of anything that needs the model: packages, the model itself, its terms."""
@@ -53,19 +51,18 @@ class Readiness:
             return sentenceOf(exc)
         return None
 
-    def _anatomy(self, parameterNode: Any, inputs: Callable[[Any, SynthOptions], SynthInputs]) -> str | None:
+    def _first(self, parameterNode: Any, *questions: Question) -> str | None:
+        """The first reason that there is, beginning with the model."""
+        reason = self.computing(parameterNode.model)
+        if reason is not None:
+            return reason
         model = self._library.describe(parameterNode.model)
         options = optionsOf(parameterNode, model)
-        return missingForAnatomy(model, inputs(parameterNode, options), options)
-
-    def _edit(self, parameterNode: Any) -> str | None:
-        if not parameterNode.editRealScan:
-            return None
-        model = self._library.describe(parameterNode.model)
-        return missingForEdit(model, inputsOf(parameterNode, optionsOf(parameterNode, model)))
+        answers = (question(parameterNode, model, options) for question in questions)
+        return next((answer for answer in answers if answer is not None), None)
 
 
-def _mask(parameterNode: Any) -> str | None:
+def _mask(parameterNode: Any, _model: ModelDescription, _options: SynthOptions) -> str | None:
     segmentation = parameterNode.segmentation
     if segmentation is None:
         return "Choose a segmentation, or load the sample data."
@@ -74,7 +71,19 @@ def _mask(parameterNode: Any) -> str | None:
     return None
 
 
-def _batchFolders(parameterNode: Any) -> str | None:
+def _anatomy(parameterNode: Any, model: ModelDescription, options: SynthOptions) -> str | None:
+    return missingForAnatomy(model, inputsOf(parameterNode, options), options)
+
+
+def _anatomyOfBatch(parameterNode: Any, model: ModelDescription, options: SynthOptions) -> str | None:
+    return missingForAnatomy(model, anatomyInputsOf(parameterNode, options), options)
+
+
+def _edit(parameterNode: Any, model: ModelDescription, options: SynthOptions) -> str | None:
+    return missingForEdit(model, inputsOf(parameterNode, options)) if parameterNode.editRealScan else None
+
+
+def _batchFolders(parameterNode: Any, _model: ModelDescription, _options: SynthOptions) -> str | None:
     source, output = parameterNode.batchSource, parameterNode.batchOutput
     if parameterNode.batchSequence is None:
         if not source:

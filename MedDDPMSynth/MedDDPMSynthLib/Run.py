@@ -176,7 +176,7 @@ class SynthRun(RunReport):
     def _readySentence(self) -> str:
         samples = len(self._plan.items) if self._plan is not None else 0
         if self.options.frames > 1:
-            return f"The series of {self.options.frames} frames is ready: play it with the toolbar Sequence Browser."
+            return f"The series of {self.options.frames} frames is ready: play it with the toolbar Sequence browser."
         return "The images are ready." if samples == 1 else f"{samples} samples are ready."
 
     # Ends

@@ -50,7 +50,9 @@ class SynthService(Engine):
         ``frames`` above 1: a growth series of so many time points. Raises InputError where ``blockedReason``, or for a
         series ``seriesBlockedReason``, has one.
         """
-        reason = self.blockedReason(parameterNode) if frames == 1 else self.seriesBlockedReason(parameterNode)
+        reason = self.blockedReason(parameterNode)
+        if reason is None and frames > 1:
+            reason = self.seriesBlockedReason(parameterNode)
         if reason is not None:
             raise InputError(reason)
         options = Choices.optionsOf(parameterNode, self.library.describe(parameterNode.model))
@@ -135,10 +137,10 @@ class SynthService(Engine):
         return self._readiness.anatomy(parameterNode)
 
     def seriesBlockedReason(self, parameterNode: Any) -> str | None:
-        """A sentence that says why no growth series can start now; None where it can."""
-        if parameterNode is not None and parameterNode.editRealScan:
+        """A sentence that says why no growth series can start where a generation can; None where it can, too."""
+        if parameterNode.editRealScan:
             return "A growth series has whole images. Uncheck 'Generate only the changed region' first (Real scan)."
-        return self.blockedReason(parameterNode)
+        return None
 
     def blockedReason(self, parameterNode: Any) -> str | None:
         """A sentence that says why no generation can start now; None where it can."""

@@ -21,6 +21,8 @@ CHOICES = {
     "modalities": ["T1ce", "FLAIR"],
     "seamMm": 7.5,
     "marginMm": 11.0,
+    "massEffect": 0.4,
+    "growthFrames": 5,
     "batchSource": "/masks",
 }
 
