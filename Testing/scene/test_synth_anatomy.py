@@ -284,6 +284,21 @@ def test_the_reference_goes_with_the_request_in_the_place_of_the_mask(service, s
     pollUntil(service, lambda: leftovers(service) == [], 20)
 
 
+def test_a_real_scan_that_is_edited_shows_its_own_anatomy(service, scene, anatomyModel):
+    segmentation, source = painted(scene), painted(scene, "Source")
+    completed(service, source, anatomyModel, massEffect=0.0)
+    labels = composeLabels(source, SCHEME)
+    means = np.array([0, 250, 650, 600, 500, 100, 100, 500, 550, 750, 500, 700])  # of the labels, as the model has them
+    image = (means[labels.data] + np.random.default_rng(0).normal(0, 8, labels.shape) * (labels.data > 0)).clip(0)
+    volumes = {m: volumeNodeFromArray(scene, m, image.astype(np.float32), labels.affine) for m in ("T1", "FLAIR")}
+    choice = {"knownVolumes": {m: node.GetID() for m, node in volumes.items()}, "originalSegmentation": None}
+    _, facts = completed(service, segmentation, anatomyModel, editRealScan=True, **choice)
+    assert facts["mass_effect"] == 0, "what the tumor did is there already"
+    found = composeLabels(segmentation, SCHEME).data
+    white = (found == 9, labels.data == 9)
+    assert 2 * np.count_nonzero(white[0] & white[1]) / (white[0].sum() + white[1].sum()) > 0.6
+
+
 def test_choices_of_the_parameter_node(service, scene, anatomyModel, modelFolder):
     told, plain = (service.library.describe(str(folder)) for folder in (anatomyModel, modelFolder))
     volumes = {name: node.GetID() for name, node in scan(scene).items()}
