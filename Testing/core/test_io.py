@@ -65,6 +65,15 @@ def test_world_axes_of_other_nrrd_spaces(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_mask(path).volume.affine, expected)
 
 
+def test_a_freesurfer_volume_without_a_place_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "aseg.mgh"
+    nib.save(nib.MGHImage(numbered(np.int32), oblique_affine()), path)
+    assert geometry_warnings(path) == ()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:28] + bytes(2) + whole[30:])
+    assert "left and right are a guess" in geometry_warnings(path)[0]
+
+
 def test_mask_keeps_the_numbers_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mask.nii.gz"
     nib.save(nib.Nifti1Image(numbered(np.float64) / 2, np.eye(4)), path)

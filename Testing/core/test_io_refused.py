@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.geometry import read_mask, read_volume
-from medddpm.geometry.nifti import write_image
 from volume_files import (
     LAYER_FIELDS,
     LPS,
@@ -55,6 +54,8 @@ def test_missing_folder_empty_and_foreign_files(tmp_path: Path) -> None:
         (".nii.gz", "a.nii", ".nii.gz"),
         (".nrrd", "a.mha", ".nrrd"),
         (".mha", "a.nii", ".mha"),
+        (".mgz", "a.mgh", ".mgz"),
+        (".mgh", "a.nii", ".mgh"),
     ),
 )
 def test_mislabeled_files_say_their_format(tmp_path: Path, content: str, name: str, ending: str) -> None:
@@ -63,18 +64,19 @@ def test_mislabeled_files_say_their_format(tmp_path: Path, content: str, name: s
     refused(true.rename(tmp_path / name), "Rename it to end in " + ending)
 
 
-def test_a_gzip_file_whose_checksum_is_wrong_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", (".nii.gz", ".mgz"))
+def test_a_gzip_file_whose_checksum_is_wrong_is_refused(tmp_path: Path, suffix: str) -> None:
     """Its voxels can all be unpacked, but they are not what was written."""
-    path = tmp_path / "damaged.nii.gz"
-    write_image(path, np.random.default_rng(0).integers(0, 255, (40, 40, 40)), LPS, "test")
+    path = tmp_path / f"damaged{suffix}"
+    write_any(path, np.random.default_rng(0).integers(0, 255, (40, 40, 40)).astype(np.uint8), LPS)
     whole = path.read_bytes()
     path.write_bytes(whole[:-8] + bytes(byte ^ 255 for byte in whole[-8:-4]) + whole[-4:])
     for read in (read_volume, read_mask):
-        with pytest.raises(InputError, match=r"damaged\.nii\.gz is truncated or damaged: its checksum is wrong"):
+        with pytest.raises(InputError, match=r"damaged\.\S+ is truncated or damaged: its checksum is wrong"):
             read(path)
 
 
-@pytest.mark.parametrize("suffix", (".nii", ".nii.gz", ".nrrd", ".mha"))
+@pytest.mark.parametrize("suffix", (".nii", ".nii.gz", ".nrrd", ".mha", ".mgz", ".mgh"))
 @pytest.mark.parametrize("share", (0.2, 0.6, 0.95))
 def test_truncated_files_are_refused(tmp_path: Path, suffix: str, share: float) -> None:
     path = tmp_path / f"cut{suffix}"
@@ -93,6 +95,21 @@ def test_nifti_spacing_must_be_positive(tmp_path: Path, axis: int, value: float,
     path = tmp_path / ("bad.nii.gz" if packed else "bad.nii")
     path.write_bytes(gzip.compress(block) if packed else block)
     refused(path, "spacing of", f"{'xyz'[axis]} axis", "header")
+
+
+@pytest.mark.parametrize("packed", (False, True))
+def test_freesurfer_headers_are_not_believed(tmp_path: Path, packed: bool) -> None:
+    block = nib.MGHImage(numbered(), np.eye(4)).to_bytes()
+    path = tmp_path / ("bad.mgz" if packed else "bad.mgh")
+    for place, value, words in (
+        (30, struct.pack(">f", 0.0), ("spacing of 0 mm", "x axis")),
+        (4, struct.pack(">i", 2**20), ("from the origin",)),
+        (42, struct.pack(">f", float("nan")), ("not a number",)),
+        (20, struct.pack(">i", 77), ("header",)),
+    ):
+        damaged = block[:place] + value + block[place + 4 :]
+        path.write_bytes(gzip.compress(damaged) if packed else damaged)
+        refused(path, *words)
 
 
 def test_other_formats_spacing_must_be_positive(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from medddpm.errors import InputError
 from medddpm.geometry import read_mask, read_volume
 
 SHAPE = (5, 6, 7)
-SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".seg.nrrd", ".mha", ".mhd")
+SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".seg.nrrd", ".mha", ".mhd", ".mgz", ".mgh")
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -36,6 +36,8 @@ def write_any(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
     """Written by nibabel or ITK, as the name says."""
     if ".nii" in path.name:
         nib.save(nib.Nifti1Image(data, affine), path)
+    elif ".mg" in path.name:
+        nib.save(nib.MGHImage(data, affine), path)
     else:
         write_itk(path, data, affine)
 

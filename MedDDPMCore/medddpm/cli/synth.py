@@ -18,7 +18,7 @@ SAMPLERS = "ddpm, ddpm-paper, ddim, dpm++2m, dpm++3m or unipc"
 MasksArgument = Annotated[
     list[Path],
     typer.Argument(
-        help="Segmentations to make MRI from (.nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .mhd), or folders of them.",
+        help="Segmentations to make MRI from (.nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .mhd, .mgz), or folders of them.",
         metavar="MASK...",
     ),
 ]

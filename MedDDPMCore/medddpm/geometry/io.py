@@ -1,6 +1,7 @@
 """Reading masks and images of every accepted file format.
 
-Formats: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), Slicer segmentations (.seg.nrrd), MetaImage (.mha, .mhd).
+Formats: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), Slicer segmentations (.seg.nrrd), MetaImage (.mha, .mhd),
+FreeSurfer's MGH (.mgz, .mgh).
 Affines map voxels to RAS+ millimeters whatever the file's own convention.
 """
 
@@ -8,8 +9,9 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +30,8 @@ _FORMATS = {
     ".nhdr": "NRRD",
     ".mha": "MetaImage",
     ".mhd": "MetaImage",
+    ".mgz": "gzipped MGH",
+    ".mgh": "MGH",
 }
 _READERS = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 _META_START = re.compile(rb"\s*(ObjectType|NDims|Comment|ObjectSubType|DimSize|BinaryData|TransformType)\s*=")
@@ -44,7 +48,7 @@ def read_volume(path: str | Path) -> Volume:
         file = read_itk(path, _READERS[kind])
         data, affine = _only_layer(path, file), file.affine
     else:
-        data, affine = _nifti(path).read_nifti(path)
+        data, affine = _through_nibabel(path, kind).read(path)
     with np.errstate(over="ignore"):
         data = data.astype(np.float32, copy=False)
     check_values(path, data)
@@ -60,7 +64,7 @@ def read_mask(path: str | Path) -> Mask:
     path = Path(path)
     kind = _checked_format(path)
     if kind not in _READERS:
-        data, affine = _nifti(path).read_nifti(path)
+        data, affine = _through_nibabel(path, kind).read(path)
         check_values(path, data)
         return Mask(Volume(data, affine))
     file = read_itk(path, _READERS[kind])
@@ -79,27 +83,41 @@ def read_geometry(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
     kind = _checked_format(path)
     if kind in _READERS:
         return itk_geometry(path, _READERS[kind])
-    shape, affine = _nifti(path).nifti_geometry(path)
-    return shape, affine
+    return _through_nibabel(path, kind).geometry(path)
 
 
 def geometry_warnings(path: str | Path) -> tuple[str, ...]:
     """What a readable file leaves open about its place in space, each a plain sentence; usually nothing."""
     path = Path(path)
     kind = _checked_format(path)
-    return itk_warnings(path) if kind in _READERS else _nifti(path).nifti_warnings(path)
+    return itk_warnings(path) if kind in _READERS else _through_nibabel(path, kind).warnings(path)
 
 
-def _nifti(path: Path) -> ModuleType:
-    """The NIfTI reader, imported when the first NIfTI file comes: the other formats do without nibabel."""
+class _Functions(NamedTuple):
+    """How a format is read: voxels and affine, shape and affine from the header alone, warnings."""
+
+    read: Callable[[Path], tuple[np.ndarray, np.ndarray]]
+    geometry: Callable[[Path], tuple[tuple[int, int, int], np.ndarray]]
+    warnings: Callable[[Path], tuple[str, ...]]
+
+
+def _through_nibabel(path: Path, kind: str) -> _Functions:
+    """The readers of NIfTI and MGH, imported when the first such file comes: other formats do without nibabel."""
+    name = kind.removeprefix("gzipped ")
     try:
-        from . import nifti
+        if name == "MGH":
+            from .mgh import mgh_geometry, mgh_warnings, read_mgh
+
+            return _Functions(read_mgh, mgh_geometry, mgh_warnings)
+        from .nifti import nifti_geometry, nifti_warnings, read_nifti
+
+        return _Functions(read_nifti, nifti_geometry, nifti_warnings)
     except ModuleNotFoundError as exc:
+        article = "an MGH" if name == "MGH" else "a NIfTI"
         raise InputError(
-            f"{path} is a NIfTI file, and the package {exc.name} that reads it is not installed. Install it, or save "
+            f"{path} is {article} file, and the package {exc.name} that reads it is not installed. Install it, or save "
             "the file as NRRD."
         ) from exc
-    return nifti
 
 
 def _only_layer(path: Path, file: ItkFile) -> np.ndarray:
@@ -148,9 +166,12 @@ def _content_format(start: bytes) -> str:
             inner = zlib.decompressobj(31).decompress(start, 352)
         except zlib.error:
             return "a damaged gzip file"
-        return "gzipped NIfTI" if _content_format(inner) == "NIfTI" else "gzip of something else"
+        packed = _content_format(inner)
+        return f"gzipped {packed}" if packed in ("NIfTI", "MGH") else "gzip of something else"
     if start[:4] in (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c", b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c"):
         return "NIfTI"
+    if start[:4] == b"\x00\x00\x00\x01":  # its version
+        return "MGH"
     if start.startswith(b"NRRD"):
         return "NRRD"
     if _META_START.match(start):

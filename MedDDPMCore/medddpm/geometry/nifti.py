@@ -36,7 +36,7 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except MemoryError as exc:
         raise OutOfMemory(f"{path} with {shape} voxels does not fit into memory. Crop or resample it first.") from exc
     except _READ_ERRORS as exc:
-        raise InputError(f"{path} is truncated or damaged: {_damage(exc)}. Copy or export it again.") from exc
+        raise InputError(f"{path} is truncated or damaged: {damage(exc)}. Copy or export it again.") from exc
     return data.astype(data.dtype.newbyteorder("="), copy=False), affine
 
 
@@ -190,7 +190,8 @@ def _forms_differ(header: nib.Nifti1Header) -> bool:
     return bool(np.abs(difference @ np.vstack([sizes, np.ones(sizes.shape[1])])).max() > 1.0)
 
 
-def _damage(exc: BaseException) -> str:
+def damage(exc: BaseException) -> str:
+    """What is wrong with a file whose voxels could not be read."""
     return "its checksum is wrong" if "CRC" in str(exc) else "its voxels end too early"
 
 

@@ -1,0 +1,84 @@
+"""FreeSurfer's volumes (.mgz, .mgh) through nibabel."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.freesurfer.mghformat import MGHError, MGHHeader
+from nibabel.spatialimages import HeaderDataError
+
+from ..errors import InputError, OutOfMemory
+from .checks import check_affine, check_shape, check_spacing
+from .length import check_gzip_length, check_length
+from .nifti import MAX_TRAILING_BLOCKS, damage
+
+_READ_ERRORS = (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError, MGHError)
+
+
+def read_mgh(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels (X, Y, Z) and the affine to RAS+ mm (FreeSurfer's scanner coordinates). Raises InputError."""
+    _, shape, affine = _checked(path)
+    try:
+        with _opened(path) as stream:
+            data = np.asanyarray(nib.MGHImage.from_stream(stream).dataobj).reshape(shape, order="F")
+            for _ in range(MAX_TRAILING_BLOCKS):  # a gzip file's checksum comes at its end
+                if not stream.read(2**20):
+                    break
+    except MemoryError as exc:
+        raise OutOfMemory(f"{path} with {shape} voxels does not fit into memory. Crop or resample it first.") from exc
+    except _READ_ERRORS as exc:
+        raise InputError(f"{path} is truncated or damaged: {damage(exc)}. Copy or export it again.") from exc
+    return data.astype(data.dtype.newbyteorder("="), copy=False), affine
+
+
+def mgh_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Shape and affine to RAS+ mm from the header; whether the voxels are all there is checked cheaply.
+
+    Raises InputError.
+    """
+    header, shape, affine = _checked(path)
+    needed = header.get_data_offset() + header.get_data_size()
+    (check_gzip_length if _packed(path) else check_length)(path, needed)
+    return shape, affine
+
+
+def mgh_warnings(path: Path) -> tuple[str, ...]:
+    """Sentences on what the header leaves open about the volume's place in space."""
+    _header(path)
+    with _opened(path) as stream:  # nibabel sets the flag itself where the file does not
+        if int.from_bytes(stream.read(30)[28:], "big") == 1:
+            return ()
+    return (f"{path} does not say how it lies in the scanner (goodRASFlag is 0): left and right are a guess.",)
+
+
+def _checked(path: Path) -> tuple[MGHHeader, tuple[int, int, int], np.ndarray]:
+    header = _header(path)
+    shape = check_shape(path, header.get_data_shape())
+    check_spacing(path, [float(v) for v in header["delta"]])
+    affine = np.asarray(header.get_affine(), np.float64)
+    check_affine(path, affine)
+    return header, shape, affine
+
+
+def _header(path: Path) -> MGHHeader:
+    try:
+        with _opened(path) as stream:
+            return MGHHeader.from_fileobj(stream)
+    except _READ_ERRORS as exc:
+        raise InputError(
+            f"{path} is truncated or damaged: its header cannot be read. Copy or export it again."
+        ) from exc
+
+
+def _packed(path: Path) -> bool:
+    return path.name.lower().endswith(".mgz")
+
+
+def _opened(path: Path) -> io.BufferedIOBase:
+    return gzip.open(path, "rb") if _packed(path) else path.open("rb")
