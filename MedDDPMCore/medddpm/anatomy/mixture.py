@@ -18,20 +18,20 @@ import SimpleITK as sitk  # noqa: N813
 # Pure classes. Fluid is one class wherever it is, white matter too.
 CSF, CORTEX, DEEP_GRAY, WHITE, CEREBELLAR_CORTEX, BRAINSTEM = range(6)
 PURE = 6
-# Voxels that hold two tissues: which, and how frequent they are, relative to the two at their places.
-MIXED = (
-    (CSF, CORTEX, 2.5),
-    (CSF, DEEP_GRAY, 1.0),
-    (CSF, WHITE, 1.0),
-)
-BRIGHT, BRIGHT_WHITE = 0.4, 0.75
+# Voxels that hold two tissues: which, and how frequent they are, relative to the product of the two priors.
+MIXED = ((CSF, CORTEX, 2.5), (CSF, DEEP_GRAY, 1.0), (CSF, WHITE, 1.0))
+# Pallidum and lateral thalamus are nearly as bright as white matter: a class of its own, with this share of the prior
+# of deep gray matter, whose mean lies so far from that of deep gray to that of white matter.
+BRIGHT_DEEP_GRAY, TOWARD_WHITE = 0.4, 0.75
 OUTLIERS = 0.02  # prior probability
 # Share of the common covariance of cortex and white matter in that of each class: alike in noise, unlike in spread.
 POOLED = np.array([0.3, 0.7, 0.5, 0.7, 0.5, 0.5])
 LEAST_VARIANCE = 1e-4  # of intensities that span about 0 to 1: their quantization
-FLUID_SPREAD = 0.04  # of the contrast of fluid and cortex: fluid flows, and is nowhere quite pure
-SHARPNESS = 1.5  # of the division of a voxel between two tissues
-HALF, HALF_CORTEX = 0.5, 0.4  # where between two means a voxel is divided evenly
+FLUID_SPREAD = 0.04  # standard deviation of fluid at least, as a part of its contrast to cortex: images are clipped
+FLUID_MM = 2.5  # standard deviation of the kernel by which fluid is found to be amid fluid
+SHARPNESS = 1.75  # of the division of a voxel between two tissues
+HALF, HALF_CORTEX = 0.46, 0.37  # where between two means, from solid tissue to fluid, a voxel is divided evenly
+UNLIKE = 0.1  # of the contrast by which images differ in what a voxel holds, as their slices differ
 BIAS_MM = 25.0  # standard deviation of the kernel of the bias field's remainder
 # In adults: sign and weight of fluid against brain, and of white against gray matter.
 CONTRAST = {"T1": (-1.0, 1.0), "T1ce": (-0.6, 0.6), "T2": (1.0, -1.0), "FLAIR": (-1.0, -0.7)}
@@ -39,8 +39,9 @@ CONTRAST = {"T1": (-1.0, 1.0), "T1ce": (-0.6, 0.6), "T2": (1.0, -1.0), "FLAIR": 
 
 @dataclass(frozen=True)
 class Mixture:
-    """``means`` (8, d), ``whitening`` (8, d, d; its rows times a residual have unit covariance), ``log_scale`` (8,) of
-    the pure and mixed classes, the log density of ``outliers``, and the ``common`` covariance (d, d).
+    """The K - 1 pure and mixed classes and the one of bright deep gray matter: ``means`` (K - 1, d), ``whitening``
+    (K - 1, d, d; a residual times it has unit covariance), ``log_scale`` (K - 1,). ``outliers`` is the log density of
+    the last class, ``common`` (d, d) the covariance of cortex and white matter.
     """
 
     means: np.ndarray
@@ -50,7 +51,7 @@ class Mixture:
     common: np.ndarray
 
     def log_likelihood(self, values: np.ndarray) -> np.ndarray:
-        """Of ``values`` (N, d) in each class, the outliers last: (9, N) float32."""
+        """Of ``values`` (N, d) in each class, the outliers last: (K, N) float32."""
         out = np.empty((len(self.means) + 1, len(values)), np.float32)
         for k, (mean, whitening) in enumerate(zip(self.means, self.whitening, strict=True)):
             residual = (values - mean.astype(np.float32)) @ whitening.astype(np.float32)
@@ -63,9 +64,10 @@ class Mixture:
         out = []
         for a, b, _ in MIXED:
             difference = self.means[a] - self.means[b]
-            toward = np.linalg.solve(self.common, difference)
+            toward = np.linalg.solve(self.common + np.diag((UNLIKE * difference) ** 2), difference)
             share = ((values - self.means[b].astype(np.float32)) @ toward.astype(np.float32)) / (toward @ difference)
-            out.append(np.clip(0.5 + SHARPNESS * (share - (HALF_CORTEX if b == CORTEX else HALF)), 0, 1))
+            half = HALF_CORTEX if b == CORTEX else HALF
+            out.append(np.clip(0.5 + SHARPNESS * (share - half), 0, 1))
         return np.array(out, np.float32)
 
     @property
@@ -76,9 +78,9 @@ class Mixture:
 
 
 def log_prior(prior: np.ndarray) -> np.ndarray:
-    """Logarithms of the prior of all classes, (9, N), from that of the pure ones (6, N)."""
+    """Logarithms of the prior of all classes, (K, N), from that of the pure ones (6, N)."""
     mixed = [weight * prior[a] * prior[b] for a, b, weight in MIXED]
-    return np.log(np.stack([*prior, *mixed, BRIGHT * prior[DEEP_GRAY], np.full_like(prior[0], OUTLIERS)]))
+    return np.log(np.stack([*prior, *mixed, BRIGHT_DEEP_GRAY * prior[DEEP_GRAY], np.full_like(prior[0], OUTLIERS)]))
 
 
 def normalized(log_posterior: np.ndarray) -> np.ndarray:
@@ -127,7 +129,7 @@ def estimate(values: np.ndarray, weights: np.ndarray) -> Mixture:
         difference = means[a] - means[b]
         means.append((means[a] + means[b]) / 2)
         spread.append((spread[a] + spread[b]) / 2 + (np.outer(difference, difference) + np.diag(difference**2)) / 24)
-    means.append(BRIGHT_WHITE * means[WHITE] + (1 - BRIGHT_WHITE) * means[DEEP_GRAY])
+    means.append(TOWARD_WHITE * means[WHITE] + (1 - TOWARD_WHITE) * means[DEEP_GRAY])
     spread.append(common)
     covariances = np.array(spread) + LEAST_VARIANCE * np.eye(dimensions)
     whitening = np.linalg.cholesky(np.linalg.inv(covariances))
@@ -146,9 +148,12 @@ def _moments(values: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.nda
 
 @dataclass(frozen=True)
 class Lattice3:
-    """Every ``steps``-th voxel of a grid, as far as it is looked at: ``inside`` (bool, of the lattice)."""
+    """Evenly spaced voxels of a grid, ``spacing`` mm apart: ``inside`` (bool) says which are looked at, ``deep`` (N,)
+    which of these are far from the outline.
+    """
 
     inside: np.ndarray
+    deep: np.ndarray
     spacing: tuple[float, ...]
 
     def smoothed(self, values: np.ndarray | float, sigma_mm: float) -> np.ndarray:
@@ -172,10 +177,22 @@ def fit(
     for iteration in range(iterations):
         even = values - bias[:, lattice.inside].T
         posterior = normalized(mixture.log_likelihood(even) + logs)
-        mixture = estimate(even, posterior[:PURE])
+        mixture = estimate(even, _pure_fluid(posterior[:PURE], lattice))
         if iteration % 4 == 3:
             bias = _residual_bias(values, posterior[:PURE], mixture, lattice)
     return mixture, bias
+
+
+def _pure_fluid(posterior: np.ndarray, lattice: Lattice3) -> np.ndarray:
+    """``posterior`` (6, N) with fluid as far as it is deep in the brain and amid fluid.
+
+    In sulci most voxels hold cortex, too; near the outline there is dura, which is dark.
+    """
+    weights = posterior.copy()
+    total = np.maximum(lattice.smoothed(1, FLUID_MM)[lattice.inside], 0.1)
+    density = lattice.smoothed(posterior[CSF], FLUID_MM)[lattice.inside] / total
+    weights[CSF] *= np.clip(density, 0, 1) ** 2 * lattice.deep
+    return weights
 
 
 def _residual_bias(values: np.ndarray, posterior: np.ndarray, mixture: Mixture, lattice: Lattice3) -> np.ndarray:

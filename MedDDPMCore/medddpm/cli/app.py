@@ -44,6 +44,7 @@ def commands() -> typer.Typer:
         prepare,
         runs,
         synth,
+        tissues,
         train,
         worker,
     )

@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..geometry.io import read_mask
 from ..geometry.nifti import write_image
 from ..geometry.volume import Mask, voxel_ml
-from ..labels.recognize import apply_mapping, recognize
+from ..labels.recognize import Recognition, apply_mapping, recognize
 from ..labels.scheme import SCHEMES, LabelScheme, load_scheme
 from ..labels.values import clean_values
 from ..masks import (
@@ -46,6 +46,8 @@ Parts = Annotated[str | None, typer.Option("--parts", help="Label values to edit
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
 Sample = Annotated[int | None, typer.Option("--sample", min=1, help="Only so many, at random.")]
 Published = Annotated[bool, typer.Option("--published", help="Exactly the rule of Med-DDPM's authors.")]
+
+FIX = "Run 'medddpm check {} --model M --fix OUT.nii.gz' and use its output."
 
 
 @dataclass(frozen=True)
@@ -215,16 +217,20 @@ def open_mask(path: Path, scheme_name: str | None, model: str | None) -> Opened:
     """
     mask = read_mask(path)
     scheme = _scheme(scheme_name, model) or _suitable(mask)
-    found = recognize(mask, scheme)
-    fix = f"Run 'medddpm check {path} --model M --fix OUT.nii.gz' and use its output."
-    if found.unknown:
-        raise InputError(f"{path} has the value {found.unknown[0]}, whose meaning is not known. {fix}")
-    values, _ = clean_values(mask.volume.data, 1.0)
-    labels = apply_mapping(values, found.mapping)
+    labels, found = in_scheme(path, mask, scheme)
     if not found.outline:
         name = scheme.label(scheme.surround).name.lower()
-        raise InputError(f"{path} has no label for the {name} around the tumor. {fix}")
+        raise InputError(f"{path} has no label for the {name} around the tumor. {FIX.format(path)}")
     return Opened(labels, mask.volume.affine, scheme)
+
+
+def in_scheme(path: Path, mask: Mask, scheme: LabelScheme) -> tuple[np.ndarray, Recognition]:
+    """The mask of ``path`` in the values of ``scheme``. Raises InputError where it has values without a meaning."""
+    found = recognize(mask, scheme)
+    if found.unknown:
+        raise InputError(f"{path} has the value {found.unknown[0]}, whose meaning is not known. {FIX.format(path)}")
+    values, _ = clean_values(mask.volume.data, 1.0)
+    return apply_mapping(values, found.mapping), found
 
 
 def _scheme(name: str | None, model: str | None) -> LabelScheme | None:
