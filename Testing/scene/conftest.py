@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -110,6 +111,17 @@ def scene(application: Application) -> Iterator[Any]:
     for logic in (*application.logics, application.applicationLogic()):
         logic.SetMRMLScene(None)
     fresh.Clear(1)
+    _forget_conversions()
+
+
+def _forget_conversions() -> None:
+    """Each scene registers the conversions of segments again, and whatever copies a segmentation goes through all."""
+    import slicer
+
+    factory = slicer.vtkSegmentationConverterFactory.GetInstance()
+    for source, target in permutations(("Binary labelmap", "Closed surface", "Fractional labelmap"), 2):
+        while factory.DisableConverterRule(source, target):
+            pass
 
 
 @pytest.fixture(params=GEOMETRIES, ids=str)

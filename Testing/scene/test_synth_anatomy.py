@@ -6,12 +6,13 @@ import json
 
 import numpy as np
 import pytest
+import SimpleITK
 import vtk
 
 slicer = pytest.importorskip("slicer")
 
 from medddpm.errors import InputError  # noqa: E402
-from medddpm.geometry.io import read_mask, read_volume  # noqa: E402
+from medddpm.geometry.io import read_volume  # noqa: E402
 from medddpm.geometry.volume import Volume  # noqa: E402
 from medddpm.labels.scheme import load_scheme  # noqa: E402
 from MedDDPMSlicerLib.Display import setAffine  # noqa: E402
@@ -245,7 +246,7 @@ def test_a_batch_takes_the_anatomy_for_all_masks(service, scene, anatomyModel, t
         record = json.loads((out / name / "provenance.json").read_text(encoding="utf-8"))
         assert record["samples"][0]["anatomy"]["map"] is None and record["anatomy"]["mass_effect"] == 0
         assert (out / name / f"{name}_sample-01_anatomy.nii.gz").is_file()
-    found = read_mask(out / "ras" / "ras_sample-01_anatomy.nii.gz").volume.data
+    found = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(out / "ras" / "ras_sample-01_anatomy.nii.gz")).T
     assert (found[found > 4] == tissues[found > 4]).mean() > 0.7, "in the place where the label map is in the world"
     assert leftovers(service) == [] and len(list(folder.iterdir())) == 2
 
