@@ -283,6 +283,10 @@ def test_doubts_are_told(ask: Ask, tmp_path: Path, dataset: Path) -> None:
         ({"sampler": "euler"}, "euler"),
         ({"guidance": 3.0}, "guidance"),
         ({"tumor_iterations": -1}, "iterations are -1"),
+        ({"anatomy": "bank"}, "no anatomy 'bank'. Choose one of mask, seed"),
+        ({"contrast": "T1"}, "no contrast 'T1'"),
+        ({"anatomy": "seed"}, "told no tissues"),
+        ({"contrast": "mean"}, "No contrast can be chosen"),
     ],
 )
 def test_what_cannot_be_done_is_explained(ask: Ask, changes: dict[str, object], words: str) -> None:

@@ -13,7 +13,9 @@ import torch
 from medddpm import synthesize
 from medddpm.anatomy.completion import complete_anatomy
 from medddpm.config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfig
+from medddpm.dataset import DatasetConfig, PreparedCase
 from medddpm.errors import InputError
+from medddpm.geometry.grid import to_network
 from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import Volume
 from medddpm.labels.scheme import load_scheme
@@ -23,6 +25,10 @@ from medddpm.network.appearance import Look
 from medddpm.network.build import build_network
 from medddpm.network.residual import ResidualUNet
 from medddpm.synthesis.batch import CaseResult
+from medddpm.training.evaluation.evaluate import evaluate
+from medddpm.training.evaluation.request import EvaluationRequest
+from medddpm.training.evaluation.tables import write_tables
+from safetensors.torch import save_file
 from synthesis_phantoms import affine_of, phantom, positions, voxels
 
 SCHEME = load_scheme("glioma-anatomy")
@@ -240,3 +246,40 @@ def test_only_the_tumor_and_what_it_displaces_change_in_a_growth_series(
 def test_models_without_tissues_have_no_anatomy_to_choose(tmp_path: Path, mask: Path) -> None:
     with pytest.raises(InputError, match="neither anatomy nor contrast can be chosen"):
         synthesize(mask, tmp_path, "demo", contrast="mean", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One test case: white and gray matter as in ``MEANS``, the other way round in T1."""
+    folder = tmp_path_factory.mktemp("data")
+    fractions = to_network(complete_anatomy(Volume(phantom(positions(SHAPE, AFFINE)), AFFINE), 7).fractions)
+    look = Look.plain(MEANS * torch.tensor([-1.0, 1.0]))
+    stored = torch.from_numpy(fractions).mul(255).to(torch.uint8)
+    images = look.source(torch.from_numpy(fractions)[None])[0].half()
+    (folder / "cases").mkdir()
+    save_file({"images": images, "fractions": stored}, folder / "cases" / "one.safetensors")
+    case = PreparedCase("one", "test")
+    DatasetConfig(SCHEME, GridConfig(SHAPE, SPACING, "LPS"), ("T1", "T2"), (case,)).save(folder)
+    return folder
+
+
+def test_an_evaluation_chooses_anatomy_and_contrast(dataset: Path, model: Path, tmp_path: Path) -> None:
+    def evaluated(anatomy: str, contrast: str) -> tuple[np.ndarray, np.ndarray]:
+        out = tmp_path / f"{anatomy} {contrast}"
+        asked = {"anatomy": anatomy, "contrast": contrast, "sampler": "ddpm", "steps": 2, "tumor_iterations": 0}
+        found = evaluate(EvaluationRequest(str(model), str(dataset), str(out), device="cpu", precision="fp32", **asked))
+        write_tables(out, found)
+        said = json.loads((out / "figures.json").read_text(encoding="utf-8"))
+        assert (said["anatomy"], said["contrast"]) == (anatomy, contrast)
+        folder = out / found.samples[0].folder
+        return voxels(folder / "mask.nii.gz")[0], voxels(folder / "synthetic-T1.nii.gz")[0]
+
+    own, image = evaluated("mask", "real")
+    assert image[own == 9].mean() < image[own == 7].mean(), "white matter darker than gray, as in the real image"
+    again, mean = evaluated("mask", "mean")
+    np.testing.assert_array_equal(own, again)
+    assert mean[own == 9].mean() > mean[own == 7].mean()
+    other, image = evaluated("seed", "seed")
+    np.testing.assert_array_equal(np.where(own < 4, own, 4), np.where(other < 4, other, 4))  # tumor and outline
+    assert (own != other).mean() > 0.02
+    assert image[other == 9].mean() > image[other == 7].mean()

@@ -27,6 +27,12 @@ def evaluate_command(
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler. Left out: what suits the model.")] = None,
     seed: Annotated[int, typer.Option(help="Starting number of the randomness.")] = 0,
     guidance: Annotated[float, typer.Option(help="How strongly the mask guides; 1 is plain.")] = 1.0,
+    anatomy: Annotated[
+        str, typer.Option(help="mask: the case's own tissues; seed: its tumor and outline, the rest by the seed.")
+    ] = "mask",
+    contrast: Annotated[
+        str, typer.Option(help="seed: drawn for each image; mean: that of the training cases; real: that of the case.")
+    ] = "seed",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     tumor_iterations: Annotated[
@@ -63,6 +69,8 @@ def evaluate_command(
         precision,
         tuple(case or ()),
         tumor_iterations,
+        anatomy,
+        contrast,
     )
     keep_freed_memory()
     with ConsoleReporter() as reporter:

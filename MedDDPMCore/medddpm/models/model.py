@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import cast
 
 import torch
@@ -58,7 +59,7 @@ class Model:
 
         What cannot be measured is that of the mean of the training cases. For networks in the residual domain.
         """
-        appearance = cast(ResidualUNet, self._network).appearance.cpu()
+        appearance = copy.deepcopy(cast(ResidualUNet, self._network).appearance).cpu()
         typical = appearance.look()
         measured = appearance.coder().measure(images.nan_to_num(), fractions)
         there = images.isfinite().all(dim=(1, 2, 3))

@@ -15,11 +15,15 @@ from torch import Tensor
 from ...dataset import PreparedCase, read_dataset_config
 from ...errors import InputError
 from ...files import sha256, write_text
+from ...geometry.grid import from_network, to_network
+from ...geometry.volume import centered_affine
 from ...models.model import Model
 from ...models.places import find_config
 from ...models.registry import load_model
+from ...network.appearance import Look
 from ...progress import Reporter, SilentReporter
 from ...sampling.solvers import sampler_and_steps
+from ...synthesis.anatomy import with_other_anatomy
 from ..dataset import PreparedDataset
 from ..monitor.neighbors import TrainingNeighbors, is_copy, left_right_axis
 from ..monitor.quality import Quality, by_modality, dataset_label_means, label_mean_image, label_means
@@ -49,7 +53,7 @@ def evaluate(request: EvaluationRequest, reporter: Reporter | None = None) -> Ev
     reporter.stage("load", "Loading the model and the dataset")
     config = read_dataset_config(Path(request.dataset))
     ids = chosen_cases(config.cases, request)
-    require_fit(find_config(request.model), config)
+    require_fit(request, find_config(request.model), config)
     return _Evaluator(request, reporter, ids).run()
 
 
@@ -118,9 +122,13 @@ class _Evaluator:
             self._measure(measures, BASELINE, case.id, None, baseline)
             expected = self._quality(baseline, case)
             for k in range(self._request.samples):
-                made = self._sample(case, k)
-                made_means.append(label_means(made, case.fractions))
-                self._measure(measures, SYNTHETIC, case.id, self._request.seed + k, made)
+                masked, own = case, measures
+                if self._request.anatomy == "seed":
+                    masked = self._with_other_anatomy(case, k)
+                    own = CaseMeasures(masked.fractions, self._data.config, segmenter, self._reporter)
+                made = self._sample(masked, k)
+                made_means.append(label_means(made, masked.fractions))
+                self._measure(own, SYNTHETIC, case.id, self._request.seed + k, made)
                 results.append(self._compared(case, k, made, expected))
         self._reporter.stage("compare", "Comparing the images")
         self._compare_sets()
@@ -135,6 +143,8 @@ class _Evaluator:
             steps=self._steps,
             seed=self._request.seed,
             guidance=self._request.guidance,
+            anatomy=self._request.anatomy,
+            contrast=self._request.contrast,
             modalities=self._config.modalities,
             samples=tuple(results),
             sets=self._sets(),
@@ -143,6 +153,13 @@ class _Evaluator:
             readings=tuple(self._readings),
             doubts=tuple(self._doubts),
         )
+
+    def _with_other_anatomy(self, case: HeldOut, k: int) -> HeldOut:
+        grid = self._data.config.grid
+        affine = centered_affine(grid.shape, grid.spacing, grid.orientation)
+        own = from_network(case.fractions.numpy())
+        other = with_other_anatomy(own, self._config.scheme, affine, self._request.seed + k)
+        return replace(case, fractions=torch.from_numpy(to_network(other)))
 
     def _segmenter(self) -> Segmenter | None:
         iterations = self._request.tumor_iterations
@@ -168,8 +185,9 @@ class _Evaluator:
         made = read_sample(folder, self._config.modalities, case.real) if recorded(folder) == facts else None
         if made is None:
             (folder / RECORD).unlink(missing_ok=True)
-            settings = SampleSettings(self._sampler, self._steps, self._request.seed + k, self._request.guidance)
             mask = self._resolution.to_model(case.fractions)
+            seed, guidance = self._request.seed + k, self._request.guidance
+            settings = SampleSettings(self._sampler, self._steps, seed, guidance, self._look(case))
             made = draw_sample(self._model, mask, settings, self._reporter.check_cancelled)
             made = self._resolution.to_dataset(made)
             title = f"{self._config.name} | {case.id} | seed {settings.seed}, {self._sampler}, {self._steps} steps"
@@ -180,6 +198,12 @@ class _Evaluator:
         self._reporter.step(self._done, total)
         return made
 
+    def _look(self, case: HeldOut) -> Look | None:
+        """The contrast that is asked for; None for one drawn from the seed."""
+        if self._request.contrast == "real":
+            return self._model.measured_look(case.real, case.fractions)
+        return self._model.look() if self._request.contrast == "mean" else None
+
     def _facts(self, case: str, k: int) -> dict[str, Any]:
         """Everything that a sample depends on."""
         return {
@@ -189,6 +213,8 @@ class _Evaluator:
             "steps": self._steps,
             "seed": self._request.seed + k,
             "guidance": self._request.guidance,
+            "anatomy": self._request.anatomy,
+            "contrast": self._request.contrast,
             "precision": str(self._model.dtype),
         }
 

@@ -42,6 +42,15 @@ REALISM = (
     "Whether the images look like MRI, which a comparison voxel by voxel does not tell. Every value is a mean over "
     "patients with its 95 % interval. What is outside of the good range is marked."
 )
+ANATOMY = {
+    "mask": "The masks are taken whole.",
+    "seed": "Of the masks, tumor and outline are taken; the rest of the anatomy comes from the bank.",
+}
+CONTRAST = {
+    "seed": "The contrast is drawn for each image.",
+    "mean": "The contrast is the mean one of the training cases.",
+    "real": "The contrast is that of the real images.",
+}
 AGAINST = {"ratio": "synthetic / real", "difference": "synthetic less real", "value": "synthetic"}
 
 
@@ -51,7 +60,8 @@ def write_report(folder: Path, found: Evaluation) -> Path:
     page.paragraph(
         f"{len({s.case for s in found.samples})} cases of the split '{found.split}' of {found.dataset}, "
         f"{len(found.samples)} samples with {found.sampler} in {found.steps} steps, first seed {found.seed}, "
-        f"guidance {found.guidance:g}. Weights {found.weights_sha256[:12]}. "
+        f"guidance {found.guidance:g}. {ANATOMY[found.anatomy]} {CONTRAST[found.contrast]} "
+        f"Weights {found.weights_sha256[:12]}."
     )
     page.listing(found.doubts)
     _add_overview(page, found)

@@ -8,11 +8,13 @@ from ...config import ModelConfig
 from ...dataset import SPLITS, DatasetConfig
 from ...errors import InputError
 from ...parse import shown
-from .resolution import resolution, resolution_doubts
+from .resolution import Resolution, resolution, resolution_doubts
 
 MAX_SAMPLES = 100
 TUMOR_ITERATIONS = 600
 MAX_TUMOR_ITERATIONS = 100_000
+ANATOMIES = ("mask", "seed")
+CONTRASTS = ("seed", "mean", "real")
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,10 @@ class EvaluationRequest:
     """``samples`` images for each case of ``split`` of the prepared dataset, the k-th with seed ``seed`` + k.
 
     ``sampler`` and ``steps`` None: those of the model. ``guidance`` as in ``medddpm.sample``. ``cases``: the ids of
-    those to take, empty for all. ``tumor_iterations``: how long the network that looks for the tumor is trained, once
-    for each dataset; 0: tumor fidelity is not measured.
+    those to take, empty for all. ``anatomy``: "mask" for the case's own tissues, "seed" for its tumor and outline with
+    an anatomy from the bank (models that are told tissues). ``contrast``: drawn from the "seed", the "mean" one, or
+    that of the case's "real" images (networks in the residual domain). ``tumor_iterations``: how long the network that
+    looks for the tumor is trained, once for each dataset; 0: tumor fidelity is not measured.
     """
 
     model: str
@@ -37,10 +41,15 @@ class EvaluationRequest:
     precision: str = "auto"
     cases: tuple[str, ...] = ()
     tumor_iterations: int = TUMOR_ITERATIONS
+    anatomy: str = "mask"
+    contrast: str = "seed"
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise InputError(f"There is no split {shown(self.split)}. Choose one of {', '.join(SPLITS)}.")
+        for what, chosen, known in (("anatomy", self.anatomy, ANATOMIES), ("contrast", self.contrast, CONTRASTS)):
+            if chosen not in known:
+                raise InputError(f"There is no {what} {shown(chosen)}. Choose one of {', '.join(known)}.")
         if not 1 <= self.samples <= MAX_SAMPLES:
             raise InputError(f"The number of samples is {self.samples}, but must be 1 to {MAX_SAMPLES}.")
         if not 0 <= self.seed <= 2**63 - 1 - MAX_SAMPLES:
@@ -52,9 +61,15 @@ class EvaluationRequest:
             )
 
 
-def require_fit(model: ModelConfig, dataset: DatasetConfig) -> None:
-    """Raise InputError naming what differs where the model cannot be measured on the dataset."""
-    resolution(model.grid, dataset.grid)
+def require_fit(request: EvaluationRequest, model: ModelConfig, dataset: DatasetConfig) -> None:
+    """Raise InputError naming what differs where the model cannot be measured on the dataset as asked."""
+    if request.anatomy == "seed" and not model.scheme.tissue_values:
+        raise InputError(f"The model '{model.name}' is told no tissues, so it takes no anatomy. Leave the choice out.")
+    if request.contrast != "seed" and model.network.domain != "residual":
+        raise InputError(f"No contrast can be chosen for the model '{model.name}'. Leave the choice out.")
+    voxels = resolution(model.grid, dataset.grid)
+    if request.contrast == "real" and voxels != Resolution():
+        raise InputError("The real images have other voxels than the model, so it cannot take over their contrast.")
     for what, of_model, of_dataset in (
         ("modalities", model.modalities, dataset.modalities),
         ("label values", model.scheme.values, dataset.scheme.values),

@@ -64,6 +64,8 @@ class Evaluation:
     steps: int
     seed: int
     guidance: float
+    anatomy: str
+    contrast: str
     modalities: tuple[str, ...]
     samples: tuple[SampleResult, ...]
     sets: SetFigures

@@ -31,7 +31,8 @@ def summary(found: Evaluation) -> dict[str, Any]:
     return {
         "format_version": 1,
         **{name: getattr(found, name) for name in ("model", "weights_sha256", "dataset", "split")},
-        **{name: getattr(found, name) for name in ("sampler", "steps", "seed", "guidance", "modalities", "doubts")},
+        **{name: getattr(found, name) for name in ("sampler", "steps", "seed", "guidance", "anatomy", "contrast")},
+        **{name: getattr(found, name) for name in ("modalities", "doubts")},
         "mean": {"synthetic": _rounded(found.mean), "baseline": _rounded(found.baseline_mean)},
         "by_modality": {
             name: {"synthetic": _rounded(found.of_modality(name)), "baseline": _rounded(found.of_modality(name, True))}

@@ -18,6 +18,7 @@ from ...geometry.grid import from_network, labels_from_fractions
 from ...geometry.nifti import write_image
 from ...geometry.volume import Volume, centered_affine
 from ...models.model import Model
+from ...network.appearance import Look
 from ...network.build import Network
 from ...sampling.sample import SampleStep, sample
 from ...synthesis.case import stored_intensities
@@ -41,12 +42,16 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """How samples are made. The same seed gives the same noise at every call and on every device."""
+    """How samples are made. The same seed gives the same noise at every call and on every device.
+
+    ``look`` as in ``sampling.sample``.
+    """
 
     sampler: str
     steps: int | None
     seed: int = 0
     guidance: float = 1.0
+    look: Look | None = None
 
 
 def frozen_model(config: ModelConfig, network: Network, device: torch.device, dtype: torch.dtype) -> Model:
@@ -76,6 +81,7 @@ def draw_sample(
         settings.seed,
         callback=on_step,
         guidance=settings.guidance,
+        look=settings.look,
     )
     return made[0]
 
