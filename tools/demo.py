@@ -1,10 +1,11 @@
 r"""How the bundled demo models and the sample mask were made. From the repository's folder:
 
-medddpm prepare BRATS_FOLDER out/demo-data --grid demo-2mm --validation 0 --test-case ID --test-case ID ...
+medddpm prepare BRATS_FOLDER out/demo-data --scheme glioma-anatomy \
+    --grid 192x192x144:1:LPS --validation 0 --test-case ID --test-case ID ...
 medddpm train --dataset out/demo-data --preset demo --out out/demo-run
 python tools/demo.py package out/demo-run/outputs/model Resources/Models/demo
 python tools/demo_card.py out/demo-data out/demo-run Resources/Models/demo
-python tools/demo.py sample-mask out/demo-data Resources/SampleMasks/glioma.nii.gz
+python tools/demo.py sample-mask Resources/SampleMasks/glioma.nii.gz
 
 and for whole heads, from label maps without any scan,
 
@@ -23,18 +24,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
 import torch
 import typer
-from medddpm.geometry.grid import from_network
+from medddpm.anatomy.bank import load_bank_map
 from medddpm.geometry.nifti import write_image
+from medddpm.geometry.resample import index_map, resample
+from medddpm.geometry.volume import centered_affine
 from medddpm.labels.scheme import load_scheme
 from medddpm.masks.lesions import LesionSpec, add_lesion
 from medddpm.models.folder import read_model_folder, save_model_folder
-from medddpm.training.dataset import PreparedDataset
 
 LICENCE = (
-    "The weights were trained on BraTS 2018/2021 scans, whose terms restrict use to research. "
+    "The weights were trained on BraTS 2018, 2019 and 2021 scans, whose terms restrict use to research. "
     "Use them for demonstration and research only."
 )
 INTENDED_USE = (
@@ -54,27 +55,18 @@ def package(model: Path, out: Path, licence: str = LICENCE, sampler: str = "ddpm
 
 
 @app.command("sample-mask")
-def sample_mask(dataset: Path, out: Path, seed: int = 7) -> None:
-    """Draw the shipped sample mask: the average outline of the training brains, with a generated glioma at 1 mm.
-
-    An average over all training cases is no patient's outline; the lesion comes from the seeded generator.
-    """
-    scheme, cases = load_scheme("brats"), PreparedDataset(dataset, "train")
-    distances = [_signed_distance(from_network(cases[i][1].sum(0).numpy()) >= 0.5) for i in range(len(cases))]
-    x = np.mean(distances, axis=0)
-    image = sitk.GetImageFromArray(np.ascontiguousarray((x + x[::-1]).T / 2))  # left-right symmetric
-    fine = sitk.Expand(image, [2, 2, 2], sitk.sitkBSpline)
-    brain = sitk.GetArrayFromImage(fine).T < 0
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
-    affine[:3, 3] = [79.5, 95.5, -79.5]
-    labels = np.where(brain, scheme.surround, 0).astype(np.uint8)
-    spec = LesionSpec(center_mm=(-32.0, 8.0, 12.0), diameter_mm=34.0, edema_mm=12.0)
+def sample_mask(out: Path, brain: int = 3, seed: int = 11) -> None:
+    """Draw the shipped sample mask: the outline of a brain of the bank, with a generated glioma, at 1 mm."""
+    bank, shape = load_bank_map(brain), (160, 192, 160)
+    affine = centered_affine(shape, (1.0, 1.0, 1.0), "LPS")
+    ends = np.argwhere(bank.data > 0)
+    there = affine.copy()  # the middle of the brain becomes that of the mask
+    there[:3, 3] += bank.affine[:3, :3] @ (ends.min(axis=0) + ends.max(axis=0)) / 2 + bank.affine[:3, 3]
+    outline = resample((bank.data > 0).astype(np.float32), index_map(there, bank.affine), shape, 0.0) > 0.5
+    scheme = load_scheme("brats")
+    labels = np.where(outline, scheme.surround, 0).astype(np.uint8)
+    spec = LesionSpec(center_mm=(-30.0, -4.0, 16.0), diameter_mm=36.0, edema_mm=9.0)
     write_image(out, add_lesion(labels, affine, scheme, spec, seed).labels, affine, "MedDDPM sample mask, no patient")
-
-
-def _signed_distance(inside: np.ndarray) -> np.ndarray:
-    image = sitk.GetImageFromArray(np.ascontiguousarray(inside.T.astype(np.uint8)))
-    return sitk.GetArrayFromImage(sitk.SignedMaurerDistanceMap(image, squaredDistance=False)).T
 
 
 if __name__ == "__main__":
