@@ -233,3 +233,29 @@ def test_any_damaged_byte_ends_in_a_sentence(
     else:
         whole = mha_bytes()
     damaged(path, whole, min(int(where * len(whole)), len(whole) - 1), value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    (
+        ("blank_line_lost.nrrd", nrrd_bytes({}).rstrip() + b"\n" + bytes([7] * 210), "line 6 is no known field"),
+        ("long_kinds.nrrd", nrrd_bytes({"kinds": "A" * 1200}, {}, bytes(210)), "line 6 is no known field"),
+        ("long_name.nrrd", nrrd_bytes({"s" * 1200: "1"}, {}, bytes(210)), "line 6 is no known field"),
+        ("wrapped.seg.nrrd", nrrd_bytes({}, {"Segment0_Name": "x\n" + "y" * 1200}, bytes(210)), "line 7 is no known"),
+        ("endless.nrrd", b"NRRD0004\n" + b"#\n" * 2**22, "does not end"),
+        ("no_axes.mha", mha_bytes(NDims="-1"), "how many axes"),
+        ("axes.mha", mha_bytes(NDims="1000"), "how many axes"),
+        ("axes.nrrd", nrrd_bytes({"dimension": "1e9"}, {}, bytes(210)), "how many axes"),
+        ("wrapped.mha", mha_bytes(Comment="x\n" + "y" * 1200), "line 10 is no known field"),
+    ),
+    ids=lambda value: value if isinstance(value, str) and "." in value else "",
+)
+def test_headers_that_would_end_the_process_in_itk(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    refused(tmp_path / name, words)
+
+
+def test_long_texts_that_do_no_harm_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "long.nrrd"
+    path.write_bytes(nrrd_bytes(LPS_FIELDS | {"content": "x" * 9000}, {"comment": "y" * 100_000}, bytes(210)))
+    assert read_mask(path).volume.shape == SHAPE

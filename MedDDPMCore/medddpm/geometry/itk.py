@@ -12,7 +12,7 @@ import SimpleITK as sitk  # noqa: N813
 from ..errors import InputError, OutOfMemory
 from ..files import atomic_path
 from .checks import MAX_VOXELS, check_affine, check_shape, check_spacing
-from .itk_header import check_data_file, check_itk_length, read_header
+from .itk_header import check_data_file, check_header, check_itk_length, read_header
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MAX_LAYERS = 256
@@ -29,11 +29,7 @@ class ItkFile:
 
 def read_itk(path: Path, image_io: str) -> ItkFile:
     """Read with the ITK reader named ``image_io`` ("NrrdImageIO" or "MetaImageIO"). Raises InputError."""
-    check_data_file(path)
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(image_io)
-    reader.SetFileName(str(path))
-    affine = _read_information(path, reader)
+    reader, affine = _opened(path, image_io)
     try:
         image = reader.Execute()
     except MemoryError as exc:
@@ -54,11 +50,7 @@ def itk_geometry(path: Path, image_io: str) -> tuple[tuple[int, int, int], np.nd
 
     Raises InputError.
     """
-    check_data_file(path)
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(image_io)
-    reader.SetFileName(str(path))
-    affine = _read_information(path, reader)
+    reader, affine = _opened(path, image_io)
     return check_shape(path, reader.GetSize()), affine
 
 
@@ -70,8 +62,13 @@ def itk_warnings(path: Path) -> tuple[str, ...]:
     return ()
 
 
-def _read_information(path: Path, reader: sitk.ImageFileReader) -> np.ndarray:
-    """Read and check the header, and the size of the file against it; the affine to RAS+ mm."""
+def _opened(path: Path, image_io: str) -> tuple[sitk.ImageFileReader, np.ndarray]:
+    """A reader that has read and checked the header, and the file's size against it, and the affine to RAS+ mm."""
+    check_header(path)
+    check_data_file(path)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(image_io)
+    reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
     except RuntimeError as exc:
@@ -95,7 +92,7 @@ def _read_information(path: Path, reader: sitk.ImageFileReader) -> np.ndarray:
     affine[:3, 3] = reader.GetOrigin()[:3]
     affine = LPS_TO_RAS @ affine
     check_affine(path, affine)
-    return affine
+    return reader, affine
 
 
 def _metadata(reader: sitk.ImageFileReader, key: str) -> str:

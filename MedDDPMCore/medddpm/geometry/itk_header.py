@@ -1,4 +1,6 @@
-"""What the text header of an NRRD or MetaImage file says about where its voxels lie, and whether they are all there."""
+"""The text header of an NRRD or MetaImage file: whether it can be trusted to ITK, where its voxels lie, and whether they
+are all there.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,16 @@ _HEADER_BYTES = 4 * 2**20
 _NRRD_END = re.compile(rb"\r?\n\r?\n")
 _NRRD_DATA = re.compile(rb"^data ?file: *(.*?)\r?$", re.MULTILINE | re.IGNORECASE)
 _META_DATA = re.compile(rb"^ElementDataFile *= *(.*?)\r?$", re.MULTILINE)
+# https://teem.sourceforge.net/nrrd/format.html; blanks left out, since some fields may be written with or without them
+_NRRD_FIELDS = frozenset(
+    b"content number type blocksize dimension space spacedimension spaceunits spaceorigin spacedirections "
+    b"measurementframe sizes spacings thicknesses axismins axismaxs centers centerings labels units kinds min max "
+    b"oldmin oldmax encoding endian datafile lineskip byteskip sampleunits".split()
+)
+_NRRD_PAIR = re.compile(rb"[^\0-\x1f]+?:=[^\0-\x08\x0a-\x1f]*")
+_NRRD_LINE = re.compile(rb"([A-Za-z][A-Za-z ]*?) ?: ?([^\0-\x08\x0a-\x1f]*)")
+_META_LINE = re.compile(rb"[ \t]*([A-Za-z][A-Za-z0-9_]{0,99})[ \t]*=[^\0-\x08\x0a-\x1f]{0,2000}")
+_LONGEST_FIELD, _MOST_AXES = 1000, 10  # ITK's readers keep fields and axes in places of fixed size
 _FIELD = re.compile(rb"^([A-Za-z][A-Za-z ]*?) *(?:: |=) *(.*?)[ \t\r]*$", re.MULTILINE)
 
 
@@ -25,6 +37,33 @@ def read_header(path: Path) -> tuple[bytes, int]:
         return (start, len(start)) if found is None else (start[: found.start()], found.end())
     found = _META_DATA.search(start)
     return (start, len(start)) if found is None else (start[: found.end()], found.end() + 1)
+
+
+def check_header(path: Path) -> None:
+    """Raises InputError for a header that is not plain text of this format, which can take down the process in ITK."""
+    header, end = read_header(path)
+    nrrd = header.startswith(b"NRRD")
+    if end >= _HEADER_BYTES:
+        raise InputError(f"{path} has a header that does not end. Copy or export the file again.")
+    lines = header.replace(b"\r\n", b"\n").removesuffix(b"\n").split(b"\n")
+    for number, line in enumerate(lines[nrrd:], 1 + nrrd):
+        if not (_is_nrrd_line(line) if nrrd else _META_LINE.fullmatch(line)):
+            raise InputError(
+                f"{path} has a header that cannot be understood: its line {number} is no known field. "
+                "Copy or export the file again."
+            )
+    axes = re.search(rb"^(?:dimension *:|[ \t]*NDims[ \t]*=) *(.*?)[ \t\r]*$", header, re.MULTILINE)
+    if axes is None or not re.fullmatch(rb"\d{1,2}", axes.group(1)) or not 0 < int(axes.group(1)) <= _MOST_AXES:
+        raise InputError(f"{path} does not say how many axes it has, or a wrong number. Export it as one 3D volume.")
+
+
+def _is_nrrd_line(line: bytes) -> bool:
+    """Whether this is a comment, a key with its value, or a known field that is no longer than it can be."""
+    if line.startswith(b"#") or _NRRD_PAIR.fullmatch(line):
+        return True
+    found = _NRRD_LINE.fullmatch(line)
+    name = b"" if found is None else found.group(1).replace(b" ", b"").lower()
+    return name in _NRRD_FIELDS and (len(line) <= _LONGEST_FIELD or name == b"content")
 
 
 def check_data_file(path: Path) -> Path | None:
@@ -42,7 +81,11 @@ def check_data_file(path: Path) -> Path | None:
     inside = os.path.normpath(name.replace("\\", "/"))
     if Path(inside).is_absolute() or inside.startswith("..") or re.match(r"[A-Za-z]:", inside):
         raise InputError(f"{path} points to voxels outside its own folder ('{name}'). Put both files into one folder.")
-    if not (path.parent / inside).is_file():
+    try:
+        there = (path.parent / inside).is_file()
+    except OSError:  # a name that is too long
+        there = False
+    if not there:
         raise InputError(f"{path} needs the file '{name}' beside it, which is missing. Copy both files together.")
     return path.parent / inside
 
