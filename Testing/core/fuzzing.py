@@ -65,9 +65,8 @@ def failures(
 ) -> Iterator[str]:
     """What went wrong with ``count`` mutants of ``seeds``, each written to ``path`` plus its seed's name and read."""
     rng = random.Random(seed)
-    words = tuple(sorted({word for data in seeds.values() for word in data[:4000].split() if 2 < len(word) < 40})) or (
-        b"0",
-    )
+    found = {word for data in seeds.values() for word in data[:4000].split() if 2 < len(word) < 40}
+    words = tuple(sorted(found)) or (b"0",)
     for number in range(count):
         name = sorted(seeds)[number % len(seeds)]
         file = path.with_name(f"{path.name}{name}")

@@ -1,5 +1,5 @@
-"""The text header of an NRRD or MetaImage file: whether it can be trusted to ITK, where its voxels lie, and whether they
-are all there.
+"""The text header of an NRRD or MetaImage file: whether ITK can be trusted with it, where its voxels lie, and whether
+they are all there.
 """
 
 from __future__ import annotations
