@@ -14,8 +14,9 @@ from typing import Any
 
 from .config import GridConfig, MaskPrior, from_dict
 from .errors import InputError
-from .files import write_text
+from .files import read_text, write_text
 from .labels.scheme import LabelScheme
+from .parse import parse_json
 
 SPLITS = ("train", "validation", "test")
 
@@ -65,10 +66,5 @@ class DatasetConfig:
 def read_dataset_config(folder: Path) -> DatasetConfig:
     """Read and validate ``dataset.json``. Raises InputError naming the file."""
     path = Path(folder) / "dataset.json"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise InputError(f"The dataset description {path} cannot be read: {exc.strerror}.") from exc
-    except ValueError as exc:
-        raise InputError(f"The dataset description {path} is not valid JSON: {exc}.") from exc
-    return from_dict(DatasetConfig, data, str(path))
+    what = "The dataset description"
+    return from_dict(DatasetConfig, parse_json(read_text(path, what), f"{what} {path}"), str(path))

@@ -1,14 +1,19 @@
-"""Writing files so that a name never holds half a file."""
+"""Files: read only where they are ordinary ones of a plausible size, written so that a name never holds half of one."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import InputError
+
+MAX_TEXT_BYTES = 16 * 2**20
+_NOT_ORDINARY = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
 
 @contextlib.contextmanager
@@ -42,6 +47,54 @@ def write_text(final: Path, text: str) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    with Path(path).open("rb") as stream:
+    """Hexadecimal SHA-256 of an ordinary file's bytes."""
+    with os.fdopen(open_regular(path), "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_text(path: Path, what: str = "The file", limit: int = MAX_TEXT_BYTES) -> str:
+    """The text of an ordinary file of at most ``limit`` bytes, UTF-8 with or without a byte order mark.
+
+    Raises InputError, which begins with ``what`` the file is and its path.
+    """
+    try:
+        with os.fdopen(open_regular(path), "rb") as stream:
+            data = stream.read(limit + 1)
+        if len(data) > limit:
+            raise InputError(f"{what} {path} has more than {limit:,} bytes, which none has. Give another file.")
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise InputError(f"{what} {path} is not UTF-8 text. Save or copy it again.") from exc
+    except (OSError, ValueError) as exc:  # ValueError: a zero byte in the name
+        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
+        raise InputError(f"{what} {path} cannot be read: {reason}. Check its name and permissions.") from exc
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600, links: bool = True) -> int:
+    """``os.open`` for an ordinary file; a pipe, device or folder, and without ``links`` a link, is refused.
+
+    Raises FileNotFoundError where nothing is there (and ``flags`` do not create it) and InputError for anything else
+    that is not an ordinary file. Opening never blocks, whatever the name turns out to be.
+    """
+    for flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY", *(() if links else ("O_NOFOLLOW",))):  # some systems' only
+        flags |= getattr(os, flag, 0)
+    if not links and Path(path).is_symlink():
+        raise _refusal(path, links)
+    try:
+        descriptor = os.open(path, flags, mode)
+    except OSError as exc:
+        if exc.errno in _NOT_ORDINARY:
+            raise _refusal(path, links) from exc
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _refusal(path, links)
+    return descriptor
+
+
+def _refusal(path: Path, links: bool) -> InputError:
+    if links:
+        return InputError(f"{path} is not an ordinary file but a folder, pipe or device. Name a file.")
+    return InputError(
+        f"{path} is a link or not an ordinary file, which is not accepted in a job. Submit the job again."
+    )

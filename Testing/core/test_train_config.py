@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -302,3 +303,13 @@ def test_the_command_ends_with_the_code_and_sentence_of_the_run(dataset: Path, t
     result = CliRunner().invoke(app, ["train", str(file), "--precision", "fp16"])
     assert result.exit_code == 2
     assert "only NVIDIA GPUs train in it" in result.output
+
+
+def test_a_configuration_of_absurd_length_or_depth_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    for text in ("a." * 30_000 + "a=1", "x=" + "[" * 9_000):
+        path.write_text(text, encoding="utf-8")
+        start = time.monotonic()
+        with pytest.raises(InputError, match=r"run.toml (has more than|is not valid TOML)"):
+            read_train_file(path)
+        assert time.monotonic() - start < 2

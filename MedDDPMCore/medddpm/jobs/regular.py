@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from pathlib import Path
 
+from .. import files
 from ..errors import InputError
 
 
 def open_regular(path: Path, flags: int, mode: int = 0o600) -> int:
-    """``os.open`` for an ordinary file; a link, pipe, device or folder under this name is refused.
-
-    Raises FileNotFoundError where nothing is there (and ``flags`` do not create it) and InputError for anything else
-    that is not an ordinary file. Opening never blocks, whatever the name turns out to be.
-    """
-    for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):  # each exists on some systems only
-        flags |= getattr(os, flag, 0)
-    if path.is_symlink():
-        raise _refusal(path)
-    try:
-        descriptor = os.open(path, flags, mode)
-    except OSError as exc:
-        if exc.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            raise _refusal(path) from exc
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise _refusal(path)
-    return descriptor
+    """``files.open_regular`` without links."""
+    return files.open_regular(path, flags, mode, links=False)
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
@@ -39,9 +21,3 @@ def read_bounded(path: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise InputError(f"{path} is larger than {limit} bytes and cannot be what its name says. Submit the job again.")
     return data
-
-
-def _refusal(path: Path) -> InputError:
-    return InputError(
-        f"{path} is a link or not an ordinary file, which is not accepted in a job. Submit the job again."
-    )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..config import ModelConfig
 from ..errors import InputError
+from ..files import read_text
 
 DEMO = "demo"
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
@@ -69,13 +70,9 @@ def require_file(path: Path, what: str) -> int:
 
 def read_config_file(path: Path) -> ModelConfig:
     """A model's configuration from a JSON file. Raises InputError naming the file."""
-    size = require_file(path, "The model's configuration")
-    if size > MAX_CONFIG_BYTES:
-        raise InputError(f"{path} has {size} bytes; a model's configuration is far smaller. Copy the file again.")
+    text = read_text(path, "The model's configuration", MAX_CONFIG_BYTES)
     try:
-        return ModelConfig.from_json(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError as exc:
-        raise InputError(f"The model's configuration {path} is not UTF-8 text. Copy the file again.") from exc
+        return ModelConfig.from_json(text)
     except InputError as exc:
         raise InputError(f"{path}: {exc}") from exc
 

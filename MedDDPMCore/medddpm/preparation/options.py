@@ -9,6 +9,7 @@ from typing import Any
 
 from ..config import MODALITY, GridConfig, from_dict
 from ..errors import InputError
+from ..files import read_text
 from ..labels.conventions import outline_kind, parse_labels
 from ..labels.scheme import SCHEMES, LabelScheme, load_scheme
 from ..parse import parse_json, shown
@@ -158,11 +159,7 @@ def read_scheme(name: str) -> LabelScheme:
     path = Path(name)
     if path.suffix.lower() != ".json":
         raise InputError(f"The label scheme {shown(name)} is not known. Give {', '.join(SCHEMES)} or a .json file.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise InputError(f"The label scheme {path} cannot be read: {exc}. Check the file.") from exc
-    data = parse_json(text, f"The label scheme {path}")
+    data = parse_json(read_text(path, "The label scheme"), f"The label scheme {path}")
     if not isinstance(data, dict):
         raise InputError(f"The label scheme {path} must be an object with named fields, not {shown(data)}.")
     return LabelScheme.from_dict(data)

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save
 
 from ..config import ModelConfig
 from ..errors import InputError, MedDDPMError, OutOfMemory
-from ..files import atomic_path, sha256, write_text
+from ..files import atomic_path, read_text, sha256, write_text
 from ..geometry.content import content_hash
 from ..parse import from_dict, parse_json
 from .case import prepare_one
@@ -146,12 +146,10 @@ def read_state(out: Path, case_id: str, key: str | None = None) -> tuple[CaseFac
     """
     path = state_path(out, case_id)
     try:
-        if path.stat().st_size > MAX_STATE_BYTES:
-            return None
-        state = from_dict(_State, parse_json(path.read_text(encoding="utf-8"), str(path)), str(path))
+        state = from_dict(_State, parse_json(read_text(path, limit=MAX_STATE_BYTES), str(path)), str(path))
         if key is not None and state.key != key:
             return None
         whole = sha256(tensors_path(out, case_id)) == state.sha256
         return (CaseFacts.from_dict(state.facts, str(path)), state.sha256) if whole else None
-    except (OSError, UnicodeDecodeError, InputError):
+    except (OSError, InputError):
         return None

@@ -16,8 +16,9 @@ import torch
 
 from .. import __version__
 from ..errors import InputError
-from ..files import write_text
+from ..files import read_text, write_text
 from ..models.model import Model
+from ..parse import parse_json
 from .case import INTENSITY_SCALE, PreparedCase
 from .local_edit import LocalEdit
 from .request import SynthesisRequest
@@ -200,8 +201,8 @@ def _filled(path: Path) -> bool:
 def _read(folder: Path) -> dict[str, Any] | None:
     path = folder / NAME
     try:
-        record = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= MAX_BYTES else None
-    except (OSError, ValueError, RecursionError):
+        record = parse_json(read_text(path, limit=MAX_BYTES), NAME)
+    except InputError:
         return None
     # Records of before there was a strength of guidance know only the plain one.
     return {"guidance": 1.0, **record} if isinstance(record, dict) else None

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from ..errors import InputError
+from ..files import read_text
 from ..parse import shown
 from .complete import config_from
 from .config import TrainConfig
 from .presets import on_preset
 
 # Of the file, but not of the configuration.
+MAX_BYTES = 20_000
 _OF_THE_FILE = ("output", "preset")
 
 
@@ -56,10 +58,9 @@ def read_train_file(path: Path, changes: Mapping[str, Any] | None = None) -> Tra
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise InputError(f"The training configuration {path} cannot be read: {exc.strerror}.") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        # tomllib takes a time that grows with the third power of the length of a name with dots
+        return tomllib.loads(read_text(path, "The training configuration", MAX_BYTES))
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
         raise InputError(f"The training configuration {path} is not valid TOML: {exc}.") from exc
 
 

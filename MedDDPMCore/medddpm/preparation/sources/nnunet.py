@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
+from ...files import read_text
 from ...parse import parse_json, shown
 from ..case_files import IMAGE_ENDINGS, modality_name
 from .collect import MASK, Collector, image_files
@@ -42,13 +43,7 @@ def scan_nnunet(source: Path) -> tuple[Collector, tuple[tuple[int, str], ...]]:
 def read_plan(source: Path) -> dict[str, Any]:
     """``dataset.json`` as plain data. Raises InputError."""
     path = source / NAME
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path} has {path.stat().st_size:,} bytes, which no description of a data set has.")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise InputError(f"{path} cannot be read: {exc}. Give the folder of an nnU-Net data set.") from exc
-    data = parse_json(text, str(path))
+    data = parse_json(read_text(path, "The data set's description", MAX_BYTES), str(path))
     if not isinstance(data, dict):
         raise InputError(f"{path} must be an object with named fields, not {shown(data)}.")
     return data

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ...dataset import SPLITS
 from ...errors import InputError
+from ...files import read_text
 from ...parse import shown
 from ..case_files import is_case_id, modality_name, without_ending
 from .collect import MASK, Collector
@@ -42,14 +43,7 @@ def read_rows(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
     Commas, semicolons (as some spreadsheets write) and tabs separate. Raises InputError.
     """
-    try:
-        if table.stat().st_size > MAX_BYTES:
-            raise InputError(f"{table} has {table.stat().st_size:,} bytes, which no table of cases has.")
-        text = table.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as exc:
-        raise InputError(f"{table} is not UTF-8 text. Save it as CSV in UTF-8.") from exc
-    except OSError as exc:
-        raise InputError(f"The table {table} cannot be read: {exc.strerror or exc}. Check the name.") from exc
+    text = read_text(table, "The table", MAX_BYTES)
     first = text.split("\n", 1)[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
     try:

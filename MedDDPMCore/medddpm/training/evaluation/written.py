@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +9,10 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ...files import read_text
 from ...geometry.grid import to_network
 from ...geometry.nifti import read_nifti
+from ...parse import parse_json
 from ...synthesis.case import INTENSITY_SCALE, stored_intensities
 
 RECORD = "record.json"  # written last: its presence says that a folder is whole
@@ -37,6 +38,6 @@ def read_sample(folder: Path, modalities: Sequence[str], like: Tensor) -> Tensor
 def recorded(folder: Path) -> object:
     """What the samples in a folder were made from; None where nothing says so."""
     try:
-        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return parse_json(read_text(folder / RECORD), RECORD)
+    except InputError:
         return None

@@ -1,0 +1,82 @@
+"""What is no ordinary file is refused at once, wherever a file is named; texts have a plausible size."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from medddpm.cli.app import commands
+from medddpm.errors import InputError, MedDDPMError
+from medddpm.files import open_regular, read_text, sha256
+from medddpm.geometry.content import content_hash
+from typer.testing import CliRunner
+
+pytestmark = [
+    pytest.mark.timeout(60),  # opening a pipe waits for a writer
+    pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have names on POSIX systems"),
+]
+
+
+@pytest.fixture(params=("pipe", "folder", "device", "link to a pipe"))
+def strange(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A path that opens like a file and is none."""
+    path = tmp_path / "strange"
+    if request.param == "folder":
+        path.mkdir()
+    elif request.param == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(tmp_path / "pipe")
+        path.symlink_to("pipe") if request.param == "link to a pipe" else (tmp_path / "pipe").rename(path)
+    return path
+
+
+def test_texts_and_hashes_are_of_ordinary_files(strange: Path) -> None:
+    for read in (read_text, sha256, content_hash):
+        with pytest.raises(InputError, match=r"strange is not an ordinary file but a folder, pipe or device"):
+            read(strange)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    (
+        ["check", "{}.nii.gz", "--model", "demo"],
+        ["synth", "{}.nii.gz", "--out", "{}-out"],
+        ["synth", "{}", "--out", "{}-out"],
+        ["prepare", "{}-scans", "{}-out", "--table", "{}"],
+        ["prepare", "{}-scans", "{}-out", "--scheme", "{}.json"],
+        ["train", "{}.toml"],
+    ),
+    ids=lambda arguments: " ".join(arguments[:2]) + arguments[-1],
+)
+def test_commands_refuse_pipes(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "x-scans").mkdir()
+    for ending in ("", ".nii.gz", ".json", ".toml"):
+        os.mkfifo(tmp_path / f"x{ending}")
+    result = CliRunner().invoke(commands(), [part.format(tmp_path / "x") for part in arguments])
+    code = result.exception.exit_code if isinstance(result.exception, MedDDPMError) else result.exit_code
+    assert code == 2, result.output
+
+
+def test_texts_are_read_with_and_without_a_mark_and_up_to_a_size(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffä\n".encode())
+    assert read_text(path) == "ä\n"
+    path.write_bytes(b"x" * 11)
+    with pytest.raises(InputError, match=r"The list .*a.txt has more than 10 bytes"):
+        read_text(path, "The list", 10)
+    path.write_bytes(b"\xff\xfe\xfd")
+    with pytest.raises(InputError, match="is not UTF-8 text"):
+        read_text(path)
+    for missing in (tmp_path / "none", Path("a\0b")):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_text(missing)
+
+
+def test_an_ordinary_file_is_opened_through_a_link_only_where_links_may_be(tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("x", encoding="utf-8")
+    (tmp_path / "link").symlink_to("own")
+    os.close(open_regular(tmp_path / "link"))
+    with pytest.raises(InputError, match="is a link"):
+        open_regular(tmp_path / "link", links=False)
