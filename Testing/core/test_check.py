@@ -392,7 +392,7 @@ def test_a_brain_map_becomes_tissues_with_fluid_between_them():
     assert (fixed[gap] == 5).all()
     assert all((fixed[labels == number] == value).all() for number, value in tissues.items())
     findings = check_mask(mask(labels), ANATOMY).findings
-    assert any(f.code == "mapping" and "16 as brainstem" in f.sentence for f in findings)
+    assert any(f.code == "convention" and "16 -> brainstem" in f.sentence for f in findings)
 
 
 def test_tissues_do_not_hide_that_a_tumor_lies_outside():

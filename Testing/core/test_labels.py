@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from mask_phantoms import SHAPE, affine, anatomy, ball, brain, config, head, mask, med_ddpm, tumor, whole_head
 from medddpm.errors import InputError
 from medddpm.geometry.volume import Segment
-from medddpm.labels.conventions import CONVENTIONS, TISSUE_ROLES, label_role, role_of, scheme_value
+from medddpm.labels.conventions import TISSUE_ROLES, label_role, role_of, scheme_value
 from medddpm.labels.encode import encode_condition
+from medddpm.labels.numbers import CONVENTIONS
 from medddpm.labels.recognize import apply_mapping, recognize
 from medddpm.labels.scheme import SCHEMES, Label, LabelScheme, load_scheme
 
@@ -182,7 +183,7 @@ def test_a_few_tissues_beside_a_tumor_are_no_outline(kept, enhancing):
     found = recognize(mask(labels), ANATOMY)
     assert found.mapping == {1: 1, 2: 2, enhancing: 3} | {value: value for value in kept}
     assert found.outline == () and found.kind is None
-    assert f"{min(kept)} as {ANATOMY.label(min(kept)).name.lower()}" in " ".join(found.notes)
+    assert f"{min(kept)} -> {ANATOMY.label(min(kept)).name.lower()}" in found.reading
 
 
 def test_a_small_four_beside_tissues_is_brain_and_the_doubt_is_said():
@@ -255,7 +256,7 @@ def test_named_tissues_are_told_and_are_no_outline_where_they_are_small():
     segments = (Segment(1, "White matter"), Segment(2, "3rd ventricle"))
     found = recognize(mask(labels, segments=segments), ANATOMY)
     assert found.outline == (1, 2) and found.kind == "brain"
-    assert "Taken as tissues: 3rd ventricle (2) as ventricles." in found.sentences
+    assert "1 'White matter' -> white matter, 2 '3rd ventricle' -> ventricles" in found.reading
     small = np.where(labels == 2, 2, 0).astype(np.uint8)
     for scheme in (ANATOMY, BRATS):
         assert recognize(mask(small, segments=segments), scheme).outline == ()
@@ -284,8 +285,8 @@ def test_a_brain_map_is_read_as_tissues():
     found = recognize(mask(labels), ANATOMY)
     assert found.convention.name == "structures" and found.kind == "brain"
     assert found.mapping == numbers
-    assert "4 as ventricles; 3, 42, 1012 and 2035 as cerebral cortex" in found.notes[0]
-    assert "998 as brain" in found.notes[0]
+    assert "3, 42, 1012 and 2035 -> cerebral cortex; 4 -> ventricles" in found.reading
+    assert "998 -> brain" in found.reading
     assert recognize(mask(labels), BRATS).mapping == dict.fromkeys(numbers, 4)
     labels[head() & (labels == 0)] = 507
     assert {recognize(mask(labels), ANATOMY).mapping[value] for value in (24, 507)} == {0}

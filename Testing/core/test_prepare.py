@@ -150,7 +150,7 @@ def test_the_state_of_a_case_follows_what_it_depends_on(scans: Path, tmp_path: P
         key(modalities=("T2",)),
         key(modalities=("T2", "T1")),
         key(grid="32x32x24:8:LPS"),
-        key(labels="1=1,2=2,4=3"),
+        key(labels="1=1,2=3,4=3"),
         key(register="modalities"),
         key(scheme="whole-head"),
     ]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.errors import InputError
+from medddpm.labels.recognize import labels_from_names
 from medddpm.labels.scheme import load_scheme
 from medddpm.preparation.scan import scan_source
-from medddpm.preparation.source_labels import labels_from_names
 from medddpm.preparation.sources.nnunet import channel_names, label_names
 from source_phantoms import codes, write_tiny
 
@@ -98,11 +98,11 @@ def test_nnunet_label_names_decide_what_values_mean() -> None:
     regions = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": 3}
     names = label_names({"labels": regions}, Path())
     assert names == ((1, "whole tumor"), (2, "tumor core"), (3, "enhancing tumor"))
-    assert labels_from_names(names, scheme) == "1=2,2=1,3=3"
+    assert labels_from_names(names, scheme) == {1: 2, 2: 1, 3: 3}
     task043 = {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"}
-    assert labels_from_names(label_names({"labels": task043}, Path()), scheme) == "1=2,2=1,3=3"
-    assert labels_from_names(((1, "spleen"),), scheme) is None
-    assert labels_from_names((), scheme) is None
+    assert labels_from_names(label_names({"labels": task043}, Path()), scheme) == {1: 2, 2: 1, 3: 3}
+    assert labels_from_names(((1, "spleen"), (2, "edema")), scheme) == {2: 2}
+    assert labels_from_names((), scheme) == {}
 
 
 JSON = st.recursive(

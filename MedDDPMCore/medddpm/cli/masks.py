@@ -227,6 +227,8 @@ def open_mask(path: Path, scheme_name: str | None, model: str | None) -> Opened:
 def in_scheme(path: Path, mask: Mask, scheme: LabelScheme) -> tuple[np.ndarray, Recognition]:
     """The mask of ``path`` in the values of ``scheme``. Raises InputError where it has values without a meaning."""
     found = recognize(mask, scheme)
+    if found.question:
+        raise InputError(f"{path}: {' '.join(found.question)} {FIX.format(path)}")
     if found.unknown:
         raise InputError(f"{path} has the value {found.unknown[0]}, whose meaning is not known. {FIX.format(path)}")
     values, _ = clean_values(mask.volume.data, 1.0)

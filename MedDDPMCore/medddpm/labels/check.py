@@ -24,6 +24,8 @@ __all__ = ["CheckResult", "Finding", "check_mask", "fix_mask", "mend_mask"]
 MAX_VALUES = 30
 # One repair can lay bare another (a removed piece of tumor leaves a loose piece of brain); it ends after few rounds.
 MAX_ROUNDS = 6
+# Findings on how the file's values were read; later rounds read the scheme's own.
+READING = ("convention", "mapping", "assumption")
 # Mask and image of one patient overlap better than this (Dice).
 SAME_PLACE = 0.75
 
@@ -70,22 +72,24 @@ def mend_mask(
 ) -> tuple[Mask, tuple[Finding, ...], CheckResult]:
     """``fix_mask`` and, third, what is left to say of the result, without examining it once more.
 
-    Assumptions made in reading the values are among what is left: fixing does not settle them. With ``codes``, only
-    findings of these codes are cleaned up; readable values and an outline, on which cleaning builds, come all the same.
+    How the values were read is among what is left, with what was assumed: fixing does not settle it. With ``codes``,
+    only findings of these codes are cleaned up; readable values and an outline, on which cleaning builds, come all the
+    same.
     """
     fixed: dict[tuple[str, str], Finding] = {}
-    assumed: dict[str, Finding] = {}
+    read: tuple[Finding, ...] | None = None
     for _ in range(MAX_ROUNDS):
         case = _examine(mask, config, image, labels, codes, around)
         new = [f for f in case.findings if f.fixable and f not in case.declined]
         fixed.update({(f.code, f.sentence): f for f in new})
-        assumed.update({f.sentence: f for f in case.findings if f.code == "assumption"})
+        if read is None:
+            read = tuple(f for f in case.findings if f.code in READING)
         mask = _in_scheme(case)
         labels = {value: value for value in config.scheme.values}
         if not new or case.stopped:
             break
-    rest = (f for f in case.findings if (not f.fixable or f in case.declined) and f.code != "assumption")
-    return mask, tuple(fixed.values()), CheckResult((*assumed.values(), *rest))
+    rest = (f for f in case.findings if (not f.fixable or f in case.declined) and f.code not in READING)
+    return mask, tuple(fixed.values()), CheckResult((*(read or ()), *rest))
 
 
 def _in_scheme(case: Case) -> Mask:
@@ -167,9 +171,12 @@ def _recognize(case: Case, labels: Mapping[int, int] | None) -> None:
         finding = too_many_values(present)
         case.stop(finding.code, finding.sentence, finding.fix)
         return
+    if recognition.question:
+        case.stop("unclear-labels", *recognition.question)
+        return
     case.recognition = recognition
     if present and recognition.mapping:
-        case.add("convention", INFO, recognition.convention.description)
+        case.add("convention", INFO, recognition.reading)
     for sentence in recognition.notes:
         case.add("mapping", INFO, sentence)
     for sentence in recognition.assumptions:

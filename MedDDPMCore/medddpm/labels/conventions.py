@@ -1,25 +1,33 @@
-"""The ways in which others number brain and tumor, as data.
+"""What labels mean: the roles that a label can have, and the one table of names that tells them.
 
-A convention gives each value of a mask file a role (what it shows); a role has a value in the label scheme of each
-model. So one table serves every scheme, also those of models that users train.
+A role says what a label shows. It has a value in the label scheme of each model, so one table serves every scheme, also
+those of models that users train. Files, folders of training data and segments in 3D Slicer are read by the same table;
+``numbers`` has what files without names mean.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import unicodedata
+from collections.abc import Hashable, Iterable
+from typing import TypeVar
 
 from ..errors import InputError
 from .scheme import Label, LabelScheme
 
 BRAIN, HEAD, OUTSIDE = "brain", "head", "outside"
-NECROTIC, EDEMA, ENHANCING, CAVITY, TUMOR = "necrotic", "edema", "enhancing", "cavity", "tumor"
-TUMOR_ROLES = (NECROTIC, EDEMA, ENHANCING, CAVITY, TUMOR)
+NECROTIC, EDEMA, ENHANCING, TUMOR = "necrotic", "edema", "enhancing", "tumor"
+CAVITY, CYST = "cavity", "cyst"
+TUMOR_ROLES = (NECROTIC, EDEMA, ENHANCING, CAVITY, CYST, TUMOR)
+# For reading, where the role alone is not clear.
+WORDS = {NECROTIC: "necrotic or non-enhancing core", ENHANCING: "enhancing tumor", CAVITY: "resection cavity"}
 CSF, VENTRICLES, CORTEX, DEEP_GRAY = "cerebrospinal fluid", "ventricles", "cerebral cortex", "deep gray matter"
 WHITE, CEREBELLAR_CORTEX, BRAINSTEM = "white matter", "cerebellar cortex", "brainstem"
 # In the order of the scheme glioma-anatomy. For a scheme without a label for one it is brain.
 TISSUE_ROLES = (CSF, VENTRICLES, CORTEX, DEEP_GRAY, WHITE, CEREBELLAR_CORTEX, BRAINSTEM)
+# Regions hold one another, from the outside to the inside; ``read_names`` says what each has that the next has not.
+WHOLE, CORE = "whole tumor", "tumor core"
+REGIONS = (WHOLE, CORE)
 
 # What a role counts as where a scheme has no label for it, the nearest first.
 SUBSTITUTES: dict[str, tuple[str, ...]] = {
@@ -28,29 +36,74 @@ SUBSTITUTES: dict[str, tuple[str, ...]] = {
     NECROTIC: (TUMOR, ENHANCING),
     ENHANCING: (TUMOR, NECROTIC),
     EDEMA: (TUMOR,),
-    # A resection cavity is filled with fluid: dark in T1 as necrosis is.
+    # Both are filled with fluid: dark in T1 as necrosis is.
     CAVITY: (NECROTIC, TUMOR),
+    CYST: (NECROTIC, TUMOR),
 }
 
-# "non-enhancing" must be seen before "enhancing", "cerebellar white matter" is white; the order matters.
-_NAME_RULES = (
-    (NECROTIC, r"necro|non[- ]?enh|\bncr\b|\bnetc?\b"),
-    (EDEMA, r"o?edema|\bsnfh\b|\bed\b|infiltrat"),
-    (CAVITY, r"cavity|resection"),
-    (ENHANCING, r"enhanc|\bet\b"),
-    (TUMOR, r"tumou?r|lesion|gliom|neoplas|metasta|mening|\bgtv\b|\bmass\b"),
+_TUMOR = r"(?:tumou?r|lesion|gliom|glioblast|\bgbm\b|astrocyt|oligodendrog|ependym|blastoma|neoplas|metast|\bmets?\b|"
+_TUMOR += r"meningiom|schwannom|adenoma|lymphom|cancer|malignan|\bgt ?v|\bmass\b)"
+_MORE = r"(?:with|and|plus|incl\w*)"
+# Words of a name in the form of ``_plain``, negated ones left out. The first rule that fits counts, so the order
+# matters: "necrotic tumor core" is necrotic, "cerebellar white matter" is white.
+_RULES = (
+    (OUTSIDE, r"^(?:background|outside|exterior|air|clear label)\b"),
+    (WHITE, r"\bwm ?h|white ?matter (?:hyper|lesion|disease)|hypointens"),
+    (
+        WHOLE,
+        rf"(?:whole|entire|complete) ?(?:brain )?{_TUMOR}|{_TUMOR}.* {_MORE} .*edem|edem.* {_MORE} .*(?:{_TUMOR}|enh)",
+    ),
+    (CORE, rf"enh\w* (?:{_TUMOR}\w* )?{_MORE} necro|necro\w* (?:{_TUMOR}\w* )?{_MORE} enh"),
+    (EDEMA, r"o?edem|\bodem|snfh|infiltrat|invaded|hyperint|\b(?:flair|t2).*(?:abnorm|signal|lesion)|^necrotic flair"),
+    (NECROTIC, r"ne[ck]ro"),
+    (CYST, r"\bcyst"),
+    (CAVITY, r"(?<!cranial )(?<!nasal )(?<!oral )cavit|\bresect\w+(?: bed| void)?$"),
+    (ENHANCING, rf"enhanc|\benh\b|active {_TUMOR}"),
+    (CORE, rf"{_TUMOR}\w* ?core|^core$"),
+    (HEAD, rf"\bhead {_MORE} .*{_TUMOR}"),
+    (BRAIN, rf"brain {_MORE} .*{_TUMOR}"),
+    (WHOLE, r"\bflair\b"),
+    (TUMOR, _TUMOR),
     (CSF, r"\bcsf\b|cerebro ?spinal|liquor|subarachnoid"),
-    (WHITE, r"white ?matter|\bwm\b|callos|chiasm|ventral ?dc|diencephal"),
+    (WHITE, r"white ?matter|\bwm\b|callos|\bcc (?:mid|ant|post|cent)|chiasm|ventral ?dc|diencephal"),
     (VENTRICLES, r"(?<!peri)(?<!peri )ventric|\blat vent\b|choroid plexus"),
-    (BRAINSTEM, r"brain ?stem|\bpons\b|midbrain|\bmedulla oblong"),
+    (BRAINSTEM, r"(?:brain|\bbr) ?stem|\bpons\b|midbrain|\bmedulla oblong"),
     (
         DEEP_GRAY,
-        r"deep gr[ae]y|subcort|thalam|caudate|putamen|pallid|accumb|amygdal|(?<!para)hippocamp|basal gang|striatum",
+        r"deep gr[ae]y|\bdgm\b|subcort|thalam|caudate|putamen|pallid|accumb|amygdal|(?<!para)hippocamp|basal gang|"
+        r"striatum|\b(?:thal|caud|puta?|pall|accu|amyg|hipp)\b",
     ),
     (CEREBELLAR_CORTEX, r"cerebell|vermis"),
     (CORTEX, r"cortex|cortical|\bctx\b|gr[ae]y ?matter|\bgm\b|gyrus|insula"),
     (HEAD, r"\bhead\b|scalp|\bskin\b"),
-    (BRAIN, r"brain|cereb|intracranial|parenchym|ventric|matter|cortex|thalam"),
+    (BRAIN, r"brain|cereb|intracranial|parenchym|hemispher|healthy|\bnormal\b|ventric|matter|cortex|thalam"),
+)
+# Abbreviations of BraTS and others, each the whole of a name: "et" and "ed" are words too. HD-GLIO's NE is missing,
+# since to others that is not edema but a part of the core.
+_ABBREVIATIONS = {
+    **dict.fromkeys(("ncr", "net", "netc", "nc"), NECROTIC),
+    **dict.fromkeys(("ed", "snfh"), EDEMA),
+    **dict.fromkeys(("et", "ce", "cet", "at"), ENHANCING),
+    "rc": CAVITY,
+    "cc": CYST,
+    "wt": WHOLE,
+    "tc": CORE,
+}
+_FILLING = re.compile(r"label|seg|segment|segmentation|mask|roi|class|region|brats|gli|ped|peds|men|met|ssa|\d+")
+# The name of a file says what was segmented, not what a segment is.
+_OF_FILE = re.compile(
+    r"\b(?:t[12]|t1(?:c|ce|gd|n|w)|t2[wf]|flair|dwi|adc)\b.*\b(?:seg\w*|mask|label\w*)\b|\b(?:nii|nrrd|mha)\b"
+)
+_TERM = rf"(?:{_TUMOR}|brain|edem|ne[ck]ro|enh)\w*"
+_LESS = r"\b(?:without|excluding|excl|except|minus)\b"
+# What is denied is taken out of a name, or becomes what it says: "non-enhancing" is a part of a tumor of its own.
+_NEGATED = (
+    (r"\b(?:non|not|un) ?(?:contrast )?(?:enh\w*|ce\b)", "necrotic"),
+    (r"\b(?:non|not) ?brain\b", "outside"),
+    (rf"\bperi ?{_TUMOR}\w*", "peri"),
+    (rf"{_LESS}.*|(?<=.)\boutside\b.*", ""),
+    (rf"\b(?:non|not|no)(?: ?|(?: \w+){{1,2}} ){_TERM}", ""),
+    (rf"{_TERM} (?:free|negative|removed|excluded|subtracted)\b", ""),
 )
 _CODE_ROLES = {
     "6574001": NECROTIC,
@@ -68,59 +121,32 @@ _CODE_ROLES = {
     "12738006": BRAIN,
     "69536005": HEAD,
 }
+_SEPARATORS = str.maketrans(dict.fromkeys("-/\\.,;:()[]{}'\"^~|=<>#", " "))
+_Key = TypeVar("_Key", bound=Hashable)
 
 
-@dataclass(frozen=True)
-class Convention:
-    """A numbering of labels: ``roles`` says what each file value shows; ``description`` is a plain sentence."""
+def read_names(names: Iterable[tuple[_Key, str, str]]) -> dict[_Key, str]:
+    """The roles that names tell; entries whose meaning is not known are left out.
 
-    name: str
-    description: str
-    roles: Mapping[int, str] = field(default_factory=dict)
-
-    def mapping(self, scheme: LabelScheme) -> dict[int, int]:
-        """File value -> value in ``scheme``; 0 is background."""
-        return {value: scheme_value(role, scheme) for value, role in self.roles.items()}
+    ``names``: a key, a name and a terminology code of each label of one file, those without a voxel too, since the
+    others tell what a region is: of a whole tumor beside its parts edema is left, of a core beside what enhances the
+    necrosis. Where regions overlap, the smaller one has the voxel.
+    """
+    roles = {key: role for key, name, code in names if (role := role_of(name, code)) is not None}
+    return {key: _alone(role, set(roles.values())) for key, role in roles.items()}
 
 
-BRATS = Convention(
-    "brats",
-    "The mask follows the BraTS convention to 2021: 1 necrotic and non-enhancing core, 2 edema, 4 enhancing tumor.",
-    {1: NECROTIC, 2: EDEMA, 4: ENHANCING},
-)
-BRATS_2023 = Convention(
-    "brats-2023",
-    "The mask follows the BraTS 2023 convention: 1 necrotic core, 2 edema, 3 enhancing tumor.",
-    {1: NECROTIC, 2: EDEMA, 3: ENHANCING},
-)
-BRATS_2024 = Convention(
-    "brats-2024",
-    "The mask follows the BraTS 2024 post-treatment convention: 1 non-enhancing core, 2 edema, 3 enhancing tumor, "
-    "4 resection cavity.",
-    {1: NECROTIC, 2: EDEMA, 3: ENHANCING, 4: CAVITY},
-)
-BRATS_2013 = Convention(
-    "brats-2013",
-    "The mask follows the BraTS 2013 convention: 1 necrosis, 2 edema, 3 non-enhancing and 4 enhancing tumor.",
-    {1: NECROTIC, 2: EDEMA, 3: NECROTIC, 4: ENHANCING},
-)
-MED_DDPM = Convention(
-    "med-ddpm",
-    "The mask follows Med-DDPM's BraTS convention: 1 necrotic core, 2 edema, 3 enhancing tumor, 4 rest of the brain.",
-    {1: NECROTIC, 2: EDEMA, 3: ENHANCING, 4: BRAIN},
-)
-WHOLE_HEAD = Convention(
-    "whole-head",
-    "The mask follows Med-DDPM's whole-head convention: 1 head, 2 tumor.",
-    {1: HEAD, 2: TUMOR},
-)
-# Numberings of tumor parts, the most common first: the first that knows all values present is taken.
-TUMOR_CONVENTIONS = (BRATS_2023, BRATS, BRATS_2024)
-CONVENTIONS = (BRATS, BRATS_2023, BRATS_2024, BRATS_2013, MED_DDPM, WHOLE_HEAD)
+def _alone(role: str, roles: set[str]) -> str:
+    """What a region has that the other ``roles`` of its file have not."""
+    if role == WHOLE:
+        return EDEMA if roles & {CORE, ENHANCING, NECROTIC, CYST, CAVITY} else TUMOR
+    if role == CORE:
+        return NECROTIC if ENHANCING in roles else ENHANCING if NECROTIC in roles else TUMOR
+    return role
 
 
 def role_of(name: str, code: str) -> str | None:
-    """The role that a label's or segment's name tells, else its terminology code; None where neither is known.
+    """The role or region that a name tells, else its terminology code; None where neither is known.
 
     Tissues have many codes; one that is not in our table is known by its meaning ("SCT^42695009^Thalamus").
     """
@@ -131,13 +157,35 @@ def role_of(name: str, code: str) -> str | None:
 
 
 def _by_words(text: str) -> str | None:
-    words = re.sub("[-_]", " ", text)
-    return next((role for role, pattern in _NAME_RULES if re.search(pattern, words, re.IGNORECASE)), None)
+    words = _plain(text)
+    if _OF_FILE.search(words):
+        return None
+    short = [word for word in words.split() if not _FILLING.fullmatch(word)]
+    if short and all(word in _ABBREVIATIONS for word in short):
+        found = {_ABBREVIATIONS[word] for word in short}
+        return found.pop() if len(found) == 1 else None
+    told = words
+    for pattern, instead in _NEGATED:
+        told = re.sub(pattern, instead, told)
+    role = next((role for role, pattern in _RULES if re.search(pattern, told)), None)
+    if role in (TUMOR, WHOLE) and re.search(rf"{_LESS}.*edem", words):
+        return CORE
+    return NECROTIC if role in (TUMOR, CORE) and re.search(rf"(?:{_LESS}|\bno\b).*enh", words) else role
+
+
+def _plain(text: str) -> str:
+    """Lower-case words between single spaces, without accents: "NonEnh_Tumor/Core" as "non enh tumor core"."""
+    text = unicodedata.normalize("NFKD", text)
+    text = "".join(letter for letter in text if not unicodedata.combining(letter))
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z]{2})(?=\d)", " ", text).lower()
+    text = re.sub(r"\bw/o\b", " without ", text)
+    return " ".join(re.sub(r"[+&]", " and ", text).replace("_", " ").translate(_SEPARATORS).split())
 
 
 def label_role(label: Label, scheme: LabelScheme) -> str:
     """The role of a scheme's own label. The scheme's flags count more than the words of the name."""
-    role = role_of(label.name, label.code)
+    names = ((other.value, other.name, other.code) for other in scheme.labels)
+    role = read_names(names).get(label.value)
     if label.tumor:
         return role if role in TUMOR_ROLES and role is not None else TUMOR
     if label.value == scheme.surround:
@@ -165,17 +213,6 @@ def scheme_value(role: str, scheme: LabelScheme) -> int:
         if candidate in known:
             return known[candidate]
     return scheme.tumor_values[0] if scheme.tumor_values and role in TUMOR_ROLES else scheme.surround
-
-
-def own_convention(scheme: LabelScheme) -> Convention:
-    """The scheme's own numbering of tumor and surround as a convention."""
-    labels = [label for label in scheme.labels if label.value not in scheme.tissue_values]
-    names = ", ".join(f"{label.value} {label.name}" for label in labels)
-    roles = {label.value: label_role(label, scheme) for label in labels}
-    for known in (MED_DDPM, WHOLE_HEAD):
-        if dict(known.roles) == roles:
-            return known
-    return Convention("scheme", f"The mask follows the model's own labels: {names}.", roles)
 
 
 def parse_labels(text: str) -> dict[int, int]:

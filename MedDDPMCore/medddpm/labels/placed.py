@@ -34,9 +34,10 @@ class PlacedMask:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What was mended, what to look at, and what the grid cuts off."""
+        """How the values were read, what was mended, what to look at, and what the grid cuts off."""
+        reading = [f.sentence for f in self.left if f.code == "convention"]
         warnings = [f.sentence for f in self.left if f.severity == "warning"]
-        said = (*(str(f) for f in self.mended), *warnings, self.placement.sentence)
+        said = (*reading, *(str(f) for f in self.mended), *warnings, self.placement.sentence)
         return tuple(sentence for sentence in said if sentence)
 
 

@@ -1,9 +1,9 @@
-"""Which numbering of labels a mask follows, from its segment names or from its values and their geometry."""
+"""Which labels a mask has: the one reader of names and numbers, for files, training data and segments alike."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,24 +11,42 @@ from ..errors import InputError
 from ..geometry.volume import Mask, Segment
 from .conventions import (
     BRAIN,
-    BRATS_2024,
     HEAD,
-    MED_DDPM,
+    NECROTIC,
     OUTSIDE,
     TISSUE_ROLES,
     TUMOR,
-    TUMOR_CONVENTIONS,
-    WHOLE_HEAD,
-    Convention,
+    WORDS,
     label_role,
     outline_kind,
-    own_convention,
-    role_of,
+    read_names,
     scheme_value,
 )
-from .doubts import alternatives, as_tissues, merged, small_rest, substitutes
+from .doubts import (
+    contradicted,
+    merged,
+    not_known,
+    rivals,
+    small_outline,
+    small_rest,
+    substitutes,
+    too_much_tumor,
+    which,
+)
 from .findings import listed, milliliters
 from .found_outline import find_outline, kind_of
+from .numbers import (
+    BRATS,
+    BRATS_2023,
+    LAST_NUMBER,
+    MED_DDPM,
+    WHOLE_HEAD,
+    Choice,
+    Convention,
+    choose,
+    exposure,
+    own_convention,
+)
 from .scheme import LabelScheme, load_scheme
 from .sizes import LabelSizes, label_sizes
 from .structures import OUTSIDE_BRAIN, ROLES, is_brain_map
@@ -39,6 +57,8 @@ ANATOMY = "glioma-anatomy"
 LEAST_TISSUES, LEAST_OWN_TISSUES = 3, 2
 # Values below this are translated through a table, which is several times as fast as a search.
 TABLE_SIZE = 4096
+# More values than this are told by what they are rather than one by one.
+TOLD_SINGLY = 12
 
 
 @dataclass(frozen=True)
@@ -46,9 +66,11 @@ class Recognition:
     """How a mask's values are read for a scheme.
 
     ``mapping``: each file value present -> value of the scheme (0 background); ``unknown``: values present without a
-    meaning, not in ``mapping``. ``outline``: the file value(s) of brain or head, tissues included, and ``kind`` what
-    they outline (``"brain"``, ``"head"`` or None where there is no outline; a few tissues alone are none). ``notes``:
-    sentences on what the mapping does; ``assumptions``: what could be otherwise, and how to say so.
+    meaning, not in ``mapping``. ``words``: what each value shows, for reading; ``names``: what the file calls it.
+    ``outline``: the file value(s) of brain or head, tissues included, and ``kind`` what they outline (``"brain"``,
+    ``"head"`` or None where there is no outline; a few tissues alone are none). ``notes``: sentences on what the
+    mapping does; ``assumptions``: what could be otherwise, and how to say so. ``question``: where the values could mean
+    several things and nothing decides, what is not clear and the possible answers; the mask then cannot be used.
     """
 
     convention: Convention
@@ -58,11 +80,26 @@ class Recognition:
     kind: str | None = None
     notes: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
+    words: Mapping[int, str] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
+    question: tuple[str, str] | None = None
+
+    @property
+    def reading(self) -> str:
+        """What each value is taken for: "The labels are known by their names: 3 'Edema' -> edema"."""
+        words = {**self.words, **dict.fromkeys(self.unknown, "not known")}
+        if len(words) > TOLD_SINGLY and not self.names:
+            kinds = dict.fromkeys(words.values())
+            said = [f"{listed([value for value in words if words[value] == kind])} -> {kind}" for kind in kinds]
+            return f"{self.convention.title}: {'; '.join(said)}."
+        called = {value: f"{value} '{self.names[value]}'" if value in self.names else str(value) for value in words}
+        said = [f"{called[value]} -> {words[value]}" for value in sorted(words)]
+        return f"{self.convention.title}{': ' if said else ''}{', '.join(said)}."
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """What was recognized, what is done about it, then what was assumed."""
-        return (self.convention.description, *self.notes, *self.assumptions)
+        return (self.reading, *self.notes, *self.assumptions)
 
 
 def recognize(mask: Mask, scheme: LabelScheme, labels: Mapping[int, int] | None = None) -> Recognition:
@@ -70,19 +107,64 @@ def recognize(mask: Mask, scheme: LabelScheme, labels: Mapping[int, int] | None 
 
     ``labels`` (file value -> scheme value, 0 to leave out) is the user's own word and overrides everything. Then names
     of segments count, then values and geometry: 4 is enhancing tumor where it is small, and the rest of the brain
-    where it surrounds the tumor and is large. Tissues of the brain are read as such where the scheme has them and as
-    brain where it does not. Raises InputError where ``labels`` names a value the scheme lacks.
+    where it surrounds the tumor and is large; what lies around the rest of a tumor is edema. Tissues of the brain are
+    read as such where the scheme has them and as brain where it does not. Raises InputError where ``labels`` names a
+    value the scheme lacks.
     """
     data, _ = clean_values(mask.volume.data, 1.0)
     values = label_sizes(data, mask.volume.spacing)
     if labels is not None:
         return _by_user(values, scheme, labels)
     if not values.present:
-        return Recognition(Convention("empty", "The mask is empty: no voxel has a label."), {})
-    named = [s for s in mask.segments if s.value in values.present]
-    if named:
-        return _by_names(values, scheme, named)
-    return _by_values(values, scheme)
+        return Recognition(Convention("empty", "The mask is empty: no voxel has a label"), {})
+    return _by_names(values, scheme, mask.segments) or _by_values(values, scheme)
+
+
+def labels_from_names(names: Iterable[tuple[int, str]], scheme: LabelScheme) -> dict[int, int]:
+    """File value -> scheme value from the names that a description of a whole data set gives; others are left out."""
+    own = _own_names(scheme)
+    told = list(names)
+    roles = read_names((value, name, "") for value, name in told)
+    mapping = {value: scheme_value(role, scheme) for value, role in roles.items()}
+    return mapping | {value: own[name.casefold()] for value, name in told if name.casefold() in own}
+
+
+def recognize_together(masks: Iterable[Mask], scheme: LabelScheme) -> Recognition | None:
+    """One reading of the tumor's numbers in all masks of a data set; None where each mask by itself says enough.
+
+    What no single mask can tell, such as whether 1 alone is a core or a whole tumor, the others do.
+    """
+    shares: dict[int, list[float]] = {}
+    outlines: set[int] = set()
+    both = False
+    for mask in masks:
+        data, _ = clean_values(mask.volume.data, 1.0)
+        values = label_sizes(data, mask.volume.spacing)
+        outline = find_outline(values, scheme)
+        parts = values.present - {outline}
+        if mask.segments or len(parts) > LAST_NUMBER or parts & set(scheme.tissue_values):
+            return None
+        outlines |= {outline} if outline else set()
+        exposed = exposure(values.labels, parts) if len(parts) > 1 else {}
+        for part in parts:
+            shares.setdefault(part, []).extend([exposed[part]] if exposed else [])
+        both |= {3, 4} <= parts
+    own, rest = own_convention(scheme), dict.fromkeys(outlines, scheme.surround)
+    known = set(shares) <= set(own.roles) and (own.name == "scheme" or outlines == {scheme.surround})
+    if len(shares) < 2 or len(scheme.tumor_values) == 1 or known or outlines & set(shares):
+        return None
+    means = {part: float(np.mean(found)) if found else 0.0 for part, found in sorted(shares.items())}
+    choice = choose(means, scheme)
+    if choice is None:
+        return None
+    roles = {part: choice.best.roles[part] for part in means}
+    mapping = {part: scheme_value(role, scheme) for part, role in roles.items()} | rest
+    question = which(means, choice, rest, scheme) if choice.open else None
+    if {3, 4} <= set(means) and not both:
+        sentence = "Some masks have the label 3, others 4, and none has both, as where two data sets are mixed."
+        question = sentence, "Prepare each of them on its own, or say what each label means."
+    doubts = rivals(roles, choice, rest, scheme)
+    return Recognition(choice.best, mapping, assumptions=doubts, words=_words(roles), question=question)
 
 
 def apply_mapping(labels: np.ndarray, mapping: Mapping[int, int]) -> np.ndarray:
@@ -104,46 +186,73 @@ def apply_mapping(labels: np.ndarray, mapping: Mapping[int, int]) -> np.ndarray:
     return result
 
 
+def _own_names(scheme: LabelScheme) -> dict[str, int]:
+    return {label.name.casefold(): label.value for label in scheme.labels}
+
+
+def _words(roles: Mapping[int, str]) -> dict[int, str]:
+    return {value: WORDS.get(role, role) for value, role in roles.items()}
+
+
+def _label_words(mapping: Mapping[int, int], scheme: LabelScheme) -> dict[int, str]:
+    return {v: scheme.label(target).name.lower() if target else "left out" for v, target in mapping.items()}
+
+
 def _by_user(values: LabelSizes, scheme: LabelScheme, labels: Mapping[int, int]) -> Recognition:
     wrong = sorted(v for v in labels.values() if v and v not in scheme.values)
     if wrong:
         raise InputError(
             f"The model has no label {wrong[0]}. Map to one of {listed(scheme.values)}, or to 0 to leave a value out."
         )
-    said = ", ".join(f"{a}={b}" for a, b in sorted(labels.items()))
     mapping = {v: labels[v] for v in sorted(values.present) if v in labels}
     outline = tuple(v for v, target in mapping.items() if target in (scheme.surround, *scheme.tissue_values))
     if scheme.surround not in mapping.values() and not values.whole(outline):
         outline = ()
     unknown = tuple(sorted(values.present - set(labels)))
     kind = outline_kind(scheme) if outline else None
-    return Recognition(Convention("given", f"The labels are read as given: {said}."), mapping, unknown, outline, kind)
+    convention = Convention("given", "The labels are read as given")
+    words = _label_words(mapping, scheme)
+    return Recognition(convention, mapping, unknown, outline, kind, words=words)
 
 
-def _by_names(values: LabelSizes, scheme: LabelScheme, segments: list[Segment]) -> Recognition:
-    """Match segment names, then terminology, to the scheme's labels, then to roles."""
-    own = {label.name.casefold(): label for label in scheme.labels}
-    roles: dict[int, str] = {}
-    mapping: dict[int, int] = {}
-    for segment in segments:
-        label = own.get(segment.name.casefold())
-        role = label_role(label, scheme) if label else role_of(segment.name, segment.code)
-        if role is not None:
-            roles[segment.value] = role
-            mapping[segment.value] = label.value if label else scheme_value(role, scheme)
-    if not mapping:
-        return _by_values(values, scheme)
-    said = listed([f"{s.name} ({s.value})" for s in segments if s.value in mapping])
-    convention = Convention("names", f"The labels are known by their segment names: {said}.", roles)
+def _by_names(values: LabelSizes, scheme: LabelScheme, segments: Iterable[Segment]) -> Recognition | None:
+    """The reading by names, then by terminology; None where neither tells anything of the values present.
+
+    A brain that is drawn under a name that is not known is found by its size and place.
+    """
+    named = {s.value: s for s in segments}
+    own = _own_names(scheme)
+    roles = read_names((s.value, s.name, s.code) for s in named.values())
+    exact = {v: own[s.name.casefold()] for v, s in named.items() if s.name.casefold() in own}
+    roles |= {v: label_role(scheme.label(target), scheme) for v, target in exact.items()}
+    roles = {v: role for v, role in sorted(roles.items()) if v in values.present}
+    if not roles:
+        return None
+    notes = merged(roles, scheme)
+    assumptions = substitutes(roles, scheme)
+    found = None if {BRAIN, HEAD} & set(roles.values()) else find_outline(values, scheme)
+    if found is not None and found not in roles:
+        roles[found] = kind_of(values, found, scheme)
+        notes += (_surrounds(found, roles[found], values),)
     outline = tuple(v for v, role in roles.items() if role in (BRAIN, HEAD, *TISSUE_ROLES))
     kinds = {roles[v] for v in outline}
     if not kinds & {BRAIN, HEAD} and not values.whole(outline):
         outline, kinds = (), set()
-    kind = HEAD if HEAD in kinds else BRAIN if kinds else None
-    unknown = tuple(sorted(values.present - set(mapping)))
-    others = {s.value: f"{s.name} ({s.value})" for s in segments if s.name.casefold() not in own}
-    notes = (*merged(roles, scheme), *as_tissues(others, mapping, scheme))
-    return Recognition(convention, mapping, unknown, outline, kind, notes, substitutes(roles, scheme))
+    return Recognition(
+        Convention("names", "The labels are known by their names", roles),
+        {v: exact.get(v, scheme_value(role, scheme)) for v, role in roles.items()},
+        tuple(sorted(values.present - set(roles))),
+        outline,
+        HEAD if HEAD in kinds else BRAIN if kinds else None,
+        notes,
+        assumptions,
+        _words(roles),
+        {v: s.name for v, s in named.items() if v in values.present},
+    )
+
+
+def _surrounds(outline: int, kind: str, values: LabelSizes) -> str:
+    return f"Label {outline}, {milliliters(values.volume_ml(outline))}, surrounds the rest and is taken as the {kind}."
 
 
 def _by_values(values: LabelSizes, scheme: LabelScheme) -> Recognition:
@@ -173,26 +282,28 @@ def _anatomy(values: LabelSizes, numbering: LabelScheme, scheme: LabelScheme) ->
     found = [label for label in numbering.labels if label.value in values.present]
     roles = {label.value: label_role(label, numbering) for label in found}
     mapping = {v: v if numbering == scheme else scheme_value(role, scheme) for v, role in roles.items()}
-    names = ", ".join(f"{label.value} {label.name}" for label in found)
-    convention = Convention(numbering.name, f"The mask follows the labels {numbering.name}: {names}.", roles)
+    convention = Convention(numbering.name, f"The mask follows the labels {numbering.name}", roles)
     inside = tuple(label.value for label in found if not label.tumor)
     assumptions = (*small_rest(values, roles, numbering), *substitutes(roles, scheme))
-    return Recognition(convention, mapping, (), inside, outline_kind(numbering), merged(roles, scheme), assumptions)
+    kind, notes = outline_kind(numbering), merged(roles, scheme)
+    return Recognition(convention, mapping, (), inside, kind, notes, assumptions, _words(roles))
 
 
 def _with_tissues(rest: Recognition, tissues: frozenset[int], values: LabelSizes, scheme: LabelScheme) -> Recognition:
     """The reading of the other values, and some tissues in the scheme's own numbers."""
+    if rest.question:
+        return rest
     own = {v: v for v in sorted(tissues)}
-    convention = rest.convention if rest.mapping else Convention("tissues", "The mask has tissues and no tumor.")
-    roles = {**convention.roles, **{v: label_role(scheme.label(v), scheme) for v in own}}
+    convention = rest.convention if rest.mapping else Convention("tissues", "The mask has tissues and no tumor")
+    tissue_roles = {v: label_role(scheme.label(v), scheme) for v in own}
     outline = (*rest.outline, *own) if rest.outline or values.whole(tissues) else ()
     return replace(
         rest,
-        convention=replace(convention, roles=roles),
+        convention=replace(convention, roles={**convention.roles, **tissue_roles}),
         mapping={**rest.mapping, **own},
         outline=outline,
         kind=rest.kind or (outline_kind(scheme) if outline else None),
-        notes=(*rest.notes, *as_tissues({v: str(v) for v in own}, own, scheme)),
+        words={**rest.words, **_words(tissue_roles)},
     )
 
 
@@ -200,62 +311,89 @@ def _without_tissues(values: LabelSizes, scheme: LabelScheme) -> Recognition:
     outline = find_outline(values, scheme)
     kind = kind_of(values, outline, scheme) if outline else None
     parts = values.present - ({outline} if outline else set())
+    rest = {} if outline is None else {outline: scheme.surround}
+    question = too_much_tumor(values, parts, scheme)
+    if question:
+        return _open(values, question)
     own = own_convention(scheme)
     if values.present <= set(scheme.values) and outline == scheme.surround:
-        return Recognition(own, {v: v for v in sorted(values.present)}, (), (outline,), kind)
-    convention = _tumor_convention(parts, outline, scheme)
+        mapping = {v: v for v in sorted(values.present)}
+        doubt = contradicted(exposure(values.labels, parts), own, scheme) if len(parts) > 1 else ()
+        words = _label_words(mapping, scheme)
+        return Recognition(own, mapping, (), (scheme.surround,), kind, assumptions=doubt, words=words)
+    exposed = exposure(values.labels, parts) if len(parts) > 1 else dict.fromkeys(parts, 1.0)
+    choice = _tumor_convention(exposed, outline, scheme)
+    if choice is None:
+        return _open(values, not_known(exposed, rest, scheme))
+    if choice.open:
+        return _open(values, which(exposed, choice, rest, scheme))
+    convention, own_words = choice.best, choice.best.name == own.name
     roles = {v: convention.roles[v] for v in sorted(parts) if v in convention.roles}
-    mapping = {v: v if convention.name == own.name else scheme_value(role, scheme) for v, role in roles.items()}
+    mapping = {v: v if own_words else scheme_value(role, scheme) for v, role in roles.items()} | rest
+    words = _label_words(mapping, scheme) if own_words else _words(roles)
+    notes = merged(roles, scheme)
     if outline:
-        mapping[outline] = scheme.surround
-        roles[outline] = kind or outline_kind(scheme)
-    unknown = tuple(sorted(parts - set(convention.roles)))
-    named = _with_outline(convention, roles, outline, kind, values)
-    assumptions = (*alternatives(parts, outline, convention, values), *substitutes(roles, scheme))
-    return Recognition(named, mapping, unknown, (outline,) if outline else (), kind, merged(roles, scheme), assumptions)
+        roles[outline] = words[outline] = kind or outline_kind(scheme)
+        notes = (*notes, _surrounds(outline, roles[outline], values))
+    assumptions = (
+        *rivals(roles, choice, rest, scheme),
+        *small_outline(values, outline),
+        *substitutes(roles, scheme),
+    )
+    return Recognition(
+        _as_found(convention, roles, outline, kind),
+        mapping,
+        tuple(sorted(parts - set(roles))),
+        (outline,) if outline else (),
+        kind,
+        notes,
+        assumptions,
+        words,
+    )
 
 
-def _tumor_convention(parts: frozenset[int], outline: int | None, scheme: LabelScheme) -> Convention:
-    """The convention of the values that are not the outline."""
+def _open(values: LabelSizes, question: tuple[str, str]) -> Recognition:
+    """A mask whose labels only the user knows."""
+    convention = Convention("open", "What the labels mean is not clear")
+    return Recognition(convention, {}, tuple(sorted(values.present)), question=question)
+
+
+def _tumor_convention(exposed: Mapping[int, float], outline: int | None, scheme: LabelScheme) -> Choice | None:
+    """The convention of the values that are not the outline; None where none knows any of them."""
+    parts = frozenset(exposed)
     if not parts:
-        return Convention("outline-only", "The mask has an outline and no tumor.")
+        return Choice(Convention("outline-only", "The mask has an outline and no tumor"))
     own = own_convention(scheme)
     owned = {v for v in scheme.values if v != scheme.surround}
-    unusual = own.name == "scheme" and parts <= owned
-    if unusual or (parts <= owned and outline == scheme.surround):
-        return own
+    if parts <= owned and (own.name == "scheme" or outline == scheme.surround):
+        return Choice(own)
     if parts <= set(scheme.tumor_values) and len(scheme.tumor_values) == 1:
-        return own
+        return Choice(own)
     if len(parts) == 1:
-        return _one_part(next(iter(parts)), outline)
-    known = (c for c in TUMOR_CONVENTIONS if parts <= set(c.roles) and (c is not BRATS_2024 or {3, 4} <= parts))
-    best = max(TUMOR_CONVENTIONS, key=lambda c: len(parts & set(c.roles)))
-    return next(known, best)
+        return _one_part(next(iter(parts)), outline, scheme)
+    return choose(exposed, scheme) or choose({v: share for v, share in exposed.items() if v <= LAST_NUMBER}, scheme)
 
 
-def _one_part(value: int, outline: int | None) -> Convention:
+def _one_part(value: int, outline: int | None, scheme: LabelScheme) -> Choice:
     """A single tumor value: BraTS where the number itself says which part, else just tumor."""
-    if value in (2, 3, 4) and not (value == 2 and outline == 1):
-        return next(c for c in TUMOR_CONVENTIONS if value in c.roles)
     if outline == 1 and value == 2:
-        return WHOLE_HEAD
-    return Convention("tumor-only", f"The mask has one tumor label, {value}, without parts.", {value: TUMOR})
+        return Choice(WHOLE_HEAD)
+    if 1 < value <= LAST_NUMBER:
+        found = choose({value: 1.0}, scheme)
+        assert found is not None
+        return found
+    whole = Convention("tumor-only", "The mask has one tumor label, without parts", {value: TUMOR})
+    core = scheme_value(NECROTIC, scheme) != scheme_value(TUMOR, scheme)
+    return Choice(whole, (BRATS,) if value == 1 and core else ())
 
 
-def _with_outline(
-    convention: Convention, roles: Mapping[int, str], outline: int | None, kind: str | None, values: LabelSizes
-) -> Convention:
-    """The convention as found in this file, its outline told with its volume."""
-    if not outline:
-        return Convention(convention.name, convention.description, roles)
-    if outline == 4 and kind == BRAIN and set(roles) <= set(MED_DDPM.roles):
-        return Convention(MED_DDPM.name, MED_DDPM.description, roles)
-    size = milliliters(values.volume_ml(outline))
-    what = f"Label {outline}, {size}, surrounds the rest and is taken as the {kind}."
-    description = what if convention.name == "outline-only" else f"{convention.description} {what}"
+def _as_found(convention: Convention, roles: Mapping[int, str], outline: int | None, kind: str | None) -> Convention:
+    """The convention as it is in this file, with its outline."""
+    if outline == 4 and kind == BRAIN and set(roles) <= set(MED_DDPM.roles) and convention in (BRATS_2023, BRATS):
+        return replace(MED_DDPM, roles=roles)
     if convention is WHOLE_HEAD and kind == BRAIN:
-        return Convention("brain-and-tumor", f"The mask has a tumor, label 2. {what}", roles)
-    return Convention(convention.name, description, roles)
+        return Convention("brain-and-tumor", "The mask has a brain and a tumor", roles)
+    return replace(convention, roles=roles)
 
 
 def _structures(values: LabelSizes, scheme: LabelScheme) -> Recognition:
@@ -267,14 +405,12 @@ def _structures(values: LabelSizes, scheme: LabelScheme) -> Recognition:
     roles = {
         v: OUTSIDE if v in outside and large and wants_brain else _structure_role(v) for v in sorted(values.present)
     }
-    description = (
-        f"The mask is a map of {len(values.present)} structures numbered as by FreeSurfer or SynthSeg, without tumor."
-    )
+    count = len(values.present)
+    title = f"The mask is a map of {count} structures numbered as by FreeSurfer or SynthSeg, without tumor"
     mapping = {v: scheme_value(role, scheme) for v, role in roles.items()}
     kept = tuple(v for v, role in roles.items() if role != OUTSIDE)
     found = BRAIN if wants_brain else kind
-    notes = as_tissues({v: str(v) for v in kept}, mapping, scheme)
-    return Recognition(Convention("structures", description, roles), mapping, (), kept, found, notes)
+    return Recognition(Convention("structures", title, roles), mapping, (), kept, found, words=_words(roles))
 
 
 def _structure_role(number: int) -> str:

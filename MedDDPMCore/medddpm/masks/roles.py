@@ -8,6 +8,7 @@ from ..errors import InputError
 from ..labels.conventions import (
     CAVITY,
     CSF,
+    CYST,
     EDEMA,
     ENHANCING,
     NECROTIC,
@@ -21,7 +22,7 @@ from ..labels.scheme import LabelScheme
 FLUID = (CSF, VENTRICLES)
 SOLID = tuple(role for role in TISSUE_ROLES if role not in FLUID)
 # From the inside of a glioma to its outside.
-NESTING = (CAVITY, NECROTIC, ENHANCING, TUMOR, EDEMA)
+NESTING = (CAVITY, CYST, NECROTIC, ENHANCING, TUMOR, EDEMA)
 
 
 def tumor_roles(scheme: LabelScheme) -> dict[str, int]:

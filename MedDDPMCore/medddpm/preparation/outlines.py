@@ -42,6 +42,8 @@ def understand(name: str, mask: Mask, image: Volume, options: PrepareOptions, te
     """
     labels = None if options.labels is None else parse_labels(options.labels)
     recognition = recognize(mask, template.scheme, labels)
+    if recognition.question:
+        raise InputError(f"{name}: {' '.join(recognition.question)}")
     _check_known(name, recognition, template)
     kind = outline_kind(template.scheme)
     if options.outline in ("brain", "head") and options.outline != kind:

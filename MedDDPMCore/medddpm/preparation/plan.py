@@ -12,7 +12,7 @@ from ..progress import Reporter
 from .case_files import ERROR, CaseFiles, SourceProblem, SourceScan
 from .options import PrepareOptions
 from .scan import GRID_MISMATCH, scan_source
-from .source_labels import labels_from_names
+from .source_labels import labels_of_source
 from .split import TEST, VALIDATION, SplitRequest
 
 MAX_TOLD = 10
@@ -44,8 +44,11 @@ def make_plan(options: PrepareOptions, reporter: Reporter) -> Plan:
     modalities = _modalities(options, scan)
     cases, left_out = _chosen(options, scan)
     _refuse(options, scan, modalities, cases)
-    if options.labels is None and scan.label_names:
-        options = replace(options, labels=labels_from_names(scan.label_names, scheme))
+    warnings = [problem.sentence for problem in scan.problems if problem.severity != ERROR]
+    if options.labels is None:
+        masks = [case.mask for case in cases if case.mask is not None]
+        labels, said = labels_of_source(options.source, scan.label_names, masks, scheme, reporter)
+        options, warnings = replace(options, labels=labels), [*warnings, *said]
     network = NetworkConfig(len(modalities), len(scheme.labels), base_channels=32, multipliers=(1,))
     template = ModelConfig(
         name="training data",
@@ -58,8 +61,7 @@ def make_plan(options: PrepareOptions, reporter: Reporter) -> Plan:
     )
     named = {VALIDATION: options.validation_cases, TEST: options.test_cases}
     split = SplitRequest(options.validation, options.test, options.seed, named)
-    warnings = tuple(problem.sentence for problem in scan.problems if problem.severity != ERROR)
-    return Plan(options, scan.layout, cases, left_out, template, split, warnings)
+    return Plan(options, scan.layout, cases, left_out, template, split, tuple(warnings))
 
 
 def _modalities(options: PrepareOptions, scan: SourceScan) -> tuple[str, ...]:

@@ -1,31 +1,60 @@
-"""What the values of a source's masks mean, from the names that the source itself gives them."""
+"""What the values of all masks of a source mean: one reading for the whole data set, never one for each case."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-from ..labels.conventions import EDEMA, NECROTIC, TUMOR, role_of, scheme_value
+from ..errors import InputError
+from ..geometry.io import read_mask
+from ..geometry.volume import Mask
+from ..labels.recognize import labels_from_names, recognize_together
 from ..labels.scheme import LabelScheme
+from ..progress import Reporter
 
 
-def labels_from_names(names: Sequence[tuple[int, str]], scheme: LabelScheme) -> str | None:
-    """File value = scheme value ("1=2,2=1,3=3") from (value, name) pairs; None where a name's meaning is not known.
+def labels_of_source(
+    source: str,
+    names: Sequence[tuple[int, str]],
+    masks: Sequence[Path],
+    scheme: LabelScheme,
+    reporter: Reporter,
+) -> tuple[str | None, tuple[str, ...]]:
+    """File value = scheme value ("1=2,2=1,3=3") for all masks, and sentences on how that was read.
 
-    nnU-Net's own BraTS data sets number edema 1 and necrosis 2, the reverse of BraTS, so the names must count. In its
-    regions, what only the whole tumor has is edema, and what the core has besides the enhancing part is necrosis.
+    The names that a description gives count (``names``: value and name), then what the masks show together; None
+    leaves it to each mask. Names of unknown meaning are left out, so a mask that has their values is refused. Raises
+    InputError where no name is known, or where the masks' numbers could mean several things.
     """
-    roles = {value: _role(name) for value, name in names}
-    if not roles or any(role is None for role in roles.values()):
-        return None
-    return ",".join(f"{value}={scheme_value(role, scheme)}" for value, role in roles.items() if role is not None)
+    if names:
+        mapping = labels_from_names(names, scheme)
+        said = ", ".join(f"{v} '{n}' -> {_word(v, mapping, scheme)}" for v, n in names)
+        if not mapping:
+            raise InputError(f"{source} names labels that are not known: {said}. Say what each value means (--labels).")
+        return _text(mapping), (f"The labels are known by their names: {said}.",)
+    reporter.stage("labels", "Reading what the masks' values mean")
+    found = recognize_together(_readable(masks, reporter), scheme)
+    if found is None:
+        return None, ()
+    if found.question:
+        raise InputError(f"{source}: {' '.join(found.question)}")
+    return _text(found.mapping), found.sentences
 
 
-def _role(name: str) -> str | None:
-    spaced = name.replace("_", " ")
-    role = role_of(spaced, "")
-    if role == TUMOR and re.search(r"\bwhole\b", spaced, re.IGNORECASE):
-        return EDEMA
-    if role == TUMOR and re.search(r"\bcore\b", spaced, re.IGNORECASE):
-        return NECROTIC
-    return role
+def _word(value: int, mapping: Mapping[int, int], scheme: LabelScheme) -> str:
+    if value not in mapping:
+        return "not known"
+    return scheme.label(mapping[value]).name.lower() if mapping[value] else "left out"
+
+
+def _text(mapping: Mapping[int, int]) -> str:
+    return ",".join(f"{value}={target}" for value, target in sorted(mapping.items()))
+
+
+def _readable(masks: Sequence[Path], reporter: Reporter) -> Iterator[Mask]:
+    for done, path in enumerate(masks):
+        reporter.check_cancelled()
+        with contextlib.suppress(InputError):  # the preparation of its case says what is the matter with it
+            yield read_mask(path)
+        reporter.step(done + 1, len(masks))
