@@ -169,6 +169,22 @@ def test_source_and_dataset_lie_apart(copied: Path, tmp_path: Path) -> None:
     assert "is a file" in refused(copied, tmp_path / "file")
 
 
+@pytest.mark.parametrize("name", ("dataset.json", "report.html", "cases/c0.json", "report/c0-sheet.png"))
+def test_a_folder_of_something_else_is_not_overwritten(scans: Path, tmp_path: Path, name: str) -> None:
+    """An nnU-Net data set has a ``dataset.json`` too."""
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_text('{"channel_names": {"0": "T1"}}')
+    with pytest.raises(InputError, match="would be overwritten"):
+        prepare(options(scans, tmp_path / "out"))
+    assert path.read_text() == '{"channel_names": {"0": "T1"}}'
+    path.unlink()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    for folder in ("cases", "report"):
+        (tmp_path / "out" / folder).mkdir(exist_ok=True)
+    assert prepare(options(scans, tmp_path / "out")).cases == 4
+
+
 def test_a_long_list_of_problems_is_cut(tmp_path: Path) -> None:
     brats_case(tmp_path / "scans", "whole")
     for number in range(14):

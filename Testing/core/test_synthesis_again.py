@@ -18,6 +18,7 @@ import torch
 from medddpm import synthesize
 from medddpm.errors import Cancelled
 from medddpm.geometry.itk import read_itk
+from medddpm.jobs.owner import OwnerFile
 from medddpm.synthesis import batch
 from medddpm.synthesis.pipeline import summary
 from synthesis_phantoms import contents, save_mask, save_tiny, voxels
@@ -50,6 +51,47 @@ def test_more_samples_go_on_and_fewer_are_there(tmp_path: Path, tiny: Path, mask
     assert synthesize(mask, out, tiny, samples=2)[0].state == "already done"
     synthesize(mask, tmp_path / "at once", tiny, samples=3)
     assert contents(out) == contents(tmp_path / "at once")
+
+
+@pytest.mark.parametrize("name", ("brain_sample-01_T1.nii.gz", "brain_mask.nii.gz", "model-grid/brain_mask.nii.gz"))
+def test_a_file_that_is_not_what_was_written_is_made_again(tmp_path: Path, tiny: Path, mask: Path, name: str) -> None:
+    synthesize(mask, tmp_path / "out", tiny)
+    before, path = contents(tmp_path / "out"), tmp_path / "out" / "brain" / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert synthesize(mask, tmp_path / "out", tiny)[0].state == "done"
+    assert contents(tmp_path / "out") == before
+
+
+def test_two_runs_into_one_folder_do_not_mix(tmp_path: Path, tiny: Path, mask: Path) -> None:
+    """The second says who is at work; were both to write, the record would be true of neither."""
+    out = tmp_path / "out"
+    (out / "brain").mkdir(parents=True)
+    other = OwnerFile(out / "brain" / batch.CLAIM)
+    other.take("The folder")
+    [result] = synthesize(mask, out, tiny)
+    assert result.state == "failed" and result.exit_code == 2
+    assert f"in the hands of process {os.getpid()}" in result.message
+    assert [path.name for path in (out / "brain").iterdir()] == [batch.CLAIM]
+    other.release()
+    assert synthesize(mask, out, tiny)[0].state == "done"
+    assert not [path for path in out.rglob(".*")]
+
+
+def test_what_another_run_has_made_meanwhile_is_not_made_again(
+    tmp_path: Path, tiny: Path, mask: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, announce, reporter = tmp_path / "out", batch.Batch.announce, Recorder()
+
+    def slow(self: batch.Batch, plans: Any) -> None:
+        monkeypatch.setattr(batch.Batch, "announce", announce)
+        synthesize(mask, out, tiny)
+        announce(self, plans)
+
+    monkeypatch.setattr(batch.Batch, "announce", slow)
+    assert synthesize(mask, out, tiny, reporter=reporter)[0].state == "done"
+    assert "sample" not in reporter.stages
 
 
 def change_seed(mask: Path, model: Path) -> dict[str, Any]:

@@ -139,20 +139,33 @@ def pulse(action: Callable[[], None], seconds: float = BEAT_SECONDS) -> Iterator
 
 @contextlib.contextmanager
 def _exclusive(guard: Path) -> Iterator[None]:
-    """Hold the system's lock on the file ``guard``; it ends with the process, so it cannot be left behind."""
-    try:
-        descriptor = open_regular(guard, os.O_RDWR | os.O_CREAT)
-    except OSError as exc:
-        raise InputError(
-            f"{guard.parent} cannot be written: {exc.strerror or exc}. Free space or choose another folder."
-        ) from exc
-    try:
+    """Hold the system's lock on the file ``guard``, which is gone afterwards; the lock ends with the process."""
+    while True:
+        try:
+            descriptor = open_regular(guard, os.O_RDWR | os.O_CREAT)
+        except OSError as exc:
+            raise InputError(
+                f"{guard.parent} cannot be written: {exc.strerror or exc}. Free space or choose another folder."
+            ) from exc
         # Some network file systems have no such locks; the ownership file alone then has to do.
         with contextlib.suppress(OSError):
             _lock(descriptor)
+        if _is_still(guard, descriptor):
+            break
+        os.close(descriptor)  # who held it before has deleted it
+    try:
         yield
     finally:
+        with contextlib.suppress(OSError):  # Windows: it is open here, and perhaps elsewhere
+            guard.unlink()
         os.close(descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except OSError:
+        return False
 
 
 if sys.platform == "win32":

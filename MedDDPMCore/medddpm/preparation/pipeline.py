@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..dataset import read_dataset_config
 from ..errors import InputError
 from ..geometry.intensity import intensity_rule
 from ..jobs.owner import OwnerFile, pulse
@@ -25,9 +26,10 @@ from .options import PrepareOptions, grid_text
 from .outliers import find_outliers
 from .plan import Plan, make_plan
 from .pool import sensible_workers, work_through
+from .report import NAME as REPORT
 from .report import ReportData, write_report
 from .split import split_cases
-from .stored import PICTURES, CaseOutcome, CaseWork, do_case, tensors_path
+from .stored import DESCRIPTION, PICTURES, CaseOutcome, CaseWork, do_case, read_state, tensors_path
 
 MAX_TOLD = 10
 
@@ -74,6 +76,25 @@ def _check_places(source: Path, out: Path) -> None:
         raise InputError(f"The dataset folder {out} and the source {source} lie in one another. Choose another folder.")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file. Name a folder for the dataset.")
+    taken = [name for name in (DESCRIPTION, "cases", REPORT, PICTURES) if (out / name).exists()]
+    if taken and not _made_by_prepare(out):
+        raise InputError(
+            f"{out} holds {taken[0]}, which is of something else than a prepared dataset and would be overwritten. "
+            "Choose another folder."
+        )
+
+
+def _made_by_prepare(out: Path) -> bool:
+    """Whether ``out`` is a prepared dataset, or one that is not finished."""
+    if (out / DESCRIPTION).exists():
+        try:
+            read_dataset_config(out)
+        except InputError:
+            return False
+        return True
+    cases = [path for path in (out / "cases").glob("*") if not path.name.startswith(".")]
+    states = [path.stem for path in cases if path.suffix == ".json"]
+    return (out / "cases").is_dir() and (not cases or any(read_state(out, case) is not None for case in states))
 
 
 @contextlib.contextmanager

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import numpy as np
 import torch
 
 from ..errors import Cancelled, InputError, MedDDPMError
+from ..files import sha256
 from ..geometry.content import content_hash
 from ..geometry.nifti import write_image
 from ..geometry.volume import Volume
 from ..jobs.outcome import outcome_of
+from ..jobs.owner import OwnerFile, pulse
 from ..labels.conventions import parse_labels
 from ..models.model import Model
 from ..progress import Reporter
@@ -45,6 +48,7 @@ from .sheet import EditedPart, write_sheet
 log = logging.getLogger(__name__)
 
 MODEL_GRID = "model-grid"
+CLAIM = ".in-use.json"
 OnPlaced = Callable[[str, PreparedCase], None]
 
 
@@ -107,7 +111,7 @@ class Batch:
         facts = fingerprint(
             self.request, self.model, self.sampler, self.steps, hashes, self._edit_facts, self._anatomy_facts
         )
-        return Plan(number, mask, image, folder, facts, tuple(finished_samples(folder, facts, self.seeds)))
+        return Plan(number, mask, image, folder, facts, self._finished(folder, facts))
 
     def announce(self, plans: Sequence[Plan]) -> None:
         """Say how long the rest will take, and stop where the memory will not do."""
@@ -127,7 +131,10 @@ class Batch:
             return CaseResult(plan.mask, plan.folder, "already done", sheets=sheets)
         after = self._evaluated + self._evaluations(plan)
         try:
-            self._run(plan)
+            with self._held(plan.folder):
+                # Another run may have been at work here since the plan was made.
+                plan = plan if plan.facts is None else replace(plan, finished=self._finished(plan.folder, plan.facts))
+                self._run(plan)
         except (Cancelled, KeyboardInterrupt):
             raise
         except Exception as exc:
@@ -138,6 +145,26 @@ class Batch:
             self.reporter.step(after, self._total)
             return CaseResult(plan.mask, plan.folder, "failed", outcome.message, outcome.exit_code)
         return CaseResult(plan.mask, plan.folder, "done", sheets=sheets)
+
+    def _finished(self, folder: Path, facts: dict[str, Any]) -> tuple[SampleFiles, ...]:
+        return tuple(finished_samples(folder, facts, self.seeds))
+
+    @contextlib.contextmanager
+    def _held(self, folder: Path) -> Iterator[None]:
+        """The folder of a case in the hands of this run alone; Held is raised where another is at work in it."""
+        claim = OwnerFile(folder / CLAIM)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise InputError(f"The folder {folder} cannot be made: {exc.strerror or exc}. Choose another one.") from exc
+        claim.take(f"The folder {folder}")
+        try:
+            with pulse(claim.touch):
+                yield
+        finally:
+            claim.release()
+            with contextlib.suppress(OSError):  # nothing came of it
+                folder.rmdir()
 
     def _evaluations(self, plan: Plan) -> int:
         """Sampling steps that are left for a case."""
@@ -162,7 +189,7 @@ class Batch:
         if not samples and remove_results(plan.folder):
             self.reporter.warning(f"Former results in {plan.folder} came from another request and are replaced.")
         # Written first, since it is small: a full disk is noticed before the sampling and costs it no time.
-        mask_files = [self._write_mask(plan, case.grid_labels, f"{MODEL_GRID}/{self._mask_name(plan)}")]
+        mask_files = self._write_mask(plan, case.grid_labels, f"{MODEL_GRID}/{self._mask_name(plan)}")
         anatomies = CaseAnatomy(self.request, case, self.model, None if edit is None else edit.region_on_grid)
         told: set[str] = set()
         for k in range(len(samples), len(self.seeds)):
@@ -173,12 +200,12 @@ class Batch:
             images = self._sample(k, anatomy, edit)
             self.reporter.stage("write", "Writing the images")
             if len(mask_files) == 1:
-                mask_files.append(self._write_mask(plan, case.labels, self._mask_name(plan)))
+                mask_files |= self._write_mask(plan, case.labels, self._mask_name(plan))
             files = self._write_sample(plan, k, case, images, edit)
             if anatomy.labels is not None:
                 name = anatomy_name(plan.name, k, self.request.compress)
-                files.append(self._write_mask(plan, anatomy.labels, name))
-            samples.append(SampleFiles(self.seeds[k], tuple(files), dict(anatomy.facts)))
+                files |= self._write_mask(plan, anatomy.labels, name)
+            samples.append(SampleFiles(self.seeds[k], files, dict(anatomy.facts)))
             seconds = time.monotonic() - started
             write_provenance(plan.folder, self.model, case, facts, mask_files, samples, seconds, edit)
 
@@ -215,13 +242,13 @@ class Batch:
     def _mask_name(self, plan: Plan) -> str:
         return mask_name(plan.name, self.request.compress)
 
-    def _write_mask(self, plan: Plan, labels: Volume, file: str) -> str:
+    def _write_mask(self, plan: Plan, labels: Volume, file: str) -> dict[str, str]:
         write_image(plan.folder / file, labels.data, labels.affine, "Mask used by MedDDPM")
-        return file
+        return {file: sha256(plan.folder / file)}
 
     def _write_sample(
         self, plan: Plan, k: int, case: PreparedCase, images: np.ndarray, edit: LocalEdit | None
-    ) -> list[str]:
+    ) -> dict[str, str]:
         config = self.model.config
         wanted = self.request.modalities or config.modalities
         files = []
@@ -233,9 +260,8 @@ class Batch:
             write_image(plan.folder / file, own, case.labels.affine, description)
             write_image(plan.folder / MODEL_GRID / file, on_grid, case.grid_labels.affine, description)
             files += [file, f"{MODEL_GRID}/{file}"]
-        sheet = sheet_name(plan.name, k)
         self._write_sheet(plan, k, case, images, edit)
-        return [*files, sheet]
+        return {file: sha256(plan.folder / file) for file in (*files, sheet_name(plan.name, k))}
 
     def _write_sheet(self, plan: Plan, k: int, case: PreparedCase, images: np.ndarray, edit: LocalEdit | None) -> None:
         config = self.model.config

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -16,7 +17,7 @@ import torch
 
 from .. import __version__
 from ..errors import InputError
-from ..files import read_text, write_text
+from ..files import read_text, sha256, write_text
 from ..models.model import Model
 from ..parse import parse_json
 from .case import INTENSITY_SCALE, PreparedCase
@@ -41,12 +42,12 @@ INTENSITY = f"0 is empty space (network value -1), {INTENSITY_SCALE} the brighte
 
 @dataclass(frozen=True)
 class SampleFiles:
-    """A finished sample: its seed, the files that belong to it, relative to the folder of the case, and what is known
-    of the anatomy that it was made from.
+    """A finished sample: its seed, the files that belong to it, relative to the folder of the case, each with its
+    SHA-256, and what is known of the anatomy that it was made from.
     """
 
     seed: int
-    files: tuple[str, ...]
+    files: Mapping[str, str]
     anatomy: dict[str, Any] = field(default_factory=dict)
 
 
@@ -85,12 +86,15 @@ def write_provenance(
     model: Model,
     case: PreparedCase,
     facts: dict[str, Any],
-    mask_files: list[str],
+    mask_files: Mapping[str, str],
     samples: list[SampleFiles],
     seconds: float,
     edit: LocalEdit | None,
 ) -> None:
-    """Write the record of the samples finished so far; ``seconds`` is what this run took for them."""
+    """Write the record of the samples finished so far; ``seconds`` is what this run took for them.
+
+    ``mask_files``: with their SHA-256.
+    """
     record = {
         "synthetic": True,
         "statement": STATEMENT,
@@ -105,8 +109,9 @@ def write_provenance(
         },
         "placement": case.placement.to_dict(),
         "mask_check": list(case.sentences),
-        "mask_files": mask_files,
+        "mask_files": list(mask_files),
         "samples": [_sample_record(sample) for sample in samples],
+        "sha256": dict(mask_files) | {name: hash_ for sample in samples for name, hash_ in sample.files.items()},
         "device": _device_name(model.device),
         "seconds": round(seconds, 2),
         "versions": {"medddpm": __version__, "torch": torch.__version__, "python": platform.python_version()},
@@ -140,15 +145,18 @@ def finished_samples(folder: Path, facts: dict[str, Any], seeds: list[int]) -> l
     record = _read(folder)
     if record is None or any(record.get(key) != value for key, value in facts.items()):
         return []
-    if not _all_there(folder, record.get("mask_files")):
+    hashes = record.get("sha256")
+    if not isinstance(hashes, dict) or _whole(folder, record.get("mask_files"), hashes) is None:
         return []
     finished: list[SampleFiles] = []
     entries = record.get("samples")
     for seed, entry in zip(seeds, entries if isinstance(entries, list) else [], strict=False):
-        if not isinstance(entry, dict) or entry.get("seed") != seed or not _all_there(folder, entry.get("files")):
+        if not isinstance(entry, dict) or entry.get("seed") != seed:
             break
-        known = entry.get("anatomy")
-        finished.append(SampleFiles(seed, tuple(entry["files"]), known if isinstance(known, dict) else {}))
+        files, known = _whole(folder, entry.get("files"), hashes), entry.get("anatomy")
+        if files is None:
+            break
+        finished.append(SampleFiles(seed, files, known if isinstance(known, dict) else {}))
     return finished
 
 
@@ -184,18 +192,15 @@ def _inside(name: str) -> bool:
     )
 
 
-def _all_there(folder: Path, names: object) -> bool:
-    """Whether ``names`` is a list of files that lie in ``folder`` and are not empty."""
-    if not isinstance(names, list) or not names:
-        return False
-    return all(isinstance(n, str) and _inside(n) and _filled(folder / n) for n in names)
-
-
-def _filled(path: Path) -> bool:
+def _whole(folder: Path, names: object, hashes: Mapping[str, object]) -> dict[str, str] | None:
+    """The files ``names`` with their ``hashes``, if all lie in ``folder`` and hold what was written; else None."""
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) and _inside(n) for n in names):
+        return None
     try:
-        return path.is_file() and path.stat().st_size > 0
-    except OSError:
-        return False
+        found = {name: sha256(folder / name) for name in names}
+    except (OSError, InputError):
+        return None
+    return found if all(hashes.get(name) == hash_ for name, hash_ in found.items()) else None
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
