@@ -24,7 +24,7 @@ from medddpm.training.checkpoint import Checkpoints
 from medddpm.training.config import AugmentConfig, CheckpointConfig, EmaConfig, LossConfig, TrainConfig
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.hooks import Context, Hook, Iteration
-from medddpm.training.metrics import MetricsLog
+from medddpm.training.metrics import MetricsLog, append_metric, valid
 from medddpm.training.start import use_activation_checkpointing
 from medddpm.training.state import moving_average
 from medddpm.training.trainer import Trainer
@@ -223,6 +223,17 @@ class Recorder:
 
     def close(self) -> None:
         self.closed += 1
+
+
+def test_figures_of_a_run_that_was_killed_before_its_first_checkpoint_count_once(dataset: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for iteration in (1, 2, 3):
+        append_metric(folder, "train", iteration, loss=9.0)
+    Trainer(tiny_config(dataset), folder, SilentReporter()).run()
+    figures = valid(MetricsLog(folder).tail())
+    assert [figure["iteration"] for figure in figures if figure["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
+    assert all(figure["loss"] < 9 for figure in figures if figure["kind"] == "train")
 
 
 def test_hooks_learn_of_every_iteration_and_are_closed(dataset: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -179,6 +180,21 @@ def test_the_spool_vanishes_under_the_worker(spool, start):
     spool.rename(spool.with_name("elsewhere"))
     assert worker.wait(10) == 1
     assert "The spool folder" in worker.stderr.read().splitlines()[-1]
+
+
+@pytest.mark.parametrize("gone", ("job", "spool"))
+def test_what_is_deleted_while_it_runs_ends_and_does_not_come_back(spool, start, gone):
+    worker = start()
+    job = toy(spool, steps=1000, seconds=0.05)
+    until(lambda: stepped(job))
+    deleted = job.path if gone == "job" else spool
+    shutil.rmtree(deleted)
+    if gone == "job":
+        after = toy(spool, "after")
+        until(lambda: after.state() is State.DONE)
+    else:
+        assert worker.wait(10) == 1
+    assert not deleted.exists()
 
 
 def test_process_numbers_out_of_range_are_not_alive():

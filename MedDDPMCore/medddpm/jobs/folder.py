@@ -138,8 +138,8 @@ class JobFolder:
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether someone asked the job to stop. Costs microseconds."""
-        return os.path.lexists(self._cancel_path)
+        """Whether someone asked the job to stop, or deleted it. Costs microseconds."""
+        return os.path.lexists(self._cancel_path) or not os.path.lexists(self.path)
 
     def inside(self, name: str) -> Path:
         """The path of ``name`` (as an event gives it: relative, with forward slashes) in this folder.

@@ -150,6 +150,8 @@ class Worker:
 
     def _beat(self) -> None:
         """Once a second, from a thread, also while a job computes."""
+        if not self._spool.is_dir():  # deleted: nothing is to be written into it again
+            return
         self._lock.touch()
         if self._parent is not None and self._stop.reason is None and self._parent.gone():
             self._stop.reason = Stop.PARENT

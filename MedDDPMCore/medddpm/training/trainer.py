@@ -31,7 +31,7 @@ from .dataset import PreparedDataset
 from .distributed import Team, make_fabric
 from .hooks import Context, Hook, Iteration, standard_hooks
 from .loader import BatchLoader, sensible_workers
-from .metrics import RESUMED, append_metric
+from .metrics import RESUMED, MetricsLog, append_metric
 from .objective import Objective
 from .randomness import random_state, restore_random_state
 from .resume import dataset_identity, require_same, require_same_dataset
@@ -97,6 +97,9 @@ class Trainer:
         state = self._state(model, schedule, start)
         if checkpoint is not None:
             self._resume(state, checkpoint)
+        # Also of a run that was killed before its first checkpoint.
+        if self.team.first and MetricsLog(self.folder).tail():
+            append_metric(self.folder, RESUMED, state.iteration)
         network = getattr(state.network, "module", state.network)
         coder = network.appearance.coder() if isinstance(network, ResidualUNet) else None
         objective = Objective(model, schedule, config.loss, config.mask_dropout, coder)
@@ -120,8 +123,6 @@ class Trainer:
         self.team.load_full_state(state, checkpoint)
         restore_random_state(checkpoint["random"])
         self.fabric.strategy.precision.load_state_dict(checkpoint.get("precision", {}))
-        if self.team.first:
-            append_metric(self.folder, RESUMED, state.iteration)
 
     def _loader(self) -> Loader:
         augmentation = Augmentation(self.config.augment, self.context.model)
