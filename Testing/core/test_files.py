@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from medddpm.cli.app import commands
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.files import open_regular, read_text, sha256
 from medddpm.geometry.content import content_hash
+from medddpm.synthesis.names import case_names
 from typer.testing import CliRunner
+from volume_files import write_any
 
 pytestmark = [
     pytest.mark.timeout(60),  # opening a pipe waits for a writer
@@ -80,3 +86,24 @@ def test_an_ordinary_file_is_opened_through_a_link_only_where_links_may_be(tmp_p
     os.close(open_regular(tmp_path / "link"))
     with pytest.raises(InputError, match="is a link"):
         open_regular(tmp_path / "link", links=False)
+
+
+def test_many_masks_of_one_name_and_names_that_are_no_text_get_names_at_once() -> None:
+    start = time.monotonic()
+    names = case_names([Path(f"{'A' if i % 2 else 'a'}/m_1.nii.gz") for i in range(8000)])
+    assert time.monotonic() - start < 5
+    assert len({name.casefold() for name in names}) == 8000
+    assert case_names([Path(os.fsdecode(b"k\xff\n.nii.gz"))]) == ["k__"]
+
+
+@pytest.mark.parametrize("ending", (".nii.gz", ".nrrd", ".mha", ".mgz"))
+def test_a_file_whose_name_is_no_text_is_read_or_refused(tmp_path: Path, ending: str) -> None:
+    write_any(tmp_path / f"a{ending}", np.ones((4, 5, 6), np.uint8), np.eye(4))
+    try:
+        path = (tmp_path / f"a{ending}").rename(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff" + ending.encode()))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    script = "import sys; from medddpm.geometry import read_mask; from medddpm.errors import InputError\n"
+    script += "try: print(read_mask(sys.argv[1]).volume.shape)\nexcept InputError as exc: print(ascii(exc))"
+    ran = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0 and ("(4, 5, 6)" in ran.stdout or "is not UTF-8 text" in ran.stdout), ran.stderr

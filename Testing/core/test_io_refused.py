@@ -151,7 +151,7 @@ def test_header_bombs_are_refused_before_allocation(tmp_path: Path) -> None:
     (tmp_path / "bomb.nrrd").write_bytes(nrrd_bytes(LPS_FIELDS | {"sizes": "90000 90000 90000"}))
     refused(tmp_path / "bomb.nrrd", "90000 x 90000 x 90000")
     (tmp_path / "wide.mha").write_bytes(mha_bytes(DimSize="500 500 500", ElementNumberOfChannels="200"))
-    refused(tmp_path / "wide.mha", "200 values a voxel")
+    refused(tmp_path / "wide.mha", "GB of voxels")
 
 
 @pytest.mark.parametrize(("shape", "word"), (((5, 6), "2D"), ((5, 6, 7, 3), "4D"), ((5, 6, 1), "single slice")))
@@ -259,3 +259,19 @@ def test_long_texts_that_do_no_harm_are_read(tmp_path: Path) -> None:
     path = tmp_path / "long.nrrd"
     path.write_bytes(nrrd_bytes(LPS_FIELDS | {"content": "x" * 9000}, {"comment": "y" * 100_000}, bytes(210)))
     assert read_mask(path).volume.shape == SHAPE
+
+
+LARGE = {"type": "double", "sizes": "512 512 1024", "encoding": "gzip", "endian": "little"}
+
+
+@pytest.mark.parametrize("suffix", (".nii.gz", ".nrrd"))
+def test_some_bytes_of_header_do_not_take_gigabytes(tmp_path: Path, suffix: str) -> None:
+    """2 GiB of zeros are 2 MB of gzip: what is claimed is refused before it is unpacked."""
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".nrrd":
+        path.write_bytes(nrrd_bytes(LARGE, {}, bytes(99)))
+    else:
+        header = nifti_bytes(dtype=np.float64)[:352]
+        struct.pack_into("<4h", header, 40, 3, 512, 512, 1024)
+        path.write_bytes(gzip.compress(bytes(header)))
+    refused(path, "claims 2.0 GB of voxels")

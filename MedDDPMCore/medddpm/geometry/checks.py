@@ -9,8 +9,9 @@ import numpy as np
 
 from ..errors import InputError
 
-# A header is a stranger's word: 2**29 voxels (a cube of 812) is beyond any clinical scan and 2 GiB as float32.
-MAX_VOXELS = 2**29
+# A header is a stranger's word, and some kilobytes of gzip can hold what it says: 2**28 voxels (512 x 512 x 1024) are
+# beyond almost any clinical scan, and so is 1 GiB of them.
+MAX_VOXELS, MAX_BYTES = 2**28, 2**30
 MIN_SPACING, MAX_SPACING = 0.01, 100.0  # mm
 MAX_SHEAR = 0.5  # degrees by which two voxel axes may miss a right angle
 MAX_OFFSET = 1e5  # mm from the scanner's origin
@@ -39,6 +40,15 @@ def check_shape(path: Path, shape: Sequence[int]) -> tuple[int, int, int]:
             "Its header is damaged, or it must be cropped or resampled first."
         )
     return sizes[0], sizes[1], sizes[2]
+
+
+def check_bytes(path: Path, count: int) -> None:
+    """Raises InputError where the voxels of a volume take more than ``MAX_BYTES``."""
+    if count > MAX_BYTES:
+        raise InputError(
+            f"{path} claims {count / 2**30:.1f} GB of voxels, more than the {MAX_BYTES / 2**30:g} GB accepted. "
+            "Store it with fewer bytes a voxel, crop it or resample it."
+        )
 
 
 def check_spacing(path: Path, spacing: Sequence[float]) -> None:

@@ -11,7 +11,7 @@ import SimpleITK as sitk  # noqa: N813
 
 from ..errors import InputError, OutOfMemory
 from ..files import atomic_path
-from .checks import MAX_VOXELS, check_affine, check_shape, check_spacing
+from .checks import check_affine, check_bytes, check_shape, check_spacing
 from .itk_header import check_data_file, check_header, check_itk_length, read_header
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -67,6 +67,8 @@ def _opened(path: Path, image_io: str) -> tuple[sitk.ImageFileReader, np.ndarray
     if image_io != "NiftiImageIO":  # which reads the bank's own maps only
         check_header(path)
     check_data_file(path)
+    if any("\ud800" <= character <= "\udfff" for character in str(path)):  # ITK would take the process down
+        raise InputError(f"{path} has a name that is not UTF-8 text. Rename it, or the folder that is.")
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
     reader.SetFileName(str(path))
@@ -80,11 +82,13 @@ def _opened(path: Path, image_io: str) -> tuple[sitk.ImageFileReader, np.ndarray
     shape = check_shape(path, reader.GetSize())
     components = reader.GetNumberOfComponents()
     values = components * int(np.prod(shape, dtype=np.int64))
-    if components > MAX_LAYERS or values > 4 * MAX_VOXELS:
+    if components > MAX_LAYERS:
         raise InputError(f"{path} claims {components} values a voxel, which is too many. Its header is damaged.")
     if reader.GetPixelID() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
         raise InputError(f"{path} holds complex numbers, but one number a voxel is needed. Export it as such.")
-    check_itk_length(path, values * sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent())
+    needed = values * sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+    check_bytes(path, needed)
+    check_itk_length(path, needed)
     check_spacing(path, reader.GetSpacing()[:3])
     dimension = len(reader.GetSize())
     direction = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]

@@ -15,7 +15,7 @@ from nibabel.wrapstruct import WrapStructError
 
 from ..errors import InputError, OutOfMemory
 from ..files import atomic_path
-from .checks import check_affine, check_shape, check_spacing
+from .checks import check_affine, check_bytes, check_shape, check_spacing
 from .length import check_gzip_length, check_length
 
 # What follows the voxels (nothing, as a rule) is read up to so many MiB.
@@ -172,6 +172,7 @@ def _check_raw(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]
         raise InputError(
             f"{path} holds colors or complex numbers, but one number a voxel is needed. Export it as such."
         )
+    check_bytes(path, shape[0] * shape[1] * shape[2] * dtype.itemsize)
     if path.name.lower().endswith(".nii"):
         check_length(path, _needed_bytes(header, shape))
 

@@ -18,8 +18,10 @@ def case_names(masks: Sequence[Path]) -> list[str]:
     names = [
         f"{m.resolve().parent.name}_{n}" if r else n for m, n, r in zip(masks, names, _repeated(names), strict=True)
     ]
-    taken = {name.casefold() for name, again in zip(names, _repeated(names), strict=True) if not again}
-    return [_numbered(n, taken) if r else n for n, r in zip(names, _repeated(names), strict=True)]
+    repeated = _repeated(names)
+    taken = {name.casefold() for name, again in zip(names, repeated, strict=True) if not again}
+    numbers: Counter[str] = Counter()
+    return [_numbered(n, taken, numbers) if r else n for n, r in zip(names, repeated, strict=True)]
 
 
 def sheet_name(name: str, k: int) -> str:
@@ -55,7 +57,8 @@ def _nifti(compress: bool) -> str:
 
 def _stem(mask: Path) -> str:
     extension = next((e for e in EXTENSIONS if mask.name.lower().endswith(e)), mask.suffix)
-    return mask.name[: len(mask.name) - len(extension)].strip(". ") or "case"
+    stem = mask.name[: len(mask.name) - len(extension)].strip(". ") or "case"
+    return "".join(c if c.isprintable() else "_" for c in stem)  # nor is what is no text in UTF-8
 
 
 def _repeated(names: Iterable[str]) -> list[bool]:
@@ -64,8 +67,11 @@ def _repeated(names: Iterable[str]) -> list[bool]:
     return [counts[name] > 1 for name in folded]
 
 
-def _numbered(name: str, taken: set[str]) -> str:
-    """``name`` with the first number that makes it new; it is noted in ``taken``."""
-    number = next(i for i in range(1, len(taken) + 2) if f"{name}_{i}".casefold() not in taken)
-    taken.add(f"{name}_{number}".casefold())
-    return f"{name}_{number}"
+def _numbered(name: str, taken: set[str], numbers: Counter[str]) -> str:
+    """``name`` with the first number that makes it new; noted in ``taken``, and in ``numbers`` as the last one."""
+    key = name.casefold()
+    numbers[key] += 1
+    while f"{key}_{numbers[key]}" in taken:
+        numbers[key] += 1
+    taken.add(f"{key}_{numbers[key]}")
+    return f"{name}_{numbers[key]}"
