@@ -87,8 +87,33 @@ VARIANTS: dict[str, Any] = {
     "module. inside": lambda w: {"ema": wrapped(w, network="denoise_fn.module.")},
     "module. on both sides": lambda w: {"ema": wrapped(w, network="denoise_fn.module.", everything="module.")},
     "module. alone": lambda w: {"model": wrapped(w, network="module.")},
+    "torch.compile": lambda w: {"model": wrapped(w, network="denoise_fn._orig_mod.")},
+    "torch.compile around all": lambda w: {"state_dict": wrapped(w, everything="_orig_mod.module.")},
+    "state_dict": lambda w: {"epoch": 3, "state_dict": wrapped(w, everything="model.")},
+    "model_state_dict": lambda w: {"optimizer_state_dict": {}, "model_state_dict": wrapped(w)},
+    "one in another": lambda w: {"model": {"state_dict": wrapped(w), "step": 3}},
+    "ema-pytorch": lambda w: {
+        "model": _zeros(wrapped(w)),
+        "ema": wrapped(w, everything="ema_model.")
+        | wrapped(_zeros(w), everything="online_model.")
+        | {"initted": torch.tensor([True]), "step": torch.tensor([7])},
+    },
+    "numbers of numpy": lambda w: {
+        "step": np.int64(3),
+        "loss": np.float32(0.5),
+        "best": np.bool_(1),
+        "model": wrapped(w),
+    },
     "more entries": lambda w: {"epoch": 3, "ema": wrapped(w), "opt": {"state": {}}, "loss": [0.5]},
 }
+
+
+def test_a_checkpoint_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    endless: dict[str, Any] = {"step": 1}
+    endless["model"] = endless
+    torch.save(endless, tmp_path / "endless.pt")
+    with pytest.raises(InputError, match="holds no tensors"):
+        read_published(tmp_path / "endless.pt")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -14,6 +14,7 @@ from medddpm.cli.app import commands
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.files import open_regular, read_text, sha256
 from medddpm.geometry.content import content_hash
+from medddpm.models.places import find_model, list_models
 from medddpm.synthesis.names import case_names
 from typer.testing import CliRunner
 from volume_files import write_any
@@ -107,3 +108,10 @@ def test_a_file_whose_name_is_no_text_is_read_or_refused(tmp_path: Path, ending:
     script += "try: print(read_mask(sys.argv[1]).volume.shape)\nexcept InputError as exc: print(ascii(exc))"
     ran = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=False)
     assert ran.returncode == 0 and ("(4, 5, 6)" in ran.stdout or "is not UTF-8 text" in ran.stdout), ran.stderr
+
+
+def test_a_folder_does_not_shadow_a_model_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    assert find_model("demo") == list_models()["demo"]
+    assert find_model("./demo") == Path("demo")

@@ -39,13 +39,16 @@ def list_models() -> dict[str, Path]:
 
 
 def find_model(name_or_path: str | Path) -> Path:
-    """The model folder or ``.pt`` file meant by ``name_or_path``; InputError naming what there is instead."""
-    path = Path(os.path.expanduser(name_or_path))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
-    if os.path.exists(path):  # noqa: PTH110 - False, not an error, for names that are too long or not allowed
-        return path
+    """The model folder or ``.pt`` file meant by ``name_or_path``; InputError naming what there is instead.
+
+    A model known by name is meant by that name even where a folder is called so, too; ``./name`` is the folder.
+    """
     known = list_models()
     if str(name_or_path) in known:
         return known[str(name_or_path)]
+    path = Path(os.path.expanduser(name_or_path))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
+    if os.path.exists(path):  # noqa: PTH110 - False, not an error, for names that are too long or not allowed
+        return path
     names = ", ".join(known) or "none"
     raise InputError(
         f"There is no model '{name_or_path}': no such file or folder, and the models known by name are: {names}."

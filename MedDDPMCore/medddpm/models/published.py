@@ -9,7 +9,9 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,6 +41,28 @@ SCHEDULE_BUFFERS = (
     "posterior_mean_coef2",
     "posterior_mean_coef3",
 )
+# What trainers call the weights in a checkpoint, averaged ones first; and how the averages' names begin in what
+# ema-pytorch stores, where the plain weights (``online_model.``) lie beside them.
+WRAPPERS = (
+    "ema",
+    "ema_model",
+    "model_ema",
+    "ema_state_dict",
+    "model",
+    "state_dict",
+    "model_state_dict",
+    "network",
+    "net",
+)
+AVERAGED = "ema_model."
+# Numbers of numpy that trainers store beside the weights (a step, a loss): plain data, no code.
+_MULTIARRAY = np.float64(0).__reduce__()[0]
+_NUMPY_NUMBERS: list[Any] = [
+    _MULTIARRAY,
+    *((_MULTIARRAY, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    np.dtype,
+    *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
+]
 PUBLISHED_LICENCE = (
     "Weights published by the authors of Med-DDPM; their repository is GPL-3.0 and states no separate licence for the "
     "weights. Check their terms before sharing anything made with them."
@@ -48,8 +72,8 @@ PUBLISHED_LICENCE = (
 def read_published(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     """Configuration and network tensors of a ``.pt`` file in any of the published variants.
 
-    Accepts ``{'step', 'model', 'ema'}`` (ema is used), only ``model``, or a bare state dict, with or without the
-    prefixes ``module.`` and ``denoise_fn.``. A ``<name>.config.json`` beside the file describes networks of other
+    Accepts ``{'step', 'model', 'ema'}`` (ema is used), only ``model``, what other trainers call these (see
+    ``WRAPPERS``), or a bare state dict, with or without the prefixes of ``network.layout.without_prefixes``. A ``<name>.config.json`` beside the file describes networks of other
     channels, heads or groups; the noise schedule is the checkpoint's own wherever it holds one. Raises InputError
     naming the file where it is damaged, holds code, or is of another architecture.
     """
@@ -78,7 +102,8 @@ def _load_tensors(path: Path, size: int) -> object:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's remarks on how the file was written help nobody here
             # mmap: only the tensors that are kept take memory, and no size that the file claims reaches beyond it
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+            with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as exc:
         raise InputError(
             f"{path} holds something else than tensors (possibly code) and was not opened. "
@@ -140,11 +165,12 @@ def _check_archive(path: Path, size: int) -> None:
 
 
 def _network_state(loaded: object, size: int) -> dict[str, Tensor]:
-    """The tensors to sample with: ``ema`` before ``model`` before the dictionary itself."""
-    for key in ("ema", "model"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-            break
+    """The tensors to sample with: those of the first of ``WRAPPERS`` that is there, or the dictionary's own."""
+    for _ in range(3):  # one may lie in another
+        inner = [
+            loaded[key] for key in WRAPPERS if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping)
+        ]
+        loaded = inner[0] if inner else loaded
     if not isinstance(loaded, Mapping):
         raise InputError(f"The file holds a {type(loaded).__name__}, not the tensors of a network.")
     tensors = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
@@ -158,7 +184,8 @@ def _network_state(loaded: object, size: int) -> dict[str, Tensor]:
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if claimed > size:  # strides of 0 make enormous tensors of a few bytes
         raise InputError(f"The tensors claim {claimed} bytes, but the file has {size}.")
-    return without_prefixes(tensors)
+    averaged = {name: tensor for name, tensor in tensors.items() if name.startswith(AVERAGED)}
+    return without_prefixes(averaged or tensors)
 
 
 def _is_plain(tensor: Tensor) -> bool:
