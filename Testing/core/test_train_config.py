@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 from medddpm.cli.app import app
 from medddpm.cli.train import train_command  # noqa: F401 - registers its command
 from medddpm.config import NetworkConfig, ScheduleConfig, from_dict
@@ -313,3 +314,11 @@ def test_a_configuration_of_absurd_length_or_depth_is_refused_at_once(tmp_path: 
         with pytest.raises(InputError, match=r"run.toml (has more than|is not valid TOML)"):
             read_train_file(path)
         assert time.monotonic() - start < 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_made(dataset: Path, tmp_path: Path) -> None:
+    arguments = ["train", "--dataset", str(dataset), "--preset", "brats", "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, [*arguments, "--device", "cuda"])
+    assert isinstance(result.exception, InputError) and "The device 'cuda' is not there" in str(result.exception)
+    assert not (tmp_path / "run").exists()

@@ -72,6 +72,7 @@ def train_command(
     outputs/model of that folder is usable at any time after the first checkpoint.
     """
     _require_packages()
+    from ..models.device import choose_device
     from ..training.opening import Asked, open_run
 
     changes: dict[str, Any] = {
@@ -82,7 +83,7 @@ def train_command(
         "device": device,
     }
     given = {name: value for name, value in changes.items() if value is not None}
-    run = open_run(Asked(target, dataset, preset, out, given))
+    run = open_run(Asked(target, dataset, preset, out, given), lambda config: choose_device(config.device))
     _detach(run) if detach else _train(run)
 
 

@@ -43,17 +43,7 @@ SCHEDULE_BUFFERS = (
 )
 # What trainers call the weights in a checkpoint, averaged ones first; and how the averages' names begin in what
 # ema-pytorch stores, where the plain weights (``online_model.``) lie beside them.
-WRAPPERS = (
-    "ema",
-    "ema_model",
-    "model_ema",
-    "ema_state_dict",
-    "model",
-    "state_dict",
-    "model_state_dict",
-    "network",
-    "net",
-)
+WRAPPERS = ("ema", "ema_model", "model_ema", "ema_state_dict", "model", "state_dict", "model_state_dict", "network")
 AVERAGED = "ema_model."
 # Numbers of numpy that trainers store beside the weights (a step, a loss): plain data, no code.
 _MULTIARRAY = np.float64(0).__reduce__()[0]
@@ -72,10 +62,11 @@ PUBLISHED_LICENCE = (
 def read_published(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     """Configuration and network tensors of a ``.pt`` file in any of the published variants.
 
-    Accepts ``{'step', 'model', 'ema'}`` (ema is used), only ``model``, what other trainers call these (see
-    ``WRAPPERS``), or a bare state dict, with or without the prefixes of ``network.layout.without_prefixes``. A ``<name>.config.json`` beside the file describes networks of other
-    channels, heads or groups; the noise schedule is the checkpoint's own wherever it holds one. Raises InputError
-    naming the file where it is damaged, holds code, or is of another architecture.
+    Accepts ``{'step', 'model', 'ema'}`` (ema is used), only ``model``, what other trainers call these (``WRAPPERS``),
+    or a bare state dict, with or without the prefixes of ``network.layout.without_prefixes``. A ``<name>.config.json``
+    beside the file describes networks of other channels, heads or groups; the noise schedule is the checkpoint's own
+    wherever it holds one. Raises InputError naming the file where it is damaged, holds code, or is of another
+    architecture.
     """
     path = Path(path)
     size = require_file(path, "The checkpoint")
@@ -167,10 +158,8 @@ def _check_archive(path: Path, size: int) -> None:
 def _network_state(loaded: object, size: int) -> dict[str, Tensor]:
     """The tensors to sample with: those of the first of ``WRAPPERS`` that is there, or the dictionary's own."""
     for _ in range(3):  # one may lie in another
-        inner = [
-            loaded[key] for key in WRAPPERS if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping)
-        ]
-        loaded = inner[0] if inner else loaded
+        entries = [loaded.get(key) for key in WRAPPERS] if isinstance(loaded, Mapping) else []
+        loaded = next((entry for entry in entries if isinstance(entry, Mapping)), loaded)
     if not isinstance(loaded, Mapping):
         raise InputError(f"The file holds a {type(loaded).__name__}, not the tensors of a network.")
     tensors = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}

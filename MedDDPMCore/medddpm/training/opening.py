@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,12 @@ class Asked:
     changes: Mapping[str, Any] | None = None
 
 
-def open_run(asked: Asked) -> RunFolder:
+def open_run(asked: Asked, check: Callable[[TrainConfig], object] = lambda config: None) -> RunFolder:
     """The run folder, ready to be trained.
 
-    In a group of processes the first one makes it, and the others wait for it. Raises InputError where what is asked
-    does not fit together, or is another training than the one that the folder holds.
+    In a group of processes the first one makes it, and the others wait for it. ``check`` is asked before a new folder
+    is made. Raises InputError where what is asked does not fit together, or is another training than the one that the
+    folder holds.
     """
     if asked.target is not None and asked.target.is_dir():
         return _existing(asked)
@@ -48,6 +49,7 @@ def open_run(asked: Asked) -> RunFolder:
     if launched_rank() != 0:
         _wait_for(run, config.iterations)
     elif not run.submitted:
+        check(config)
         run.create(config)
     else:
         _go_on(run, config)
