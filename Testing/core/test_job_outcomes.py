@@ -7,12 +7,9 @@ import logging
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from job_folders import last, made_job, nothing
 from medddpm import errors
 from medddpm.jobs.folder import JobFolder
-from medddpm.jobs.log import Redactor
 from medddpm.jobs.outcome import DONE, EXIT_SENTENCES, outcome_of
 from medddpm.jobs.runner import run_job
 
@@ -84,22 +81,14 @@ def test_the_log_tells_where_but_not_who(folder):
         try:
             raise FileNotFoundError(2, "No such file", request["mask"])
         except FileNotFoundError as exc:
-            raise ValueError("knochen failed with ddim") from exc
+            raise ValueError("shapes (3, 4) differ in 'knochen' of scans/Schmidt.mhd") from exc
 
     run_job(folder, {"toy": handler})
     text = folder.log_path.read_text(encoding="utf-8")
     assert folder.read().id in text and "in handler" in text and "ValueError" in text and "FileNotFoundError" in text
-    assert "ddim" in text
-    for secret in ("DOE", "Doe", "JOHN", "knochen", "nii.gz", str(folder.path)):
+    assert "No such file" in text and "shapes (3, 4) differ" in text
+    for secret in ("DOE", "Doe", "JOHN", "knochen", "nii.gz", "mhd", "Schmidt", str(folder.path)):
         assert secret not in text
     before = len(text)
     logging.getLogger("medddpm.somewhere").warning("after the job")
     assert len(folder.log_path.read_text(encoding="utf-8")) == before
-
-
-@given(st.lists(st.text(min_size=5, max_size=12), min_size=1, max_size=4))
-def test_no_long_text_of_the_request_gets_through(texts):
-    redact = Redactor(texts)
-    for text in texts:
-        blotted = redact(f"read {text}!")
-        assert text not in blotted or text in "read [input]!"

@@ -7,14 +7,14 @@ import logging
 import os
 import re
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from ..errors import MedDDPMError
 from .folder import Job, JobFolder
 
-# Request fields that never name a file or a person; everything else that is text is blotted out of the log.
-TECHNICAL_FIELDS = ("sampler", "device", "precision")
+# What of the text of an error that is not ours may be a name: what is in quotes, and words of paths and files.
+_NAMES = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|\S*[/\\]\S*|\S+\.[A-Za-z]\S*""")
 
 
 @contextlib.contextmanager
@@ -26,7 +26,7 @@ def job_log(folder: JobFolder, job: Job) -> Iterator[logging.Logger]:
     """
     stream = os.fdopen(folder.open_log(), "a", encoding="utf-8", errors="backslashreplace")
     handler = _QuietHandler(stream)
-    handler.setFormatter(_Formatter(job.id, Redactor([str(folder.path), *_texts(job.request)])))
+    handler.setFormatter(_Formatter(job.id))
     package = logging.getLogger("medddpm")
     level = package.level
     package.addHandler(handler)
@@ -40,59 +40,31 @@ def job_log(folder: JobFolder, job: Job) -> Iterator[logging.Logger]:
             stream.close()
 
 
-class Redactor:
-    """Replaces texts, and the folder and file names they are made of, by ``[input]``; case does not matter."""
-
-    def __init__(self, texts: list[str]) -> None:
-        pieces = set(texts)
-        for text in texts:
-            for part in re.split(r"[/\\]", text):
-                pieces.update((part, part.split(".")[0], Path(part).stem))
-        found = sorted((piece for piece in pieces if len(piece) > 2), key=len, reverse=True)
-        patterns = [_pattern(piece) for piece in found]
-        self._pattern = re.compile("|".join(patterns), re.IGNORECASE) if patterns else None
-
-    def __call__(self, text: str) -> str:
-        return self._pattern.sub("[input]", text) if self._pattern else text
-
-
-def _pattern(piece: str) -> str:
-    # Short names also occur inside ordinary words, so they only count where no letter or digit touches them.
-    escaped = re.escape(piece)
-    return escaped if len(piece) >= 5 else rf"(?<![A-Za-z0-9]){escaped}(?![A-Za-z0-9])"
-
-
-def _texts(value: Any) -> list[str]:
-    """All texts in JSON data but those of the TECHNICAL_FIELDS."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, Mapping):
-        return [text for key, item in value.items() if key not in TECHNICAL_FIELDS for text in _texts(item)]
-    if isinstance(value, list | tuple):
-        return [text for item in value for text in _texts(item)]
-    return []
-
-
 class _Formatter(logging.Formatter):
-    def __init__(self, job_id: str, redact: Redactor) -> None:
+    """Writes the words of the program itself and numbers: a text that is filled into them may be anybody's name."""
+
+    def __init__(self, job_id: str) -> None:
         super().__init__()
         self._job_id = job_id
-        self._redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
-        message = self._redact(record.getMessage())
+        given = record.args if isinstance(record.args, tuple) else ()
+        message = record.msg % tuple("[text]" if isinstance(value, str | os.PathLike) else value for value in given)
         head = f"{self.formatTime(record)} {record.levelname} {record.name} job {self._job_id}: {message}"
         error = record.exc_info[1] if record.exc_info else None
-        return "\n".join([head, *self._error_lines(error)])
+        return "\n".join([head, *_error_lines(error)])
 
-    def _error_lines(self, error: BaseException | None) -> list[str]:
-        """Where an exception came from (modules, lines, functions: the program's own words) and its redacted text."""
-        if error is None:
-            return []
-        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        frames = traceback.extract_tb(error.__traceback__)
-        places = [f"    {_module(frame.filename)}:{frame.lineno} in {frame.name}" for frame in frames]
-        return [*self._error_lines(cause), *places, f"  {type(error).__name__}: {self._redact(str(error))}"]
+
+def _error_lines(error: BaseException | None) -> list[str]:
+    """Where an exception came from (modules, lines, functions) and its kind; its text where that is technical."""
+    if error is None:
+        return []
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"    {_module(frame.filename)}:{frame.lineno} in {frame.name}" for frame in frames]
+    told = isinstance(error, MedDDPMError)  # to the user, with the names of files: see the events of the job
+    text = "" if told else error.strerror if isinstance(error, OSError) else _NAMES.sub("[text]", str(error))
+    return [*_error_lines(cause), *places, f"  {type(error).__name__}: {text or ''}".rstrip(": ")]
 
 
 def _module(filename: str) -> str:

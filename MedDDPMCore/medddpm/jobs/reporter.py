@@ -79,7 +79,7 @@ class JobReporter:
 
     def stage(self, name: str, message: str = "") -> None:
         """See Reporter."""
-        logger.info("stage %s", name)
+        logger.info(f"stage {name}")
         self._stage, self._pace, self._last_line = name, Pace(), -1e9
         self._folder.append(Event("stage", stage=name, message=message or None))
 
@@ -100,12 +100,12 @@ class JobReporter:
 
     def warning(self, sentence: str) -> None:
         """See Reporter."""
-        logger.warning("%s", sentence)
+        logger.warning("a warning, see the events")
         self._try(Event("warning", stage=self._stage, message=sentence))
 
     def verdict(self, kind: str, sentence: str) -> None:
         """See Reporter."""
-        logger.info("verdict %s", kind)
+        logger.info(f"verdict {kind}")
         self._try(Event("verdict", stage=kind, message=sentence))
 
     def check_cancelled(self) -> None:
@@ -121,7 +121,7 @@ class JobReporter:
         try:
             self._folder.append(event)
         except OSError as exc:
-            logger.warning("a %s event could not be written: %s", event.event, exc)
+            logger.warning(f"a {event.event} event could not be written: {exc.strerror}")
 
 
 class _Previews:

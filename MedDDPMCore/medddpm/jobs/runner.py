@@ -62,7 +62,7 @@ def _handle(handler: Handler, request: dict[str, Any], folder: JobFolder, report
     except (Exception, KeyboardInterrupt, SystemExit) as exc:
         outcome = outcome_of(exc)
         level = logging.INFO if outcome.event == "cancelled" else logging.ERROR
-        logger.log(level, "%s, exit code %d", outcome.event, outcome.exit_code, exc_info=exc)
+        logger.log(level, f"{outcome.event}, exit code {outcome.exit_code}", exc_info=exc)
         return outcome
     logger.info("done")
     return DONE

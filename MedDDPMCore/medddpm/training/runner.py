@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..errors import Cancelled, InputError
-from ..jobs.folder import Job, State
+from ..jobs.folder import State
 from ..jobs.log import job_log
 from ..jobs.outcome import DONE, EXIT_CANCELLED, EXIT_DONE, Outcome, outcome_of
 from ..jobs.owner import pulse
@@ -28,7 +28,6 @@ EXIT_REQUEUE = 75
 # SLURM sends SIGTERM to what it preempts, and SIGUSR1 where the script asks for it (--signal).
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
 # Fields of the request that name files; all else of it may stand in the log.
-_FILES = ("dataset", "start_from")
 
 # (run, reporter) -> None
 Training = Callable[[RunFolder, Reporter], None]
@@ -64,7 +63,7 @@ def _attempt(run: RunFolder, reporter: RunReporter, attempt: int, training: Trai
     try:
         job = run.read()
         run.prepare()
-        with job_log(run, _without_names(job)):
+        with job_log(run, job):
             if attempt > 1:
                 reporter.warning("The training ended abruptly before. It goes on from its last checkpoint.")
             return _logged(run, reporter, training)
@@ -80,7 +79,7 @@ def _logged(run: RunFolder, reporter: RunReporter, training: Training) -> Outcom
     except (Exception, KeyboardInterrupt, SystemExit) as exc:
         outcome = _outcome(exc, run)
         ended = outcome.event != "failed"
-        logger.log(logging.INFO if ended else logging.ERROR, "%s", outcome.event, exc_info=None if ended else exc)
+        logger.log(logging.INFO if ended else logging.ERROR, outcome.event, exc_info=None if ended else exc)
         return outcome
     logger.info("done")
     return replace(DONE, message="The training is done.")
@@ -100,8 +99,3 @@ def _follow(run: RunFolder, stop: Stop, training: Training) -> int:
     with contextlib.suppress(Cancelled):
         training(run, FollowerReporter(stop))
     return EXIT_DONE
-
-
-def _without_names(job: Job) -> Job:
-    """The job with the part of its request that must not stand in the log (see ``job_log``)."""
-    return replace(job, request={name: job.request[name] for name in _FILES if name in job.request})

@@ -144,7 +144,7 @@ class Watch:
 
     def _leave(self, sentence: str) -> None:
         """End this process from here, since its main thread waits for what will not come."""
-        logger.error("%s", sentence)
+        logger.error("another process of this training was lost: leaving it")
         print(f"Error: {sentence}", file=sys.stderr, flush=True)
         folder = JobFolder(self.folder)
         if self.rank == 0 and folder.submitted:

@@ -165,7 +165,7 @@ class Monitor:
         except (Cancelled, KeyboardInterrupt):
             raise
         except Exception as exc:
-            log.error("%s failed", what, exc_info=not isinstance(exc, MedDDPMError))
+            log.error(f"{what} failed", exc_info=not isinstance(exc, MedDDPMError))
             self._tell(f"{what} failed; the training goes on. {outcome_of(exc).message}")
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
