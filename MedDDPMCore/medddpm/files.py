@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,13 +21,14 @@ _NOT_ORDINARY = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 def atomic_path(final: Path) -> Iterator[Path]:
     """A temporary path beside ``final`` that is renamed to it when the block ends well, and removed when it does not.
 
-    The temporary name keeps the extension of ``final`` (writers choose the format by it) and starts with a dot. Raises
-    InputError with a sentence where the disk is full or the folder cannot be written.
+    The temporary name keeps the extension of ``final`` (writers choose the format by it) and starts with a dot; nobody
+    can have put a link there. Raises InputError with a sentence where the disk is full or the folder cannot be written.
     """
     final = Path(final)
-    temporary = final.with_name(f".part-{os.getpid()}-{final.name}")
+    temporary = final.with_name(f".part-{os.getpid()}-{secrets.token_hex(4)}-{final.name}")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())

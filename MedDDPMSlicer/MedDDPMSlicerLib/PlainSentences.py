@@ -29,7 +29,7 @@ WORDS = {
 _SEPARATOR = r"[\\/]+"
 _NAME = r"""[^\s\\/]*[^\s\\/.,;:'")\]]"""
 # Our names have no spaces, but cases are called like the user's masks, and the files in their folders like the cases.
-_OF_CASE = rf"(?:\.part-\d+-)?(?:(?P=case)(?:{_NAME})?|provenance\.json)"
+_OF_CASE = rf"(?:\.part-\d+-(?:[0-9a-f]{8}-)?)?(?:(?P=case)(?:{_NAME})?|provenance\.json)"
 _CASE = rf"outputs{_SEPARATOR}(?P<case>[^\\/\n]+){_SEPARATOR}(?:{_NAME}{_SEPARATOR})?{_OF_CASE}"
 _BELOW = rf"(?P<below>(?:{_SEPARATOR}(?:{_CASE}|{_NAME}))*)(?:{_SEPARATOR})?"
 _NOUN = r"(?:\b[Tt]he (?P<noun>job|folder|(?:spool|job) folder|mask|(?:known |reference )?image|region|file) )?"

@@ -114,6 +114,17 @@ def test_links_out_of_the_folder_are_refused(folder, tmp_path, name):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
+@pytest.mark.parametrize("name", ["outputs/brain", "outputs/brain/model-grid", "outputs/brain/brain_mask.nii.gz"])
+def test_links_below_the_outputs_are_refused(folder, tmp_path, name):
+    """Results would be written through them."""
+    path = folder.path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(tmp_path / "precious")
+    assert run_job(folder, {"toy": nothing}) == 2
+    assert "is a link" in last(folder).message and not (tmp_path / "precious").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
 def test_an_event_file_that_is_a_link_is_not_written(folder, tmp_path):
     (tmp_path / "precious").write_text("mine")
     (folder.path / "events.jsonl").symlink_to(tmp_path / "precious")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -58,3 +59,11 @@ def test_garbage_in_the_files_of_a_spool(spool):
         (spool / "heartbeat.json").write_text(text)
         (spool / "worker.json").write_text(text)
         assert spools.read_heartbeat(spool) is None and not spools.worker_alive(spool)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="users of POSIX")
+def test_a_spool_of_another_user_is_refused(tmp_path, monkeypatch):
+    mine = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+    with pytest.raises(errors.InputError, match="belongs to another user"):
+        submit(tmp_path, {})

@@ -169,13 +169,22 @@ class JobFolder:
         return attempt
 
     def prepare(self) -> None:
-        """Make ``outputs/`` and delete what a run that died left half-written; for the process that began the job."""
+        """Make ``outputs/`` and delete what a run that died left half-written; for the process that began the job.
+
+        Raises InputError where a link lies there, through which results would get out of the folder.
+        """
         self.inside("outputs").mkdir(mode=0o700, exist_ok=True)
         self._remove_previews()
-        for parent, _, names in os.walk(self.outputs, followlinks=False):
-            for name in names:
-                if name.startswith(".part-"):  # the temporary names of atomic_path
-                    (Path(parent) / name).unlink(missing_ok=True)
+        self.tidy(self.outputs)
+
+    def tidy(self, folder: Path) -> None:
+        """Delete the half-written files below ``folder``. Raises InputError for a link there."""
+        for parent, folders, names in os.walk(folder, followlinks=False):
+            for path in (Path(parent) / name for name in (*folders, *names)):
+                if path.is_symlink():
+                    raise InputError(f"{path} is a link, which is not accepted in a job folder. Remove it.")
+                if path.name.startswith(".part-"):  # the temporary names of atomic_path
+                    path.unlink(missing_ok=True)
 
     def finish(self, outcome: Outcome) -> None:
         """Write down how the run ended and give up the claim.

@@ -80,7 +80,7 @@ class OwnerFile:
     def fresh(self) -> bool:
         """Whether the owner touched the file within the last STALE_SECONDS."""
         try:
-            return time.time() - self.path.lstat().st_mtime < STALE_SECONDS
+            return abs(time.time() - self.path.lstat().st_mtime) < STALE_SECONDS  # also not from a far future
         except OSError:
             return False
 

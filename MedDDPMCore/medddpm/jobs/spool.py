@@ -41,11 +41,17 @@ class Heartbeat:
 
 
 def open_spool(spool: Path) -> Path:
-    """Make the spool folder, private to the user, if it is not there. Raises InputError where that is impossible."""
+    """Make the spool folder, private to the user, if it is not there.
+
+    Raises InputError where that is impossible, and for a spool of another user, who could put anything into it.
+    """
     try:
         spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = spool.stat().st_uid
     except OSError as exc:
         raise InputError(f"The spool folder {spool} cannot be made: {exc.strerror}. Choose another folder.") from exc
+    if hasattr(os, "geteuid") and owner != os.geteuid():
+        raise InputError(f"The spool folder {spool} belongs to another user. Choose a folder of your own.")
     return spool
 
 

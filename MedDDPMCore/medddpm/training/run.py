@@ -155,10 +155,7 @@ class RunFolder(JobFolder):
         """As of a job; also deletes half-written files of checkpoints and samples."""
         super().prepare()
         for name in _WRITTEN:
-            for parent, _, files in os.walk(self.inside(name), followlinks=False):
-                for file in files:
-                    if file.startswith(".part-"):
-                        (Path(parent) / file).unlink(missing_ok=True)
+            self.tidy(self.inside(name))
 
     def finish(self, outcome: Outcome) -> None:
         """As of a job; requests to pause or stop are honored by now."""
