@@ -17,6 +17,7 @@ from .conventions import (
     scheme_value,
 )
 from .findings import listed, milliliters
+from .interpolated import is_interpolated
 from .numbers import BRATS, OTHERS, Choice, Convention, choose, outermost, scaled
 from .scheme import LabelScheme
 from .sizes import OUTLINE_ML, LabelSizes
@@ -77,6 +78,8 @@ def too_much_tumor(values: LabelSizes, parts: Collection[int], scheme: LabelSche
         f"The {noun} {listed(sorted(parts))} would be a tumor of {milliliters(volume)}, which none is. The mask looks "
         "like a map of tissues (FSL FAST: 1 fluid, 2 gray, 3 white matter; SPM: 1 gray, 2 white matter, 3 fluid)."
     )
+    if is_interpolated(values.labels, values.spacing):
+        sentence += " Or it was resampled like an image and rounded; then take the original."
     brain = _labels(dict.fromkeys(present, scheme.surround))
     answer = f"Give {brain} to take all of it as {scheme.label(scheme.surround).name.lower()}, with the number of a "
     answer += "tumor part for what is tumor."
@@ -85,6 +88,17 @@ def too_much_tumor(values: LabelSizes, parts: Collection[int], scheme: LabelSche
         fast, spm = _labels({1: fluid, 2: gray, 3: white}), _labels({1: gray, 2: white, 3: fluid})
         answer = f"Give {fast} (FSL FAST), or {spm} (SPM), or what else it is."
     return sentence, answer
+
+
+def damaged(values: LabelSizes) -> tuple[str, str] | None:
+    """What is the matter with a mask whose numbers were interpolated, and what to do."""
+    if not values.present or not is_interpolated(values.labels, values.spacing):
+        return None
+    return (
+        "The mask was resampled like an image and rounded: its borders are lined with thin shells of the numbers "
+        "between two labels, which would be read as tumor parts that are not there.",
+        "Take the original, or resample it again with nearest-neighbor interpolation.",
+    )
 
 
 def contradicted(exposed: Mapping[int, float], own: Convention, scheme: LabelScheme) -> tuple[str, ...]:

@@ -39,6 +39,17 @@ def distance_to(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
     return np.maximum(sitk.GetArrayFromImage(image), 0)
 
 
+def solid(labels: np.ndarray) -> np.ndarray:
+    """Voxels of which all neighbors by face, within the array, have the same value."""
+    result = np.ones(labels.shape, bool)
+    for axis in range(3):
+        along, planes = np.moveaxis(result, axis, 0), np.moveaxis(labels, axis, 0)
+        same = planes[1:] == planes[:-1]
+        along[1:] &= same
+        along[:-1] &= same
+    return result
+
+
 def dilate(mask: np.ndarray, radius: float, spacing: Spacing) -> np.ndarray:
     """Grow by ``radius`` mm, within the array."""
     grown = mask.copy()

@@ -127,7 +127,8 @@ def choose(exposed: Mapping[int, float], scheme: LabelScheme) -> Choice | None:
 
     fits = {c.name: fit(c) for c in known}
     usual = max((c for c in known if c in USUAL), key=lambda c: fits[c.name], default=None)
-    if usual is not None and fits[usual.name]:
+    shown = len(parts) > 2 and max(fits.values()) == 3  # of three parts one is edema, where any numbering has it so
+    if usual is not None and fits[usual.name] > int(shown):
         least = 1 if len(parts) == 1 else max(2, fits[usual.name])
         rivals = _differing(usual, [c for c in known if fits[c.name] >= least], parts, scheme)
         return Choice(usual, rivals, open=fits[usual.name] == 2 and bool(rivals))

@@ -24,6 +24,7 @@ from .conventions import (
 )
 from .doubts import (
     contradicted,
+    damaged,
     merged,
     not_known,
     rivals,
@@ -142,6 +143,8 @@ def recognize_together(masks: Iterable[Mask], scheme: LabelScheme) -> Recognitio
         values = label_sizes(data, mask.volume.spacing)
         outline = find_outline(values, scheme)
         parts = values.present - {outline}
+        if damaged(values):
+            continue  # the preparation of its case says so
         if mask.segments or len(parts) > LAST_NUMBER or parts & set(scheme.tissue_values):
             return None
         outlines |= {outline} if outline else set()
@@ -228,6 +231,9 @@ def _by_names(values: LabelSizes, scheme: LabelScheme, segments: Iterable[Segmen
     roles = {v: role for v, role in sorted(roles.items()) if v in values.present}
     if not roles:
         return None
+    question = None if set(roles.values()) & set(TISSUE_ROLES) else damaged(values)
+    if question:
+        return _open(values, question)
     notes = merged(roles, scheme)
     assumptions = substitutes(roles, scheme)
     found = None if {BRAIN, HEAD} & set(roles.values()) else find_outline(values, scheme)
@@ -312,7 +318,7 @@ def _without_tissues(values: LabelSizes, scheme: LabelScheme) -> Recognition:
     kind = kind_of(values, outline, scheme) if outline else None
     parts = values.present - ({outline} if outline else set())
     rest = {} if outline is None else {outline: scheme.surround}
-    question = too_much_tumor(values, parts, scheme)
+    question = too_much_tumor(values, parts, scheme) or damaged(values)
     if question:
         return _open(values, question)
     own = own_convention(scheme)

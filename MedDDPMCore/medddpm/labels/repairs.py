@@ -30,6 +30,8 @@ SPECK_VOXELS = 2
 CAVITY_ML = 1.0
 # An estimate below this is no brain (mL).
 LEAST_ML = 300.0
+# More voxels of unknown meaning than this share of the tumor may be a part of it.
+MOST_UNKNOWN = 0.5
 # A tumor at the surface bulges beyond the hull of the rest of the brain by up to this (mm): the height of a cap of
 # 60 mm width on a brain of 70 mm radius.
 BULGE_MM = 7.0
@@ -39,7 +41,10 @@ SEARCH = "A brain segmentation (for example by SynthStrip or HD-BET) would be be
 
 
 def assign_unknown(case: Case) -> None:
-    """Bring the labels into the scheme's values; unknown values become surround inside of the outline, else nothing."""
+    """Bring the labels into the scheme's values; unknown values become surround inside of the outline, else nothing.
+
+    Where they may be the tumor, or much of it, only the user can say what they are.
+    """
     assert case.recognition is not None
     file_labels, scheme = case.labels, case.config.scheme
     case.labels = apply_mapping(file_labels, case.recognition.mapping)
@@ -51,6 +56,12 @@ def assign_unknown(case: Case) -> None:
         f"The value{'s' if len(unknown) > 1 else ''} {listed(unknown)} in {case.amount(where)} "
         f"mean{'' if len(unknown) > 1 else 's'} nothing to the model (it knows {listed(scheme.values)})."
     )
+    if np.count_nonzero(where) > MOST_UNKNOWN * np.count_nonzero(case.tumor):
+        every = {**case.recognition.mapping, **dict.fromkeys(unknown, "N")}
+        option = ",".join(f"{value}={meaning}" for value, meaning in sorted(every.items()))
+        fix = f"Say what each value means: --labels {option} with N one of {listed(scheme.values)}, 0 for nothing."
+        case.stop("unknown-values", f"{sentence} They may be the tumor or a part of it.", fix)
+        return
     inside = where & fill_holes((case.labels > 0) | where) & _in_outline(case, where)
     fix = f"{case.amount(inside)} of them inside of the outline become {case.kind}, the rest background."
     case.add("unknown-values", ERROR, sentence, fix + " Or say what they mean with --labels.", True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .findings import ERROR, INFO, WARNING, Finding, amount
-from .morphology import distance_to
+from .interpolated import is_interpolated
+from .morphology import distance_to, solid
 
 # Numbers this near to a whole one are that one, written as a float.
 ROUNDING = 0.01
@@ -14,6 +15,10 @@ IMAGE_FRACTION = 0.8
 # Interpolated labels are resolved by distance to each clean label; beyond this many labels that is no mask.
 MAX_INTERPOLATED_LABELS = 64
 LARGEST = 2**31 - 1
+# Masks of tumors have no more labels, with background and what splines add; in maps of more, thin ones are the rule.
+MOST_PARTS = 8
+# Linear interpolation leaves hardly a voxel so far (voxels) from a whole label, splines and smoothing leave many.
+BLURRED, MOST_BLURRED = 3.0, 0.1
 
 
 def clean_values(data: np.ndarray, voxel_ml: float) -> tuple[np.ndarray, tuple[Finding, ...]]:
@@ -76,8 +81,23 @@ def _without_fractions(data: np.ndarray, voxel_ml: float, findings: list[Finding
         f"{amount(count, voxel_ml)} hold fractions such as {first:.3g}, as when a mask was resampled like an image; "
         "between two labels such a number means neither."
     )
-    findings.append(Finding("fractions", WARNING, sentence, True, "Each takes the nearest whole label around it."))
-    return _nearest_label(whole, fractional, clean)
+    sure = ~fractional & (_certain(whole, fractional) if len(clean) <= MOST_PARTS else True)
+    result, distance = _nearest_label(whole, ~sure, np.unique(whole[sure]))
+    if (distance > BLURRED).mean() > MOST_BLURRED:
+        fix = "Too much of it is blurred. Take the original, or resample it again with nearest-neighbor interpolation."
+        findings.append(Finding("fractions", ERROR, sentence, False, fix))
+        return np.zeros_like(data)
+    fix = "Each takes the nearest label that is whole all around; parts thinner than three voxels may be lost."
+    findings.append(Finding("fractions", WARNING, sentence, True, fix))
+    return result
+
+
+def _certain(whole: np.ndarray, fractional: np.ndarray) -> np.ndarray:
+    """Where a number is not whole by chance, as 2 is halfway from 0 to 4: amid its like, or far from fractions."""
+    certain = solid(np.where(fractional, -1, whole))
+    if not is_interpolated(np.maximum(whole, 0).astype(np.int32), (1.0, 1.0, 1.0)):
+        certain |= distance_to(fractional, (1.0, 1.0, 1.0)) > BLURRED
+    return certain
 
 
 def _threshold(data: np.ndarray, count: int, voxel_ml: float, findings: list[Finding]) -> np.ndarray:
@@ -88,17 +108,17 @@ def _threshold(data: np.ndarray, count: int, voxel_ml: float, findings: list[Fin
     return inside.astype(np.uint8)
 
 
-def _nearest_label(whole: np.ndarray, fractional: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    """Give every fractional voxel the label of the nearest whole-numbered voxel (index distance)."""
-    result = np.where(fractional, 0, whole)
-    best = np.full(np.count_nonzero(fractional), np.inf, dtype=np.float32)
+def _nearest_label(whole: np.ndarray, unsure: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give every unsure voxel the label of the nearest other one; also how far that is (voxels) from each of them."""
+    result = np.where(unsure, 0, whole)
+    best = np.full(np.count_nonzero(unsure), np.inf, dtype=np.float32)
     chosen = np.zeros(best.shape, dtype=whole.dtype)
-    for value in clean:
-        distance = distance_to((whole == value) & ~fractional, (1.0, 1.0, 1.0))[fractional]
+    for value in labels:
+        distance = distance_to((whole == value) & ~unsure, (1.0, 1.0, 1.0))[unsure]
         nearer = distance < best
         best[nearer], chosen[nearer] = distance[nearer], value
-    result[fractional] = chosen
-    return result
+    result[unsure] = chosen
+    return result, best
 
 
 def _looks_like_image(why: str) -> Finding:

@@ -11,9 +11,11 @@ from ..errors import InputError
 from ..geometry.volume import Mask, Volume, voxel_ml
 from ..labels.case import Case
 from ..labels.conventions import outline_kind, parse_labels
+from ..labels.doubts import damaged
 from ..labels.findings import listed, milliliters
 from ..labels.recognize import Recognition, apply_mapping, recognize
 from ..labels.repairs import outline_from_image
+from ..labels.sizes import label_sizes
 from ..labels.values import clean_values
 from .options import PrepareOptions
 from .space import on_grid
@@ -45,6 +47,7 @@ def understand(name: str, mask: Mask, image: Volume, options: PrepareOptions, te
     if recognition.question:
         raise InputError(f"{name}: {' '.join(recognition.question)}")
     _check_known(name, recognition, template)
+    _check_whole(name, mask, recognition, template)
     kind = outline_kind(template.scheme)
     if options.outline in ("brain", "head") and options.outline != kind:
         raise InputError(
@@ -73,6 +76,17 @@ def _check_known(name: str, recognition: Recognition, template: ModelConfig) -> 
         f"{name} has the value{'s' if len(values) > 1 else ''} {listed(values)}, which the labels do not know "
         f"({known}). Say what every value means, for example --labels {example} (0: nothing), or leave the case out."
     )
+
+
+def _check_whole(name: str, mask: Mask, recognition: Recognition, template: ModelConfig) -> None:
+    """Raise InputError where the mask was interpolated, which a map of tissues may look like."""
+    solid = (template.scheme.surround, *template.scheme.tissue_values)
+    if sum(target in solid for target in recognition.mapping.values()) > 1:
+        return
+    data, _ = clean_values(mask.volume.data, voxel_ml(mask.volume.affine))
+    wrong = damaged(label_sizes(data, mask.volume.spacing))
+    if wrong:
+        raise InputError(f"{name}: {' '.join(wrong)} Or leave the case out.")
 
 
 def _with_outline(
