@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import struct
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.geometry import read_mask, read_volume
+from medddpm.geometry.io import read_geometry
 from volume_files import (
     LAYER_FIELDS,
     LPS,
@@ -92,6 +94,7 @@ def test_truncated_files_are_refused(tmp_path: Path, suffix: str, share: float) 
 def test_nifti_spacing_must_be_positive(tmp_path: Path, axis: int, value: float, packed: bool) -> None:
     block = nifti_bytes()
     struct.pack_into("<f", block, 76 + 4 * (axis + 1), value)
+    struct.pack_into("<h", block, 254, 0)  # no sform
     path = tmp_path / ("bad.nii.gz" if packed else "bad.nii")
     path.write_bytes(gzip.compress(block) if packed else block)
     refused(path, "spacing of", f"{'xyz'[axis]} axis", "header")
@@ -275,3 +278,34 @@ def test_some_bytes_of_header_do_not_take_gigabytes(tmp_path: Path, suffix: str)
         struct.pack_into("<4h", header, 40, 3, 512, 512, 1024)
         path.write_bytes(gzip.compress(bytes(header)))
     refused(path, "claims 2.0 GB of voxels")
+
+
+def patched(path: Path, at: int, form: str, *values: float) -> Path:
+    """A gzipped NIfTI file with values of its header replaced."""
+    block = nifti_bytes(affine=np.diag([-2.0, -2.0, 2.0, 1.0]))
+    struct.pack_into(form, block, at, *values)
+    path.write_bytes(gzip.compress(bytes(block)))
+    return path
+
+
+def test_oddities_of_nifti_headers_are_told_by_their_true_reason(tmp_path: Path) -> None:
+    refused(patched(tmp_path / "bits.nii.gz", 70, "<2h", 1, 1), "single bits")
+    refused(patched(tmp_path / "meters.nii.gz", 123, "<b", 1), "spacings are in meters; perhaps 2 mm is meant")
+    for offset in (0.0, 20.0, -1.0, float("nan"), 1e12):
+        refused(patched(tmp_path / "offset.nii.gz", 108, "<f", offset), "voxels begin at byte")
+    twice = tmp_path / "twice.nii.gz"
+    twice.write_bytes(gzip.compress(gzip.compress(nifti_bytes())))
+    refused(twice, "is gzipped twice")
+    bzip2 = tmp_path / "bzip2.nrrd"
+    bzip2.write_bytes(nrrd_bytes({"encoding": "bzip2"}, {}, bz2.compress(bytes(210))))
+    refused(bzip2, "packed with bzip2")
+
+
+def test_what_other_readers_read_is_read(tmp_path: Path) -> None:
+    negative = patched(tmp_path / "negative.nii.gz", 80, "<3f", -2.0, -2.0, 2.0)  # beside a valid sform
+    np.testing.assert_array_equal(read_mask(negative).volume.affine, np.diag([-2.0, -2.0, 2.0, 1.0]))
+    trailing = tmp_path / "trailing.nii.gz"
+    write_any(trailing, numbered(), LPS)
+    trailing.write_bytes(trailing.read_bytes() + b"\nend of transfer\n")
+    np.testing.assert_array_equal(read_mask(trailing).volume.data, numbered())
+    read_geometry(trailing)

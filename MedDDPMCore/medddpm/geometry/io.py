@@ -146,6 +146,8 @@ def _checked_format(path: Path) -> str:
     if found in _FORMATS.values():
         ending = next(ending for ending, kind in _FORMATS.items() if kind == found)
         raise InputError(f"{path} is named as {named}, but its content is {found}. Rename it to end in {ending}.")
+    if found == "gzipped twice":
+        raise InputError(f"{path} is gzipped twice. Unpack it once, so that {named} is left.")
     raise InputError(f"{path} is named as {named}, but its content is {found}. Export it again as {named}.")
 
 
@@ -166,6 +168,8 @@ def _content_format(start: bytes) -> str:
             inner = zlib.decompressobj(31).decompress(start, 352)
         except zlib.error:
             return "a damaged gzip file"
+        if inner.startswith(b"\x1f\x8b"):
+            return "gzipped twice"
         packed = _content_format(inner)
         return f"gzipped {packed}" if packed in ("NIfTI", "MGH") else "gzip of something else"
     if start[:4] in (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c", b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c"):

@@ -52,6 +52,9 @@ def check_header(path: Path) -> None:
                 f"{path} has a header that cannot be understood: its line {number} is no known field. "
                 "Copy or export the file again."
             )
+    packed = re.search(rb"^encoding *: *(bz(?:ip)?2)[ \t\r]*$", header, re.MULTILINE | re.IGNORECASE)
+    if nrrd and packed is not None:
+        raise InputError(f"{path} is packed with bzip2, which is not read here. Save it with gzip or unpacked.")
     axes = re.search(rb"^(?:dimension *:|[ \t]*NDims[ \t]*=) *(.*?)[ \t\r]*$", header, re.MULTILINE)
     if axes is None or not re.fullmatch(rb"\d{1,2}", axes.group(1)) or not 0 < int(axes.group(1)) <= _MOST_AXES:
         raise InputError(f"{path} does not say how many axes it has, or a wrong number. Export it as one 3D volume.")

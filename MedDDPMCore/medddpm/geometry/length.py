@@ -39,7 +39,7 @@ def check_gzip_length(path: Path, needed: int, start: int = 0, beside: Path | No
         with file.open("rb") as stream:
             stream.seek(start)
             with gzip.GzipFile(fileobj=stream) as unpacked:
-                while count < needed and (block := unpacked.read(_BLOCK)):
+                while count < needed and (block := unpacked.read(min(_BLOCK, needed - count))):
                     count += len(block)
     except (OSError, EOFError, zlib.error) as exc:
         raise InputError(

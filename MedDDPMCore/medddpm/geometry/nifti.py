@@ -15,7 +15,7 @@ from nibabel.wrapstruct import WrapStructError
 
 from ..errors import InputError, OutOfMemory
 from ..files import atomic_path
-from .checks import check_affine, check_bytes, check_shape, check_spacing
+from .checks import MAX_BYTES, check_affine, check_bytes, check_shape, check_spacing
 from .length import check_gzip_length, check_length
 
 # What follows the voxels (nothing, as a rule) is read up to so many MiB.
@@ -46,9 +46,14 @@ def _voxels(path: Path, image: nib.Nifti1Image) -> np.ndarray:
         return np.asanyarray(image.dataobj)
     with gzip.open(path, "rb") as stream:
         data = np.asanyarray(type(image).from_stream(stream).dataobj)
-        for _ in range(MAX_TRAILING_BLOCKS):
-            if not stream.read(2**20):
-                break
+        try:
+            for _ in range(MAX_TRAILING_BLOCKS):
+                if not stream.read(2**20):
+                    break
+        except gzip.BadGzipFile as exc:
+            if "CRC" in str(exc):
+                raise
+            # else something follows the gzip file, which other readers ignore, too
     return data
 
 
@@ -69,7 +74,8 @@ def _opened_image(path: Path) -> tuple[tuple[int, int, int], np.ndarray, nib.Nif
     shape = check_shape(path, _sizes(path, header))
     _check_raw(path, header, shape)
     try:
-        image = cast(nib.Nifti1Image, nib.load(path, mmap=False))
+        form = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+        image = cast(nib.Nifti1Image, form.from_filename(path, mmap=False))
         affine = _in_mm(header) @ np.asarray(image.affine, np.float64)
     except _READ_ERRORS as exc:
         raise InputError(
@@ -163,11 +169,18 @@ def _sizes(path: Path, header: nib.Nifti1Header) -> list[int]:
 
 
 def _check_raw(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]) -> None:
-    check_spacing(path, [float(v) * _in_mm(header)[0, 0] for v in header["pixdim"][1:4]])
+    _check_pixdim(path, header)
+    first = float(header["vox_offset"])
+    if not int(header["sizeof_hdr"]) + 4 <= first < MAX_BYTES:
+        raise InputError(
+            f"{path} says that its voxels begin at byte {first:g}, where its header or nothing is. Export it again."
+        )
     try:
         dtype = header.get_data_dtype()
     except _READ_ERRORS as exc:
         raise InputError(f"{path} has the unknown data type code {int(header['datatype'])}. Export it again.") from exc
+    if int(header["datatype"]) == 1:
+        raise InputError(f"{path} holds single bits, eight voxels a byte. Export it with 8 bits a voxel.")
     if dtype.names or dtype.kind not in "iuf":
         raise InputError(
             f"{path} holds colors or complex numbers, but one number a voxel is needed. Export it as such."
@@ -175,6 +188,18 @@ def _check_raw(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]
     check_bytes(path, shape[0] * shape[1] * shape[2] * dtype.itemsize)
     if path.name.lower().endswith(".nii"):
         check_length(path, _needed_bytes(header, shape))
+
+
+def _check_pixdim(path: Path, header: nib.Nifti1Header) -> None:
+    """Raises InputError for spacings that cannot be; their signs say nothing where there is an sform."""
+    own, mm = [float(v) for v in header["pixdim"][1:4]], float(_in_mm(header)[0, 0])
+    spacing = [abs(v) * mm if header["sform_code"] > 0 else v * mm for v in own]
+    try:
+        check_spacing(path, spacing)
+    except InputError as exc:
+        unit = {1: "meters", 3: "micrometers"}.get(int(header["xyzt_units"]) & 7)
+        said = "" if unit is None else f" By its header, spacings are in {unit}; perhaps {own[0]:g} mm is meant."
+        raise InputError(f"{exc}{said}") from exc
 
 
 def _in_mm(header: nib.Nifti1Header) -> np.ndarray:
