@@ -17,6 +17,7 @@ import pytest
 import torch
 from medddpm import synthesize
 from medddpm.errors import Cancelled
+from medddpm.geometry import apart
 from medddpm.geometry.itk import read_itk
 from medddpm.jobs.owner import OwnerFile
 from medddpm.synthesis import batch
@@ -77,6 +78,39 @@ def test_two_runs_into_one_folder_do_not_mix(tmp_path: Path, tiny: Path, mask: P
     other.release()
     assert synthesize(mask, out, tiny)[0].state == "done"
     assert not [path for path in out.rglob(".*")]
+
+
+@POSIX
+def test_a_mask_that_kills_its_reader_does_not_hold_up_the_others(
+    tmp_path: Path, tiny: Path, mask: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deadly, good, out = tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", tmp_path / "out"
+    shutil.copy(mask, deadly)
+    shutil.copy(mask, good)
+    process = multiprocessing.get_context("fork").Process(target=die_at, args=(deadly, good, out, tiny))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL and not (out / "b").exists()
+    monkeypatch.setattr(apart, "_SCRIPT", "import os, sys; 'a.nii' in sys.argv[1] and os.kill(os.getpid(), 11)")
+    first, second = synthesize([deadly, good], out, tiny)
+    assert (first.state, first.exit_code, second.state) == ("failed", 2, "done")
+    assert "a.nii.gz is damaged" in first.message and "code -11" in first.message
+    assert [result.state for result in synthesize([deadly, good], out, tiny)] == ["done", "already done"]
+
+
+def die_at(deadly: Path, good: Path, out: Path, model: Path) -> None:
+    def prepare_case(path: Path, *rest: Any) -> Any:
+        if path == deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(path, *rest)
+
+    original, batch.prepare_case = batch.prepare_case, prepare_case
+    synthesize([deadly, good], out, model)
+
+
+def test_a_sound_file_after_a_death_is_read(mask: Path, tmp_path: Path) -> None:
+    (tmp_path / "damaged.nii.gz").write_bytes(b"damaged")
+    apart.require_survivable([mask, tmp_path / "damaged.nii.gz"])
 
 
 def test_what_another_run_has_made_meanwhile_is_not_made_again(

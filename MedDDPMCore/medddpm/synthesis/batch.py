@@ -16,6 +16,7 @@ import torch
 
 from ..errors import Cancelled, InputError, MedDDPMError
 from ..files import sha256
+from ..geometry.apart import require_survivable
 from ..geometry.content import content_hash
 from ..geometry.nifti import write_image
 from ..geometry.volume import Volume
@@ -48,7 +49,7 @@ from .sheet import EditedPart, write_sheet
 log = logging.getLogger(__name__)
 
 MODEL_GRID = "model-grid"
-CLAIM = ".in-use.json"
+CLAIM, READING = ".in-use.json", ".reading.json"
 OnPlaced = Callable[[str, PreparedCase], None]
 
 
@@ -173,8 +174,7 @@ class Batch:
     def _run(self, plan: Plan) -> None:
         started = time.monotonic()
         self.reporter.stage("prepare", f"Preparing mask {plan.number + 1} of {len(self.request.masks)}")
-        labels = None if self.request.labels is None else parse_labels(self.request.labels)
-        case = prepare_case(plan.mask, plan.image, self.model.config, labels)
+        case = self._read(plan)
         facts = plan.facts
         if facts is None:  # it could not be read a moment ago, but now it can
             raise InputError(f"{plan.mask} changed while it was read. Run the same command again.")
@@ -208,6 +208,18 @@ class Batch:
             samples.append(SampleFiles(self.seeds[k], files, dict(anatomy.facts)))
             seconds = time.monotonic() - started
             write_provenance(plan.folder, self.model, case, facts, mask_files, samples, seconds, edit)
+
+    def _read(self, plan: Plan) -> PreparedCase:
+        """The case. Where the program has died while it read it, the files are first read in a process apart."""
+        labels = None if self.request.labels is None else parse_labels(self.request.labels)
+        reading = OwnerFile(plan.folder / READING)
+        attempt = reading.take(f"The folder {plan.folder}")
+        try:
+            if attempt > 1:
+                require_survivable([plan.mask, *([] if plan.image is None else [plan.image])])
+            return prepare_case(plan.mask, plan.image, self.model.config, labels)
+        finally:
+            reading.release()
 
     def _tell(self, plan: Plan, sentences: Sequence[str]) -> None:
         """Pass on what was found and mended, with the name of the case where there are several."""
