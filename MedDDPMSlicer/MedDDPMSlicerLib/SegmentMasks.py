@@ -28,7 +28,14 @@ from .SegmentImages import (
     segmentMask,
     sharedImages,
 )
-from .SegmentRoles import createSegments, segmentValues, setSegmentValue, terminologyEntry
+from .SegmentRoles import (
+    createSegments,
+    regionSegments,
+    segmentReading,
+    segmentValues,
+    setSegmentValue,
+    terminologyEntry,
+)
 
 if TYPE_CHECKING:
     from medddpm.geometry.volume import Volume
@@ -39,6 +46,7 @@ __all__ = [
     "composeLabels",
     "createSegments",
     "referenceLattice",
+    "segmentReading",
     "segmentValues",
     "setSegmentValue",
     "terminologyEntry",
@@ -57,9 +65,14 @@ def composeLabels(segmentationNode: Any, scheme: LabelScheme, referenceGeometry:
     segmentation = binarySegmentation(segmentationNode)
     lattice = _explicitLattice(referenceGeometry, segmentationNode) or _ownLattice(segmentation, values)
     painted = np.zeros(lattice.shape, np.uint8)
-    for value in _paintOrder(scheme):
-        for segmentId in [key for key, found in values.items() if found == value]:
-            _paint(painted, lattice, segmentation.GetSegment(segmentId), value)
+    regions = regionSegments(segmentationNode, scheme)
+    order = {value: place for place, value in enumerate(_paintOrder(scheme))}
+    # Regions lie below all parts of a tumor, the inner ones over the outer ones, which hold them.
+    parts = min((order[value] for value in scheme.tumor_values), default=0)
+    places = {key: (order[value], 1, 0) for key, value in values.items() if value is not None}
+    places |= {key: (parts, 0, place) for place, key in enumerate(regions)}
+    for key in sorted(places, key=lambda key: places[key]):
+        _paint(painted, lattice, segmentation.GetSegment(key), values[key])
     if not painted.any():
         raise InputError(_emptySentence(values, scheme))
     return lattice.toVolume(painted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import vtk
-from medddpm.labels.conventions import role_of, scheme_value
+from medddpm.labels.conventions import REGIONS, read_names, role_of, scheme_value
 from medddpm.labels.scheme import Label, LabelScheme
 
 VALUE_TAG = "MedDDPM.Label"
@@ -19,13 +19,40 @@ def segmentValues(segmentationNode: Any, scheme: LabelScheme) -> dict[str, int |
     """Segment id -> value of ``scheme``, None for segments that mean nothing to it, in the order of the segments.
 
     A segment is known by our tag (``setSegmentValue``), then by the exact name of a label, then by the words of its
-    name and its terminology code as the core reads them in files, so that scene and file are understood alike. Several
-    segments may have one value.
+    name and its terminology code as the core reads them in files, so that scene and file are understood alike; what a
+    region such as a whole tumor is depends on the others. Several segments may have one value.
     """
     segmentation = segmentationNode.GetSegmentation()
-    return {
-        segmentId: _valueOf(segmentation.GetSegment(segmentId), scheme) for segmentId in segmentation.GetSegmentIDs()
-    }
+    segments = {key: segmentation.GetSegment(key) for key in segmentation.GetSegmentIDs()}
+    roles = read_names((key, segment.GetName() or "", _codeOf(segment)) for key, segment in segments.items())
+    return {key: _valueOf(segment, roles.get(key), scheme) for key, segment in segments.items()}
+
+
+def regionSegments(segmentationNode: Any, scheme: LabelScheme) -> list[str]:
+    """Ids of the segments that hold others, from the outside to the inside: what a whole tumor or its core is named.
+
+    Those that a tag or a label's exact name says to be something else are none.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    found = []
+    for segmentId in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(segmentId)
+        region = role_of(segment.GetName() or "", "")
+        if region in REGIONS and _saidValue(segment, scheme) is None:
+            found.append((REGIONS.index(region), segmentId))
+    return [segmentId for _, segmentId in sorted(found)]
+
+
+def segmentReading(segmentationNode: Any, scheme: LabelScheme) -> str:
+    """What each segment is taken for, for reading; empty where all have the names of the labels themselves."""
+    segmentation = segmentationNode.GetSegmentation()
+    said, plain = [], True
+    for segmentId, value in segmentValues(segmentationNode, scheme).items():
+        name = segmentation.GetSegment(segmentId).GetName() or ""
+        label = "not known, left out" if value is None else scheme.label(value).name
+        plain = plain and name.strip().casefold() == label.casefold()
+        said.append(f"'{name}' -> {label}")
+    return "" if plain else f"The segments are known by their names: {', '.join(said)}."
 
 
 def setSegmentValue(segmentationNode: Any, segmentId: str, scheme: LabelScheme, value: int | None) -> None:
@@ -74,30 +101,34 @@ def _tagOf(scheme: LabelScheme, label: Label) -> str:
     return f"{scheme.name}:{label.value}:{label.name}"
 
 
-def _valueOf(segment: Any, scheme: LabelScheme) -> int | None:
-    tagged = _tag(segment, VALUE_TAG)
-    if tagged == f"{scheme.name}:0:":
-        return None
-    for label in scheme.labels:
-        if tagged == _tagOf(scheme, label):
-            return label.value
-    name = segment.GetName() or ""
-    for label in scheme.labels:
-        if name.strip().casefold() == label.name.casefold():
-            return label.value
-    return _byWords(name, _tag(segment, segment.GetTerminologyEntryTagName()), scheme)
-
-
-def _byWords(name: str, terminology: str, scheme: LabelScheme) -> int | None:
-    parts = terminology.split("~")
-    code = parts[2] if len(parts) > 2 else ""
-    role = role_of(name, "")
-    if role is None:
+def _valueOf(segment: Any, role: str | None, scheme: LabelScheme) -> int | None:
+    """A segment's value; ``role`` is what its name, or else its terminology, tells."""
+    said = _saidValue(segment, scheme)
+    if said is not None:
+        return said or None
+    if role_of(segment.GetName() or "", "") is None:
+        code = _codeOf(segment)
         exact = [label.value for label in scheme.labels if code and _sameCode(label.code, code)]
         if exact:
             return exact[0]
-        role = role_of("", code)
     return (scheme_value(role, scheme) or None) if role is not None else None
+
+
+def _saidValue(segment: Any, scheme: LabelScheme) -> int | None:
+    """The value that a tag, or a label's own name, says; 0 for nothing, None where neither says anything."""
+    tagged = _tag(segment, VALUE_TAG)
+    if tagged == f"{scheme.name}:0:":
+        return 0
+    for label in scheme.labels:
+        if tagged == _tagOf(scheme, label):
+            return label.value
+    name = (segment.GetName() or "").strip().casefold()
+    return next((label.value for label in scheme.labels if name == label.name.casefold()), None)
+
+
+def _codeOf(segment: Any) -> str:
+    parts = _tag(segment, segment.GetTerminologyEntryTagName()).split("~")
+    return parts[2] if len(parts) > 2 else ""
 
 
 def _sameCode(a: str, b: str) -> bool:

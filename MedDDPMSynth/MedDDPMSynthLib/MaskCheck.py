@@ -13,7 +13,7 @@ from medddpm.jobs.regular import read_bounded
 from medddpm.labels.findings import Finding
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
 from MedDDPMSlicerLib.Observed import Observed
-from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
+from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels, segmentReading
 from MedDDPMSlicerLib.ToolJob import Steps, ToolJob
 from MedDDPMSlicerLib.VolumeNodes import saveVolume
 
@@ -128,6 +128,11 @@ class LiveCheck(Observed):
 
     def _takeFindings(self, outputs: Path) -> Steps:
         findings = _readFindings(outputs / FINDINGS)
+        node = self._watch.node
+        scheme = self._library.describe(self._modelKey).config.scheme
+        reading = segmentReading(node, scheme) if node is not None and node.GetScene() is not None else ""
+        if reading:
+            findings.append(Finding("segments", "info", reading))
         yield
         return lambda: self._tell(findings, "")
 

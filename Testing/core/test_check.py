@@ -19,6 +19,7 @@ from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import Mask, Volume
 from medddpm.labels.check import check_mask, fix_mask
 from medddpm.labels.conventions import parse_labels
+from medddpm.labels.morphology import erode
 from medddpm.labels.outline import ellipsoid
 from typer.testing import CliRunner
 
@@ -445,3 +446,15 @@ def test_command_takes_the_users_labels(tmp_path, model_folder):
     assert np.array_equal(read_mask(out).volume.data == 2, tumor(4) > 0)
     with pytest.raises(InputError, match="not understood"):
         parse_labels("1:2")
+
+
+def test_command_takes_the_users_word_for_a_mask_that_looks_interpolated(tmp_path, model_folder):
+    labels = med_ddpm()
+    labels[brain() & ~erode(brain(), 4.0, (4.0,) * 3)] = 2
+    source = tmp_path / "shells.nii.gz"
+    write_image(source, labels, affine(), "a mask with a rim")
+    assert run(source, "--model", model_folder).exit_code == 2
+    out = tmp_path / "out.nii.gz"
+    told = run(source, "--model", model_folder, "--labels", "1=1,2=2,3=3,4=4", "--fix", out)
+    assert told.exit_code == 0 and "2 -> peritumoral edema" in told.output
+    assert np.array_equal(read_mask(out).volume.data, labels)

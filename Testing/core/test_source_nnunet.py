@@ -57,6 +57,16 @@ def test_nnunet_strange_files_are_named(tmp_path: Path) -> None:
     assert "no channel 7" in str(scan.problems)
 
 
+def test_the_decathlons_4d_files_are_told_as_such(tmp_path: Path) -> None:
+    nnunet(tmp_path, {**V1, "tensorImageSize": "4D"}, ())
+    for folder in ("imagesTr", "labelsTr"):
+        write_tiny(tmp_path / folder / "BRATS_001.nii.gz")
+    with pytest.raises(InputError, match=r"Decathlon.*BRATS_001.*case_0000\.nii\.gz for FLAIR.*convert_MSD_dataset"):
+        scan_source(tmp_path)
+    write_tiny(tmp_path / "imagesTr" / "BRATS_001_0000.nii.gz")
+    assert scan_source(tmp_path).cases
+
+
 def test_nnunet_cases_listed_file_by_file(tmp_path: Path) -> None:
     nnunet(tmp_path, V2, ())
     for name in ("x/one.nii.gz", "x/two.nii.gz", "y/mask.nii.gz"):

@@ -24,6 +24,7 @@ from MedDDPMSlicerLib.SegmentMasks import (
     composeLabels,
     createSegments,
     referenceLattice,
+    segmentReading,
     segmentValues,
 )
 from MedDDPMSlicerLib.SegmentRoles import setSegmentValue
@@ -58,6 +59,17 @@ def centers(mask: np.ndarray, affine: np.ndarray) -> set[tuple[float, ...]]:
     """RAS positions (mm) of the voxels of a mask, rounded."""
     points = affine[:3, :3] @ np.argwhere(mask).T + affine[:3, 3:]
     return {tuple(point) for point in np.round(points.T, 3).tolist()}
+
+
+def test_overlapping_regions_are_what_the_next_has_not(segmentationNode: Any) -> None:
+    whole, core, enhancing = (np.zeros((6, 6, 6), np.uint8) for _ in range(3))
+    whole[1:], core[2:], enhancing[3:4] = 1, 1, 1
+    for name, layer in (("ET", enhancing), ("WT", whole), ("TC", core), ("Brain", np.ones_like(whole))):
+        addSegment(segmentationNode, name, layer, np.eye(4))
+    assert list(segmentValues(segmentationNode, BRATS).values()) == [3, 2, 1, 4]
+    composed = composeLabels(segmentationNode, BRATS).data
+    assert composed[:, 0, 0].tolist() == [4, 2, 1, 3, 1, 1]
+    assert "'WT' -> Peritumoral edema" in segmentReading(segmentationNode, BRATS)
 
 
 def test_what_is_applied_is_composed_again(paintedSegmentation: Any, affine: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from MedDDPMSlicerLib.SegmentMasks import (
     applyLabels,
     composeLabels,
     createSegments,
+    segmentReading,
     segmentValues,
     terminologyEntry,
 )
@@ -32,6 +33,9 @@ ANATOMY = load_scheme("glioma-anatomy")
         ("ET", 3, 3, 2),
         ("Head", 4, 4, 1),
         ("GTV 1", 3, 3, 2),
+        ("Non-tumor brain", 4, 4, 1),
+        ("nonEnhancingCore", 1, 1, 2),
+        ("patient01_brain_t1c_seg", None, None, None),
         ("Left-Lateral-Ventricle", 6, 4, 1),
         ("white matter", 9, 4, 1),
         ("Thalamus", 8, 4, 1),
@@ -46,6 +50,13 @@ def test_names_are_understood(
     assert segmentValues(segmentationNode, ANATOMY) == {segmentId: anatomy}
     assert segmentValues(segmentationNode, BRATS) == {segmentId: brats}
     assert segmentValues(segmentationNode, HEAD) == {segmentId: head}
+
+
+def test_the_reading_is_told_where_names_are_not_the_labels_own(segmentationNode: Any) -> None:
+    createSegments(segmentationNode, BRATS)
+    assert segmentReading(segmentationNode, BRATS) == ""
+    segmentationNode.GetSegmentation().AddEmptySegment("", "Electrode")
+    assert "'Brain' -> Brain, 'Electrode' -> not known, left out." in segmentReading(segmentationNode, BRATS)
 
 
 def test_terminology_tells_where_the_name_does_not(segmentationNode: Any) -> None:

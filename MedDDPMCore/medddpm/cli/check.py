@@ -10,7 +10,7 @@ import typer
 from ..anatomy.placement import brain_around
 from ..geometry.io import read_mask, read_volume
 from ..geometry.nifti import write_image
-from ..labels.check import check_mask, fix_mask
+from ..labels.check import check_mask, mend_mask
 from ..labels.conventions import parse_labels
 from ..labels.findings import CheckResult, Finding
 from ..models.places import find_config
@@ -30,28 +30,20 @@ def check(
     given = parse_labels(labels) if labels else None
     source = read_mask(mask)
     reference = read_volume(image) if image else None
-    result = check_mask(source, config, reference, given, brain_around)
     if fix is None:
+        result = check_mask(source, config, reference, given, brain_around)
         _show(result.findings, fixed=False)
         typer.echo(_summary(mask, result))
         raise typer.Exit(0 if result.usable else 2)
-    mended, done = fix_mask(source, config, reference, given, brain_around)
-    left = check_mask(mended, config, reference)
+    mended, done, left = mend_mask(source, config, reference, given, around=brain_around)
     _show(done, fixed=True)
-    _show(_remaining(result, left, done), fixed=False)
+    _show(left.findings, fixed=False)
     if left.usable:
         write_image(fix, mended.volume.data, mended.volume.affine, f"MedDDPM mask, labels of {config.scheme.name}")
         typer.echo(f"{fix}: the mask for model '{config.name}' was written.")
     else:
         typer.echo(f"{fix} was not written: the mask has errors that cannot be fixed.")
     raise typer.Exit(0 if left.usable else 2)
-
-
-def _remaining(before: CheckResult, after: CheckResult, done: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    """What is to be told beside the repairs: how the file was read, then what the fixed mask still has."""
-    reading = [f for f in before.findings if f.code in ("convention", "assumption")]
-    rest = [f for f in after.findings if f.code not in ("convention", "assumption") and f not in done]
-    return (*reading, *rest)
 
 
 def _show(findings: tuple[Finding, ...], fixed: bool) -> None:

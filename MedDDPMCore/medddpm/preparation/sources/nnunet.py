@@ -30,6 +30,7 @@ def scan_nnunet(source: Path) -> tuple[Collector, tuple[tuple[int, str], ...]]:
     plan = read_plan(source)
     channels, ending = channel_names(plan, source), file_ending(plan, source)
     found = Collector(source)
+    _refuse_decathlon(plan, source)
     listed = plan.get("dataset")
     if isinstance(listed, dict) and listed:
         _add_listed(found, listed, channels)
@@ -38,6 +39,21 @@ def scan_nnunet(source: Path) -> tuple[Collector, tuple[tuple[int, str], ...]]:
         _compare_count(found, plan)
     _tell_unlabeled(found)
     return found, label_names(plan, source)
+
+
+def _refuse_decathlon(plan: dict[str, Any], source: Path) -> None:
+    """Raise InputError where one 4D file holds all channels of a case, as in the Medical Segmentation Decathlon."""
+    if str(plan.get("tensorImageSize", "")).upper() != "4D" or plan.get("dataset"):
+        return
+    names = [path.name for path in image_files(source / "imagesTr")]
+    if names and not any(_CHANNEL.fullmatch(name.split(".")[0]) for name in names):
+        channels = channel_names(plan, source)
+        parts = ", ".join(f"case_{number:04d}.nii.gz for {channels[number]}" for number in sorted(channels))
+        raise InputError(
+            f"{source} is a data set of the Medical Segmentation Decathlon: each image, such as {names[0]}, is one 4D "
+            f"file with all channels. Split it into a file for each channel ({parts}), which nnU-Net's command "
+            "nnUNetv2_convert_MSD_dataset does."
+        )
 
 
 def read_plan(source: Path) -> dict[str, Any]:
