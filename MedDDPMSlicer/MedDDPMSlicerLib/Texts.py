@@ -26,7 +26,8 @@ def fileSize(size: float) -> str:
 def colorSquare(color: Sequence[int]) -> str:
     """A square in an RGB color (0 to 255) as rich text, visible on light and dark ground."""
     red, green, blue = (int(part) for part in color)
-    return f'<span style="color: rgb({red}, {green}, {blue});">&#9632;</span>'
+    ground = " background-color: rgb(96, 96, 96);" if min(red, green, blue) > 200 else ""
+    return f'<span style="color: rgb({red}, {green}, {blue});{ground}">&#9632;</span>'
 
 
 def modelSummary(description: Any) -> str:
