@@ -18,6 +18,7 @@ from medddpm.labels.recognize import recognize, recognize_together
 from medddpm.labels.scheme import load_scheme
 from medddpm.preparation.source_labels import labels_of_source
 from medddpm.progress import SilentReporter
+from medddpm.synthesis.pipeline import labels_together
 
 BRATS, HEAD = load_scheme("brats"), load_scheme("whole-head")
 MODEL = config("brats")
@@ -163,6 +164,19 @@ def test_a_data_set_of_two_numberings_or_none_is_asked_for(tmp_path):
     assert "2 'spleen' -> not known" in said[0]
     with pytest.raises(InputError, match="'spleen'"):
         labels_of_source("scans", ((1, "spleen"),), files, BRATS, SilentReporter())
+
+
+def test_a_batch_is_read_as_one_where_a_mask_alone_says_less(tmp_path):
+    def files(*tables: dict[int, int]) -> list[str]:
+        paths = [tmp_path / f"{len(tables)}-{i}.nii.gz" for i in range(len(tables))]
+        for path, table in zip(paths, tables, strict=True):
+            write_image(path, numbered(table), affine(), "a mask")
+        return [str(path) for path in paths]
+
+    whole, part, core = {1: 2, 2: 1, 3: 3}, {1: 2, 2: 1}, {2: 1}
+    assert labels_together(files(whole, part, core), BRATS, SilentReporter()) == "1=2,2=1,3=3"
+    assert labels_together(files(whole, whole), BRATS, SilentReporter()) is None
+    assert labels_together([*files(part), str(tmp_path / "missing.nii.gz")], BRATS, SilentReporter()) is None
 
 
 @pytest.mark.parametrize("convention", OTHERS, ids=lambda convention: convention.name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TypeVar
 
 from ..errors import InputError
@@ -224,3 +224,8 @@ def parse_labels(text: str) -> dict[int, int]:
         raise InputError(
             f"--labels {text} is not understood. Write it as file value = model value: 1=1,2=2,4=3."
         ) from exc
+
+
+def labels_text(meanings: Mapping[int, object]) -> str:
+    """The inverse of ``parse_labels``."""
+    return ",".join(f"{value}={meaning}" for value, meaning in sorted(meanings.items()))

@@ -14,6 +14,7 @@ from .conventions import (
     WHITE,
     WORDS,
     label_role,
+    labels_text,
     scheme_value,
 )
 from .findings import listed, milliliters
@@ -182,4 +183,4 @@ def _option(convention: Convention, parts: Collection[int], rest: Mapping[int, i
 
 def _labels(meanings: Mapping[int, object]) -> str:
     """The option that says what each value means."""
-    return "--labels " + ",".join(f"{value}={meaning}" for value, meaning in sorted(meanings.items()))
+    return f"--labels {labels_text(meanings)}"

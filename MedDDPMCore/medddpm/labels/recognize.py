@@ -145,15 +145,16 @@ def recognize_together(masks: Iterable[Mask], scheme: LabelScheme) -> Recognitio
         parts = values.present - {outline}
         if damaged(values):
             continue  # the preparation of its case says so
-        if mask.segments or len(parts) > LAST_NUMBER or parts & set(scheme.tissue_values):
+        own = mask.segments or len(parts) > LAST_NUMBER or parts & set(scheme.tissue_values)
+        if own or too_much_tumor(values, parts, scheme):
             return None
         outlines |= {outline} if outline else set()
         exposed = exposure(values.labels, parts) if len(parts) > 1 else {}
         for part in parts:
             shares.setdefault(part, []).extend([exposed[part]] if exposed else [])
         both |= {3, 4} <= parts
-    own, rest = own_convention(scheme), dict.fromkeys(outlines, scheme.surround)
-    known = set(shares) <= set(own.roles) and (own.name == "scheme" or outlines == {scheme.surround})
+    numbers, rest = own_convention(scheme), dict.fromkeys(outlines, scheme.surround)
+    known = set(shares) <= set(numbers.roles) and (numbers.name == "scheme" or outlines == {scheme.surround})
     if len(shares) < 2 or len(scheme.tumor_values) == 1 or known or outlines & set(shares):
         return None
     means = {part: float(np.mean(found)) if found else 0.0 for part, found in sorted(shares.items())}

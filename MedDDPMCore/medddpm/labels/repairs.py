@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .case import Case
-from .conventions import BRAIN, CSF, HEAD, scheme_value
+from .conventions import BRAIN, CSF, HEAD, labels_text, scheme_value
 from .findings import ERROR, INFO, WARNING, listed, milliliters
 from .morphology import bounding_box, close, components, dilate, fill_holes, inside_hull, row_ends
 from .outline import (
@@ -58,8 +58,8 @@ def assign_unknown(case: Case) -> None:
     )
     if np.count_nonzero(where) > MOST_UNKNOWN * np.count_nonzero(case.tumor):
         every = {**case.recognition.mapping, **dict.fromkeys(unknown, "N")}
-        option = ",".join(f"{value}={meaning}" for value, meaning in sorted(every.items()))
-        fix = f"Say what each value means: --labels {option} with N one of {listed(scheme.values)}, 0 for nothing."
+        option = f"--labels {labels_text(every)} with N one of {listed(scheme.values)}, 0 for nothing"
+        fix = f"Say what each value means: {option}."
         case.stop("unknown-values", f"{sentence} They may be the tumor or a part of it.", fix)
         return
     inside = where & fill_holes((case.labels > 0) | where) & _in_outline(case, where)

@@ -10,7 +10,7 @@ from ..config import ModelConfig
 from ..errors import InputError
 from ..geometry.volume import Mask, Volume, voxel_ml
 from ..labels.case import Case
-from ..labels.conventions import outline_kind, parse_labels
+from ..labels.conventions import labels_text, outline_kind, parse_labels
 from ..labels.doubts import damaged
 from ..labels.findings import listed, milliliters
 from ..labels.recognize import Recognition, apply_mapping, recognize
@@ -70,8 +70,7 @@ def _check_known(name: str, recognition: Recognition, template: ModelConfig) -> 
         return
     values = recognition.unknown
     known = ", ".join(f"{label.value} {label.name}" for label in template.scheme.labels)
-    every = ",".join(f"{a}={b}" for a, b in sorted(recognition.mapping.items()))
-    example = ",".join(part for part in (every, f"{values[0]}=0") if part)
+    example = labels_text({**recognition.mapping, values[0]: 0})
     raise InputError(
         f"{name} has the value{'s' if len(values) > 1 else ''} {listed(values)}, which the labels do not know "
         f"({known}). Say what every value means, for example --labels {example} (0: nothing), or leave the case out."

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..geometry.io import read_mask
 from ..geometry.volume import Mask
+from ..labels.conventions import labels_text
 from ..labels.recognize import labels_from_names, recognize_together
 from ..labels.scheme import LabelScheme
 from ..progress import Reporter
@@ -32,24 +33,20 @@ def labels_of_source(
         said = ", ".join(f"{v} '{n}' -> {_word(v, mapping, scheme)}" for v, n in names)
         if not mapping:
             raise InputError(f"{source} names labels that are not known: {said}. Say what each value means (--labels).")
-        return _text(mapping), (f"The labels are known by their names: {said}.",)
+        return labels_text(mapping), (f"The labels are known by their names: {said}.",)
     reporter.stage("labels", "Reading what the masks' values mean")
     found = recognize_together(_readable(masks, reporter), scheme)
     if found is None:
         return None, ()
     if found.question:
         raise InputError(f"{source}: {' '.join(found.question)}")
-    return _text(found.mapping), found.sentences
+    return labels_text(found.mapping), found.sentences
 
 
 def _word(value: int, mapping: Mapping[int, int], scheme: LabelScheme) -> str:
     if value not in mapping:
         return "not known"
     return scheme.label(mapping[value]).name.lower() if mapping[value] else "left out"
-
-
-def _text(mapping: Mapping[int, int]) -> str:
-    return ",".join(f"{value}={target}" for value, target in sorted(mapping.items()))
 
 
 def _readable(masks: Sequence[Path], reporter: Reporter) -> Iterator[Mask]:

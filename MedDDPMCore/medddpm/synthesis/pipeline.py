@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MedDDPMError
+from ..geometry.io import read_mask
+from ..geometry.volume import Mask
+from ..labels.conventions import labels_text
+from ..labels.recognize import recognize, recognize_together
+from ..labels.scheme import LabelScheme
 from ..models.model import Model
 from ..models.registry import load_model
 from ..progress import Reporter, SilentReporter, duration
@@ -58,6 +64,8 @@ def run_batch(
 ) -> list[CaseResult]:
     """``synthesize`` with the model already loaded; ``on_placed`` learns where each case lies before it is sampled."""
     request = replace(request, modalities=_known_modalities(request.modalities, model))
+    if request.labels is None and len(request.masks) > 1:
+        request = replace(request, labels=labels_together(request.masks, model.config.scheme, reporter))
     batch = Batch(request, model, reporter, on_placed)
     names = case_names([Path(mask) for mask in request.masks])
     plans = [batch.plan(number, out / name) for number, name in enumerate(names)]
@@ -67,6 +75,30 @@ def run_batch(
         reporter.check_cancelled()
         results.append(batch.attempt(plan))
     return results
+
+
+def labels_together(masks: Sequence[str], scheme: LabelScheme, reporter: Reporter) -> str | None:
+    """What the values of all masks mean ("1=2,2=1,3=3") where a mask by itself would be read otherwise, or not at all.
+
+    None leaves it to each mask. What cannot be read is told when its turn comes.
+    """
+    alone = []
+
+    def readable() -> Iterator[Mask]:
+        for path in masks:
+            reporter.check_cancelled()
+            with contextlib.suppress(InputError):
+                mask = read_mask(Path(path))
+                alone.append(recognize(mask, scheme))
+                yield mask
+
+    found = recognize_together(readable(), scheme)
+    if found is None or found.question:
+        return None
+    if all(not one.question and one.mapping.items() <= found.mapping.items() for one in alone):
+        return None
+    reporter.warning(f"The masks are read alike. {found.reading}")
+    return labels_text(found.mapping)
 
 
 def _make_folder(out: Path) -> None:
