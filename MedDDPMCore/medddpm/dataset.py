@@ -8,6 +8,7 @@ label times 255.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,20 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class PreparedCase:
-    """One case of a dataset: a plain file-name-safe ``id``, its split, and the patient (None: the case itself)."""
+    """One case of a dataset: a plain file-name-safe ``id``, its split, and the patient (None: the case itself).
+
+    ``affine``: 4x4, where the dataset's grid lies for this case, voxel -> RAS mm; None where that is not known.
+    """
 
     id: str
     split: str
     patient: str | None = None
+    affine: tuple[tuple[float, ...], ...] | None = None
 
     def __post_init__(self) -> None:
+        rows = self.affine or ()
+        if rows and ([len(row) for row in rows] != [4] * 4 or not all(math.isfinite(v) for row in rows for v in row)):
+            raise InputError(f"The dataset lists the case '{self.id}' with an affine that is no 4 x 4 matrix.")
         if self.split not in SPLITS or not self.id or Path(self.id).name != self.id or self.id.startswith("."):
             raise InputError(
                 f"The dataset lists the case '{self.id}' with split '{self.split}', which cannot be right."

@@ -294,6 +294,22 @@ def test_what_cannot_be_done_is_explained(ask: Ask, changes: dict[str, object], 
         evaluate(ask(**changes))
 
 
+def test_images_lie_where_the_patient_does(ask: Ask, dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path / "set")
+    described = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
+    place = [[-16.0, 0, 0, 31], [0, -12.0, 0, 42], [0, 0, 20.0, -173], [0, 0, 0, 1]]
+    described["cases"][5]["affine"] = place
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(described), encoding="utf-8")
+    made = evaluate(ask(dataset=str(tmp_path / "set"), cases=("case5",)))
+    for name in ("synthetic-T1", "real-T1", "mask"):
+        image = nibabel.load(tmp_path / "out" / made.samples[0].folder / f"{name}.nii.gz")
+        assert image.affine.tolist() == place
+    described["cases"][5]["affine"] = place[:3]
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(described), encoding="utf-8")
+    with pytest.raises(InputError, match=r"case5.*no 4 x 4 matrix"):
+        evaluate(ask(dataset=str(tmp_path / "set")))
+
+
 def test_a_dataset_of_another_kind_is_refused(ask: Ask, config: ModelConfig, tmp_path: Path) -> None:
     other = replace(config, modalities=("FLAIR",))
     save_model_folder(tmp_path / "other", other, UNet3D(config.network).state_dict())

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from medddpm.config import GridConfig
@@ -43,6 +44,26 @@ def test_a_dataset_describes_itself(scans: Path, prepared: Path) -> None:
     assert str(scans.parent) not in (prepared / "dataset.json").read_text(encoding="utf-8")
     assert config.prior is not None
     assert config.statistics["images"]["T1"]["mean"][0] > -1
+
+
+def test_the_grid_of_each_case_lies_where_its_mask_does(scans: Path, prepared: Path) -> None:
+    for case in read_dataset_config(prepared).cases:
+        mask = nibabel.load(scans / case.id / f"{case.id}_seg.nii.gz")
+        fractions = load_file(prepared / "cases" / f"{case.id}.safetensors")["fractions"][:3].sum(0).T
+        found = np.average(np.indices(fractions.shape).reshape(3, -1), axis=1, weights=fractions.ravel())
+        wanted = np.argwhere(np.isin(np.asarray(mask.dataobj), (1, 2, 4))).mean(axis=0)
+        place = np.array(case.affine) @ [*found, 1] - mask.affine @ [*wanted, 1]
+        assert np.abs(place).max() < 3, "mm, of voxels of 8 mm"
+
+
+def test_a_dataset_for_testing_only(scans: Path, tmp_path: Path) -> None:
+    result = prepare(options(scans, tmp_path / "out", test=1.0))
+    config = read_dataset_config(tmp_path / "out")
+    assert {case.split for case in config.cases} == {"test"} and config.prior is None
+    assert any("for the test" in sentence for sentence in result.sentences)
+    names = tuple(case.id for case in config.cases)
+    prepare(options(scans, tmp_path / "named", test_cases=names))
+    assert read_dataset_config(tmp_path / "named").cases == config.cases
 
 
 def test_tensors_follow_the_geometry_and_the_intensities(prepared: Path) -> None:

@@ -89,7 +89,7 @@ def test_three_patients_give_one_for_each() -> None:
     ("known", "request_", "words"),
     [
         (cases(3), SplitRequest(named={TEST: ["p9"]}), "test case 'p9' is not among the cases"),
-        (cases(2), SplitRequest(named={TEST: ["p000", "p001"]}), "No case is left to train on"),
+        (cases(2), SplitRequest(named={TEST: ["p000"], VALIDATION: ["p001"]}), "No case is left to train on"),
         (
             [case("sub-1_ses-1"), case("sub-1_ses-2"), case("x")],
             SplitRequest(named={TEST: ["sub-1_ses-1"], VALIDATION: ["sub-1_ses-2"]}),

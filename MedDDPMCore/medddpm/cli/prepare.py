@@ -43,7 +43,7 @@ IntensitiesOption = Annotated[str, typer.Option(help=f"How to scale images: {_li
 OutlineOption = Annotated[str, typer.Option(help=f"What to outline where masks lack it: {_listed(OUTLINES)}.")]
 LabelsOption = Annotated[str | None, typer.Option(help="What the masks' values mean to the model: 1=1,2=2,4=3.")]
 ValidationOption = Annotated[float, typer.Option(help="Share of the patients to follow training by.")]
-TestOption = Annotated[float, typer.Option(help="Share of the patients for the final figures.")]
+TestOption = Annotated[float, typer.Option(help="Share of the patients for the final figures; 1: all of them.")]
 SeedOption = Annotated[int, typer.Option(help="Another one draws other patients for these.")]
 ValidationCaseOption = Annotated[
     list[str] | None, typer.Option(help="A case or patient for validation, in place of the share; repeat.")

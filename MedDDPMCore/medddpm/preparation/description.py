@@ -28,23 +28,29 @@ def describe(
     left_out: Mapping[str, str],
     tensors: Mapping[str, str | None],
 ) -> DatasetConfig:
-    """The description of the cases in ``splits`` (case id -> split). Prior and statistics come from training cases.
+    """The description of the cases in ``splits`` (case id -> split). Prior and statistics come from training cases; a
+    dataset for testing only has statistics of all, and no prior.
 
     ``tensors``: case id -> SHA-256 of its file of tensors.
     """
     used = [fact for fact in facts if fact.id in splits]
     trained = [fact for fact in used if splits[fact.id] == TRAIN]
+    affines = {fact.id: fact.grid_affine for fact in used}
     template = plan.template
     return DatasetConfig(
         scheme=template.scheme,
         grid=template.grid,
         modalities=template.modalities,
-        cases=tuple(PreparedCase(case.id, splits[case.id], case.patient) for case in plan.cases if case.id in splits),
+        cases=tuple(
+            PreparedCase(case.id, splits[case.id], case.patient, affines[case.id])
+            for case in plan.cases
+            if case.id in splits
+        ),
         mask_values=template.mask_values,
         background=template.background,
         normalization=template.normalization,
-        prior=mask_prior(trained),
-        statistics=statistics(trained),
+        prior=mask_prior(trained) if trained else None,
+        statistics=statistics(trained or used),
         hashes={fact.id: {"tensors": tensors[fact.id], **_inputs(fact)} for fact in used},
         provenance=_provenance(plan, left_out),
     )

@@ -92,12 +92,13 @@ class PrepareOptions:
             raise InputError(f"The modalities {', '.join(self.modalities)} name one twice. Name each once.")
 
     def _check_split(self) -> None:
-        for name in ("validation", "test"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(
-                    f"The option {name} is {getattr(self, name)}; it is a share of the patients, from 0 to below 1."
-                )
-        if self.validation + self.test >= 1:
+        if not 0 <= self.validation < 1:
+            raise InputError(
+                f"The option validation is {self.validation}; it is a share of the patients, from 0 to below 1."
+            )
+        if not 0 <= self.test <= 1:
+            raise InputError(f"The option test is {self.test}; it is a share of the patients, from 0 to 1 (all).")
+        if self.validation + self.test >= 1 and self.test != 1:
             raise InputError(
                 f"Validation {self.validation} and test {self.test} together leave nothing to train on. Lower them."
             )

@@ -27,13 +27,14 @@ def split_cases(cases: Sequence[CaseFiles], request: SplitRequest) -> tuple[dict
 
     All cases of a patient go one way. A split for which cases are named, by the request or by the source, gets these;
     the others are drawn in an order that depends on the seed and the patients' names alone. Raises InputError for
-    names that no case has, for a patient in two splits, and where nothing is left to train on.
+    names that no case has, for a patient in two splits, and where nothing is left to train on, unless all are for the
+    test: by their names, or by a share of 1.
     """
     given = {**_by_source(cases), **_named(cases, request)}
     free = sorted({case.patient for case in cases} - set(given), key=lambda patient: _rank(patient, request.seed))
     total = len(free) + len(given)
     chosen = dict(given)
-    kept = 0 if TRAIN in given.values() else 1  # never all: somebody must be trained on
+    kept = 0 if TRAIN in given.values() or request.test == 1 else 1  # never all: somebody must be trained on
     for split, share in ((TEST, request.test), (VALIDATION, request.validation)):
         count = 0 if split in given.values() else _count(share, total)
         for patient in free[: max(0, min(count, len(free) - kept))]:
@@ -41,7 +42,7 @@ def split_cases(cases: Sequence[CaseFiles], request: SplitRequest) -> tuple[dict
             free.remove(patient)
     chosen.update(dict.fromkeys(free, TRAIN))
     splits = {case.id: chosen[case.patient] for case in cases}
-    if TRAIN not in splits.values():
+    if TRAIN not in splits.values() and VALIDATION in splits.values():
         raise InputError("No case is left to train on. Name fewer cases for validation and test.")
     return splits, _sentences(splits, total)
 
@@ -85,6 +86,8 @@ def _count(share: float, patients: int) -> int:
 
 
 def _sentences(splits: Mapping[str, str], patients: int) -> tuple[str, ...]:
+    if set(splits.values()) == {TEST}:
+        return ("All cases are for the test: models can be measured on this dataset, not trained.",)
     said = []
     if patients < 3:
         said.append(

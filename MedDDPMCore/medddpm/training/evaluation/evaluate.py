@@ -114,7 +114,7 @@ class _Evaluator:
         self._reporter.stage("sample", "Sampling the masks")
         results, real_means, made_means = [], [], []
         for i in self._indices:
-            case = HeldOut(self._data.cases[i].id, *self._data[i])
+            case = HeldOut.of(self._data, i)
             measures = CaseMeasures(case.fractions, self._data.config, segmenter, self._reporter)
             baseline = self._baseline(i)
             real_means.append(label_means(case.real, case.fractions))

@@ -75,7 +75,7 @@ class SampleRound:
         model = frozen_model(context.model, average, context.fabric.device, self._precision)
         folder = round_folder(context.folder / "samples", iteration)
         for i in self._chosen:
-            case = HeldOut(self._held_out.cases[i].id, *self._held_out[i])
+            case = HeldOut.of(self._held_out, i)
             made = draw_sample(model, case.fractions, self._settings, check_cancelled)
             title = f"{context.model.name} | {case.id} | after {iteration} iterations, {self._settings.sampler}"
             sheet = write_case(folder / case.id, case, made, context.model, title)

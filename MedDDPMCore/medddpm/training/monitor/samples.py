@@ -24,6 +24,7 @@ from ...sampling.sample import SampleStep, sample
 from ...synthesis.case import stored_intensities
 from ...synthesis.comparison import write_comparison
 from ...synthesis.provenance import DESCRIPTION
+from ..dataset import PreparedDataset
 
 REAL_DESCRIPTION = f"REAL image as prepared for MedDDPM {__version__} - research only"
 MASK_DESCRIPTION = f"Mask as prepared for MedDDPM {__version__}"
@@ -33,11 +34,21 @@ KEEP_ROUNDS = 3  # rounds of samples whose volumes stay; of older ones only the 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A held-out case: real images (C, D, H, W) in [-1, 1] and label fractions (L, D, H, W), float32 on the CPU."""
+    """A held-out case: real images (C, D, H, W) in [-1, 1] and label fractions (L, D, H, W), float32 on the CPU.
+
+    ``affine``: where they lie, voxel (X, Y, Z) -> RAS mm; None for the grid's middle at the origin.
+    """
 
     id: str
     real: Tensor
     fractions: Tensor
+    affine: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, data: PreparedDataset, index: int) -> HeldOut:
+        """A case of a prepared dataset."""
+        case = data.cases[index]
+        return cls(case.id, *data[index], None if case.affine is None else np.array(case.affine))
 
 
 @dataclass(frozen=True)
@@ -89,11 +100,13 @@ def draw_sample(
 def write_case(folder: Path, case: HeldOut, synthetic: Tensor, config: ModelConfig, title: str) -> np.ndarray:
     """Write ``synthetic-`` and ``real-<MODALITY>.nii.gz``, ``mask.nii.gz`` and last ``sheet.png`` into ``folder``.
 
-    On the model's grid, its middle at the origin of the world, intensities 0 to 1000; the headers say which images are
-    synthetic. Returns the picture of the sheet, (height, width, 3) uint8. Raises InputError where it cannot be written.
+    On the model's grid, where the case lies, intensities 0 to 1000; the headers say which images are synthetic. Returns
+    the picture of the sheet, (height, width, 3) uint8. Raises InputError where it cannot be written.
     """
     grid = config.grid
-    affine = centered_affine(grid.shape, grid.spacing, grid.orientation)
+    affine = case.affine
+    if affine is None:
+        affine = centered_affine(grid.shape, grid.spacing, grid.orientation)
     kinds = (("synthetic", synthetic, DESCRIPTION), ("real", case.real, REAL_DESCRIPTION))
     volumes = {kind: from_network(images.numpy()) for kind, images, _ in kinds}
     for kind, _, description in kinds:
