@@ -14,8 +14,9 @@ from medddpm.labels.check import check_mask
 from medddpm.labels.conventions import parse_labels
 from medddpm.labels.morphology import erode
 from medddpm.labels.numbers import OTHERS, USUAL, exposure, scaled
-from medddpm.labels.recognize import recognize, recognize_together
+from medddpm.labels.recognize import recognize
 from medddpm.labels.scheme import load_scheme
+from medddpm.labels.together import recognize_together
 from medddpm.preparation.source_labels import labels_of_source
 from medddpm.progress import SilentReporter
 from medddpm.synthesis.pipeline import labels_together
@@ -116,6 +117,23 @@ def test_scaled_numbers_are_refused_with_what_they_may_mean(table, order):
     assert not result.usable and not result.fixable
     meant = sorted({table[number]: value for number, value in zip((*order, 4), (1, 2, 3, 4), strict=True)}.items())
     assert f"--labels {','.join(f'{a}={b}' for a, b in meant)}" in result.errors[0].fix
+
+
+@pytest.mark.parametrize("factor", [0.25, 63.75, 1.5])
+def test_labels_scaled_to_fractions_are_refused(factor):
+    result = check_mask(mask((med_ddpm() * factor).astype(np.float32)), MODEL)
+    assert not result.usable and not result.fixable
+    assert "scaled" in result.errors[0].sentence
+    halves = np.where(tumor(3) == 1, 1.0, np.where(tumor(3) > 0, 0.5, 0.0)).astype(np.float32)
+    assert check_mask(mask(halves), MODEL).findings[0].code == "probabilities"
+
+
+def test_the_brains_own_number_is_no_part_of_a_tumor():
+    labels = np.array([0, 3, 2, 4, 1], np.uint8)[med_ddpm()]
+    result = check_mask(mask(labels), MODEL)
+    assert not result.usable and "--labels 1=4,2=2,3=1,4=3" in result.errors[0].fix
+    alone = np.where(labels == 1, 1, np.where(labels > 0, 3, 0)).astype(np.uint8)
+    assert recognize(mask(alone), BRATS).convention.name == "tumor-only"
 
 
 def test_numbers_that_look_like_none_are_refused():

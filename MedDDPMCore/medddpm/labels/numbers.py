@@ -105,14 +105,15 @@ class Choice:
     open: bool = False
 
 
-def choose(exposed: Mapping[int, float], scheme: LabelScheme) -> Choice | None:
+def choose(exposed: Mapping[int, float], scheme: LabelScheme, outline: int | None = None) -> Choice | None:
     """The numbering of tumor parts with these exposures; None where no numbering knows all of them.
 
+    ``outline``: the brain's or head's own number, which is then no numbering's number for a part of the tumor.
     Where edema is drawn it must lie around the rest. Of the usual numberings that geometry allows the first is taken;
     else another that it asks for. Those that differ in nothing for ``scheme`` are one.
     """
     parts = frozenset(exposed)
-    known = [c for c in (*USUAL, *OTHERS) if parts <= set(c.roles)]
+    known = [c for c in (*USUAL, *OTHERS) if parts <= set(c.roles) and outline not in c.roles]
     known = [c for c in known if c not in (BRATS_2024, BRATS_2013) or {3, 4} <= parts or parts == {4}]
     if not parts or not known:
         return None
@@ -162,7 +163,8 @@ def scaled(values: Collection[int]) -> dict[int, int]:
         exact = {value: (value - shift) / factor for value in ordered}
         near = {value: round(number) for value, number in exact.items()}
         fits = all(abs(near[value] - exact[value]) < 0.05 for value in ordered)
-        if fits and max(near.values()) <= LAST_NUMBER and len(set(near.values())) == len(near):
+        new = list(near) != list(near.values())
+        if new and fits and max(near.values()) <= LAST_NUMBER and len(set(near.values())) == len(near):
             return near
     return {}
 

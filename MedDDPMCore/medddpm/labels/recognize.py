@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,10 +13,8 @@ from .conventions import (
     BRAIN,
     HEAD,
     NECROTIC,
-    OUTSIDE,
     TISSUE_ROLES,
     TUMOR,
-    WORDS,
     label_role,
     outline_kind,
     read_names,
@@ -29,7 +27,6 @@ from .doubts import (
     not_known,
     rivals,
     small_outline,
-    small_rest,
     substitutes,
     too_much_tumor,
     which,
@@ -48,9 +45,11 @@ from .numbers import (
     exposure,
     own_convention,
 )
+from .reading import Recognition, not_clear, words_of
 from .scheme import LabelScheme, load_scheme
 from .sizes import LabelSizes, label_sizes
-from .structures import OUTSIDE_BRAIN, ROLES, is_brain_map
+from .structures import is_brain_map
+from .tissue_maps import anatomy, has_anatomy, structures, with_tissues
 from .values import clean_values
 
 ANATOMY = "glioma-anatomy"
@@ -58,49 +57,6 @@ ANATOMY = "glioma-anatomy"
 LEAST_TISSUES, LEAST_OWN_TISSUES = 3, 2
 # Values below this are translated through a table, which is several times as fast as a search.
 TABLE_SIZE = 4096
-# More values than this are told by what they are rather than one by one.
-TOLD_SINGLY = 12
-
-
-@dataclass(frozen=True)
-class Recognition:
-    """How a mask's values are read for a scheme.
-
-    ``mapping``: each file value present -> value of the scheme (0 background); ``unknown``: values present without a
-    meaning, not in ``mapping``. ``words``: what each value shows, for reading; ``names``: what the file calls it.
-    ``outline``: the file value(s) of brain or head, tissues included, and ``kind`` what they outline (``"brain"``,
-    ``"head"`` or None where there is no outline; a few tissues alone are none). ``notes``: sentences on what the
-    mapping does; ``assumptions``: what could be otherwise, and how to say so. ``question``: where the values could mean
-    several things and nothing decides, what is not clear and the possible answers; the mask then cannot be used.
-    """
-
-    convention: Convention
-    mapping: dict[int, int]
-    unknown: tuple[int, ...] = ()
-    outline: tuple[int, ...] = ()
-    kind: str | None = None
-    notes: tuple[str, ...] = ()
-    assumptions: tuple[str, ...] = ()
-    words: Mapping[int, str] = field(default_factory=dict)
-    names: Mapping[int, str] = field(default_factory=dict)
-    question: tuple[str, str] | None = None
-
-    @property
-    def reading(self) -> str:
-        """What each value is taken for: "The labels are known by their names: 3 'Edema' -> edema"."""
-        words = {**self.words, **dict.fromkeys(self.unknown, "not known")}
-        if len(words) > TOLD_SINGLY and not self.names:
-            kinds = dict.fromkeys(words.values())
-            said = [f"{listed([value for value in words if words[value] == kind])} -> {kind}" for kind in kinds]
-            return f"{self.convention.title}: {'; '.join(said)}."
-        called = {value: f"{value} '{self.names[value]}'" if value in self.names else str(value) for value in words}
-        said = [f"{called[value]} -> {words[value]}" for value in sorted(words)]
-        return f"{self.convention.title}{': ' if said else ''}{', '.join(said)}."
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """What was recognized, what is done about it, then what was assumed."""
-        return (self.reading, *self.notes, *self.assumptions)
 
 
 def recognize(mask: Mask, scheme: LabelScheme, labels: Mapping[int, int] | None = None) -> Recognition:
@@ -121,56 +77,6 @@ def recognize(mask: Mask, scheme: LabelScheme, labels: Mapping[int, int] | None 
     return _by_names(values, scheme, mask.segments) or _by_values(values, scheme)
 
 
-def labels_from_names(names: Iterable[tuple[int, str]], scheme: LabelScheme) -> dict[int, int]:
-    """File value -> scheme value from the names that a description of a whole data set gives; others are left out."""
-    own = _own_names(scheme)
-    told = list(names)
-    roles = read_names((value, name, "") for value, name in told)
-    mapping = {value: scheme_value(role, scheme) for value, role in roles.items()}
-    return mapping | {value: own[name.casefold()] for value, name in told if name.casefold() in own}
-
-
-def recognize_together(masks: Iterable[Mask], scheme: LabelScheme) -> Recognition | None:
-    """One reading of the tumor's numbers in all masks of a data set; None where each mask by itself says enough.
-
-    What no single mask can tell, such as whether 1 alone is a core or a whole tumor, the others do.
-    """
-    shares: dict[int, list[float]] = {}
-    outlines: set[int] = set()
-    both = False
-    for mask in masks:
-        data, _ = clean_values(mask.volume.data, 1.0)
-        values = label_sizes(data, mask.volume.spacing)
-        outline = find_outline(values, scheme)
-        parts = values.present - {outline}
-        if damaged(values):
-            continue  # the preparation of its case says so
-        own = mask.segments or len(parts) > LAST_NUMBER or parts & set(scheme.tissue_values)
-        if own or too_much_tumor(values, parts, scheme):
-            return None
-        outlines |= {outline} if outline else set()
-        exposed = exposure(values.labels, parts) if len(parts) > 1 else {}
-        for part in parts:
-            shares.setdefault(part, []).extend([exposed[part]] if exposed else [])
-        both |= {3, 4} <= parts
-    numbers, rest = own_convention(scheme), dict.fromkeys(outlines, scheme.surround)
-    known = set(shares) <= set(numbers.roles) and (numbers.name == "scheme" or outlines == {scheme.surround})
-    if len(shares) < 2 or len(scheme.tumor_values) == 1 or known or outlines & set(shares):
-        return None
-    means = {part: float(np.mean(found)) if found else 0.0 for part, found in sorted(shares.items())}
-    choice = choose(means, scheme)
-    if choice is None:
-        return None
-    roles = {part: choice.best.roles[part] for part in means}
-    mapping = {part: scheme_value(role, scheme) for part, role in roles.items()} | rest
-    question = which(means, choice, rest, scheme) if choice.open else None
-    if {3, 4} <= set(means) and not both:
-        sentence = "Some masks have the label 3, others 4, and none has both, as where two data sets are mixed."
-        question = sentence, "Prepare each of them on its own, or say what each label means."
-    doubts = rivals(roles, choice, rest, scheme)
-    return Recognition(choice.best, mapping, assumptions=doubts, words=_words(roles), question=question)
-
-
 def apply_mapping(labels: np.ndarray, mapping: Mapping[int, int]) -> np.ndarray:
     """The label map in the scheme's values, uint8, same shape; values without an entry become background."""
     result = np.zeros(labels.shape, dtype=np.uint8)
@@ -188,14 +94,6 @@ def apply_mapping(labels: np.ndarray, mapping: Mapping[int, int]) -> np.ndarray:
     place = np.minimum(np.searchsorted(keys, values), len(keys) - 1)
     result[labeled] = np.where(keys[place] == values, targets[place], 0)
     return result
-
-
-def _own_names(scheme: LabelScheme) -> dict[str, int]:
-    return {label.name.casefold(): label.value for label in scheme.labels}
-
-
-def _words(roles: Mapping[int, str]) -> dict[int, str]:
-    return {value: WORDS.get(role, role) for value, role in roles.items()}
 
 
 def _label_words(mapping: Mapping[int, int], scheme: LabelScheme) -> dict[int, str]:
@@ -225,7 +123,7 @@ def _by_names(values: LabelSizes, scheme: LabelScheme, segments: Iterable[Segmen
     A brain that is drawn under a name that is not known is found by its size and place.
     """
     named = {s.value: s for s in segments}
-    own = _own_names(scheme)
+    own = scheme.names
     roles = read_names((s.value, s.name, s.code) for s in named.values())
     exact = {v: own[s.name.casefold()] for v, s in named.items() if s.name.casefold() in own}
     roles |= {v: label_role(scheme.label(target), scheme) for v, target in exact.items()}
@@ -234,7 +132,7 @@ def _by_names(values: LabelSizes, scheme: LabelScheme, segments: Iterable[Segmen
         return None
     question = None if set(roles.values()) & set(TISSUE_ROLES) else damaged(values)
     if question:
-        return _open(values, question)
+        return not_clear(values, question)
     notes = merged(roles, scheme)
     assumptions = substitutes(roles, scheme)
     found = None if {BRAIN, HEAD} & set(roles.values()) else find_outline(values, scheme)
@@ -253,7 +151,7 @@ def _by_names(values: LabelSizes, scheme: LabelScheme, segments: Iterable[Segmen
         HEAD if HEAD in kinds else BRAIN if kinds else None,
         notes,
         assumptions,
-        _words(roles),
+        words_of(roles),
         {v: s.name for v, s in named.items() if v in values.present},
     )
 
@@ -264,54 +162,17 @@ def _surrounds(outline: int, kind: str, values: LabelSizes) -> str:
 
 def _by_values(values: LabelSizes, scheme: LabelScheme) -> Recognition:
     if is_brain_map(values.present) and not values.present <= set(scheme.values):
-        return _structures(values, scheme)
+        return structures(values, scheme)
     for numbering, least in ((scheme, LEAST_OWN_TISSUES), (load_scheme(ANATOMY), LEAST_TISSUES)):
-        if _has_anatomy(values, numbering, least):
-            return _anatomy(values, numbering, scheme)
+        if has_anatomy(values, numbering, least):
+            return anatomy(values, numbering, scheme)
     tissues = values.present & set(scheme.tissue_values)
     rest = values.without(tissues) if tissues else values
     # One value that surrounds all others is another's number for the brain.
     alone = len(tissues) == 1 and not find_outline(rest, scheme) and find_outline(values, scheme) in tissues
     if tissues and not alone:
-        return _with_tissues(_by_values(rest, scheme), tissues, values, scheme)
+        return with_tissues(_by_values(rest, scheme), tissues, values, scheme)
     return _without_tissues(values, scheme)
-
-
-def _has_anatomy(values: LabelSizes, numbering: LabelScheme, least: int) -> bool:
-    """Whether these are the values of a scheme with tissues, and the tissues make up a brain."""
-    tissues = values.present & set(numbering.tissue_values)
-    inside = values.present - set(numbering.tumor_values)
-    return len(tissues) >= least and values.present <= set(numbering.values) and values.whole(inside)
-
-
-def _anatomy(values: LabelSizes, numbering: LabelScheme, scheme: LabelScheme) -> Recognition:
-    """A mask in the values of ``numbering``, which has tissues."""
-    found = [label for label in numbering.labels if label.value in values.present]
-    roles = {label.value: label_role(label, numbering) for label in found}
-    mapping = {v: v if numbering == scheme else scheme_value(role, scheme) for v, role in roles.items()}
-    convention = Convention(numbering.name, f"The mask follows the labels {numbering.name}", roles)
-    inside = tuple(label.value for label in found if not label.tumor)
-    assumptions = (*small_rest(values, roles, numbering), *substitutes(roles, scheme))
-    kind, notes = outline_kind(numbering), merged(roles, scheme)
-    return Recognition(convention, mapping, (), inside, kind, notes, assumptions, _words(roles))
-
-
-def _with_tissues(rest: Recognition, tissues: frozenset[int], values: LabelSizes, scheme: LabelScheme) -> Recognition:
-    """The reading of the other values, and some tissues in the scheme's own numbers."""
-    if rest.question:
-        return rest
-    own = {v: v for v in sorted(tissues)}
-    convention = rest.convention if rest.mapping else Convention("tissues", "The mask has tissues and no tumor")
-    tissue_roles = {v: label_role(scheme.label(v), scheme) for v in own}
-    outline = (*rest.outline, *own) if rest.outline or values.whole(tissues) else ()
-    return replace(
-        rest,
-        convention=replace(convention, roles={**convention.roles, **tissue_roles}),
-        mapping={**rest.mapping, **own},
-        outline=outline,
-        kind=rest.kind or (outline_kind(scheme) if outline else None),
-        words={**rest.words, **_words(tissue_roles)},
-    )
 
 
 def _without_tissues(values: LabelSizes, scheme: LabelScheme) -> Recognition:
@@ -321,7 +182,7 @@ def _without_tissues(values: LabelSizes, scheme: LabelScheme) -> Recognition:
     rest = {} if outline is None else {outline: scheme.surround}
     question = too_much_tumor(values, parts, scheme) or damaged(values)
     if question:
-        return _open(values, question)
+        return not_clear(values, question)
     own = own_convention(scheme)
     if values.present <= set(scheme.values) and outline == scheme.surround:
         mapping = {v: v for v in sorted(values.present)}
@@ -331,13 +192,13 @@ def _without_tissues(values: LabelSizes, scheme: LabelScheme) -> Recognition:
     exposed = exposure(values.labels, parts) if len(parts) > 1 else dict.fromkeys(parts, 1.0)
     choice = _tumor_convention(exposed, outline, scheme)
     if choice is None:
-        return _open(values, not_known(exposed, rest, scheme))
+        return not_clear(values, not_known(exposed, rest, scheme))
     if choice.open:
-        return _open(values, which(exposed, choice, rest, scheme))
+        return not_clear(values, which(exposed, choice, rest, scheme))
     convention, own_words = choice.best, choice.best.name == own.name
     roles = {v: convention.roles[v] for v in sorted(parts) if v in convention.roles}
     mapping = {v: v if own_words else scheme_value(role, scheme) for v, role in roles.items()} | rest
-    words = _label_words(mapping, scheme) if own_words else _words(roles)
+    words = _label_words(mapping, scheme) if own_words else words_of(roles)
     notes = merged(roles, scheme)
     if outline:
         roles[outline] = words[outline] = kind or outline_kind(scheme)
@@ -359,12 +220,6 @@ def _without_tissues(values: LabelSizes, scheme: LabelScheme) -> Recognition:
     )
 
 
-def _open(values: LabelSizes, question: tuple[str, str]) -> Recognition:
-    """A mask whose labels only the user knows."""
-    convention = Convention("open", "What the labels mean is not clear")
-    return Recognition(convention, {}, tuple(sorted(values.present)), question=question)
-
-
 def _tumor_convention(exposed: Mapping[int, float], outline: int | None, scheme: LabelScheme) -> Choice | None:
     """The convention of the values that are not the outline; None where none knows any of them."""
     parts = frozenset(exposed)
@@ -378,16 +233,16 @@ def _tumor_convention(exposed: Mapping[int, float], outline: int | None, scheme:
         return Choice(own)
     if len(parts) == 1:
         return _one_part(next(iter(parts)), outline, scheme)
-    return choose(exposed, scheme) or choose({v: share for v, share in exposed.items() if v <= LAST_NUMBER}, scheme)
+    known = {value: share for value, share in exposed.items() if value <= LAST_NUMBER}
+    return choose(exposed, scheme, outline) or choose(known, scheme, outline)
 
 
 def _one_part(value: int, outline: int | None, scheme: LabelScheme) -> Choice:
     """A single tumor value: BraTS where the number itself says which part, else just tumor."""
     if outline == 1 and value == 2:
         return Choice(WHOLE_HEAD)
-    if 1 < value <= LAST_NUMBER:
-        found = choose({value: 1.0}, scheme)
-        assert found is not None
+    found = choose({value: 1.0}, scheme, outline) if value > 1 else None
+    if found is not None:
         return found
     whole = Convention("tumor-only", "The mask has one tumor label, without parts", {value: TUMOR})
     core = scheme_value(NECROTIC, scheme) != scheme_value(TUMOR, scheme)
@@ -401,26 +256,3 @@ def _as_found(convention: Convention, roles: Mapping[int, str], outline: int | N
     if convention is WHOLE_HEAD and kind == BRAIN:
         return Convention("brain-and-tumor", "The mask has a brain and a tumor", roles)
     return replace(convention, roles=roles)
-
-
-def _structures(values: LabelSizes, scheme: LabelScheme) -> Recognition:
-    """A FreeSurfer or SynthSeg map: every structure is a tissue or counts as brain (or head), none is tumor."""
-    outside = values.present & OUTSIDE_BRAIN
-    large = sum(values.voxels[v] for v in outside) > 0.25 * sum(values.voxels.values())
-    kind = HEAD if large else BRAIN
-    wants_brain = outline_kind(scheme) == BRAIN
-    roles = {
-        v: OUTSIDE if v in outside and large and wants_brain else _structure_role(v) for v in sorted(values.present)
-    }
-    count = len(values.present)
-    title = f"The mask is a map of {count} structures numbered as by FreeSurfer or SynthSeg, without tumor"
-    mapping = {v: scheme_value(role, scheme) for v, role in roles.items()}
-    kept = tuple(v for v, role in roles.items() if role != OUTSIDE)
-    found = BRAIN if wants_brain else kind
-    return Recognition(Convention("structures", title, roles), mapping, (), kept, found, words=_words(roles))
-
-
-def _structure_role(number: int) -> str:
-    """The tissue that a structure is; what is around the brain, or not in our table, counts as brain."""
-    role = ROLES.get(number, BRAIN)
-    return BRAIN if role == OUTSIDE else role

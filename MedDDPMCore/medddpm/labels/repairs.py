@@ -11,7 +11,7 @@ import numpy as np
 from .case import Case
 from .conventions import BRAIN, CSF, HEAD, labels_text, scheme_value
 from .findings import ERROR, INFO, WARNING, listed, milliliters
-from .morphology import bounding_box, close, components, dilate, fill_holes, inside_hull, row_ends
+from .morphology import bounding_box, close, components, dilate, fill_holes, inside_hull, row_ends, touching
 from .outline import (
     BRAIN_HEAD_LIMIT_ML,
     average_outline,
@@ -259,17 +259,7 @@ def remove_specks(case: Case) -> None:
     case.labels[specks] = 0
     rest = case.labels.copy()
     for value in (case.config.scheme.surround, *case.config.scheme.tissue_values):
-        case.labels[specks & _grown(rest == value)] = value
-
-
-def _grown(mask: np.ndarray) -> np.ndarray:
-    """The mask and all voxels that touch it by face."""
-    grown = mask.copy()
-    for axis in range(3):
-        near, source = np.moveaxis(grown, axis, 0), np.moveaxis(mask, axis, 0)
-        near[1:] |= source[:-1]
-        near[:-1] |= source[1:]
-    return grown
+        case.labels[specks & touching(rest == value)] = value
 
 
 def remove_islands(case: Case) -> None:

@@ -68,6 +68,11 @@ class LabelScheme:
         """Values of what else lies inside of the outline, neither tumor nor the surround; none in published schemes."""
         return tuple(label.value for label in self.labels if not label.tumor and label.value != self.surround)
 
+    @property
+    def names(self) -> dict[str, int]:
+        """Name of each label, case-folded -> value."""
+        return {label.name.casefold(): label.value for label in self.labels}
+
     def label(self, value: int) -> Label:
         """The label with this value; KeyError where the scheme has none."""
         for label in self.labels:

@@ -17,6 +17,8 @@ MAX_INTERPOLATED_LABELS = 64
 LARGEST = 2**31 - 1
 # Masks of tumors have no more labels, with background and what splines add; in maps of more, thin ones are the rule.
 MOST_PARTS = 8
+# Labels that were scaled fill regions; fractions between labels lie in shells, thin along one axis.
+LEAST_THICK = 0.5
 # Linear interpolation leaves hardly a voxel so far (voxels) from a whole label, splines and smoothing leave many.
 BLURRED, MOST_BLURRED = 3.0, 0.1
 
@@ -68,6 +70,13 @@ def _without_fractions(data: np.ndarray, voxel_ml: float, findings: list[Finding
         sentence = f"The mask is written in fractional numbers that are within {ROUNDING:g} of whole ones."
         findings.append(Finding("fractions", INFO, sentence, True, "They are rounded."))
         return whole
+    levels = np.unique(data[fractional])
+    if 1 < len(levels) <= MOST_PARTS and np.count_nonzero(_thick(data) & fractional) > LEAST_THICK * count:
+        told = ", ".join(f"{level:.4g}" for level in levels)
+        sentence = f"The labels are not whole numbers: whole parts of the mask hold {told}, as when labels were scaled."
+        fix = "Save it with the whole numbers that its labels had."
+        findings.append(Finding("fractions", ERROR, sentence, False, fix))
+        return np.zeros_like(data)
     if data.min() >= -ROUNDING and data.max() <= 1 + ROUNDING:
         return _threshold(data, count, voxel_ml, findings)
     clean = np.unique(whole[~fractional])
@@ -89,6 +98,15 @@ def _without_fractions(data: np.ndarray, voxel_ml: float, findings: list[Finding
         return np.zeros_like(data)
     fix = "Each takes the nearest label that is whole all around; parts thinner than three voxels may be lost."
     findings.append(Finding("fractions", WARNING, sentence, True, fix))
+    return result
+
+
+def _thick(data: np.ndarray) -> np.ndarray:
+    """Where a neighbor along each axis has the same value."""
+    result = np.ones(data.shape, bool)
+    for axis in range(3):
+        same = np.diff(data, axis=axis) == 0
+        result &= np.insert(same, 0, False, axis) | np.insert(same, same.shape[axis], False, axis)
     return result
 
 

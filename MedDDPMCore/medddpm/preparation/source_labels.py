@@ -10,8 +10,8 @@ from ..errors import InputError
 from ..geometry.io import read_mask
 from ..geometry.volume import Mask
 from ..labels.conventions import labels_text
-from ..labels.recognize import labels_from_names, recognize_together
 from ..labels.scheme import LabelScheme
+from ..labels.together import labels_from_names, recognize_together
 from ..progress import Reporter
 
 
