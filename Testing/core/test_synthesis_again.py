@@ -21,6 +21,7 @@ from medddpm.geometry import apart
 from medddpm.geometry.itk import read_itk
 from medddpm.jobs.owner import OwnerFile
 from medddpm.synthesis import batch
+from medddpm.synthesis import leftovers as leftovers_of
 from medddpm.synthesis.pipeline import summary
 from synthesis_phantoms import contents, save_mask, save_tiny, voxels
 from synthesis_runs import Recorder, command, leftovers
@@ -69,12 +70,12 @@ def test_two_runs_into_one_folder_do_not_mix(tmp_path: Path, tiny: Path, mask: P
     """The second says who is at work; were both to write, the record would be true of neither."""
     out = tmp_path / "out"
     (out / "brain").mkdir(parents=True)
-    other = OwnerFile(out / "brain" / batch.CLAIM)
+    other = OwnerFile(out / "brain" / leftovers_of.CLAIM)
     other.take("The folder")
     [result] = synthesize(mask, out, tiny)
     assert result.state == "failed" and result.exit_code == 2
     assert f"in the hands of process {os.getpid()}" in result.message
-    assert [path.name for path in (out / "brain").iterdir()] == [batch.CLAIM]
+    assert [path.name for path in (out / "brain").iterdir()] == [leftovers_of.CLAIM]
     other.release()
     assert synthesize(mask, out, tiny)[0].state == "done"
     assert not [path for path in out.rglob(".*")]

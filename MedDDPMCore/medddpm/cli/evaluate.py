@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -51,9 +51,7 @@ def evaluate_command(
     if importlib.util.find_spec("monai") is None:
         raise InputError('Evaluating needs further packages. Install them with: pip install "medddpm[train]"')
     from ..training.evaluation.evaluate import evaluate
-    from ..training.evaluation.report import write_report
     from ..training.evaluation.request import EvaluationRequest
-    from ..training.evaluation.tables import write_tables
 
     request = EvaluationRequest(
         model,
@@ -75,6 +73,14 @@ def evaluate_command(
     keep_freed_memory()
     with ConsoleReporter() as reporter:
         found = evaluate(request, reporter)
+    _conclude(found, out)
+
+
+def _conclude(found: Any, out: Path) -> None:
+    """Write tables and report, and say what matters most."""
+    from ..training.evaluation.report import write_report
+    from ..training.evaluation.tables import write_tables
+
     write_tables(out, found)
     page = write_report(out, found)
     mean, baseline = found.mean, found.baseline_mean

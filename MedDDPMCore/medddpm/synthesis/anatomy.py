@@ -17,17 +17,17 @@ from ..anatomy.tissues import segment_tissues
 from ..config import ModelConfig
 from ..errors import InputError
 from ..geometry.content import content_hash
-from ..geometry.grid import labels_from_fractions, labels_from_grid, to_network
+from ..geometry.grid import labels_from_grid, to_network
 from ..geometry.intensity import intensity_rule
 from ..geometry.io import read_mask, read_volume
 from ..geometry.resample import index_map, resample
 from ..geometry.volume import Volume
 from ..labels.conventions import outline_kind
 from ..labels.encode import encode_condition
-from ..labels.scheme import LabelScheme
 from ..models.model import Model
 from ..network.appearance import Look
 from .case import PreparedCase
+from .composition import around_tumor
 from .request import ANATOMIES, SynthesisRequest, modality_files
 
 # A reference image that reaches less of the brain than this share is of another place.
@@ -253,35 +253,6 @@ class CaseAnatomy:
             own = ~self._changed & (self._scan.tissues.sum(axis=0) > 0.5) & (placed.sum(axis=0) > 0)
             tissues[:, own] = self._scan.tissues[:, own]
         return around_tumor(placed, tissues, scheme)
-
-
-def around_tumor(placed: np.ndarray, tissues: np.ndarray, scheme: LabelScheme) -> np.ndarray:
-    """Fractions (L, X, Y, Z): tumor as in ``placed``, of the same shape, and around it ``tissues`` (8, X, Y, Z).
-
-    These share what the tumor leaves of the outline; where there are none, it is the surround.
-    """
-    fractions = placed.copy()
-    tumor = [scheme.values.index(value) for value in scheme.tumor_values]
-    free = np.clip(placed.sum(axis=0), 0, 1) - placed[tumor].sum(axis=0)
-    total = tissues.sum(axis=0)
-    shares = tissues * np.where(total > 0, free / np.maximum(total, 1e-6), 0)
-    for value, share in zip(TISSUES, shares, strict=True):
-        fractions[scheme.values.index(value)] = share
-    fractions[scheme.values.index(scheme.surround)] += np.where(total > 0, 0, free)
-    return fractions
-
-
-def with_other_anatomy(fractions: np.ndarray, scheme: LabelScheme, affine: np.ndarray, seed: int) -> np.ndarray:
-    """Label fractions (L, X, Y, Z) with the tumor and the outline of ``fractions`` and an anatomy from the bank.
-
-    ``affine``: voxel index -> RAS mm. Raises InputError as ``complete_anatomy``.
-    """
-    tissues = [scheme.values.index(value) for value in TISSUES]
-    placed = fractions.copy()
-    placed[tissues] = 0
-    placed[scheme.values.index(scheme.surround)] = fractions[tissues].sum(axis=0)
-    labels = labels_from_fractions(placed, scheme.values)
-    return around_tumor(placed, complete_anatomy(Volume(labels, affine), seed).fractions[tissues], scheme)
 
 
 def _on_mask(case: PreparedCase, on_grid: np.ndarray) -> Volume:

@@ -31,7 +31,7 @@ from ..sampling.unconditional import check_guidance, evaluations_per_step
 from .anatomy import CaseAnatomy, SampleAnatomy, anatomy_facts
 from .case import PreparedCase, on_input_grid, on_model_grid, prepare_case, stored_intensities
 from .estimate import estimate, require_memory
-from .leftovers import remove_leftovers
+from .leftovers import CLAIM, READING, remove_leftovers
 from .local_edit import LocalEdit, RealScan, prepare_edit
 from .names import anatomy_name, image_name, mask_name, sheet_name
 from .provenance import (
@@ -49,7 +49,6 @@ from .sheet import EditedPart, write_sheet
 log = logging.getLogger(__name__)
 
 MODEL_GRID = "model-grid"
-CLAIM, READING = ".in-use.json", ".reading.json"
 OnPlaced = Callable[[str, PreparedCase], None]
 
 
@@ -129,13 +128,13 @@ class Batch:
         """Run one case; whatever goes wrong with it, but a cancellation, becomes its result."""
         sheets = tuple(plan.folder / sheet_name(plan.name, k) for k in range(len(self.seeds)))
         if len(plan.finished) == len(self.seeds):
+            remove_leftovers(plan.folder)
             return CaseResult(plan.mask, plan.folder, "already done", sheets=sheets)
         after = self._evaluated + self._evaluations(plan)
         try:
             with self._held(plan.folder):
                 # Another run may have been at work here since the plan was made.
-                plan = plan if plan.facts is None else replace(plan, finished=self._finished(plan.folder, plan.facts))
-                self._run(plan)
+                self._run(replace(plan, finished=self._finished(plan.folder, plan.facts or {})))
         except (Cancelled, KeyboardInterrupt):
             raise
         except Exception as exc:
@@ -216,7 +215,7 @@ class Batch:
         attempt = reading.take(f"The folder {plan.folder}")
         try:
             if attempt > 1:
-                require_survivable([plan.mask, *([] if plan.image is None else [plan.image])])
+                require_survivable([path for path in (plan.mask, plan.image) if path is not None])
             return prepare_case(plan.mask, plan.image, self.model.config, labels)
         finally:
             reading.release()
