@@ -27,7 +27,7 @@ ROOMS = {
     "anatomy": {"numpy", "SimpleITK"},
     "network": {"torch"},
     "sampling": {"torch", "numpy"},
-    "models": {"torch", "safetensors"},
+    "models": {"torch", "safetensors", "numpy"},
     "synthesis": {"torch", "numpy", "nibabel", "PIL"},
     "preparation": {"numpy", "SimpleITK", "safetensors", "PIL"},
     "jobs": {"numpy"},
