@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from fuzzing import failures
+from medddpm.dataset import read_dataset_config
 from medddpm.geometry import read_mask, read_volume
 from medddpm.geometry.io import geometry_warnings, read_geometry
+from medddpm.jobs.events import Event
+from medddpm.jobs.folder import JobFolder
+from medddpm.models.folder import read_model_folder
+from medddpm.models.places import list_models, read_config_file
+from medddpm.models.published import read_published
+from medddpm.preparation.options import read_scheme
+from medddpm.preparation.sources.nnunet import read_plan
+from medddpm.preparation.sources.table import read_rows
+from medddpm.synthesis.provenance import finished_samples
+from medddpm.training.configfile import read_train_file
+from model_files import write_models
+from training_runs import make_dataset
 from volume_files import LAYER_FIELDS, LPS, LPS_FIELDS, mha_bytes, nrrd_bytes, write_any
 
+SCHEME = Path(str(resources.files("medddpm"))) / "labels" / "schemes" / "glioma-anatomy.json"
 INPUTS = int(os.environ.get("MEDDDPM_FUZZ_INPUTS", "120"))
 
 
@@ -41,3 +58,78 @@ def test_files_of_voxels(tmp_path: Path, ending: str) -> None:
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     seeds = {ending: voxel_files(tmp_path)[ending]}
     assert list(failures(read_voxels, tmp_path / "fuzz", seeds, INPUTS)) == []
+
+
+def in_folder(name: str, read: Callable[[Path], object]) -> Callable[[Path], object]:
+    """``read`` for a folder in which the file that is given stands as ``name``."""
+
+    def reading(path: Path) -> object:
+        folder = path.with_name("folder")
+        folder.mkdir(exist_ok=True)
+        shutil.copy(path, folder / name)
+        return read(folder)
+
+    return reading
+
+
+def text_files(folder: Path) -> dict[str, tuple[Callable[[Path], object], bytes]]:
+    """How a text is read, and a sound one, by its kind."""
+    make_dataset(folder / "set")
+    job = JobFolder(folder / "job")
+    job.create({"masks": ["a.nii.gz"], "model": "demo", "samples": 2})
+    for event in (Event("started"), Event("progress", stage="sample", step=1, total=2)):
+        job.append(event)
+    models = list_models()
+    return {
+        "table.csv": (read_rows, b"case,patient,mask,T1\nc0,p0,a/m.nii.gz,a/t1.nii.gz\nc1,p1,b/m.nii.gz,b/t1.nii.gz\n"),
+        "run.toml": (
+            read_train_file,
+            b"preset = 'demo'\ndataset = 'd'\n[optimizer]\nlr = 1e-3\n",
+        ),
+        "config.json": (read_config_file, (models["demo"] / "config.json").read_bytes()),
+        "scheme.json": (lambda path: read_scheme(str(path)), SCHEME.read_bytes()),
+        "dataset.json": (in_folder("dataset.json", read_dataset_config), (folder / "set/dataset.json").read_bytes()),
+        "job.json": (in_folder("job.json", lambda path: JobFolder(path).read()), (job.path / "job.json").read_bytes()),
+        "events.jsonl": (
+            in_folder("events.jsonl", lambda path: (JobFolder(path).events(), JobFolder(path).state())),
+            (job.path / "events.jsonl").read_bytes(),
+        ),
+        "nnunet.json": (
+            in_folder("dataset.json", read_plan),
+            b'{"channel_names": {"0": "T1"}, "labels": {"background": 0, "tumor": [1, 2]}, "file_ending": ".nii.gz"}',
+        ),
+        "provenance.json": (
+            in_folder("provenance.json", lambda path: finished_samples(path, {"steps": 3}, [0])),
+            b'{"steps": 3, "sha256": {"m": "0"}, "mask_files": ["m"], "samples": [{"seed": 0, "files": ["a"]}]}',
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    "kind",
+    (
+        *("table.csv", "run.toml", "config.json", "scheme.json", "dataset.json", "job.json", "events.jsonl"),
+        *("nnunet.json", "provenance.json"),
+    ),
+)
+def test_texts(tmp_path: Path, kind: str) -> None:
+    read, sound = text_files(tmp_path)[kind]
+    assert list(failures(read, tmp_path / "fuzz-", {kind: sound}, INPUTS)) == []
+
+
+@pytest.mark.parametrize("kind", ("model.safetensors", "zip.pt"))
+def test_weights(tmp_path: Path, kind: str) -> None:
+    write_models(tmp_path)
+    if kind == "zip.pt":
+        read, sound = read_published, (tmp_path / "zip.pt").read_bytes()
+    else:
+        sound = (tmp_path / "folder" / kind).read_bytes()
+        shutil.copy(tmp_path / "folder" / "config.json", tmp_path / "config.json")
+        read = in_folder(kind, read_weights)
+    assert list(failures(read, tmp_path / "fuzz-", {kind: sound}, INPUTS // 4)) == []
+
+
+def read_weights(folder: Path) -> object:
+    """A model folder with the sound configuration beside."""
+    shutil.copy(folder.with_name("config.json"), folder / "config.json")
+    return read_model_folder(folder)

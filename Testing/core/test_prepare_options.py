@@ -71,7 +71,7 @@ def test_schemes_of_ones_own(tmp_path: Path) -> None:
     path.write_text(json.dumps(load_scheme("brats").to_dict()))
     assert read_scheme(str(path)) == load_scheme("brats")
     assert read_scheme("whole_head") == load_scheme("whole-head")
-    for text, words in (("{", "not valid JSON"), ("[]", "must be an object"), ("{}", "lacks a field")):
+    for text, words in (("{", "not valid JSON"), ("[]", "must be an object"), ("{}", "lacks the field")):
         path.write_text(text)
         with pytest.raises(InputError, match=words):
             read_scheme(str(path))

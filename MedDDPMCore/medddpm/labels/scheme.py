@@ -8,6 +8,7 @@ from importlib import resources
 from typing import Any
 
 from ..errors import InputError
+from ..parse import from_dict
 
 # Those that are shipped.
 SCHEMES = ("brats", "glioma-anatomy", "whole-head")
@@ -85,22 +86,9 @@ class LabelScheme:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> LabelScheme:
-        """The inverse of ``to_dict``. Raises InputError where a field is missing or has the wrong type."""
-        try:
-            labels = tuple(
-                Label(
-                    int(item["value"]),
-                    str(item["name"]),
-                    tuple(int(c) for c in item["color"]),  # type: ignore[arg-type]
-                    str(item["code"]),
-                    bool(item.get("tumor", False)),
-                )
-                for item in data["labels"]
-            )
-            return cls(str(data["name"]), labels, int(data["surround"]), str(data["background"]))
-        except (KeyError, TypeError, ValueError) as exc:
-            raise InputError(f"A label scheme lacks a field or has one of the wrong type: {exc!r}.") from exc
+    def from_dict(cls, data: Any, where: str = "The label scheme") -> LabelScheme:
+        """The inverse of ``to_dict``. Raises InputError, beginning with ``where``, for what is no scheme."""
+        return from_dict(cls, data, where)
 
 
 def load_scheme(name: str) -> LabelScheme:

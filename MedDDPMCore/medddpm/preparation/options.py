@@ -160,10 +160,8 @@ def read_scheme(name: str) -> LabelScheme:
     path = Path(name)
     if path.suffix.lower() != ".json":
         raise InputError(f"The label scheme {shown(name)} is not known. Give {', '.join(SCHEMES)} or a .json file.")
-    data = parse_json(read_text(path, "The label scheme"), f"The label scheme {path}")
-    if not isinstance(data, dict):
-        raise InputError(f"The label scheme {path} must be an object with named fields, not {shown(data)}.")
-    return LabelScheme.from_dict(data)
+    where = f"The label scheme {path}"
+    return LabelScheme.from_dict(parse_json(read_text(path, "The label scheme"), where), where)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
