@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import zlib
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from ..errors import InputError
 
 _BLOCK = 2**22
+# What follows the voxels (nothing, as a rule) is read up to so many MiB.
+MAX_TRAILING_BLOCKS = 64
 
 
 def check_length(path: Path, needed: int, start: int = 0, beside: Path | None = None) -> None:
@@ -41,6 +44,7 @@ def check_gzip_length(path: Path, needed: int, start: int = 0, beside: Path | No
             with gzip.GzipFile(fileobj=stream) as unpacked:
                 while count < needed and (block := unpacked.read(min(_BLOCK, needed - count))):
                     count += len(block)
+                read_on(unpacked)
     except (OSError, EOFError, zlib.error) as exc:
         raise InputError(
             f"{path} is truncated or damaged: its voxels{_place(beside)} end too early. Copy or export "
@@ -48,6 +52,17 @@ def check_gzip_length(path: Path, needed: int, start: int = 0, beside: Path | No
         ) from exc
     if count < needed:
         raise _truncated(path, f"{count} bytes unpacked", needed, beside)
+
+
+def read_on(stream: io.BufferedIOBase) -> None:
+    """Read on after the voxels, so that a gzip file's checksum is looked at; what is no gzip there is ignored."""
+    try:
+        for _ in range(MAX_TRAILING_BLOCKS):
+            if not stream.read(2**20):
+                return
+    except gzip.BadGzipFile as exc:
+        if "CRC" in str(exc):
+            raise
 
 
 def _truncated(path: Path, there: str, needed: int, beside: Path | None) -> InputError:

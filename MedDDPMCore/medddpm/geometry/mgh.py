@@ -15,8 +15,8 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..errors import InputError, OutOfMemory
 from .checks import check_affine, check_shape, check_spacing
-from .length import check_gzip_length, check_length
-from .nifti import MAX_TRAILING_BLOCKS, damage
+from .length import check_gzip_length, check_length, read_on
+from .nifti import damage
 
 _READ_ERRORS = (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError, MGHError)
 
@@ -27,9 +27,7 @@ def read_mgh(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with _opened(path) as stream:
             data = np.asanyarray(nib.MGHImage.from_stream(stream).dataobj).reshape(shape, order="F")
-            for _ in range(MAX_TRAILING_BLOCKS):  # a gzip file's checksum comes at its end
-                if not stream.read(2**20):
-                    break
+            read_on(stream)
     except MemoryError as exc:
         raise OutOfMemory(f"{path} with {shape} voxels does not fit into memory. Crop or resample it first.") from exc
     except _READ_ERRORS as exc:

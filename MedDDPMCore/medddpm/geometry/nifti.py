@@ -16,10 +16,8 @@ from nibabel.wrapstruct import WrapStructError
 from ..errors import InputError, OutOfMemory
 from ..files import atomic_path
 from .checks import MAX_BYTES, check_affine, check_bytes, check_shape, check_spacing
-from .length import check_gzip_length, check_length
+from .length import check_gzip_length, check_length, read_on
 
-# What follows the voxels (nothing, as a rule) is read up to so many MiB.
-MAX_TRAILING_BLOCKS = 64
 DESCRIPTION_BYTES = 79  # the header's field is 80 bytes and ends with a zero
 _READ_ERRORS = (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 _UNIT_MM = {1: 1000.0, 3: 0.001}  # NIfTI unit codes of meter and micrometer; any other is read as mm
@@ -46,14 +44,7 @@ def _voxels(path: Path, image: nib.Nifti1Image) -> np.ndarray:
         return np.asanyarray(image.dataobj)
     with gzip.open(path, "rb") as stream:
         data = np.asanyarray(type(image).from_stream(stream).dataobj)
-        try:
-            for _ in range(MAX_TRAILING_BLOCKS):
-                if not stream.read(2**20):
-                    break
-        except gzip.BadGzipFile as exc:
-            if "CRC" in str(exc):
-                raise
-            # else something follows the gzip file, which other readers ignore, too
+        read_on(stream)
     return data
 
 
