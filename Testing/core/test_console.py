@@ -34,6 +34,22 @@ def test_progress_in_a_file_is_lines_of_their_own() -> None:
     assert lines[2].endswith("left")
 
 
+def test_the_time_left_is_that_of_the_work_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that has ended says nothing of the next one."""
+    out, now = io.StringIO(), [0.0]
+    with ConsoleReporter(Console(file=out, force_terminal=False, width=100), 0.0) as reporter:
+        monkeypatch.setattr(reporter._progress, "get_time", lambda: now[0])
+        for task in reporter._progress.tasks:
+            monkeypatch.setattr(task, "_get_time", lambda: now[0])
+        for stage in ("Looking", "Preparing"):
+            reporter.stage(stage, stage)
+            for done in range(1, 5):
+                now[0] += 10
+                reporter.step(done, 4)
+    lines = [line for line in out.getvalue().splitlines() if line.startswith("Preparing: 3 of 4")]
+    assert lines and lines[0].endswith(", 0:00:10 left"), lines
+
+
 def test_lines_come_once_in_a_while_and_never_on_a_terminal() -> None:
     assert "of 30,000" not in told(60.0)
     assert "of 30,000" not in told(0.0, terminal=True)

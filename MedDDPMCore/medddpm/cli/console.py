@@ -60,6 +60,8 @@ class ConsoleReporter:
 
     def step(self, done: int, total: int, preview: Callable[[], np.ndarray] | None = None) -> None:
         """See Reporter."""
+        if self._progress.tasks[0].finished and done < total:  # other work begins: its time is its own
+            self._progress.reset(self._task)
         self._progress.update(self._task, completed=done, total=total, visible=True)
         if not self.console.is_terminal and time.monotonic() - self._line_at >= self._line_seconds:
             self._line_at = time.monotonic()
