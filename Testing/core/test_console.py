@@ -51,8 +51,8 @@ def test_the_time_left_is_that_of_the_work_at_hand(monkeypatch: pytest.MonkeyPat
 
 
 def test_lines_come_once_in_a_while_and_never_on_a_terminal() -> None:
-    assert "of 30,000" not in told(60.0)
-    assert "of 30,000" not in told(0.0, terminal=True)
+    assert "Training: 1 of" not in told(60.0)
+    assert "Training: 1 of" not in told(0.0, terminal=True)
 
 
 @pytest.mark.parametrize(("rank", "said"), [(0, "It went well. The model is in"), (1, "")])

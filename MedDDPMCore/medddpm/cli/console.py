@@ -10,7 +10,8 @@ from types import TracebackType
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
 
 from ..errors import Cancelled
 from ..jobs.stop import Stop
@@ -26,17 +27,7 @@ class ConsoleReporter:
     def __init__(self, console: Console | None = None, line_seconds: float = 60.0) -> None:
         self.console = console or Console(stderr=True, highlight=False)
         self._line_seconds, self._line_at = line_seconds, time.monotonic()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps,"),
-            TimeElapsedColumn(),
-            TextColumn("so far,"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=self.console,
-        )
+        self._progress = Progress(TextColumn("{task.description}"), BarColumn(), _Course(), console=self.console)
         self._task = self._progress.add_task("Starting", total=None, visible=False)
         self._stop = Stop()
         self._signals = contextlib.ExitStack()
@@ -56,23 +47,20 @@ class ConsoleReporter:
         """See Reporter."""
         if name == "estimate":
             self.console.print(message, markup=False, soft_wrap=True)
-        self._progress.update(self._task, description=message or name)
+        self._progress.update(self._task, description=message or name, visible=True)
 
     def step(self, done: int, total: int, preview: Callable[[], np.ndarray] | None = None) -> None:
         """See Reporter."""
         if self._progress.tasks[0].finished and done < total:  # other work begins: its time is its own
             self._progress.reset(self._task)
-        self._progress.update(self._task, completed=done, total=total, visible=True)
+        self._progress.update(self._task, completed=done, total=total)
         if not self.console.is_terminal and time.monotonic() - self._line_at >= self._line_seconds:
             self._line_at = time.monotonic()
             self._print_line()
 
     def _print_line(self) -> None:
         task = self._progress.tasks[0]
-        left = "" if task.time_remaining is None else f", {timedelta(seconds=int(task.time_remaining))} left"
-        far = timedelta(seconds=int(task.elapsed or 0))
-        line = f"{task.description}: {task.completed:,.0f} of {task.total or 0:,.0f} steps, {far} so far{left}"
-        self.console.print(line, markup=False, soft_wrap=True)
+        self.console.print(f"{task.description}: {_course(task)}", markup=False, soft_wrap=True)
 
     def warning(self, sentence: str) -> None:
         """See Reporter."""
@@ -90,3 +78,18 @@ class ConsoleReporter:
     def cancel(self) -> None:
         """Ask the running work to stop at its next step."""
         self._stop.reason = Stop.SIGNAL
+
+
+class _Course(ProgressColumn):
+    """How far the work is, also before its first step."""
+
+    def render(self, task: Task) -> Text:
+        return Text(_course(task))
+
+
+def _course(task: Task) -> str:
+    far = f"{timedelta(seconds=int(task.elapsed or 0))} so far"
+    if not task.total:
+        return far
+    left = "" if task.time_remaining is None else f", {timedelta(seconds=int(task.time_remaining))} left"
+    return f"{task.completed:,.0f} of {task.total:,.0f} steps, {far}{left}"
