@@ -17,6 +17,9 @@ from ..errors import Cancelled
 from ..jobs.stop import Stop
 
 
+BAR_WIDTH = 10  # leaves room for the words in a terminal of 80 columns
+
+
 class ConsoleReporter:
     """Implements ``medddpm.progress.Reporter``; use it as a context manager.
 
@@ -27,7 +30,9 @@ class ConsoleReporter:
     def __init__(self, console: Console | None = None, line_seconds: float = 60.0) -> None:
         self.console = console or Console(stderr=True, highlight=False)
         self._line_seconds, self._line_at = line_seconds, time.monotonic()
-        self._progress = Progress(TextColumn("{task.description}"), BarColumn(), _Course(), console=self.console)
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(BAR_WIDTH), _Course(), console=self.console
+        )
         self._task = self._progress.add_task("Starting", total=None, visible=False)
         self._stop = Stop()
         self._signals = contextlib.ExitStack()
