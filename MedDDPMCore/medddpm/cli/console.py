@@ -16,7 +16,6 @@ from rich.text import Text
 from ..errors import Cancelled
 from ..jobs.stop import Stop
 
-
 BAR_WIDTH = 10  # leaves room for the words in a terminal of 80 columns
 
 
