@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from medddpm.cli import train as cli
 from medddpm.cli.app import app
 from medddpm.cli.train import train_command  # noqa: F401 - registers its command
 from medddpm.config import NetworkConfig, ScheduleConfig, from_dict
 from medddpm.errors import InputError
 from medddpm.models.places import find_config
+from medddpm.training import estimate
 from medddpm.training.config import (
     AugmentConfig,
     CheckpointConfig,
@@ -322,3 +324,17 @@ def test_a_gpu_that_is_not_there_is_told_before_anything_is_made(dataset: Path, 
     result = CliRunner().invoke(app, [*arguments, "--device", "cuda"])
     assert isinstance(result.exception, InputError) and "The device 'cuda' is not there" in str(result.exception)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("seconds", "too_long"), [(3600.0, False), (4e7, True)])
+def test_a_new_training_says_what_it_will_take(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, too_long: bool
+) -> None:
+    found = estimate.TrainEstimate(1.0, seconds, 0.0, 3e9, None, 2e9, "Use smaller cubes.")
+    monkeypatch.setattr(estimate, "estimate_training", lambda config: found)
+    arguments = ["train", "--dataset", str(dataset), "--preset", "brats", "--out", str(tmp_path / "run"), "--detach"]
+    monkeypatch.setattr(cli, "_detach", lambda run: None)
+    said = CliRunner().invoke(app, arguments).output
+    assert "This training takes about" in said and "Use smaller cubes." in said
+    assert ("That is too long on auto" in said) == too_long
+    assert "takes" not in CliRunner().invoke(app, ["train", str(tmp_path / "run"), "--detach"]).output

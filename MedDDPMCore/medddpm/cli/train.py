@@ -53,6 +53,9 @@ DeviceOption = Annotated[str | None, typer.Option(help="Where to compute: auto, 
 DetachOption = Annotated[bool, typer.Option("--detach", help="Return at once; the training goes on by itself.")]
 
 
+TOO_LONG = 14 * 86400.0  # seconds
+
+
 @app.command("train")
 def train_command(
     target: TargetArgument = None,
@@ -72,7 +75,6 @@ def train_command(
     outputs/model of that folder is usable at any time after the first checkpoint.
     """
     _require_packages()
-    from ..models.device import choose_device
     from ..training.opening import Asked, open_run
 
     changes: dict[str, Any] = {
@@ -83,13 +85,27 @@ def train_command(
         "device": device,
     }
     given = {name: value for name, value in changes.items() if value is not None}
-    run = open_run(Asked(target, dataset, preset, out, given), lambda config: choose_device(config.device))
+    run = open_run(Asked(target, dataset, preset, out, given), _announce)
     _detach(run) if detach else _train(run)
 
 
 def _require_packages() -> None:
     if importlib.util.find_spec("lightning_fabric") is None:
         raise InputError('Training needs further packages. Install them with: pip install "medddpm[train]"')
+
+
+def _announce(config: Any) -> None:
+    """Say what a new training will take, before anything of it is made. Raises InputError where it cannot be done."""
+    from ..training.estimate import estimate_training
+
+    found = estimate_training(config)
+    typer.echo(" ".join([found.sentence(), found.advice]).strip(), err=True)
+    if found.seconds is not None and found.seconds > TOO_LONG:
+        typer.echo(
+            f"That is too long on {config.device}: train on a GPU, from a model that there is (--start-from), with a "
+            "smaller preset or fewer iterations (--iterations).",
+            err=True,
+        )
 
 
 def _detach(run: Any) -> None:

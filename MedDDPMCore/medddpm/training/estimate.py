@@ -76,9 +76,9 @@ def estimate_training(config: TrainConfig) -> TrainEstimate:
 
     Raises InputError where dataset, device or network cannot be used.
     """
+    device = choose_device(config.device)
     dataset = read_dataset_config(Path(config.dataset))
     model = described(config, dataset)
-    device = choose_device(config.device)
     available = available_memory(device.type, device.index)
     cost = _cost(config.network, shapes(config, dataset)[0])
     weights = BASE_BYTES[device.type] + BYTES_PER_PARAMETER * cost.parameters
