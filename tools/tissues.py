@@ -7,6 +7,7 @@ python tools/tissues.py T1.nii.gz LABELS      a T1 with FreeSurfer's or SynthSeg
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,9 @@ def simulated(truth: Volume, modality: str, rng: np.random.Generator) -> Volume:
 
 def row(name: str, images: dict[str, Volume], truth: Volume) -> str:
     """A line of the table: Dice of each of ``COLUMNS``."""
+    start = time.process_time()
     found = most_of(segment_tissues(images, truth.data > 0).fractions)
+    print(f"{name}, {len(images)} image(s): {time.process_time() - start:.0f} s of CPU", file=sys.stderr)
     pairs = [(np.isin(found, values), np.isin(truth.data, values)) for values in COLUMNS.values()]
     dice = [2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)) for a, b in pairs]
     return f"| {name} | {', '.join(images)} | {' | '.join(f'{d:.2f}' for d in dice)} |"

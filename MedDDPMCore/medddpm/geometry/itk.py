@@ -68,7 +68,7 @@ def _opened(path: Path, image_io: str) -> tuple[sitk.ImageFileReader, np.ndarray
         check_header(path)
     check_data_file(path)
     if any("\ud800" <= character <= "\udfff" for character in str(path)):  # ITK would take the process down
-        raise InputError(f"{path} has a name that is not UTF-8 text. Rename it, or the folder that is.")
+        raise InputError(f"{path} has a name that is not UTF-8 text. Rename the file or its folder.")
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
     reader.SetFileName(str(path))
