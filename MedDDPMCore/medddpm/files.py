@@ -63,7 +63,7 @@ def read_text(path: Path, what: str = "The file", limit: int = MAX_TEXT_BYTES) -
         with os.fdopen(open_regular(path), "rb") as stream:
             data = stream.read(limit + 1)
         if len(data) > limit:
-            raise InputError(f"{what} {path} has more than {limit:,} bytes, the most that is accepted. Give another file.")
+            raise InputError(f"{what} {path} has more than {limit:,} bytes, the most accepted. Give another file.")
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         raise InputError(f"{what} {path} is not UTF-8 text. Save or copy it again.") from exc
