@@ -163,9 +163,7 @@ def _check_raw(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]
     _check_pixdim(path, header)
     first = float(header["vox_offset"])
     if not int(header["sizeof_hdr"]) + 4 <= first < MAX_BYTES:
-        raise InputError(
-            f"{path} says that its voxels begin at byte {first:g}, which cannot be. Export it again."
-        )
+        raise InputError(f"{path} says that its voxels begin at byte {first:g}, which cannot be. Export it again.")
     try:
         dtype = header.get_data_dtype()
     except _READ_ERRORS as exc:
