@@ -14,7 +14,7 @@ import SimpleITK as sitk  # noqa: N813
 from fuzzing import failures
 from medddpm.dataset import read_dataset_config
 from medddpm.geometry import read_mask, read_volume
-from medddpm.geometry.io import geometry_warnings, read_geometry
+from medddpm.geometry.io import read_geometry
 from medddpm.jobs.events import Event
 from medddpm.jobs.folder import JobFolder
 from medddpm.models.folder import read_model_folder
@@ -35,7 +35,7 @@ INPUTS = int(os.environ.get("MEDDDPM_FUZZ_INPUTS", "120"))
 
 def read_voxels(path: Path) -> None:
     """Everything that is read of a file of voxels; each part must be able to refuse it."""
-    for read in (read_geometry, read_mask, read_volume, geometry_warnings):
+    for read in (read_geometry, read_mask, read_volume):
         read(path)
 
 

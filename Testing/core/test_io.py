@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from medddpm.errors import InputError
-from medddpm.geometry import geometry_warnings, read_mask, read_volume
+from medddpm.geometry import read_mask, read_volume
 from medddpm.geometry.itk_header import check_data_file
 from medddpm.geometry.nifti import write_image
 from volume_files import LPS_FIELDS, SHAPE, SUFFIXES, mha_bytes, nrrd_bytes, numbered, refused, write_any
@@ -68,10 +68,10 @@ def test_world_axes_of_other_nrrd_spaces(tmp_path: Path) -> None:
 def test_a_freesurfer_volume_without_a_place_says_so(tmp_path: Path) -> None:
     path = tmp_path / "aseg.mgh"
     nib.save(nib.MGHImage(numbered(np.int32), oblique_affine()), path)
-    assert geometry_warnings(path) == ()
+    assert read_mask(path).volume.notes == ()
     whole = path.read_bytes()
     path.write_bytes(whole[:28] + bytes(2) + whole[30:])
-    assert "left and right are a guess" in geometry_warnings(path)[0]
+    assert "left and right are a guess" in read_mask(path).volume.notes[0]
 
 
 def test_mask_keeps_the_numbers_of_the_file(tmp_path: Path) -> None:
@@ -163,21 +163,95 @@ def test_detached_data_beside_its_header(tmp_path: Path) -> None:
 def test_open_geometry_is_told_not_refused(tmp_path: Path) -> None:
     path = tmp_path / "plain.nii"
     image = nib.Nifti1Image(numbered(), None)
-    image.header.set_zooms((1, 1, 2))
-    nib.save(image, path)
-    np.testing.assert_allclose(read_mask(path).volume.affine, image.header.get_base_affine())
-    assert "left and right are a guess" in geometry_warnings(path)[0]
     image.set_sform(np.diag([1, 1, 2, 1]), 1)
     image.set_qform(np.diag([-1, 1, 2, 1]), 1)
     nib.save(image, path)
-    assert "more than 1 mm apart" in geometry_warnings(path)[0]
+    assert "more than 1 mm apart" in read_mask(path).volume.notes[0]
     image.set_qform(np.diag([1, 1, 2, 1]), 1)
     nib.save(image, path)
-    assert geometry_warnings(path) == ()
+    assert read_mask(path).volume.notes == ()
     nrrd = tmp_path / "plain.nrrd"
     nrrd.write_bytes(nrrd_bytes({"spacings": "1 1 2"}, data=bytes(210)))
     assert read_mask(nrrd).volume.spacing == (1, 1, 2)
-    assert "LPS axes are assumed" in geometry_warnings(nrrd)[0]
+    assert "LPS axes are assumed" in read_mask(nrrd).volume.notes[0]
+
+
+def with_header(path: Path, **fields: object) -> Path:
+    """A NIfTI file whose header says what no library would write."""
+    image = nib.Nifti1Image(numbered(), np.diag([-2.0, -2, 2, 1]))
+    image.set_qform(image.affine, 1)
+    nib.save(image, path)
+    whole = bytearray(path.read_bytes())
+    header = nib.Nifti1Header(bytes(whole[:348]), check=False)
+    for name, value in fields.items():
+        header[name] = value
+    whole[:348] = header.binaryblock
+    path.write_bytes(whole)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    (
+        ({"sform_code": 0, "qform_code": 0}, "does not say how it lies"),
+        (
+            {"sform_code": 1, "pixdim": [-1, 1, 1, 1, 1, 1, 1, 1]},
+            "two voxel sizes, 1 x 1 x 1 mm (pixdim) and 2 x 2 x 2",
+        ),
+        ({"sform_code": 2, "qform_code": 1, "qoffset_x": 30}, "programs differ in which they take"),
+    ),
+)
+def test_a_place_in_which_viewers_differ_is_refused(tmp_path: Path, fields: dict[str, object], said: str) -> None:
+    refused(with_header(tmp_path / "mask.nii", **fields), said)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    (
+        {"sform_code": 1, "qform_code": 0},
+        {"sform_code": 0, "qform_code": 1},
+        {"sform_code": 0, "qform_code": 1, "pixdim": [0, 2, 2, 2, 1, 1, 1, 1]},
+        {"sform_code": 1, "qform_code": 4, "qoffset_x": 30},
+        {"sform_code": 2, "qform_code": 2},
+        {"sform_code": 1, "qform_code": 1},
+    ),
+)
+def test_a_place_that_is_read_is_that_of_itk(tmp_path: Path, fields: dict[str, object]) -> None:
+    path = with_header(tmp_path / "mask.nii", **fields)
+    seen = sitk.ReadImage(str(path))
+    for index in ((0, 0, 0), (1, 2, 3)):
+        own = read_mask(path).volume.affine @ [*index, 1]
+        np.testing.assert_allclose(own[:3] * [-1, -1, 1], seen.TransformIndexToPhysicalPoint(index), atol=1e-4)
+
+
+@pytest.mark.parametrize("ending", ("nii.gz", "nrrd", "mha"))
+def test_what_is_no_number_is_background(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"scan.{ending}"
+    data = numbered(np.float32)
+    data[:2], data[2, 0, 0] = np.nan, np.inf
+    write_any(path, data, np.eye(4))
+    expected = np.where(np.isfinite(data), data, 0)
+    for read in (read_volume(path), read_mask(path).volume):
+        np.testing.assert_array_equal(read.data, expected)
+        assert "voxels that hold no number" in read.notes[0]
+    write_any(path, np.full_like(data, np.nan), np.eye(4))
+    refused(path, "holds no number")
+
+
+def test_the_background_of_a_standardized_image_is_darkest(tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii.gz"
+    score = np.zeros((20, 20, 20), np.float32)
+    score[4:16, 4:16, 4:16] = np.random.default_rng(0).normal(size=(12, 12, 12))
+    for background in (0.0, 0.7, np.nan):
+        write_any(path, np.where(score == 0, np.float32(background), score), np.eye(4))
+        read = read_volume(path)
+        brain = read.data[score != 0]
+        np.testing.assert_array_equal(brain, score[score != 0])
+        assert read.data[score == 0].max() < brain.min() and np.unique(read.data[score == 0]).size == 1
+        assert ("is standardized" if np.isfinite(background) else "hold no number") in read.notes[0]
+    ringing = np.where(score == 0, 0, score + 1.5)  # some voxels of a resampled image lie below its background
+    write_any(path, ringing.astype(np.float32), np.eye(4))
+    assert read_volume(path).notes == () and (ringing < 0).any()
 
 
 def test_meters_become_millimeters(tmp_path: Path) -> None:
@@ -186,4 +260,4 @@ def test_meters_become_millimeters(tmp_path: Path) -> None:
     image.header.set_xyzt_units("meter")
     nib.save(image, path)
     assert read_mask(path).volume.spacing == pytest.approx((1, 1, 2))
-    assert "converted to millimeters" in geometry_warnings(path)[0]
+    assert "converted to millimeters" in read_mask(path).volume.notes[0]

@@ -152,9 +152,24 @@ def test_the_command_ends_with_2_and_a_sentence(copied: Path) -> None:
     scan = command(copied, "--scan")
     assert scan.returncode == 2
     assert "Error: The case c3 has no T2 image" in scan.stdout
+    assert "Note: The mask follows the numbers of" in scan.stdout
     nowhere = command(copied)
     assert nowhere.returncode == 2
     assert "Name the dataset folder to make" in nowhere.stderr
+
+
+def test_the_scan_and_the_report_tell_what_reading_changes(copied: Path, tmp_path: Path) -> None:
+    path = copied / "c3" / "c3_t2.nii.gz"
+    image = nibabel.load(path)
+    data = np.asarray(image.dataobj, np.float32)
+    data[:2] = np.nan
+    nibabel.save(nibabel.Nifti1Image(data, image.affine), path)
+    scan = command(copied, "--scan")
+    assert scan.returncode == 0 and "c3_t2.nii.gz has" in scan.stdout and "1 warning." in scan.stdout
+    result = prepare(options(copied, tmp_path / "out"), SilentReporter())
+    assert "The T2 image has" in Path(result.report).read_text(encoding="utf-8")
+    path.write_bytes(path.read_bytes()[:-9])
+    assert "c3_t2.nii.gz is truncated or damaged" in command(copied, "--scan").stdout
 
 
 def test_the_state_of_a_case_follows_what_it_depends_on(scans: Path, tmp_path: Path) -> None:

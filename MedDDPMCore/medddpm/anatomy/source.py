@@ -52,7 +52,7 @@ def given_map(source: Volume) -> BrainMap:
             f"The brain of the label map has {milliliters(size)}, less than any brain. Check its labels and spacing."
         )
     tissues = _cropped(tissues, margin=0)
-    return BrainMap(tissues, sentences=(*sentences, *_missing(tissues.data)))
+    return BrainMap(tissues, sentences=(*source.notes, *sentences, *_missing(tissues.data)))
 
 
 def _cropped(labels: Volume, margin: int) -> Volume:

@@ -15,6 +15,7 @@ from ..labels.scheme import SCHEMES
 from ..preparation.case_files import SourceScan
 from ..preparation.options import GRIDS, INTENSITIES, LAYOUTS, OUTLINES, REGISTRATIONS, PrepareOptions
 from ..preparation.scan import scan_source
+from ..preparation.source_labels import labels_of_source
 from .app import app
 from .console import ConsoleReporter
 
@@ -27,7 +28,7 @@ def _listed(names: tuple[str, ...]) -> str:
 
 SourceArgument = Annotated[Path, typer.Argument(help="Folder of scans with masks, or a table (CSV) that names them.")]
 OutArgument = Annotated[Path | None, typer.Argument(help="The dataset folder to make or to bring up to date.")]
-ScanOption = Annotated[bool, typer.Option("--scan", help="Only tell what the source holds and what is wrong.")]
+ScanOption = Annotated[bool, typer.Option("--scan", help="Only tell what is there, how it is read, what is wrong.")]
 LayoutOption = Annotated[str, typer.Option(help=f"How the source is laid out: {_listed(LAYOUTS)}.")]
 TableOption = Annotated[
     Path | None, typer.Option(help="CSV of paths below SOURCE: columns case, mask and one for each modality.")
@@ -90,13 +91,11 @@ def prepare_command(
 
     Files are paired by their names, never by their order. Nothing is left out unless told to.
     """
-    if scan:
-        raise typer.Exit(_scan(source, layout, table))
-    if out is None:
+    if out is None and not scan:
         raise InputError("Name the dataset folder to make, or give --scan to look at the source only.")
     options = PrepareOptions(
         source=str(source),
-        out=str(out),
+        out=str(out or ""),
         layout=layout,
         table=None if table is None else str(table),
         scheme=scheme,
@@ -117,6 +116,8 @@ def prepare_command(
         test_cases=tuple(test_case or ()),
         leave_out=tuple(leave_out or ()),
     )
+    if scan:
+        raise typer.Exit(_scan(options))
     _prepare(options)
 
 
@@ -134,21 +135,35 @@ def _prepare(options: PrepareOptions) -> None:
     typer.echo(f"{result.dataset} holds {_counted(result.cases, 'case')}. Look at {result.report} before you train.")
 
 
-def _scan(source: Path, layout: str, table: Path | None) -> int:
-    """Show what is there; 2 where it could not be prepared as it is."""
+def _scan(options: PrepareOptions) -> int:
+    """Show what is there and how it is read; 2 where it could not be prepared as it is."""
+    source, table = Path(options.source), None if options.table is None else Path(options.table)
+    said: tuple[str, ...] = ()
+    unclear: InputError | None = None
     with ConsoleReporter() as reporter:
-        found = scan_source(source, layout, table, reporter)
+        found = scan_source(source, options.layout, table, reporter, voxels=True)
+        masks = [case.mask for case in found.cases if case.mask is not None]
+        try:
+            if options.labels is None:
+                names, scheme = found.label_names, options.label_scheme()
+                _, said = labels_of_source(options.source, names, masks, scheme, reporter)
+        except InputError as exc:
+            unclear = exc
     console = Console(highlight=False)
     console.print(_cases_table(found))
     for problem in found.problems:
         console.print(f"{problem.severity.capitalize()}: {problem.sentence}", markup=False, soft_wrap=True)
+    for sentence in said:
+        typer.echo(f"Note: {sentence}")
+    if unclear:
+        typer.echo(f"Error: {unclear}")
     patients = len({case.patient for case in found.cases})
     warnings = len(found.problems) - len(found.errors)
     typer.echo(
         f"{source}: {_counted(len(found.cases), 'case')} of {_counted(patients, 'patient')} in the layout "
         f"'{found.layout}', {_counted(len(found.errors), 'error')}, {_counted(warnings, 'warning')}."
     )
-    return 2 if found.errors else 0
+    return 2 if found.errors or unclear else 0
 
 
 def _counted(count: int, what: str) -> str:

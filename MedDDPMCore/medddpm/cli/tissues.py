@@ -13,7 +13,7 @@ from ..anatomy.numbering import BRAIN, TISSUES
 from ..anatomy.source import given_map
 from ..anatomy.tissues import most_of, segment_tissues
 from ..errors import InputError
-from ..geometry.io import geometry_warnings, read_mask, read_volume
+from ..geometry.io import read_mask, read_volume
 from ..geometry.nifti import write_image
 from ..geometry.resample import index_map, resample
 from ..geometry.volume import Volume, voxel_ml
@@ -59,7 +59,7 @@ def _from_images(files: dict[str, str], tumor: Volume | None) -> Volume:
     """Raises InputError where the mask is on another grid than the images, and as ``segment_tissues`` does."""
     names = {"t1": "T1", "t1ce": "T1ce", "t1c": "T1ce", "t1gd": "T1ce", "t2": "T2", "flair": "FLAIR", "t2f": "FLAIR"}
     images = {names.get(name.casefold(), name): read_volume(path) for name, path in files.items()}
-    _say(sentence for path in files.values() for sentence in geometry_warnings(path))
+    _say(note for image in images.values() for note in image.notes)
     first = next(iter(images.values()))
     if tumor is not None and not (tumor.shape == first.shape and np.allclose(tumor.affine, first.affine, atol=1e-3)):
         raise InputError("The mask is on another grid than the images. Resample it to theirs.")
@@ -73,7 +73,6 @@ def _from_images(files: dict[str, str], tumor: Volume | None) -> Volume:
 def _from_map(path: Path, tumor: Volume | None) -> Volume:
     """The label map on its own grid, or on that of the mask, whose tumor then lies over it."""
     source = read_mask(path).volume
-    _say(geometry_warnings(path))
     given = given_map(source)
     _say(given.sentences)
     grid = source if tumor is None else tumor

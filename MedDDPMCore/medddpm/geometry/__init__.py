@@ -11,7 +11,7 @@ from .grid import (
     place,
     to_network,
 )
-from .io import geometry_warnings, read_mask, read_volume
+from .io import read_mask, read_volume
 from .volume import Mask, Segment, Volume
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "Segment",
     "Volume",
     "from_network",
-    "geometry_warnings",
     "image_from_grid",
     "image_to_grid",
     "labels_from_fractions",

@@ -80,17 +80,6 @@ def check_affine(path: Path, affine: np.ndarray) -> None:
         )
 
 
-def check_values(path: Path, data: np.ndarray) -> None:
-    """Raises InputError where a voxel is NaN or infinite."""
-    if data.dtype.kind != "f":
-        return
-    bad = data.size - int(np.isfinite(data).sum())
-    if bad:
-        raise InputError(
-            f"{path} has {bad} voxels that are not finite numbers (NaN or infinite). Replace them, for example by 0."
-        )
-
-
 def shear_degrees(affine: np.ndarray) -> float:
     """The largest angle, degrees, by which two columns of ``affine`` miss being orthogonal."""
     axes = affine[:3, :3] / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))

@@ -16,12 +16,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from .checks import check_values
+from .background import dark_background, without_nan
 from .itk import ItkFile, itk_geometry, itk_warnings, read_itk
 from .segments import flatten, stored_segments
-from .volume import Mask, Volume
+from .volume import Mask, Segment, Volume
 
-__all__ = ["geometry_warnings", "read_geometry", "read_mask", "read_volume"]
+__all__ = ["read_geometry", "read_mask", "read_volume"]
 
 _FORMATS = {
     ".nii.gz": "gzipped NIfTI",
@@ -40,7 +40,8 @@ _META_START = re.compile(rb"\s*(ObjectType|NDims|Comment|ObjectSubType|DimSize|B
 def read_volume(path: str | Path) -> Volume:
     """Read a scalar 3D image as float32, (X, Y, Z) in the order of the file, and its affine to RAS+ mm.
 
-    Raises InputError naming the file, the value and the remedy.
+    Its background is finite and no brighter than the rest (``dark_background``). Raises InputError naming the file, the
+    value and the remedy.
     """
     path = Path(path)
     kind = _checked_format(path)
@@ -50,28 +51,28 @@ def read_volume(path: str | Path) -> Volume:
     else:
         data, affine = _through_nibabel(path, kind).read(path)
     with np.errstate(over="ignore"):
-        data = data.astype(np.float32, copy=False)
-    check_values(path, data)
-    return Volume(data, affine)
+        data, said = dark_background(path, data.astype(np.float32, copy=False))
+    return Volume(data, affine, (*_place_warnings(path, kind), *said))
 
 
 def read_mask(path: str | Path) -> Mask:
     """Read a label map with the numbers of the file, and the segments' names and codes where the format has them.
 
-    Layers of a segmentation are flattened to one label map; where segments overlap, the smaller one wins. Raises
-    InputError naming the file, the value and the remedy.
+    Layers of a segmentation are flattened to one label map; where segments overlap, the smaller one wins. What is no
+    number (NaN, infinite) counts as background. Raises InputError naming the file, the value and the remedy.
     """
     path = Path(path)
     kind = _checked_format(path)
-    if kind not in _READERS:
+    segments: tuple[Segment, ...] = ()
+    if kind in _READERS:
+        file = read_itk(path, _READERS[kind])
+        stored = stored_segments(path, file.metadata, file.layers.shape[3])
+        data, segments = flatten(path, file.layers, stored) if stored else (_only_layer(path, file), ())
+        affine = file.affine
+    else:
         data, affine = _through_nibabel(path, kind).read(path)
-        check_values(path, data)
-        return Mask(Volume(data, affine))
-    file = read_itk(path, _READERS[kind])
-    stored = stored_segments(path, file.metadata, file.layers.shape[3])
-    data, segments = flatten(path, file.layers, stored) if stored else (_only_layer(path, file), ())
-    check_values(path, data)
-    return Mask(Volume(data, file.affine), segments)
+    data, said = without_nan(path, data, 0)
+    return Mask(Volume(data, affine, (*_place_warnings(path, kind), *said)), segments)
 
 
 def read_geometry(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
@@ -86,10 +87,8 @@ def read_geometry(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
     return _through_nibabel(path, kind).geometry(path)
 
 
-def geometry_warnings(path: str | Path) -> tuple[str, ...]:
+def _place_warnings(path: Path, kind: str) -> tuple[str, ...]:
     """What a readable file leaves open about its place in space, each a plain sentence; usually nothing."""
-    path = Path(path)
-    kind = _checked_format(path)
     return itk_warnings(path) if kind in _READERS else _through_nibabel(path, kind).warnings(path)
 
 

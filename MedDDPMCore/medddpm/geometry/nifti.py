@@ -17,6 +17,7 @@ from ..errors import InputError, OutOfMemory
 from ..files import atomic_path
 from .checks import MAX_BYTES, check_affine, check_bytes, check_shape, check_spacing
 from .length import check_gzip_length, check_length, read_on
+from .volume import spacing_of
 
 DESCRIPTION_BYTES = 79  # the header's field is 80 bytes and ends with a zero
 _READ_ERRORS = (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
@@ -26,7 +27,7 @@ _UNIT_MM = {1: 1000.0, 3: 0.001}  # NIfTI unit codes of meter and micrometer; an
 def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels (X, Y, Z) with the file's scaling applied, and the affine to RAS+ mm.
 
-    The affine is the sform, else the qform, else nibabel's fallback (see ``nifti_warnings``). Raises InputError.
+    The affine is the sform, else the qform. Raises InputError.
     """
     shape, affine, image = _opened_image(path)
     try:
@@ -73,6 +74,7 @@ def _opened_image(path: Path) -> tuple[tuple[int, int, int], np.ndarray, nib.Nif
             f"{path} has a NIfTI header that makes no sense: {_first_line(exc)}. Export it again."
         ) from exc
     check_affine(path, affine)
+    _check_place(path, header, affine)
     return shape, affine, image
 
 
@@ -84,12 +86,7 @@ def nifti_warnings(path: Path) -> tuple[str, ...]:
     """Sentences on what the header leaves open about the volume's place in space."""
     header = _raw_header(path)
     sentences = []
-    codes = int(header["sform_code"]), int(header["qform_code"])
-    if codes[0] <= 0 and codes[1] <= 0:
-        sentences.append(
-            f"{path} does not say how it lies in the scanner (sform and qform codes are 0): left and right are a guess."
-        )
-    if codes[0] > 0 and codes[1] > 0 and _forms_differ(header):
+    if _forms_differ(header):
         sentences.append(f"{path} has an sform and a qform that place it more than 1 mm apart: the sform is used.")
     if int(header["xyzt_units"]) & 7 in _UNIT_MM:
         sentences.append(f"{path} has its spacing in meters or micrometers: it was converted to millimeters.")
@@ -196,7 +193,38 @@ def _in_mm(header: nib.Nifti1Header) -> np.ndarray:
     return np.diag([scale, scale, scale, 1.0])
 
 
+def _check_place(path: Path, header: nib.Nifti1Header, affine: np.ndarray) -> None:
+    """Raises InputError where programs that read the header in other ways see the volume elsewhere.
+
+    ITK (3D Slicer, ITK-SNAP) takes spacings from pixdim even where an sform tells the directions, and the qform unless
+    the sform's code is 1. Without either it assumes LPS, nibabel LAS.
+    """
+    fix = "Open it in 3D Slicer over its scan, correct what is wrong there, and save it again."
+    sform, qform = int(header["sform_code"]), int(header["qform_code"])
+    if sform <= 0 and qform <= 0:
+        raise InputError(
+            f"{path} does not say how it lies in the scanner (sform and qform codes are 0), so that programs differ "
+            f"in where its front is. {fix}"
+        )
+    pixdim = np.abs(np.asarray(header["pixdim"][1:4], np.float64)) * _in_mm(header)[0, 0]
+    spacing = np.array(spacing_of(affine))
+    if sform > 0 and (np.abs(pixdim - spacing) * header["dim"][1:4]).max() > 1.0:
+        sizes = (" x ".join(f"{size:.4g}" for size in given) for given in (pixdim, spacing))
+        raise InputError(
+            f"{path} has two voxel sizes, {next(sizes)} mm (pixdim) and {next(sizes)} mm (sform): programs differ in "
+            f"which they take. {fix}"
+        )
+    if sform > 1 and _forms_differ(header):
+        raise InputError(
+            f"{path} has an sform and a qform that place it more than 1 mm apart: programs differ in which they take. "
+            f"{fix}"
+        )
+
+
 def _forms_differ(header: nib.Nifti1Header) -> bool:
+    """Whether there is an sform and a qform, more than 1 mm apart somewhere."""
+    if header["sform_code"] <= 0 or header["qform_code"] <= 0:
+        return False
     try:
         difference = header.get_sform() - header.get_qform()
     except _READ_ERRORS:

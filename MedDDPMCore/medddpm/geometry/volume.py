@@ -23,11 +23,13 @@ class Volume:
     """A scalar 3D array and the affine that places its voxel centers in the patient.
 
     ``data`` has shape (X, Y, Z) in the voxel order of the file, as nibabel gives it; the network's (D, H, W) is its
-    reverse. ``affine`` is 4x4, float64, voxel index -> RAS+ millimeters.
+    reverse. ``affine`` is 4x4, float64, voxel index -> RAS+ millimeters. ``notes``: what reading its
+    file had to guess or to change, in sentences.
     """
 
     data: np.ndarray
     affine: np.ndarray
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:

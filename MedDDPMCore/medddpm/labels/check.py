@@ -25,7 +25,7 @@ MAX_VALUES = 30
 # One repair can lay bare another (a removed piece of tumor leaves a loose piece of brain); it ends after few rounds.
 MAX_ROUNDS = 6
 # Findings on how the file's values were read; later rounds read the scheme's own.
-READING = ("convention", "mapping", "assumption")
+READING = ("file", "convention", "mapping", "assumption")
 # Mask and image of one patient overlap better than this (Dice).
 SAME_PLACE = 0.75
 
@@ -118,6 +118,8 @@ def _examine(
 ) -> Case:
     """Run all steps; the case ends with the findings and the repaired label map."""
     case = Case(mask, config, np.zeros(mask.volume.shape, dtype=np.uint8), brain_around=around)
+    for note in (*mask.volume.notes, *(() if image is None else image.notes)):
+        case.add("file", INFO, note)
     if image is not None:
         case.image = _image_on_mask_grid(case, image)
     steps: tuple[Step, ...] = (

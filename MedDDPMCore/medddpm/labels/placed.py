@@ -34,8 +34,8 @@ class PlacedMask:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """How the values were read, what was mended, what to look at, and what the grid cuts off."""
-        reading = [f.sentence for f in self.left if f.code == "convention"]
+        """How files and values were read, what was mended, what to look at, and what the grid cuts off."""
+        reading = [f.sentence for f in self.left if f.code in ("file", "convention")]
         warnings = [f.sentence for f in self.left if f.severity == "warning"]
         said = (*reading, *(str(f) for f in self.mended), *warnings, self.placement.sentence)
         return tuple(sentence for sentence in said if sentence)

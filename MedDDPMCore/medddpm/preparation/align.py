@@ -94,7 +94,7 @@ def _to_template(read: AlignedCase, case: CaseFiles, template: Path) -> AlignedC
 
 
 def _moved(volume: Volume, found: Rigid) -> Volume:
-    return Volume(volume.data, found.applied(volume.affine))
+    return replace(volume, affine=found.applied(volume.affine))
 
 
 def _move(found: Rigid, onto: str) -> Move:

@@ -13,7 +13,6 @@ from ..config import ModelConfig
 from ..errors import InputError
 from ..geometry.grid import to_network
 from ..geometry.intensity import intensity_rule
-from ..geometry.io import geometry_warnings
 from ..geometry.volume import Volume
 from ..labels.findings import WARNING
 from ..labels.placed import PlacedMask, place_mask
@@ -56,7 +55,8 @@ def prepare_one(
         "images": to_network(np.stack(images)).astype(np.float16),
         "fractions": np.rint(to_network(fractions) * 255).astype(np.uint8),
     }
-    said = (*_file_warnings(case), *aligned.sentences, *understood.sentences, *placed.sentences, *found)
+    notes = [note for volume in (*aligned.images.values(), aligned.mask.volume) for note in volume.notes]
+    said = (*notes, *aligned.sentences, *understood.sentences, *placed.sentences, *found)
     mask = mask_facts(case, aligned.mask.volume, placed, understood.made)
     return tensors, CaseFacts(
         id=case.id,
@@ -106,11 +106,6 @@ def _inside_outline(name: str, image: Volume, labels: Volume) -> tuple[np.ndarra
             "modalities), or leave the case out."
         )
     return on_grid(image, labels)[seen], covered
-
-
-def _file_warnings(case: CaseFiles) -> tuple[str, ...]:
-    files = [*case.images.values(), *([] if case.mask is None else [case.mask])]
-    return tuple(sentence for file in files for sentence in geometry_warnings(file))
 
 
 def _without_paths(sentences: Iterable[str], case: CaseFiles) -> tuple[str, ...]:

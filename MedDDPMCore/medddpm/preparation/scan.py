@@ -1,4 +1,4 @@
-"""What a source holds and what is wrong with it, told without reading a voxel. Imports no torch."""
+"""What a source holds and what is wrong with it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..geometry.io import read_geometry
+from ..geometry.io import read_geometry, read_mask, read_volume
 from ..parse import shown
 from ..progress import Reporter, SilentReporter
 from .case_files import ERROR, WARNING, CaseFiles, SourceProblem, SourceScan, in_order
@@ -28,12 +28,17 @@ GRID_MISMATCH = "grid-mismatch"
 
 
 def scan_source(
-    source: Path, layout: str = "auto", table: Path | None = None, reporter: Reporter | None = None
+    source: Path,
+    layout: str = "auto",
+    table: Path | None = None,
+    reporter: Reporter | None = None,
+    voxels: bool = False,
 ) -> SourceScan:
     """The cases of ``source`` (a folder, or a CSV table) and everything that can be seen to be wrong with them.
 
     Files are paired by their names only. Headers are read, so that missing, half-copied and mismatched files are
-    told; voxels are not. Raises InputError where the source itself cannot be understood.
+    told; ``voxels`` are read only where asked for: damaged ones, and what reading has to change, are told then, too.
+    Raises InputError where the source itself cannot be understood.
     """
     source, reporter = Path(source), reporter or SilentReporter()
     if layout not in LAYOUTS:
@@ -48,7 +53,7 @@ def scan_source(
     problems = [*found.problems, *_incomplete(cases, modalities, known == TABLE)]
     for done, case in enumerate(cases):
         reporter.check_cancelled()
-        problems.extend(check_case(case, found))
+        problems.extend(check_case(case, found, voxels))
         reporter.step(done + 1, len(cases))
     if not cases:
         problems.append(SourceProblem("no-cases", ERROR, f"{source} holds no case in the layout '{known}'."))
@@ -94,13 +99,20 @@ def _incomplete(cases: Sequence[CaseFiles], modalities: Sequence[str], told: boo
     return problems
 
 
-def check_case(case: CaseFiles, found: Collector) -> list[SourceProblem]:
-    """What the headers of a case's files tell: missing, damaged and half-copied files, images on other grids."""
+def check_case(case: CaseFiles, found: Collector, voxels: bool) -> list[SourceProblem]:
+    """What a case's files tell: missing, damaged and half-copied files, images on other grids; see ``scan_source``."""
     problems, grids = [], {}
     files = {**case.images, **({} if case.mask is None else {"mask": case.mask})}
     for part, path in files.items():
         try:
-            grids[part] = read_geometry(path)
+            if voxels:
+                volume = read_mask(path).volume if part == "mask" else read_volume(path)
+                grids[part] = volume.shape, volume.affine
+                problems += [
+                    SourceProblem("changed", WARNING, note, case.id, found.shown(path), part) for note in volume.notes
+                ]
+            else:
+                grids[part] = read_geometry(path)
         except InputError as exc:
             problems.append(SourceProblem("unreadable", ERROR, str(exc), case.id, found.shown(path), part))
         except OSError as exc:

@@ -13,7 +13,7 @@ import torch
 from ..anatomy.placement import brain_around
 from ..config import ModelConfig
 from ..geometry.grid import Placement, from_network, image_from_grid, labels_from_fractions
-from ..geometry.io import geometry_warnings, read_mask, read_volume
+from ..geometry.io import read_mask, read_volume
 from ..geometry.volume import Volume
 from ..labels.encode import encode_condition
 from ..labels.placed import place_mask
@@ -62,7 +62,7 @@ def prepare_case(
         placement=placed.placement,
         fractions=placed.fractions,
         config=config,
-        sentences=tuple(dict.fromkeys((*geometry_warnings(mask_path), *placed.sentences))),
+        sentences=tuple(dict.fromkeys(placed.sentences)),
     )
 
 
