@@ -13,8 +13,6 @@ for the tumor's core. Variants of a map count as one patient.
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import zlib
 from pathlib import Path
@@ -23,7 +21,7 @@ from typing import Annotated
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import typer
-from medddpm.files import write_text
+from medddpm.files import csv_text, write_text
 from medddpm.geometry.nifti import write_image
 from medddpm.labels.scheme import load_scheme
 from medddpm.masks.lesions import LesionSpec, add_lesion
@@ -240,9 +238,7 @@ def main(
         rows.append((case, name, f"image/{case}.nii.gz", f"mask/{case}.nii.gz", "test" if name in test else "train"))
         if not (out / rows[-1][3]).exists():
             write_case(out, case, *simulate(maps[name], zlib.crc32(f"{seed}/{case}".encode())))
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_text(out / "cases.csv", text.getvalue())
+    write_text(out / "cases.csv", csv_text(rows))
 
 
 def write_case(out: Path, case: str, image: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> None:

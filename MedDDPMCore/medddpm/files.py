@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import hashlib
+import io
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .errors import InputError
+from .parse import printable
 
+FORMULA = ("=", "+", "-", "@")  # a cell that begins so is computed by spreadsheets
 MAX_TEXT_BYTES = 16 * 2**20
 _NOT_ORDINARY = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
@@ -46,6 +51,22 @@ def write_text(final: Path, text: str) -> None:
     """Write UTF-8 text under ``final``, whole or not at all."""
     with atomic_path(final) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def csv_text(rows: Iterable[Iterable[str | float | None]]) -> str:
+    """Rows as CSV. Numbers stay numbers; text is quoted, and a spreadsheet can take none of it for a formula.
+
+    Text that would begin one has an apostrophe before it, as spreadsheets mark text themselves.
+    """
+    stream = io.StringIO()
+    lines = ([_text_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n").writerows(lines)
+    return stream.getvalue()
+
+
+def _text_cell(text: str) -> str:
+    text = printable(text)
+    return f"'{text}" if unicodedata.normalize("NFKC", text).lstrip().startswith(FORMULA) else text
 
 
 def sha256(path: Path) -> str:

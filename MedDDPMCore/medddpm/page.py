@@ -16,6 +16,7 @@ from urllib.parse import quote
 from .errors import InputError
 from .files import write_text
 from .page_style import STYLE
+from .parse import printable
 
 # Nothing may be loaded but the pictures beside the page.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' file: data:"
@@ -42,7 +43,8 @@ def document(title: str, body: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n<style>{STYLE}</style>'
     )
-    return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
+    html = f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
+    return "\n".join(map(printable, html.split("\n")))  # line by line, since most need no change
 
 
 class Page:

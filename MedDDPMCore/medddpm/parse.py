@@ -38,6 +38,17 @@ def shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
+def printable(text: str, keep: str = "") -> str:
+    """``text`` without what a terminal would obey: white space becomes a space, other such characters a question mark.
+
+    Those are control characters, reversals of the direction of writing, and names that are not UTF-8. What is in
+    ``keep`` stays.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else " " if c.isspace() else "?" for c in text)
+
+
 def _unprintable(value: object) -> bool:
     return isinstance(value, str) and not value.isprintable()
 

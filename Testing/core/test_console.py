@@ -3,18 +3,99 @@
 from __future__ import annotations
 
 import io
+import sys
+import unicodedata
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from medddpm.cli import train as _registers_the_command  # noqa: F401
-from medddpm.cli.app import app
-from medddpm.cli.console import ConsoleReporter
+from medddpm.cli.app import app, main
+from medddpm.cli.console import ConsoleReporter, show_table
+from medddpm.geometry.nifti import write_image
 from medddpm.jobs.outcome import DONE
 from medddpm.training.run import RunFolder
 from rich.console import Console
 from training_group import tiny_config
 from typer.testing import CliRunner
+
+# Sets the title and colors of a terminal, writes over a line and backwards; half of a pair is a name that is not UTF-8.
+EVIL = "\x1b]0;x\x07\x9b31m\rError: x\nError: y\u202ez\udcff"
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command with arguments: its exit code and all that it prints."""
+
+    def command(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["medddpm", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), "".join(capsys.readouterr())
+
+    return command
+
+
+@pytest.fixture
+def evil(tmp_path: Path) -> Path:
+    """A folder with such a name, with a mask, a table of scans and a training that have one as well."""
+    folder = tmp_path / f"f{EVIL}"
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    for name in ("a", "b"):
+        write_image(folder / f"{name}{EVIL}_seg.nii.gz", np.zeros((9, 9, 9), np.uint8), np.eye(4), "")
+    (folder / f"c{EVIL}_t1.nii.gz").write_bytes(b"")
+    (folder / "t.csv").write_bytes(f'case,T1,mask\n"x{EVIL}",a.nii,b.nii\n'.encode(errors="replace"))
+    RunFolder(folder / f"run{EVIL}").create(tiny_config(tmp_path))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["check", "{0}/a{1}_seg.nii.gz", "--model", "demo"], 2, "cannot be used"),
+        (["check", "{0}/none", "--model", "demo"], 2, "does not exist"),
+        (["check", "{0}", "{0}", "--model", "demo"], 2, "unexpected extra argument"),
+        (["synth", "{0}/a{1}_seg.nii.gz", "{0}/b{1}_seg.nii.gz", "--out", "{0}/out", "--device", "cpu"], 2, "2 of 2"),
+        (["synth", "{0}", "--model", "{0}", "--out", "{0}/out"], 2, "model"),
+        (["prepare", "{0}", "--scan"], 2, "laid out in no known way"),
+        (["prepare", "{0}/t.csv", "--scan"], 2, "no case"),
+        (["runs", "{0}"], 0, "Training"),
+        (["runs", "{0}/run{1}"], 0, "Training"),
+        (["runs", "{0}/run{1}", "--stop"], 2, "does not run"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_names_give_the_terminal_no_commands(run: Run, evil: Path, arguments: list[str], code: int, words: str) -> None:
+    ended, printed = run(*(part.format(evil, EVIL) for part in arguments))
+    assert ended == code and words in printed, printed
+    assert not [c for c in printed if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c != "\n"], ascii(printed)
+    assert "\nError: y" not in printed
+
+
+LONG = "BraTS-GLI-00001-000-a-name-that-leaves-little-room-for-others"
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 1000])
+def test_tables_never_break_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    verdict = "The validation loss falls, so let it run until it rises again."
+    show_table(("Name", "State", "Loss", "How it goes"), [(LONG, "running", "", verdict), ("b", "done", "", "")])
+    show_table(("", ""), [("Training", "b"), ("Model", f"/data/{LONG}/outputs/model")])
+    show_table(("Name",), [])
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert LONG in printed and f"/data/{LONG}/outputs/model" in printed and "Loss" not in printed
+    assert all(len(line) <= columns or LONG in line for line in lines)
+    assert [" ".join(printed.split()).count(word) for word in ("running", "done")] == [1, 1]
+    assert (lines[0].split() == ["Name", "State", "How", "it", "goes"]) == (columns > 80)
+    assert all(word in printed for word in verdict.split())
 
 
 def told(line_seconds: float, terminal: bool = False) -> str:

@@ -28,7 +28,7 @@ from medddpm.training.evaluation.measures import MEASURES
 from medddpm.training.evaluation.report import write_report
 from medddpm.training.evaluation.request import EvaluationRequest
 from medddpm.training.evaluation.results import Evaluation
-from medddpm.training.evaluation.tables import csv_text, summary, write_tables
+from medddpm.training.evaluation.tables import figures_csv, summary, write_tables
 from medddpm.training.evaluation.written import as_written, read_sample
 from medddpm.training.start import model_config
 from training_runs import make_dataset, tiny_config
@@ -173,7 +173,7 @@ def test_the_tables(found: tuple[Evaluation, Path]) -> None:
     assert float(rows[1]["l1"]) == pytest.approx(result.samples[0].figures["T1"].l1, abs=1e-4)
     assert float(rows[1]["baseline_psnr"]) > 0
     assert rows[0]["ms_ssim"] == ""
-    assert csv_text(result).count("\n") == 9
+    assert figures_csv(result).count("\n") == 9
 
 
 class Seen(HTMLParser):
@@ -362,6 +362,7 @@ def test_the_demo_card(model: Path, dataset: Path, tmp_path: Path) -> None:
 
 def test_a_page_escapes_what_it_is_told(tmp_path: Path) -> None:
     evil = '<script>alert("x")</script>&'
+    commands = "\x1b]0;x\x07\x9b\u202e\udcff"
     page = Page(evil, evil)
     page.heading(evil, anchor='a"b')
     page.paragraph(evil)
@@ -369,9 +370,10 @@ def test_a_page_escapes_what_it_is_told(tmp_path: Path) -> None:
     page.table([evil, "n"], [[Cell(evil, link="a b/c.png"), number(1.5)]], evil)
     page.picture("a b/ü.png", evil)
     page.footer(evil)
+    page.paragraph(commands)
     page.save(tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "<script" not in text
+    assert "<script" not in text and text.replace("\n", "").isprintable() and "?]0;x???" in text
     seen = parsed(text)
     assert seen.text.count(evil) == 11  # the title is there twice
     assert "a%20b/%C3%BC.png" in seen.addresses and "a%20b/c.png" in seen.addresses

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 from medddpm.cli.app import commands
 from medddpm.errors import InputError, MedDDPMError
-from medddpm.files import open_regular, read_text, sha256
+from medddpm.files import csv_text, open_regular, read_text, sha256
 from medddpm.geometry.content import content_hash
 from medddpm.models.places import find_model, list_models
 from medddpm.synthesis.names import case_names
@@ -95,6 +97,17 @@ def test_many_masks_of_one_name_and_names_that_are_no_text_get_names_at_once() -
     assert time.monotonic() - start < 5
     assert len({name.casefold() for name in names}) == 8000
     assert case_names([Path(os.fsdecode(b"k\xff\n.nii.gz"))]) == ["k__"]
+
+
+@pytest.mark.parametrize("start", ("=", "+", "-", "@", "\t", "\r", "\n", "\t=", " =", "\uff1d", "\x1b="))
+def test_no_text_of_a_table_is_a_formula(start: str) -> None:
+    text = f'{start}1+HYPERLINK("x";"y")'
+    table = csv_text([["name", "value"], [text, -0.5], [f"a,;{text}", None]])
+    for separator in ",;":  # the second is that of spreadsheets where a comma is in numbers
+        cells = [cell for row in csv.reader(table.splitlines(), delimiter=separator) for cell in row]
+        begun = {unicodedata.normalize("NFKC", cell).strip()[:1] for cell in cells if cell != "-0.5"}
+        assert not begun & set("=+-@") and all(map(str.isprintable, cells))
+    assert table.splitlines()[1].endswith(",-0.5") and "HYPERLINK" in table
 
 
 @pytest.mark.parametrize("ending", (".nii.gz", ".nrrd", ".mha", ".mgz"))

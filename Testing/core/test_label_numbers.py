@@ -158,7 +158,7 @@ def test_maps_of_tissues_are_no_tumors(model, numbers, lesion):
 
 
 def test_a_data_set_is_read_as_one():
-    masks = [mask(numbered(table)) for table in ({1: 2, 2: 1}, {2: 1}, {1: 2, 2: 1, 3: 3}, {1: 2})]
+    masks = [mask(numbered(table)) for table in ({1: 2, 2: 1}, {2: 1}, {1: 2, 2: 1, 3: 3}, {1: 2}, {})]
     found = recognize_together(masks, BRATS)
     assert found is not None and not found.question
     assert found.mapping == {1: 2, 2: 1, 3: 3}

@@ -258,7 +258,7 @@ def test_the_command_lists_runs_and_asks_one_to_pause(run: RunFolder) -> None:
     (run.path.parent / "broken" / "job.json").write_text("{")
     answer = runner.invoke(app, ["runs", str(run.path.parent)])
     assert answer.exit_code == 0
-    lines = {line.split()[1]: line for line in answer.output.splitlines() if "│" in line}
+    lines = {line.split()[0]: line for line in answer.output.splitlines()}
     assert all(word in lines["run"] for word in ("done", "4 of 10 (40 %)", "0.25", "The loss no longer falls."))
     assert "is not valid JSON" in lines["broken"]
     answer = runner.invoke(app, ["runs", str(run.path)])

@@ -169,7 +169,7 @@ def test_a_long_title_takes_more_lines_and_moves_the_rest_down(tmp_path: Path) -
 
 def test_a_long_legend_takes_more_lines(tmp_path: Path) -> None:
     labels = tuple(
-        Label(v, f"A structure with quite a long name {v}", (9 * v, 99, 99), "", v > 1) for v in range(1, 13)
+        Label(v, f"A structure with quite\na long name {v}", (9 * v, 99, 99), "", v > 1) for v in range(1, 13)
     )
     many = LabelScheme("many", labels, 1, "air")
     assert sheet(tmp_path / "a.png", 1, many).height > sheet(tmp_path / "b.png", 1).height

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 import typer
-from rich.console import Console
 
 from .. import __version__
+from ..jobs.log import log_to_terminal
 from ..jobs.outcome import outcome_of
+from ..parse import printable
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-errors = Console(stderr=True, highlight=False)
 log = logging.getLogger("medddpm")
+UsageError: Any = typer.BadParameter.__mro__[1]  # of the click that comes with typer
 
 
 def _version(value: bool) -> None:
@@ -28,10 +30,7 @@ def root(
     debug: bool = typer.Option(False, "--debug", help="Show technical details of errors."),
 ) -> None:
     """Turn segmentation masks into synthetic brain MRI (Med-DDPM). For research; never for diagnosis."""
-    terminal = logging.StreamHandler()
-    # A level of the handler, not of the root logger: a job lets its own log have more.
-    terminal.setLevel(logging.DEBUG if debug else logging.CRITICAL)
-    logging.basicConfig(level=terminal.level, format="%(levelname)s %(name)s %(message)s", handlers=[terminal])
+    log_to_terminal(logging.DEBUG if debug else logging.CRITICAL)
 
 
 def commands() -> typer.Typer:
@@ -56,9 +55,14 @@ def main() -> None:
     """Run the command; an error becomes one plain message and the exit code of the job contract."""
     command = commands()
     try:
-        command()
+        sys.exit(command(standalone_mode=False))
+    except UsageError as exc:
+        exc.message = printable(exc.message, keep="\n")
+        exc.show()
+        sys.exit(exc.exit_code)
     except Exception as exc:
         outcome = outcome_of(exc)
         log.debug("details", exc_info=True)
-        errors.print(f"Error: {outcome.message}", markup=False, soft_wrap=True)
+        # A further line is indented, so that no name can look like a message.
+        typer.echo(printable(f"Error: {outcome.message}", keep="\n").replace("\n", "\n  "), err=True)
         sys.exit(outcome.exit_code)

@@ -15,6 +15,7 @@ from ..labels.conventions import parse_labels
 from ..labels.findings import CheckResult, Finding
 from ..models.places import find_config
 from .app import app
+from .console import say
 
 
 @app.command()
@@ -33,16 +34,16 @@ def check(
     if fix is None:
         result = check_mask(source, config, reference, given, brain_around)
         _show(result.findings, fixed=False)
-        typer.echo(_summary(mask, result))
+        say(_summary(mask, result))
         raise typer.Exit(0 if result.usable else 2)
     mended, done, left = mend_mask(source, config, reference, given, around=brain_around)
     _show(done, fixed=True)
     _show(left.findings, fixed=False)
     if left.usable:
         write_image(fix, mended.volume.data, mended.volume.affine, f"MedDDPM mask, labels of {config.scheme.name}")
-        typer.echo(f"{fix}: the mask for model '{config.name}' was written.")
+        say(f"{fix}: the mask for model '{config.name}' was written.")
     else:
-        typer.echo(f"{fix} was not written: the mask has errors that cannot be fixed.")
+        say(f"{fix} was not written: the mask has errors that cannot be fixed.")
     raise typer.Exit(0 if left.usable else 2)
 
 
@@ -50,7 +51,7 @@ def _show(findings: tuple[Finding, ...], fixed: bool) -> None:
     for finding in findings:
         word = "Fixed" if fixed else finding.severity.capitalize()
         offer = "" if fixed or not finding.fixable else " With --fix:"
-        typer.echo(f"{word}: {finding.sentence}{offer} {finding.fix}".rstrip())
+        say(f"{word}: {finding.sentence}{offer} {finding.fix}".rstrip())
 
 
 def _summary(mask: Path, result: CheckResult) -> str:

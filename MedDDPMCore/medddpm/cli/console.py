@@ -3,20 +3,67 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from types import TracebackType
 
 import numpy as np
+import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from ..errors import Cancelled
 from ..jobs.stop import Stop
+from ..parse import printable
 
 BAR_WIDTH = 10  # leaves room for the words in a terminal of 80 columns
+PIPE_WIDTH = 1000  # for scripts: a row of a table is a line
+GAP = 2
+LEAST_PROSE = 24  # columns for sentences, below which a table is no longer readable
+
+
+def say(text: str, error: bool = False) -> None:
+    """Print a line, to stderr where it is an ``error``; names in it cannot give the terminal commands."""
+    typer.echo(printable(text), err=error)
+
+
+def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print ``rows`` under ``head``, without columns that are empty in all rows; the last one may take several lines.
+
+    Names are never cut or broken: where the terminal is too narrow for them side by side, each row is a paragraph.
+    """
+    if not rows:
+        return
+    room = shutil.get_terminal_size((PIPE_WIDTH, 24)).columns
+    used = [i for i, column in enumerate(zip(*rows, strict=True)) if any(column)]
+    table = [[printable(row[i]) for i in used] for row in (head, *rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*table, strict=True)]
+    left = sum(width + GAP for width in widths[:-1])
+    longest = max(cell_len(word) for row in table for word in row[-1].split() or [""])
+    side_by_side = left + max(longest, min(LEAST_PROSE, widths[-1])) <= room
+    for row in table[0 if side_by_side and any(head) else 1 :]:
+        if side_by_side:
+            padded = [cell + " " * (width + GAP - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
+            _say_wrapped("".join(padded[:-1]), row[-1], " " * left, room)
+        else:
+            say(row[0])
+            told = zip(table[0][1:], row[1:], strict=True)
+            text = "; ".join(f"{what}: {cell}" if what else cell for what, cell in told if cell)
+            _say_wrapped("  ", text, "  ", room)
+
+
+def _say_wrapped(start: str, text: str, indent: str, room: int) -> None:
+    """Print ``start`` and the words of ``text`` in lines; a word that is longer than a line stays whole."""
+    wrapper = textwrap.TextWrapper(
+        room, initial_indent=start, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    for line in wrapper.wrap(text) or [start]:
+        say(line.rstrip())
 
 
 class ConsoleReporter:
@@ -30,7 +77,7 @@ class ConsoleReporter:
         self.console = console or Console(stderr=True, highlight=False)
         self._line_seconds, self._line_at = line_seconds, time.monotonic()
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(BAR_WIDTH), _Course(), console=self.console
+            TextColumn("{task.description}", markup=False), BarColumn(BAR_WIDTH), _Course(), console=self.console
         )
         self._task = self._progress.add_task("Starting", total=None, visible=False)
         self._stop = Stop()
@@ -50,8 +97,8 @@ class ConsoleReporter:
     def stage(self, name: str, message: str = "") -> None:
         """See Reporter."""
         if name == "estimate":
-            self.console.print(message, markup=False, soft_wrap=True)
-        self._progress.update(self._task, description=message or name, visible=True)
+            self._say(message)
+        self._progress.update(self._task, description=printable(message or name), visible=True)
 
     def step(self, done: int, total: int, preview: Callable[[], np.ndarray] | None = None) -> None:
         """See Reporter."""
@@ -64,15 +111,18 @@ class ConsoleReporter:
 
     def _print_line(self) -> None:
         task = self._progress.tasks[0]
-        self.console.print(f"{task.description}: {_course(task)}", markup=False, soft_wrap=True)
+        self._say(f"{task.description}: {_course(task)}")
+
+    def _say(self, sentence: str) -> None:
+        self.console.print(printable(sentence), markup=False, soft_wrap=True)
 
     def warning(self, sentence: str) -> None:
         """See Reporter."""
-        self.console.print(f"Note: {sentence}", markup=False, soft_wrap=True)
+        self._say(f"Note: {sentence}")
 
     def verdict(self, kind: str, sentence: str) -> None:
         """See Reporter."""
-        self.console.print(f"{kind.capitalize()}: {sentence}", markup=False, soft_wrap=True)
+        self._say(f"{kind.capitalize()}: {sentence}")
 
     def check_cancelled(self) -> None:
         """See Reporter."""

@@ -11,7 +11,7 @@ import typer
 from ..errors import InputError
 from ..memory import keep_freed_memory
 from .app import app
-from .console import ConsoleReporter
+from .console import ConsoleReporter, say
 from .synth import SAMPLERS
 
 
@@ -84,7 +84,8 @@ def _conclude(found: Any, out: Path) -> None:
     write_tables(out, found)
     page = write_report(out, found)
     mean, baseline = found.mean, found.baseline_mean
+    similarity = ""
     if mean.ms_ssim is not None and baseline.ms_ssim is not None:
-        typer.echo(f"MS-SSIM {mean.ms_ssim:.3f} (baseline {baseline.ms_ssim:.3f}), ", nl=False)
-    typer.echo(f"PSNR {mean.psnr:.1f} dB (baseline {baseline.psnr:.1f}), sharpness {mean.sharpness:.2f}.")
-    typer.echo(f"Open {page}")
+        similarity = f"MS-SSIM {mean.ms_ssim:.3f} (baseline {baseline.ms_ssim:.3f}), "
+    say(f"{similarity}PSNR {mean.psnr:.1f} dB (baseline {baseline.psnr:.1f}), sharpness {mean.sharpness:.2f}.")
+    say(f"Open {page}")

@@ -33,6 +33,7 @@ from ..masks import (
 from ..masks.stack import one_of
 from ..models.places import find_config
 from .app import app
+from .console import say
 
 masks_app = typer.Typer(no_args_is_help=True, help="Move, reshape and create tumors in a mask.")
 app.add_typer(masks_app, name="masks")
@@ -155,9 +156,9 @@ def lesion_command(
     result = add_lesion(labels, opened.affine, opened.scheme, spec, seed)
     _save(out, result.labels, opened)
     for name, volume in result.volumes_ml.items():
-        typer.echo(f"{name}: {volume:.1f} mL")
+        say(f"{name}: {volume:.1f} mL")
     for r, a, s in result.centers_mm:
-        typer.echo(f"Center: {r:.0f}, {a:.0f}, {s:.0f} mm (right, anterior, superior)")
+        say(f"Center: {r:.0f}, {a:.0f}, {s:.0f} mm (right, anterior, superior)")
 
 
 @masks_app.command("series-scale")
@@ -277,9 +278,9 @@ def _save(path: Path, labels: np.ndarray, opened: Opened) -> None:
 
 def _save_edit(path: Path, opened: Opened, edit: Edit) -> None:
     _save(path, edit.labels, opened)
-    typer.echo(f"{path}: {_tumor_ml(edit.labels, opened):.1f} mL of tumor.")
+    say(f"{path}: {_tumor_ml(edit.labels, opened):.1f} mL of tumor.")
     if edit.lost_voxels:
-        typer.echo(f"{1 - edit.kept_fraction:.0%} of it fell outside of the head or brain outline and was cut off.")
+        say(f"{1 - edit.kept_fraction:.0%} of it fell outside of the head or brain outline and was cut off.")
 
 
 def _tumor_ml(labels: np.ndarray, opened: Opened) -> float:
@@ -294,4 +295,4 @@ def _save_series(folder: Path, opened: Opened, series: Iterator[tuple[str, np.nd
         written += 1
     if not written:
         raise InputError("No mask of the series is plausible: the tumor is too small, or leaves the outline each time.")
-    typer.echo(f"{folder}: {written} masks.")
+    say(f"{folder}: {written} masks.")

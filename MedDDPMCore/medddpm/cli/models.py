@@ -6,17 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ..config import ModelConfig
 from ..errors import InputError, MedDDPMError
 from .app import app
+from .console import say, show_table
 
 models_app = typer.Typer(no_args_is_help=True, help="List, inspect and convert models.")
 app.add_typer(models_app, name="models")
-PIPE_WIDTH = 1000
 
 
 @models_app.command("list")
@@ -24,15 +21,14 @@ def list_command() -> None:
     """Show the models that can be used by name."""
     from ..models.places import find_config, list_models
 
-    table = Table("Name", "Makes", "Grid", "Place")
+    rows = []
     for name, path in list_models().items():
         try:
             config = find_config(path)
-            row = (name, ", ".join(config.modalities), _grid(config), str(path))
+            rows.append((name, ", ".join(config.modalities), _grid(config), str(path)))
         except MedDDPMError as exc:
-            row = (name, "unusable", str(exc), str(path))
-        _add_row(table, *row)
-    _print(table)
+            rows.append((name, "unusable", "", str(exc)))
+    show_table(("Name", "Makes", "Grid", "Place"), rows)
 
 
 @models_app.command("inspect")
@@ -43,9 +39,6 @@ def inspect_command(model: Annotated[str, typer.Argument(help="A model folder, .
 
     config = load_model(model).config
     cost = network_cost(config.network, tuple(reversed(config.grid.shape)))
-    table = Table(show_header=False, box=None)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
     rows = {
         "Name": config.name,
         "Makes": ", ".join(config.modalities),
@@ -59,9 +52,7 @@ def inspect_command(model: Annotated[str, typer.Argument(help="A model folder, .
         "Licence": config.licence,
         "Intended use": config.intended_use,
     }
-    for name, value in rows.items():
-        _add_row(table, name, value)
-    _print(table)
+    show_table(("", ""), list(rows.items()))
 
 
 @models_app.command("convert")
@@ -75,20 +66,7 @@ def convert_command(
     if (target / "config.json").exists():
         raise InputError(f"There is a model in {target} already. Choose another folder or remove it first.")
     config = convert_model(source, target)
-    typer.echo(f"Wrote {target}: {config.name}, {', '.join(config.modalities)}.")
-
-
-def _add_row(table: Table, *cells: str) -> None:
-    """Add texts from files as they are: their square brackets are no markup, their control characters no commands."""
-    table.add_row(*(Text("".join(c if c.isprintable() else " " for c in cell)) for cell in cells))
-
-
-def _print(table: Table) -> None:
-    """Print as wide as the terminal; wide enough for one line a row where another program reads the output."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPE_WIDTH)
-    console.print(table)
+    say(f"Wrote {target}: {config.name}, {', '.join(config.modalities)}.")
 
 
 def _grid(config: ModelConfig) -> str:

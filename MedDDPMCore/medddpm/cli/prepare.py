@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from ..errors import InputError
 from ..labels.scheme import SCHEMES
@@ -17,7 +14,7 @@ from ..preparation.options import GRIDS, INTENSITIES, LAYOUTS, OUTLINES, REGISTR
 from ..preparation.scan import scan_source
 from ..preparation.source_labels import labels_of_source
 from .app import app
-from .console import ConsoleReporter
+from .console import ConsoleReporter, say, show_table
 
 ROWS_SHOWN = 40
 
@@ -127,12 +124,12 @@ def _prepare(options: PrepareOptions) -> None:
     with ConsoleReporter() as reporter:
         result = prepare(options, reporter)
     for sentence in result.sentences:
-        typer.echo(f"Note: {sentence}")
+        say(f"Note: {sentence}")
     for flag in result.flags:
-        typer.echo(f"Flagged: {flag['case']}: {flag['sentence']}")
+        say(f"Flagged: {flag['case']}: {flag['sentence']}")
     if result.left_out:
-        typer.echo(f"Left out: {', '.join(result.left_out)}.")
-    typer.echo(f"{result.dataset} holds {_counted(result.cases, 'case')}. Look at {result.report} before you train.")
+        say(f"Left out: {', '.join(result.left_out)}.")
+    say(f"{result.dataset} holds {_counted(result.cases, 'case')}. Look at {result.report} before you train.")
 
 
 def _scan(options: PrepareOptions) -> int:
@@ -149,17 +146,16 @@ def _scan(options: PrepareOptions) -> int:
                 _, said = labels_of_source(options.source, names, masks, scheme, reporter)
         except InputError as exc:
             unclear = exc
-    console = Console(highlight=False)
-    console.print(_cases_table(found))
+    _show_cases(found)
     for problem in found.problems:
-        console.print(f"{problem.severity.capitalize()}: {problem.sentence}", markup=False, soft_wrap=True)
+        say(f"{problem.severity.capitalize()}: {problem.sentence}")
     for sentence in said:
-        typer.echo(f"Note: {sentence}")
+        say(f"Note: {sentence}")
     if unclear:
-        typer.echo(f"Error: {unclear}")
+        say(f"Error: {unclear}")
     patients = len({case.patient for case in found.cases})
     warnings = len(found.problems) - len(found.errors)
-    typer.echo(
+    say(
         f"{source}: {_counted(len(found.cases), 'case')} of {_counted(patients, 'patient')} in the layout "
         f"'{found.layout}', {_counted(len(found.errors), 'error')}, {_counted(warnings, 'warning')}."
     )
@@ -170,15 +166,13 @@ def _counted(count: int, what: str) -> str:
     return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
 
 
-def _cases_table(found: SourceScan) -> Table:
-    table = Table(*("case", *found.modalities, "mask", "patient", "split", "problems"))
-    table.columns[0].overflow = "fold"
+def _show_cases(found: SourceScan) -> None:
+    rows = []
     for case in found.cases[:ROWS_SHOWN]:
         parts = ["yes" if name in case.images else "-" for name in found.modalities]
         problems = sum(problem.case == case.id for problem in found.problems)
         patient = "" if case.patient == case.id else case.patient
-        shown = (case.id, *parts, "yes" if case.mask else "-", patient, case.split or "", str(problems or ""))
-        table.add_row(*(escape(text) for text in shown))
+        rows.append((case.id, *parts, "yes" if case.mask else "-", patient, case.split or "", str(problems or "")))
+    show_table(("case", *found.modalities, "mask", "patient", "split", "problems"), rows)
     if len(found.cases) > ROWS_SHOWN:
-        table.add_row(f"and {len(found.cases) - ROWS_SHOWN} more")
-    return table
+        say(f"and {len(found.cases) - ROWS_SHOWN} more")

@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ..errors import InputError
 from ..jobs.folder import State
@@ -16,8 +13,8 @@ from ..progress import duration
 from ..training.run import RunFolder, find_runs
 from ..training.summary import RunSummary
 from .app import app
+from .console import say, show_table
 
-PIPE_WIDTH = 1000
 COLUMNS = ("Training", "State", "Iterations", "Loss", "Validation", "Time left", "How it goes")
 
 
@@ -41,15 +38,12 @@ def runs_command(
         return
     summaries = [run.summary() for run in find_runs(place)]
     if not summaries:
-        typer.echo(f"There is no training in {place}.")
+        say(f"There is no training in {place}.")
         return
     if len(summaries) == 1 and summaries[0].path == place:
         _details(summaries[0])
         return
-    table = Table(*COLUMNS)
-    for summary in summaries:
-        table.add_row(*(Text(cell, overflow="fold") for cell in row(summary, place)))
-    _print(table)
+    show_table(COLUMNS, [row(summary, place) for summary in summaries])
 
 
 def row(summary: RunSummary, place: Path) -> tuple[str, ...]:
@@ -66,9 +60,6 @@ def row(summary: RunSummary, place: Path) -> tuple[str, ...]:
 
 
 def _details(summary: RunSummary) -> None:
-    table = Table(show_header=False, box=None)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
     cells = dict(zip(COLUMNS, ("", *row(summary, summary.path)[1:]), strict=True))
     rows = {
         **cells,
@@ -76,10 +67,7 @@ def _details(summary: RunSummary) -> None:
         "Dataset": summary.dataset,
         "Model": "none yet" if summary.model is None else str(summary.model),
     }
-    for name, value in rows.items():
-        if value:
-            table.add_row(name, Text(value))
-    _print(table)
+    show_table(("", ""), [(name, value) for name, value in rows.items() if value])
 
 
 def _ask(run: RunFolder, pause: bool) -> None:
@@ -89,7 +77,7 @@ def _ask(run: RunFolder, pause: bool) -> None:
         run.request_pause()
     else:
         run.request_cancel()
-    typer.echo(f"The training will {'pause' if pause else 'stop'} after the iteration it is at, with a checkpoint.")
+    say(f"The training will {'pause' if pause else 'stop'} after the iteration it is at, with a checkpoint.")
 
 
 def _iterations(summary: RunSummary) -> str:
@@ -106,10 +94,3 @@ def _how(summary: RunSummary) -> str:
     """The most telling sentence: why it cannot be read or ended, else its verdict."""
     ended = summary.state in (State.FAILED, State.CANCELLED) and summary.message
     return summary.problem or (summary.message if ended else summary.sentence) or ""
-
-
-def _print(table: Table) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:  # for scripts: nothing folded
-        console.width = PIPE_WIDTH
-    console.print(table)

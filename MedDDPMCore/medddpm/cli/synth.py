@@ -11,7 +11,7 @@ import typer
 from ..errors import InputError
 from ..memory import keep_freed_memory
 from .app import app
-from .console import ConsoleReporter
+from .console import ConsoleReporter, say
 
 SAMPLERS = "ddpm, ddpm-paper, ddim, dpm++2m, dpm++3m or unipc"
 
@@ -164,10 +164,10 @@ def synth_command(
     options |= {name: tuple(options[name] or ()) for name in ("images", "modalities", "known", "reference")}
     with ConsoleReporter() as reporter:
         results = synthesize(files, out, model, reporter=reporter, **options)
-    typer.echo(summary(results, time.monotonic() - started))
+    say(summary(results, time.monotonic() - started))
     for result in results:
         for sheet in result.sheets if result.state != "failed" else ():
-            typer.echo(f"Open {sheet}")
+            say(f"Open {sheet}")
     raise_failures(results)
 
 

@@ -19,6 +19,7 @@ from ..geometry.resample import index_map, resample
 from ..geometry.volume import Volume, voxel_ml
 from ..labels.scheme import load_scheme
 from ..synthesis.request import modality_files
+from .console import say
 from .masks import Out, in_scheme, masks_app
 
 SCHEME = "glioma-anatomy"
@@ -47,7 +48,7 @@ def tissues_command(out: Out, image: Images = None, mask: Mask = None, labels: L
     write_image(out, made.data, made.affine, "MedDDPM mask with tissues")
     scheme = load_scheme(SCHEME)
     for value, count in zip(*np.unique(made.data[made.data > 0], return_counts=True), strict=True):
-        typer.echo(f"{scheme.label(int(value)).name}: {count * voxel_ml(made.affine):.1f} mL")
+        say(f"{scheme.label(int(value)).name}: {count * voxel_ml(made.affine):.1f} mL")
 
 
 def _mask(path: Path) -> Volume:
@@ -88,4 +89,4 @@ def _from_map(path: Path, tumor: Volume | None) -> Volume:
 
 def _say(sentences: Iterable[str]) -> None:
     for sentence in sentences:
-        typer.echo(sentence)
+        say(sentence)

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import InputError
 from .app import app
-from .console import ConsoleReporter
+from .console import ConsoleReporter, say
 
 TargetArgument = Annotated[
     Path | None,
@@ -99,12 +99,12 @@ def _announce(config: Any) -> None:
     from ..training.estimate import estimate_training
 
     found = estimate_training(config)
-    typer.echo(" ".join([found.sentence(), found.advice]).strip(), err=True)
+    say(" ".join([found.sentence(), found.advice]).strip(), error=True)
     if found.seconds is not None and found.seconds > TOO_LONG:
-        typer.echo(
+        say(
             f"That is too long on {config.device}: train on a GPU, from a model that there is (--start-from), with a "
             "smaller preset or fewer iterations (--iterations).",
-            err=True,
+            error=True,
         )
 
 
@@ -112,7 +112,7 @@ def _detach(run: Any) -> None:
     from ..training.launch import start_and_wait
 
     pid = start_and_wait(run)
-    typer.echo(f"The training runs in process {pid}. Look after it with: medddpm runs {run.path}")
+    say(f"The training runs in process {pid}. Look after it with: medddpm runs {run.path}")
 
 
 def _train(run: Any) -> None:
@@ -131,7 +131,7 @@ def _train(run: Any) -> None:
     events = run.recent_events()
     message = events[-1].message if events else ""
     if code == 0:
-        typer.echo(f"{message} The model is in {run.model}.")
+        say(f"{message} The model is in {run.model}.")
         return
-    typer.echo(f"{'' if code in (3, 75) else 'Error: '}{message}", err=True)
+    say(f"{'' if code in (3, 75) else 'Error: '}{message}", error=True)
     raise typer.Exit(code)

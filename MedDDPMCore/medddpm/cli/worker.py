@@ -15,6 +15,7 @@ from ..jobs.runner import run_job
 from ..jobs.stop import Stop
 from ..jobs.worker import IDLE_SECONDS, Worker
 from .app import app
+from .console import say
 
 
 @app.command("worker")
@@ -40,5 +41,5 @@ def job_command(folder: Annotated[Path, typer.Argument(help="A job folder, with 
     with stop.on_signals():
         code = run_job(job, default_handlers(), stop)
     message = next((e.message for e in reversed(job.events()[0]) if e.message), None)
-    typer.echo(message or EXIT_SENTENCES[code], err=code != 0)
+    say(message or EXIT_SENTENCES[code], error=code != 0)
     raise typer.Exit(code)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
 from ..errors import MedDDPMError
+from ..parse import printable
 from .cache import ModelCache
 from .handlers import default_handlers, load
+from .log import log_to_terminal
 from .worker import IDLE_SECONDS, Worker
 
 
@@ -23,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--no-resume", action="store_true", help="leave jobs as they are that were running when a worker died"
     )
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    log_to_terminal()
     models = ModelCache(load)
     try:
         worker = Worker(
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return worker.run()
     except MedDDPMError as exc:
-        print(f"Error: {exc}", file=sys.stderr)
+        print(printable(f"Error: {exc}"), file=sys.stderr)
         return exc.exit_code
 
 

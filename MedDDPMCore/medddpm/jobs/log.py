@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import MedDDPMError
+from ..parse import printable
 from .folder import Job, JobFolder
 
 # What of the text of an error that is not ours may be a name: what is in quotes, and words of paths and files.
@@ -38,6 +39,19 @@ def job_log(folder: JobFolder, job: Job) -> Iterator[logging.Logger]:
         package.setLevel(level)
         with contextlib.suppress(OSError):
             stream.close()
+
+
+def log_to_terminal(level: int = logging.NOTSET) -> None:
+    """Show what is logged from ``level`` on (all that loggers pass on), without what a terminal would obey."""
+    terminal = logging.StreamHandler()
+    terminal.setLevel(level)  # of the handler, not of the root logger: a job lets its own log have more
+    terminal.setFormatter(_TerminalFormatter("%(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=level or logging.WARNING, handlers=[terminal])
+
+
+class _TerminalFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n")
 
 
 class _Formatter(logging.Formatter):

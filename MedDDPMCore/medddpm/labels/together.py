@@ -39,8 +39,8 @@ def recognize_together(masks: Iterable[Mask], scheme: LabelScheme) -> Recognitio
         values = label_sizes(data, mask.volume.spacing)
         outline = find_outline(values, scheme)
         parts = values.present - {outline}
-        if damaged(values):
-            continue  # the preparation of its case says so
+        if not values.present or damaged(values):
+            continue  # the check of the mask says so
         own = mask.segments or len(parts) > LAST_NUMBER or parts & set(scheme.tissue_values)
         if own or too_much_tumor(values, parts, scheme):
             return None

@@ -18,6 +18,7 @@ from ..labels.scheme import LabelScheme
 from ..labels.together import recognize_together
 from ..models.model import Model
 from ..models.registry import load_model
+from ..parse import printable
 from ..progress import Reporter, SilentReporter, duration
 from .batch import Batch, CaseResult, OnPlaced
 from .names import case_names
@@ -142,7 +143,7 @@ def raise_failures(results: Sequence[CaseResult]) -> None:
     if len(results) == 1:
         error = MedDDPMError(failed[0].message)
     else:
-        lines = [f"{result.mask}: {result.message}" for result in failed]
+        lines = [printable(f"{result.mask}: {result.message}") for result in failed]
         error = MedDDPMError(f"{len(failed)} of {len(results)} masks could not be synthesized.\n" + "\n".join(lines))
     error.exit_code = failed[0].exit_code
     raise error

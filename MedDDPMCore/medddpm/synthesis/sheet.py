@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from ..files import atomic_path
 from ..geometry.volume import Volume
 from ..labels.scheme import LabelScheme
+from ..parse import printable
 from .planes import AMBER, GRAY, MARK, PLANES, REGION_COLOR, Case, legend_of
 
 MARGIN, ROW_HEAD, TITLE, TITLE_SIZE, COLUMN_HEAD, LINE = 10, 76, 58, 14, 26, 20
@@ -153,7 +154,7 @@ def _text(
 ) -> None:
     """Text on one line, cut with three dots where it is longer than ``room`` pixels."""
     font = ImageFont.load_default(size)
-    shown = text
+    text = shown = printable(text)
     while font.getlength(shown) > room and len(text) > 1:
         text = text[:-1]
         shown = text.rstrip() + "..."
@@ -181,7 +182,7 @@ def _legend_lines(labels: list[tuple[str, Color]], width: int) -> list[list[Entr
     font = ImageFont.load_default(13)
     lines: list[list[Entry]] = [[]]
     left = MARGIN
-    for name, color in labels:
+    for name, color in ((printable(name), color) for name, color in labels):
         wide = int(17 + font.getlength(name) + 20)
         if lines[-1] and left + wide > width:
             lines.append([])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
-import logging
 import sys
 
 from ..errors import MedDDPMError
+from ..jobs.log import log_to_terminal
 from ..jobs.stop import Stop
+from ..parse import printable
 from .run import RunFolder
 from .runner import SIGNALS, run_training
 
@@ -24,13 +25,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("run", help="the folder of the training, with its job.json")
     options = parser.parse_args(arguments)
     faulthandler.enable()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    log_to_terminal()
     stop = Stop()
     try:
         with stop.on_signals(SIGNALS):
             return run_training(RunFolder.open(options.run), stop)
     except MedDDPMError as exc:
-        print(f"Error: {exc}", file=sys.stderr)
+        print(printable(f"Error: {exc}"), file=sys.stderr)
         return exc.exit_code
 
 

@@ -25,6 +25,7 @@ from ..errors import MedDDPMError
 from ..jobs.folder import JobFolder
 from ..jobs.outcome import EXIT_INTERNAL, Outcome, outcome_of
 from ..jobs.process import process_alive, process_token
+from ..parse import printable
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ class Watch:
     def _leave(self, sentence: str) -> None:
         """End this process from here, since its main thread waits for what will not come."""
         logger.error("another process of this training was lost: leaving it")
-        print(f"Error: {sentence}", file=sys.stderr, flush=True)
+        print(printable(f"Error: {sentence}"), file=sys.stderr, flush=True)
         folder = JobFolder(self.folder)
         if self.rank == 0 and folder.submitted:
             folder.finish(Outcome("failed", EXIT_INTERNAL, sentence))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ...files import write_text
+from ...files import csv_text, write_text
 from ..monitor.quality import Quality
 from .measures import MEASURES, Measured, Reading
 from .results import Evaluation, SampleResult
@@ -22,8 +19,8 @@ COLUMNS = ("ms_ssim", "psnr", "l1", "mse", "mse_volume", "sharpness", "label_err
 def write_tables(folder: Path, found: Evaluation) -> None:
     """Write ``figures.json`` (everything), ``figures.csv`` (a row a sample) and ``measures.csv`` (a row a value)."""
     write_text(folder / FIGURES_JSON, json.dumps(summary(found), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
-    write_text(folder / FIGURES_CSV, csv_text(found))
-    write_text(folder / MEASURES_CSV, _csv([Reading._fields, *found.readings]))
+    write_text(folder / FIGURES_CSV, figures_csv(found))
+    write_text(folder / MEASURES_CSV, csv_text([Reading._fields, *found.readings]))
 
 
 def summary(found: Evaluation) -> dict[str, Any]:
@@ -45,23 +42,18 @@ def summary(found: Evaluation) -> dict[str, Any]:
     }
 
 
-def csv_text(found: Evaluation) -> str:
+def figures_csv(found: Evaluation) -> str:
     """One row for each sample and modality, with the baseline's figures beside; modality "all" is the mean."""
     near = ("nearest_training_case", "nearest_similarity", "nearest_similarity_of_real", "copy")
-    lines = [["case", "seed", "modality", *COLUMNS, *(f"baseline_{name}" for name in COLUMNS), *near]]
+    head = ["case", "seed", "modality", *COLUMNS, *(f"baseline_{name}" for name in COLUMNS), *near]
+    lines: list[list[str | float | None]] = [[*head]]
     for sample in found.samples:
         rows = {"all": (sample.mean, sample.baseline_mean)}
         rows |= {name: (sample.figures[name], sample.baseline[name]) for name in found.modalities}
         for modality, (made, baseline) in rows.items():
-            figures = [_cell(getattr(part, name)) for part in (made, baseline) for name in COLUMNS]
-            lines.append([sample.case, str(sample.seed), modality, *figures, *_nearest_cells(sample)])
-    return _csv(lines)
-
-
-def _csv(rows: Iterable[Iterable[Any]]) -> str:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(rows)
-    return stream.getvalue()
+            figures = [_round(getattr(part, name)) for part in (made, baseline) for name in COLUMNS]
+            lines.append([sample.case, sample.seed, modality, *figures, *_nearest_cells(sample)])
+    return csv_text(lines)
 
 
 def _measure(one: Measured) -> dict[str, Any]:
@@ -90,12 +82,8 @@ def _round(value: Any) -> Any:
     return round(value, 5) if isinstance(value, float) else value
 
 
-def _nearest_cells(sample: SampleResult) -> list[str]:
+def _nearest_cells(sample: SampleResult) -> list[str | float]:
     if sample.nearest is None or sample.nearest_of_real is None:
         return ["", "", "", ""]
-    figures = [_cell(sample.nearest.similarity), _cell(sample.nearest_of_real.similarity)]
+    figures = [_round(sample.nearest.similarity), _round(sample.nearest_of_real.similarity)]
     return [sample.nearest.case, *figures, "yes" if sample.copy else "no"]
-
-
-def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.5f}"
