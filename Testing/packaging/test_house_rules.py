@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 
 from repository import ROOT, repository_files
 
@@ -33,3 +34,10 @@ def test_what_is_too_long_would_be_found() -> None:
     assert too_long(long) == ["f has 61 lines"]
     assert too_long("x = 1\n" * 301) == ["301 lines"]
     assert too_long("def f():\n" + "    pass\n" * 59) == []
+
+
+def test_all_that_is_printed_or_written_as_csv_goes_through_its_one_guard() -> None:
+    package = ROOT / "MedDDPMCore" / "medddpm"
+    writes = re.compile(r"(typer\.(echo|secho)|(?<!\w)print|console\.print|csv\.writer)\((?!printable)")
+    found = {path.name for path in package.rglob("*.py") if writes.search(path.read_text("utf-8"))}
+    assert found == {"app.py", "files.py"}  # the version; csv_text
