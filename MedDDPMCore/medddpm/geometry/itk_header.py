@@ -21,7 +21,7 @@ _NRRD_FIELDS = frozenset(
     b"measurementframe sizes spacings thicknesses axismins axismaxs centers centerings labels units kinds min max "
     b"oldmin oldmax encoding endian datafile lineskip byteskip sampleunits".split()
 )
-_NRRD_PAIR = re.compile(rb"[^\0-\x1f]+?:=[^\0-\x08\x0a-\x1f]*")
+_NRRD_PAIR = re.compile(rb"(?:(?!: )[^\0-\x1f])+?:=[^\0-\x08\x0a-\x1f]*")
 _NRRD_LINE = re.compile(rb"([A-Za-z][A-Za-z ]*?) ?: ?([^\0-\x08\x0a-\x1f]*)")
 _META_LINE = re.compile(rb"[ \t]*([A-Za-z][A-Za-z0-9_]{0,99})[ \t]*=[^\0-\x08\x0a-\x1f]{0,2000}")
 _LONGEST_FIELD, _MOST_AXES = 1000, 10  # ITK's readers keep fields and axes in places of fixed size
