@@ -25,7 +25,7 @@ _NRRD_PAIR = re.compile(rb"(?:(?!: )[^\0-\x1f])+?:=[^\0-\x08\x0a-\x1f]*")
 _NRRD_LINE = re.compile(rb"([A-Za-z][A-Za-z ]*?) ?: ?([^\0-\x08\x0a-\x1f]*)")
 _META_LINE = re.compile(rb"[ \t]*([A-Za-z][A-Za-z0-9_]{0,99})[ \t]*=[^\0-\x08\x0a-\x1f]{0,2000}")
 _LONGEST_FIELD, _MOST_AXES = 1000, 10  # ITK's readers keep fields and axes in places of fixed size
-_FIELD = re.compile(rb"^([A-Za-z][A-Za-z ]*?) *(?:: |=) *(.*?)[ \t\r]*$", re.MULTILINE)
+_FIELD = re.compile(rb"^([A-Za-z][A-Za-z ]*)(?:: |=)(.*)$", re.MULTILINE)
 
 
 def read_header(path: Path) -> tuple[bytes, int]:
@@ -101,7 +101,7 @@ def check_itk_length(path: Path, needed: int) -> None:
     """
     header, start = read_header(path)
     beside = check_data_file(path)
-    fields = {key.lower().replace(b" ", b""): value for key, value in _FIELD.findall(header)}
+    fields = {key.lower().replace(b" ", b""): value.strip() for key, value in _FIELD.findall(header)}
     check = _check_nrrd if header.startswith(b"NRRD") else _check_meta
     check(path, fields, needed, start if beside is None else 0, beside)
 
