@@ -11,7 +11,8 @@ import os
 import secrets
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 from .errors import InputError
@@ -20,6 +21,34 @@ from .parse import printable
 FORMULA = ("=", "+", "-", "@")  # a cell that begins so is computed by spreadsheets
 MAX_TEXT_BYTES = 16 * 2**20
 _NOT_ORDINARY = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
+_BLOCK = 2**22
+_check: ContextVar[Callable[[], None]] = ContextVar("_check", default=lambda: None)
+
+
+@contextlib.contextmanager
+def cancelled_by(check: Callable[[], None]) -> Iterator[None]:
+    """Let ``check`` (which raises Cancelled) end the reading of a large file within this ``with`` block."""
+    token = _check.set(check)
+    try:
+        yield
+    finally:
+        _check.reset(token)
+
+
+def check_cancelled() -> None:
+    """Raise Cancelled where the job or command that this work belongs to was asked to stop."""
+    _check.get()()
+
+
+class _Blocks(io.FileIO):
+    def readinto(self, buffer, /):  # type: ignore[no-untyped-def]
+        check_cancelled()
+        return super().readinto(memoryview(buffer)[:_BLOCK])
+
+
+def open_blocks(path: Path) -> io.BufferedReader:
+    """An ordinary file that is read in blocks, between which the work can be cancelled."""
+    return io.BufferedReader(_Blocks(open_regular(path)))
 
 
 @contextlib.contextmanager
@@ -71,7 +100,7 @@ def _text_cell(text: str) -> str:
 
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of an ordinary file's bytes."""
-    with os.fdopen(open_regular(path), "rb") as stream:
+    with open_blocks(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import os
 import subprocess
 import sys
 import time
 import unicodedata
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from medddpm.cli.app import commands
-from medddpm.errors import InputError, MedDDPMError
+from medddpm.cli.console import ConsoleReporter
+from medddpm.errors import Cancelled, InputError, MedDDPMError
 from medddpm.files import csv_text, open_regular, read_text, sha256
+from medddpm.geometry.apart import require_survivable
 from medddpm.geometry.content import content_hash
+from medddpm.geometry.io import read_geometry, read_volume
+from medddpm.models.folder import read_model_folder
 from medddpm.models.places import find_model, list_models
+from medddpm.models.published import read_published
 from medddpm.synthesis.names import case_names
+from model_files import write_models
+from rich.console import Console
 from typer.testing import CliRunner
-from volume_files import write_any
+from volume_files import nrrd_bytes, write_any
 
 pytestmark = [
     pytest.mark.timeout(60),  # opening a pipe waits for a writer
@@ -66,6 +76,29 @@ def test_commands_refuse_pipes(tmp_path: Path, arguments: list[str]) -> None:
     result = CliRunner().invoke(commands(), [part.format(tmp_path / "x") for part in arguments])
     code = result.exception.exit_code if isinstance(result.exception, MedDDPMError) else result.exit_code
     assert code == 2, result.output
+
+
+def test_reading_is_cancelled_between_blocks(tmp_path: Path) -> None:
+    """By whatever runs the job or the command."""
+    for ending in (".nii", ".nii.gz", ".mgh", ".mgz"):
+        write_any(tmp_path / f"a{ending}", np.ones((4, 5, 6), np.uint8), np.eye(4))
+    longer = tmp_path / "longer.nrrd"
+    longer.write_bytes(nrrd_bytes({"encoding": "gzip"}, {}, gzip.compress(bytes(211))))
+    write_models(tmp_path)
+    works: list[Callable[[], object]] = [
+        *(partial(read_volume, tmp_path / f"a{ending}") for ending in (".nii", ".nii.gz", ".mgh", ".mgz")),
+        partial(read_geometry, longer),
+        partial(read_published, tmp_path / "zip.pt"),
+        partial(read_model_folder, tmp_path / "folder"),
+        partial(content_hash, longer),
+        partial(require_survivable, [longer]),
+    ]
+    for work in works:
+        work()
+        with ConsoleReporter(Console(quiet=True)) as reporter:
+            reporter.cancel()
+            with pytest.raises(Cancelled):
+                work()
 
 
 def test_texts_are_read_with_and_without_a_mark_and_up_to_a_size(tmp_path: Path) -> None:

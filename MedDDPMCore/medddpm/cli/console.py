@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from ..errors import Cancelled
+from ..files import cancelled_by
 from ..jobs.stop import Stop
 from ..parse import printable
 
@@ -85,6 +86,7 @@ class ConsoleReporter:
 
     def __enter__(self) -> ConsoleReporter:
         self._signals.enter_context(self._stop.on_signals())
+        self._signals.enter_context(cancelled_by(self.check_cancelled))
         self._progress.start()
         return self
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import check_cancelled
 
 SECONDS = 300
 _SCRIPT = "import sys; from medddpm.geometry.io import read_mask; from medddpm.errors import MedDDPMError\n"
@@ -21,10 +23,15 @@ def require_survivable(paths: Sequence[Path]) -> None:
     """
     for path in paths:
         command = [sys.executable, "-c", _SCRIPT, str(path)]
-        try:
-            code = subprocess.run(command, check=False, capture_output=True, timeout=SECONDS).returncode
-            how = f"ended the program that read it (code {code})" if code else ""
-        except subprocess.TimeoutExpired:
-            how = f"was not read within {SECONDS} s"
-        if how:
+        silent = subprocess.DEVNULL
+        with subprocess.Popen(command, stdin=silent, stdout=silent, stderr=silent) as process:
+            try:
+                until = time.monotonic() + SECONDS
+                while (code := process.poll()) is None and time.monotonic() < until:
+                    check_cancelled()
+                    time.sleep(0.05)
+            finally:
+                process.kill()
+        if code != 0:
+            how = f"was not read within {SECONDS} s" if code is None else f"ended its reader (code {code})"
             raise InputError(f"{path} is damaged in a way that no reader survives: it {how}. Export it again.")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import open_blocks
 
 _BLOCK = 2**22
 # What follows the voxels (nothing, as a rule) is read up to so many MiB.
@@ -39,12 +42,10 @@ def check_gzip_length(path: Path, needed: int, start: int = 0, beside: Path | No
             return
     count = 0
     try:
-        with file.open("rb") as stream:
-            stream.seek(start)
-            with gzip.GzipFile(fileobj=stream) as unpacked:
-                while count < needed and (block := unpacked.read(min(_BLOCK, needed - count))):
-                    count += len(block)
-                read_on(unpacked)
+        with unpacked(file, start=start) as stream:
+            while count < needed and (block := stream.read(min(_BLOCK, needed - count))):
+                count += len(block)
+            read_on(stream)
     except (OSError, EOFError, zlib.error) as exc:
         raise InputError(
             f"{path} is truncated or damaged: its voxels{_place(beside)} end too early. Copy or export "
@@ -52,6 +53,20 @@ def check_gzip_length(path: Path, needed: int, start: int = 0, beside: Path | No
         ) from exc
     if count < needed:
         raise _truncated(path, f"{count} bytes unpacked", needed, beside)
+
+
+@contextlib.contextmanager
+def unpacked(path: Path, packed: bool = True, start: int = 0) -> Iterator[io.BufferedIOBase]:
+    """A file's bytes from ``start`` on, unpacked where they are ``packed`` with gzip; work that reads them can be
+    cancelled.
+    """
+    with open_blocks(path) as stream:
+        stream.seek(start)
+        if not packed:
+            yield stream
+            return
+        with gzip.GzipFile(fileobj=stream) as inner:
+            yield inner
 
 
 def read_on(stream: io.BufferedIOBase) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import zlib
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..errors import InputError, OutOfMemory
 from .checks import check_affine, check_shape, check_spacing
-from .length import check_gzip_length, check_length, read_on
+from .length import check_gzip_length, check_length, read_on, unpacked
 from .nifti import damage
 
 _READ_ERRORS = (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError, MGHError)
@@ -25,7 +23,7 @@ def read_mgh(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels (X, Y, Z) and the affine to RAS+ mm (FreeSurfer's scanner coordinates). Raises InputError."""
     _, shape, affine = _checked(path)
     try:
-        with _opened(path) as stream:
+        with unpacked(path, _packed(path)) as stream:
             data = np.asanyarray(nib.MGHImage.from_stream(stream).dataobj).reshape(shape, order="F")
             read_on(stream)
     except MemoryError as exc:
@@ -49,7 +47,7 @@ def mgh_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray]:
 def mgh_warnings(path: Path) -> tuple[str, ...]:
     """Sentences on what the header leaves open about the volume's place in space."""
     _header(path)
-    with _opened(path) as stream:  # nibabel sets the flag itself where the file does not
+    with unpacked(path, _packed(path)) as stream:  # nibabel sets the flag itself where the file does not
         if int.from_bytes(stream.read(30)[28:], "big") == 1:
             return ()
     return (f"{path} does not say how it lies in the scanner (goodRASFlag is 0): left and right are a guess.",)
@@ -66,7 +64,7 @@ def _checked(path: Path) -> tuple[MGHHeader, tuple[int, int, int], np.ndarray]:
 
 def _header(path: Path) -> MGHHeader:
     try:
-        with _opened(path) as stream:
+        with unpacked(path, _packed(path)) as stream:
             return MGHHeader.from_fileobj(stream)
     except _READ_ERRORS as exc:
         raise InputError(
@@ -76,7 +74,3 @@ def _header(path: Path) -> MGHHeader:
 
 def _packed(path: Path) -> bool:
     return path.name.lower().endswith(".mgz")
-
-
-def _opened(path: Path) -> io.BufferedIOBase:
-    return gzip.open(path, "rb") if _packed(path) else path.open("rb")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 import nibabel as nib
 import numpy as np
@@ -16,7 +15,7 @@ from nibabel.wrapstruct import WrapStructError
 from ..errors import InputError, OutOfMemory
 from ..files import atomic_path
 from .checks import MAX_BYTES, check_affine, check_bytes, check_shape, check_spacing
-from .length import check_gzip_length, check_length, read_on
+from .length import check_gzip_length, check_length, read_on, unpacked
 from .volume import spacing_of
 
 DESCRIPTION_BYTES = 79  # the header's field is 80 bytes and ends with a zero
@@ -41,9 +40,7 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _voxels(path: Path, image: nib.Nifti1Image) -> np.ndarray:
     """The scaled voxels. nibabel stops after the last one; a gzip file's checksum comes when it is read to its end."""
-    if not path.name.lower().endswith(".gz"):
-        return np.asanyarray(image.dataobj)
-    with gzip.open(path, "rb") as stream:
+    with unpacked(path, _packed(path)) as stream:
         data = np.asanyarray(type(image).from_stream(stream).dataobj)
         read_on(stream)
     return data
@@ -55,7 +52,7 @@ def nifti_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray]:
     Raises InputError.
     """
     shape, affine, _ = _opened_image(path)
-    if path.name.lower().endswith(".gz"):
+    if _packed(path):
         check_gzip_length(path, _needed_bytes(_raw_header(path), shape))
     return shape, affine
 
@@ -130,7 +127,7 @@ def _storable(data: np.ndarray) -> np.ndarray:
 def _raw_header(path: Path) -> nib.Nifti1Header:
     """The header as the file has it; nibabel's own loading would turn a zero or negative spacing into a good one."""
     try:
-        with _opened(path) as stream:
+        with unpacked(path, _packed(path)) as stream:
             block = stream.read(540)
         size = int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big")
         header = nib.Nifti2Header(block, check=False) if 540 in size else nib.Nifti1Header(block[:348], check=False)
@@ -143,10 +140,8 @@ def _raw_header(path: Path) -> nib.Nifti1Header:
     return header
 
 
-def _opened(path: Path) -> IO[bytes]:
-    if path.name.lower().endswith(".gz"):
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    return path.open("rb")
+def _packed(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
 
 
 def _sizes(path: Path, header: nib.Nifti1Header) -> list[int]:
@@ -172,7 +167,7 @@ def _check_raw(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]
             f"{path} holds colors or complex numbers, but one number a voxel is needed. Export it as such."
         )
     check_bytes(path, shape[0] * shape[1] * shape[2] * dtype.itemsize)
-    if path.name.lower().endswith(".nii"):
+    if not _packed(path):
         check_length(path, _needed_bytes(header, shape))
 
 

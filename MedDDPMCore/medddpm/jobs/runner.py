@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import InputError, MedDDPMError
+from ..files import cancelled_by
 from ..progress import Reporter
 from .folder import MAX_ATTEMPTS, JobFolder, State
 from .log import job_log
@@ -58,7 +59,8 @@ def _attempt(folder: JobFolder, handlers: Mapping[str, Handler], stop: Stop) -> 
 def _handle(handler: Handler, request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> Outcome:
     try:
         reporter.check_cancelled()
-        handler(request, folder, reporter)
+        with cancelled_by(reporter.check_cancelled):
+            handler(request, folder, reporter)
     except (Exception, KeyboardInterrupt, SystemExit) as exc:
         outcome = outcome_of(exc)
         level = logging.INFO if outcome.event == "cancelled" else logging.ERROR

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ..config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfig
-from ..errors import InputError
+from ..errors import InputError, MedDDPMError
+from ..files import open_blocks
 from ..labels.scheme import load_scheme
 from ..network.layout import check_fits, network_config, without_prefixes
 from ..parse import shown
@@ -136,7 +137,7 @@ def _is_tar(path: Path) -> bool:
 
 def _check_archive(path: Path, size: int) -> None:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_blocks(path) as stream, zipfile.ZipFile(stream) as archive:
             entries = archive.infolist()
             stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
             if not stored or sum(entry.file_size for entry in entries) > size:
@@ -147,7 +148,7 @@ def _check_archive(path: Path, size: int) -> None:
             if any(Path(entry.filename).name == "constants.pkl" for entry in entries):
                 raise InputError(f"{path} is a TorchScript program, not a checkpoint, and was not opened.")
             damaged = archive.testzip()
-    except InputError:
+    except MedDDPMError:
         raise
     except Exception as exc:  # zipfile raises many kinds for hostile archives; each means the same
         raise InputError(f"{path} is a damaged or incomplete archive. Download it again.") from exc

@@ -17,7 +17,7 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from ..config import ModelConfig
-from ..errors import InputError, MedDDPMError, OutOfMemory
+from ..errors import Cancelled, InputError, MedDDPMError, OutOfMemory
 from ..files import atomic_path, read_text, sha256, write_text
 from ..geometry.content import content_hash
 from ..parse import from_dict, parse_json
@@ -86,6 +86,8 @@ def do_case(work: CaseWork) -> CaseOutcome:
         tensors, facts = prepare_one(work.case, work.options, work.template)
     except OutOfMemory as exc:
         return CaseOutcome(case_id, failure=str(exc), fatal=True)
+    except Cancelled:
+        raise
     except MedDDPMError as exc:
         return CaseOutcome(case_id, failure=str(exc))
     try:

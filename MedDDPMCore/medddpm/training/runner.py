@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..errors import Cancelled, InputError
+from ..files import cancelled_by
 from ..jobs.folder import State
 from ..jobs.log import job_log
 from ..jobs.outcome import DONE, EXIT_CANCELLED, EXIT_DONE, Outcome, outcome_of
@@ -75,7 +76,8 @@ def _attempt(run: RunFolder, reporter: RunReporter, attempt: int, training: Trai
 def _logged(run: RunFolder, reporter: RunReporter, training: Training) -> Outcome:
     try:
         reporter.check_cancelled()
-        training(run, reporter)
+        with cancelled_by(reporter.check_cancelled):
+            training(run, reporter)
     except (Exception, KeyboardInterrupt, SystemExit) as exc:
         outcome = _outcome(exc, run)
         ended = outcome.event != "failed"
