@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from job_folders import last, made_job, nothing
-from medddpm.files import atomic_path
+from medddpm.files import atomic_path, sha256
 from medddpm.jobs import owner as owners
 from medddpm.jobs.folder import MAX_ATTEMPTS, JobFolder, State
 from medddpm.jobs.owner import Held, OwnerFile
@@ -116,6 +116,19 @@ def test_cancel_before_the_start_and_again_after(folder):
     assert run_job(folder, {"toy": nothing}) == 3
     assert folder.state() is State.CANCELLED and last(folder).exit_code == 3
     assert run_job(folder, {"toy": nothing}) == 0, "the request to stop was used up"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a file whose zeros are not on the disk")
+@pytest.mark.parametrize("how", ("cancel", "signal"))
+def test_a_huge_file_is_not_read_to_its_end_after_a_cancel(folder, tmp_path, how):
+    (tmp_path / "huge").touch()
+    os.truncate(tmp_path / "huge", 2**38)
+    stop = Stop()
+    ask = folder.request_cancel if how == "cancel" else lambda: setattr(stop, "reason", Stop.SIGNAL)
+    threading.Timer(0.5, ask).start()
+    started = time.monotonic()
+    assert run_job(folder, {"toy": lambda request, job, reporter: sha256(tmp_path / "huge")}, stop) == 3
+    assert folder.state() is State.CANCELLED and 0.4 < time.monotonic() - started < 2
 
 
 def test_the_loss_of_the_parent_leaves_an_interrupted_job(folder):

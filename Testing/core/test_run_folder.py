@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -25,9 +26,11 @@ from medddpm.jobs.owner import STALE_SECONDS, Held, Owner
 from medddpm.jobs.stop import Stop
 from medddpm.progress import Reporter
 from medddpm.training.launch import start
+from medddpm.training.resume import dataset_identity
 from medddpm.training.run import RunFolder
 from medddpm.training.runner import EXIT_REQUEUE, SIGNALS, run_training
 from run_folders import config, made_run, train
+from training_runs import make_dataset
 from typer.testing import CliRunner
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals of Unix")
@@ -141,6 +144,16 @@ def test_pause_and_stop_end_it_so_that_it_can_go_on(run: RunFolder) -> None:
     assert not run.cancel_requested
     assert run_training(run, Stop(), train()) == 0
     assert run.summary().iteration == 10
+
+
+@POSIX
+def test_a_huge_dataset_is_not_read_to_its_end_after_a_pause(run: RunFolder, tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "set")
+    os.truncate(dataset / "cases" / "case0.safetensors", 2**38)
+    threading.Timer(0.5, run.request_pause).start()
+    started = time.monotonic()
+    assert run_training(run, Stop(), lambda run, reporter: dataset_identity(dataset) and None) == 3
+    assert run.state() is State.PAUSED and time.monotonic() - started < 2
 
 
 def test_a_run_that_is_done_goes_on_with_more_iterations(run: RunFolder) -> None:

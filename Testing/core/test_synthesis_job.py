@@ -110,20 +110,6 @@ def test_a_job_is_cancelled_within_a_step(spool: Path, tiny: Path, tmp_path: Pat
     assert not list(job.path.rglob(".part-*")) and not list(job.path.glob("preview-*"))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a file without its zeros on the disk")
-def test_a_job_is_cancelled_while_a_huge_file_is_read(spool: Path, tiny: Path, tmp_path: Path) -> None:
-    save_mask(tmp_path / "m.nii")
-    os.truncate(tmp_path / "m.nii", 2**38)
-    job = submit(spool, request(tmp_path / "m.nii", tiny))
-    wait_for(lambda: bool(events(job, "stage")))
-    time.sleep(1)
-    assert not finished(job), "the file is too small for this test"
-    job.request_cancel()
-    asked = time.monotonic()
-    wait_for(lambda: finished(job))
-    assert job.state() is State.CANCELLED and time.monotonic() - asked < 2
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_a_job_whose_worker_was_killed_is_resumed(tiny: Path, tmp_path: Path) -> None:
     spool = tmp_path / "spool"

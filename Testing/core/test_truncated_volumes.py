@@ -1,8 +1,11 @@
-"""Files of voxels that were half copied are found by their size alone, in the scan of a source as in reading."""
+"""Files with fewer bytes than their header promises, found by their size in the scan as in reading, or with more."""
 
 from __future__ import annotations
 
 import gzip
+import os
+import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +14,11 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.errors import InputError
-from medddpm.geometry.io import read_geometry, read_mask, read_volume
+from medddpm.geometry.content import content_hash
+from medddpm.geometry.io import geometry_warnings, read_geometry, read_mask, read_volume
 from medddpm.preparation.scan import scan_source
 from source_phantoms import BRATS_2021, brats_case
+from volume_files import LPS, LPS_FIELDS, mha_bytes, nrrd_bytes, numbered, refused, write_any
 
 # The file of a name, and the one that its voxels are in.
 PLACES = {".nrrd": ".nrrd", ".nhdr": ".raw", ".mha": ".mha", ".mhd": ".raw"}
@@ -137,3 +142,71 @@ def test_any_word_about_the_voxels_is_understood_or_refused_with_a_sentence(
             assert name in str(exc) and str(exc).endswith(".")
         else:
             assert shape == (5, 6, 7)
+
+
+def odd_tails(folder: Path) -> dict[str, str]:
+    """Files that end otherwise than their header says, and words of the sentence about it."""
+    tail, found = b"\nend of transfer\n" * 9, {}
+    for ending in (".nii", ".nii.gz", ".nrrd", ".mha", ".mgz"):
+        write_any(folder / f"seed{ending}", numbered(), LPS)
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    packed = gzip.compress(numbered().tobytes(order="F"))
+    zipped = zlib.compress(numbered().tobytes(order="F"))
+    size = {"CompressedData": "True", "CompressedDataSize": str(len(zipped))}
+    for name, data, words in (
+        ("tail.nii", whole["seed.nii"] + tail, "more bytes than its header promises"),
+        ("tail.nrrd", whole["seed.nrrd"] + tail, "more bytes than its header promises"),
+        ("tail.mha", whole["seed.mha"] + tail, "more bytes than its header promises"),
+        ("packed.mha", mha_bytes(zipped + tail, **size), "more bytes than its header promises"),
+        ("inner.nii.gz", gzip.compress(whole["seed.nii"] + tail), "more bytes than its header promises"),
+        ("tail.nii.gz", whole["seed.nii.gz"] + tail, "after its gzip data"),
+        ("tail.mgz", whole["seed.mgz"] + tail, "after its gzip data"),
+        ("packed.nrrd", nrrd_bytes(LPS_FIELDS | {"encoding": "gzip"}, {}, packed + tail), "after its gzip data"),
+        ("padded.nii.gz", whole["seed.nii.gz"] + bytes(5000), ""),
+        ("tags.mgz", gzip.compress(gzip.decompress(whole["seed.mgz"]) + tail), ""),
+        ("skip.mha", mha_bytes(tail + numbered().tobytes(order="F"), HeaderSize="-1"), ""),
+        ("packed2.mha", mha_bytes(zipped, **size), ""),
+    ):
+        (folder / name).write_bytes(data)
+        found[name] = words
+    return found
+
+
+def test_what_follows_the_voxels_is_told(tmp_path: Path) -> None:
+    for name, words in odd_tails(tmp_path).items():
+        read_geometry(tmp_path / name)
+        np.testing.assert_array_equal(read_mask(tmp_path / name).volume.data, numbered(), name)
+        told = geometry_warnings(tmp_path / name)
+        assert len(told) == bool(words) and words in "".join(told), (name, told)
+
+
+def test_packed_voxels_of_a_meta_image_are_whole(tmp_path: Path) -> None:
+    """ITK reads on with what it has got, and says so to nobody."""
+    voxels = numbered().tobytes(order="F")
+    zipped = zlib.compress(voxels)
+    half, path = zlib.compress(voxels[:100]), tmp_path / "a.mha"
+    for data, size, words in (
+        (zipped, None, "how many bytes"),
+        (zipped, len(zipped) - 20, "is truncated"),
+        (half, len(half), "is truncated"),
+        (zipped[:30] + b"\0\0" + zipped[32:], len(zipped), "truncated or damaged"),
+        (zipped[:-1] + b"\0", len(zipped), "truncated or damaged"),
+    ):
+        path.write_bytes(
+            mha_bytes(data, CompressedData="True", **({} if size is None else {"CompressedDataSize": str(size)}))
+        )
+        refused(path, words)
+    (tmp_path / "b.zraw").write_bytes(zipped)
+    path.write_bytes(mha_bytes(b"", CompressedData="True", ElementDataFile="b.zraw"))
+    np.testing.assert_array_equal(read_mask(path).volume.data, numbered())
+
+
+@pytest.mark.parametrize("name", ("a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.mgz"))
+@pytest.mark.skipif(sys.platform == "win32", reason="a file whose zeros are not on the disk")
+def test_a_file_far_larger_than_its_voxels_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    write_any(tmp_path / name, numbered(), LPS)
+    os.truncate(tmp_path / name, 2**38)
+    refused(tmp_path / name, "has 256 GB")
+    for read in (read_geometry, content_hash):
+        with pytest.raises(InputError, match="has 256 GB"):
+            read(tmp_path / name)

@@ -88,8 +88,8 @@ def read_geometry(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
 
 
 def _place_warnings(path: Path, kind: str) -> tuple[str, ...]:
-    """What a readable file leaves open about its place in space, each a plain sentence; usually nothing."""
-    return itk_warnings(path) if kind in _READERS else _through_nibabel(path, kind).warnings(path)
+    """What is odd about a readable file, or left open about its place in space; each a plain sentence."""
+    return itk_warnings(path, _READERS[kind]) if kind in _READERS else _through_nibabel(path, kind).warnings(path)
 
 
 class _Functions(NamedTuple):

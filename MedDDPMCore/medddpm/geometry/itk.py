@@ -29,7 +29,7 @@ class ItkFile:
 
 def read_itk(path: Path, image_io: str) -> ItkFile:
     """Read with the ITK reader named ``image_io`` ("NrrdImageIO" or "MetaImageIO"). Raises InputError."""
-    reader, affine = _opened(path, image_io)
+    reader, affine, _ = _opened(path, image_io, unpack=True)
     try:
         image = reader.Execute()
     except MemoryError as exc:
@@ -50,20 +50,25 @@ def itk_geometry(path: Path, image_io: str) -> tuple[tuple[int, int, int], np.nd
 
     Raises InputError.
     """
-    reader, affine = _opened(path, image_io)
+    reader, affine, _ = _opened(path, image_io)
     return check_shape(path, reader.GetSize()), affine
 
 
-def itk_warnings(path: Path) -> tuple[str, ...]:
-    """Sentences on what an NRRD header leaves open about the volume's place in space."""
+def itk_warnings(path: Path, image_io: str) -> tuple[str, ...]:
+    """Sentences on what is odd about the file, or left open about the volume's place in space."""
+    _, _, odd = _opened(path, image_io)
     header, _ = read_header(path)
     if header.startswith(b"NRRD") and not re.search(rb"^space:", header, re.MULTILINE):
-        return (f"{path} does not say how it lies in the patient (no 'space' field): LPS axes are assumed.",)
-    return ()
+        odd += (f"{path} does not say how it lies in the patient (no 'space' field): LPS axes are assumed.",)
+    return odd
 
 
-def _opened(path: Path, image_io: str) -> tuple[sitk.ImageFileReader, np.ndarray]:
-    """A reader that has read and checked the header, and the file's size against it, and the affine to RAS+ mm."""
+def _opened(
+    path: Path, image_io: str, unpack: bool = False
+) -> tuple[sitk.ImageFileReader, np.ndarray, tuple[str, ...]]:
+    """A reader that has read and checked the header, and the file's size against it; the affine to RAS+ mm; sentences
+    on what is odd. With ``unpack`` packed voxels are looked at, too.
+    """
     if image_io != "NiftiImageIO":  # which reads the bank's own maps only
         check_header(path)
     check_data_file(path)
@@ -88,7 +93,7 @@ def _opened(path: Path, image_io: str) -> tuple[sitk.ImageFileReader, np.ndarray
         raise InputError(f"{path} holds complex numbers, but one number a voxel is needed. Export it as such.")
     needed = values * sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
     check_bytes(path, needed)
-    check_itk_length(path, needed)
+    odd = check_itk_length(path, needed, unpack)
     check_spacing(path, reader.GetSpacing()[:3])
     dimension = len(reader.GetSize())
     direction = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]
@@ -97,7 +102,7 @@ def _opened(path: Path, image_io: str) -> tuple[sitk.ImageFileReader, np.ndarray
     affine[:3, 3] = reader.GetOrigin()[:3]
     affine = LPS_TO_RAS @ affine
     check_affine(path, affine)
-    return reader, affine
+    return reader, affine, (odd,) if odd else ()
 
 
 def _metadata(reader: sitk.ImageFileReader, key: str) -> str:

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from pathlib import Path
 
 from ..errors import InputError
-from .length import check_gzip_length, check_length
+from ..files import open_blocks
+from .checks import MAX_BYTES, check_bytes
+from .length import BLOCK, check_gzip_length, check_length, truncated
 
 _HEADER_BYTES = 4 * 2**20
 _NRRD_END = re.compile(rb"\r?\n\r?\n")
@@ -93,34 +96,63 @@ def check_data_file(path: Path) -> Path | None:
     return path.parent / inside
 
 
-def check_itk_length(path: Path, needed: int) -> None:
-    """Raises InputError where the voxels, ``needed`` bytes once they are unpacked, cannot all be there.
+def check_itk_length(path: Path, needed: int, unpack: bool = False) -> str:
+    """A sentence where more than the voxels, ``needed`` bytes once they are unpacked, is there, else "".
 
-    Checked are plain and gzip-packed voxels (NRRD), plain ones and packed ones whose size is told (MetaImage), which is
-    what programs write; not voxels that are written as text or packed otherwise.
+    Checked are plain and packed voxels, which is what programs write; not voxels that are written as text. With
+    ``unpack`` those of a MetaImage are unpacked: ITK reads on with what it has got of them. Raises InputError where the
+    voxels are not all there.
     """
     header, start = read_header(path)
     beside = check_data_file(path)
+    start = start if beside is None else 0
     fields = {key.lower().replace(b" ", b""): value.strip() for key, value in _FIELD.findall(header)}
-    check = _check_nrrd if header.startswith(b"NRRD") else _check_meta
-    check(path, fields, needed, start if beside is None else 0, beside)
-
-
-def _check_nrrd(path: Path, fields: dict[bytes, bytes], needed: int, start: int, beside: Path | None) -> None:
-    encoding = fields.get(b"encoding", b"raw").lower()
-    lines, skipped = (max(_number(fields, key), 0) for key in (b"lineskip", b"byteskip"))
-    if encoding == b"raw":
-        check_length(path, needed, start + lines + skipped, beside)  # a line has a byte at least
-    elif encoding in (b"gzip", b"gz") and not lines:
-        check_gzip_length(path, skipped + needed, start, beside)
-
-
-def _check_meta(path: Path, fields: dict[bytes, bytes], needed: int, start: int, beside: Path | None) -> None:
+    if header.startswith(b"NRRD"):
+        return _check_nrrd(path, fields, needed, start, beside)
+    first = _number(fields, b"headersize")
+    start = max(first, 0) or start
+    if _is_true(fields.get(b"compresseddata")):
+        size = _number(fields, b"compresseddatasize")
+        if first < 0 or size < 0 or (size == 0 and beside is None):
+            raise InputError(f"{path} does not say how many bytes its packed voxels have. Export it again.")
+        odd = check_length(path, size, start, beside)
+        if unpack:
+            _check_packed(path, needed, start, beside, size or MAX_BYTES)
+        return odd if size else ""
     if not _is_true(fields.get(b"binarydata")):
-        return
-    packed = _is_true(fields.get(b"compresseddata"))
-    start = max(_number(fields, b"headersize"), 0) or start
-    check_length(path, _number(fields, b"compresseddatasize") if packed else needed, start, beside)
+        return ""
+    odd = check_length(path, needed, start, beside)
+    return odd if first >= 0 else ""
+
+
+def _check_nrrd(path: Path, fields: dict[bytes, bytes], needed: int, start: int, beside: Path | None) -> str:
+    encoding = fields.get(b"encoding", b"raw").lower()
+    lines, skipped = _number(fields, b"lineskip"), _number(fields, b"byteskip")
+    if encoding == b"raw":  # a line has a byte at least; with -1 skipped, the voxels are the end of the file
+        odd = check_length(path, needed, start + max(lines, 0) + max(skipped, 0), beside)
+        return odd if lines <= 0 <= skipped else ""
+    if encoding in (b"gzip", b"gz") and lines <= 0:
+        check_bytes(path, max(skipped, 0) + needed)
+        return check_gzip_length(path, max(skipped, 0) + needed, start, beside)
+    return ""
+
+
+def _check_packed(path: Path, needed: int, start: int, beside: Path | None, size: int) -> None:
+    unpacker, count = zlib.decompressobj(47), 0  # zlib or gzip
+    with open_blocks(beside or path) as stream:
+        stream.seek(start)
+        try:
+            while not unpacker.eof and count <= needed:
+                if not (block := unpacker.unconsumed_tail or stream.read(min(size, BLOCK))):
+                    break
+                size -= 0 if unpacker.unconsumed_tail else len(block)
+                count += len(unpacker.decompress(block, BLOCK))
+        except zlib.error as exc:
+            raise InputError(
+                f"{path} is truncated or damaged: its voxels cannot be unpacked. Copy or export it again."
+            ) from exc
+    if count < needed or (count == needed and not unpacker.eof):
+        raise truncated(path, f"{count} bytes unpacked", needed, beside)
 
 
 def _is_true(word: bytes | None) -> bool:

@@ -13,10 +13,11 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..errors import InputError, OutOfMemory
 from .checks import check_affine, check_shape, check_spacing
-from .length import check_gzip_length, check_length, read_on, unpacked
+from .length import check_gzip_length, check_length, check_size, read_on, unpacked
 from .nifti import damage
 
 _READ_ERRORS = (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError, MGHError)
+MAX_TAGS = 2**24  # bytes after the voxels: the scan's parameters, transforms, the history of commands
 
 
 def read_mgh(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -39,21 +40,31 @@ def mgh_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray]:
     Raises InputError.
     """
     header, shape, affine = _checked(path)
-    needed = header.get_data_offset() + header.get_data_size()
-    (check_gzip_length if _packed(path) else check_length)(path, needed)
+    _check_end(path, header)
     return shape, affine
 
 
+def _check_end(path: Path, header: MGHHeader) -> str:
+    """A sentence where something follows that is no part of the format, which has tags after the voxels."""
+    needed = header.get_data_offset() + header.get_data_size()
+    if _packed(path):
+        return check_gzip_length(path, needed, more=MAX_TAGS)
+    check_length(path, needed)
+    return ""
+
+
 def mgh_warnings(path: Path) -> tuple[str, ...]:
-    """Sentences on what the header leaves open about the volume's place in space."""
-    _header(path)
+    """Sentences on what is odd about the file, or left open about the volume's place in space."""
+    odd = _check_end(path, _header(path))
     with unpacked(path, _packed(path)) as stream:  # nibabel sets the flag itself where the file does not
         if int.from_bytes(stream.read(30)[28:], "big") == 1:
-            return ()
-    return (f"{path} does not say how it lies in the scanner (goodRASFlag is 0): left and right are a guess.",)
+            return (odd,) if odd else ()
+    guess = f"{path} does not say how it lies in the scanner (goodRASFlag is 0): left and right are a guess."
+    return (odd, guess) if odd else (guess,)
 
 
 def _checked(path: Path) -> tuple[MGHHeader, tuple[int, int, int], np.ndarray]:
+    check_size(path)
     header = _header(path)
     shape = check_shape(path, header.get_data_shape())
     check_spacing(path, [float(v) for v in header["delta"]])

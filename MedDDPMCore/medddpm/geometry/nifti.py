@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from pathlib import Path
 from typing import cast
@@ -15,7 +16,7 @@ from nibabel.wrapstruct import WrapStructError
 from ..errors import InputError, OutOfMemory
 from ..files import atomic_path
 from .checks import MAX_BYTES, check_affine, check_bytes, check_shape, check_spacing
-from .length import check_gzip_length, check_length, read_on, unpacked
+from .length import check_gzip_length, check_length, check_size, read_on, unpacked
 from .volume import spacing_of
 
 DESCRIPTION_BYTES = 79  # the header's field is 80 bytes and ends with a zero
@@ -52,9 +53,13 @@ def nifti_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray]:
     Raises InputError.
     """
     shape, affine, _ = _opened_image(path)
-    if _packed(path):
-        check_gzip_length(path, _needed_bytes(_raw_header(path), shape))
+    _check_end(path, _raw_header(path), shape)
     return shape, affine
+
+
+def _check_end(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]) -> str:
+    needed = int(header["vox_offset"]) + shape[0] * shape[1] * shape[2] * int(header.get_data_dtype().itemsize)
+    return (check_gzip_length if _packed(path) else check_length)(path, needed)
 
 
 def _opened_image(path: Path) -> tuple[tuple[int, int, int], np.ndarray, nib.Nifti1Image]:
@@ -75,19 +80,16 @@ def _opened_image(path: Path) -> tuple[tuple[int, int, int], np.ndarray, nib.Nif
     return shape, affine, image
 
 
-def _needed_bytes(header: nib.Nifti1Header, shape: tuple[int, int, int]) -> int:
-    return int(header["vox_offset"]) + shape[0] * shape[1] * shape[2] * int(header.get_data_dtype().itemsize)
-
-
 def nifti_warnings(path: Path) -> tuple[str, ...]:
-    """Sentences on what the header leaves open about the volume's place in space."""
+    """Sentences on what is odd about the file, or left open about the volume's place in space."""
+    shape, _, _ = _opened_image(path)
     header = _raw_header(path)
-    sentences = []
+    sentences = [_check_end(path, header, shape)]
     if _forms_differ(header):
         sentences.append(f"{path} has an sform and a qform that place it more than 1 mm apart: the sform is used.")
     if int(header["xyzt_units"]) & 7 in _UNIT_MM:
         sentences.append(f"{path} has its spacing in meters or micrometers: it was converted to millimeters.")
-    return tuple(sentences)
+    return tuple(sentence for sentence in sentences if sentence)
 
 
 def write_image(path: Path, data: np.ndarray, affine: np.ndarray, description: str) -> None:
@@ -167,16 +169,16 @@ def _check_raw(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]
             f"{path} holds colors or complex numbers, but one number a voxel is needed. Export it as such."
         )
     check_bytes(path, shape[0] * shape[1] * shape[2] * dtype.itemsize)
+    check_size(path)
     if not _packed(path):
-        check_length(path, _needed_bytes(header, shape))
+        _check_end(path, header, shape)
 
 
 def _check_pixdim(path: Path, header: nib.Nifti1Header) -> None:
-    """Raises InputError for spacings that cannot be; their signs say nothing where there is an sform."""
+    """Raises InputError for spacings that cannot be. Negative ones mirror axes in ITK, and nowhere else."""
     own, mm = [float(v) for v in header["pixdim"][1:4]], float(_in_mm(header)[0, 0])
-    spacing = [abs(v) * mm if header["sform_code"] > 0 else v * mm for v in own]
     try:
-        check_spacing(path, spacing)
+        check_spacing(path, [v * mm for v in own])
     except InputError as exc:
         unit = {1: "meters", 3: "micrometers"}.get(int(header["xyzt_units"]) & 7)
         said = "" if unit is None else f" By its header, spacings are in {unit}; perhaps {own[0]:g} mm is meant."
@@ -230,7 +232,7 @@ def _forms_differ(header: nib.Nifti1Header) -> bool:
 
 def damage(exc: BaseException) -> str:
     """What is wrong with a file whose voxels could not be read."""
-    return "its checksum is wrong" if "CRC" in str(exc) else "its voxels end too early"
+    return "its checksum is wrong" if re.search("CRC|Incorrect length", str(exc)) else "its voxels end too early"
 
 
 def _first_line(exc: BaseException) -> str:
