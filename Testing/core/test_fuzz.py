@@ -31,6 +31,7 @@ from volume_files import LAYER_FIELDS, LPS, LPS_FIELDS, mha_bytes, nrrd_bytes, w
 
 SCHEME = Path(str(resources.files("medddpm"))) / "labels" / "schemes" / "glioma-anatomy.json"
 INPUTS = int(os.environ.get("MEDDDPM_FUZZ_INPUTS", "120"))
+pytestmark = pytest.mark.timeout(max(300, INPUTS / 4))
 
 
 def read_voxels(path: Path) -> None:

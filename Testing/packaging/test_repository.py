@@ -298,6 +298,10 @@ def test_the_continuous_integration_runs_the_readme_command() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     assert '"$python" run.py test' in script.read_text(encoding="utf-8")
+    nightly = ROOT / ".ci" / "nightly"
+    assert os.access(nightly, os.X_OK)
+    (name,) = re.findall(r"export (\w+)=\d{4,}\n", nightly.read_text(encoding="utf-8"))
+    assert f'os.environ.get("{name}", ' in (ROOT / "Testing" / "core" / "test_fuzz.py").read_text(encoding="utf-8")
 
 
 def test_test_files_have_different_names() -> None:
