@@ -26,8 +26,8 @@ def check_size(path: Path) -> int:
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         raise InputError(
-            f"{path} has {size / 2**30:.0f} GB, more than the {MAX_FILE_BYTES / 2**30:g} GB accepted. Copy it again, or "
-            "crop or resample it."
+            f"{path} has {size / 2**30:.0f} GB, more than the {MAX_FILE_BYTES / 2**30:g} GB accepted. Copy it again, "
+            "crop it or resample it."
         )
     return size
 
