@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.errors import InputError
 from medddpm.geometry.content import content_hash
-from medddpm.geometry.io import geometry_warnings, read_geometry, read_mask, read_volume
+from medddpm.geometry.io import read_geometry, read_mask, read_volume
 from medddpm.preparation.scan import scan_source
 from source_phantoms import BRATS_2021, brats_case
 from volume_files import LPS, LPS_FIELDS, mha_bytes, nrrd_bytes, numbered, refused, write_any
@@ -175,8 +175,9 @@ def odd_tails(folder: Path) -> dict[str, str]:
 def test_what_follows_the_voxels_is_told(tmp_path: Path) -> None:
     for name, words in odd_tails(tmp_path).items():
         read_geometry(tmp_path / name)
-        np.testing.assert_array_equal(read_mask(tmp_path / name).volume.data, numbered(), name)
-        told = geometry_warnings(tmp_path / name)
+        volume = read_mask(tmp_path / name).volume
+        np.testing.assert_array_equal(volume.data, numbered(), name)
+        told = volume.notes
         assert len(told) == bool(words) and words in "".join(told), (name, told)
 
 
