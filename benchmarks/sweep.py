@@ -197,9 +197,9 @@ class Sweep:
             seconds=seconds,
             reference=f"{reference}, {self.all_steps} steps",
             l1=l1(result, expected),
-            ms_ssim=ms_ssim(result, expected),
+            ms_ssim=ms_ssim(result, expected).value,
             real_l1=None if case.real is None else l1(result, case.real),
-            real_ms_ssim=None if case.real is None else ms_ssim(result, case.real),
+            real_ms_ssim=None if case.real is None else ms_ssim(result, case.real).value,
         )
 
     def _stem(self, case: SweepCase, sampler: str, steps: int) -> Path:

@@ -16,9 +16,12 @@ from typing import Any
 import nibabel
 import pytest
 import torch
+import torch.nn.functional as F
 from medddpm.config import ModelConfig
+from medddpm.dataset import read_dataset_config
 from medddpm.errors import Cancelled, InputError
 from medddpm.models.folder import save_model_folder
+from medddpm.network.compact import CompactUNet
 from medddpm.network.unet import UNet3D
 from medddpm.page import Cell, Page, number
 from medddpm.progress import SilentReporter
@@ -27,10 +30,11 @@ from medddpm.training.evaluation.evaluate import evaluate
 from medddpm.training.evaluation.measures import MEASURES
 from medddpm.training.evaluation.report import write_report
 from medddpm.training.evaluation.request import EvaluationRequest
-from medddpm.training.evaluation.results import Evaluation
+from medddpm.training.evaluation.results import EVALUATED, MODEL, TRAINING, Evaluation
 from medddpm.training.evaluation.tables import figures_csv, summary, write_tables
 from medddpm.training.evaluation.written import as_written, read_sample
 from medddpm.training.start import model_config
+from safetensors.torch import load_file, save_file
 from training_runs import make_dataset, tiny_config
 from typer.testing import CliRunner
 
@@ -268,7 +272,41 @@ def test_doubts_are_told(ask: Ask, tmp_path: Path, dataset: Path) -> None:
     (only_test / "dataset.json").write_text(text, encoding="utf-8")
     alone = evaluate(ask(dataset=str(only_test)))
     assert any("no training cases" in sentence for sentence in alone.doubts)
+    assert any("those of the evaluated cases themselves" in sentence for sentence in alone.doubts)
+    assert (result.baseline_from, alone.baseline_from) == (TRAINING, EVALUATED)
     write_report(tmp_path, alone)
+
+
+def test_the_baseline_is_that_of_the_model_and_opposite_images_are_told(
+    ask: Ask, config: ModelConfig, tmp_path: Path
+) -> None:
+    folder = make_dataset(tmp_path / "set", cases=4)
+    text = (folder / "dataset.json").read_text(encoding="utf-8")
+    (folder / "dataset.json").write_text(text.replace('"train"', '"test"').replace('"validation"', '"test"'))
+    described = read_dataset_config(folder)
+    grid = replace(described.grid, shape=tuple(2 * n for n in described.grid.shape))
+    replace(described, grid=grid).save(folder)
+    for path in (folder / "cases").iterdir():
+        fine = {name: F.interpolate(tensor[None].half(), scale_factor=2)[0] for name, tensor in load_file(path).items()}
+        fractions = fine["fractions"].to(torch.uint8)
+        save_file({"images": -0.5 - fractions.sum(0, keepdim=True).half() / 510, "fractions": fractions}, path)
+    network = replace(config.network, domain="wavelet")
+    compact, schedule = CompactUNet(network), replace(config.schedule, prediction="x0")
+    compact.label_means.copy_(torch.tensor([[-0.5], [-0.5], [-1.0]]))  # opposite to the images
+    save_model_folder(
+        tmp_path / "compact", replace(config, network=network, schedule=schedule, grid=grid), compact.state_dict()
+    )
+    reporter = Counter()
+    found = evaluate(ask(model=str(tmp_path / "compact"), dataset=str(folder)), reporter)
+    write_report(tmp_path, found)
+    write_tables(tmp_path, found)
+    assert found.baseline_from == MODEL and not any("evaluated cases" in sentence for sentence in found.doubts)
+    assert "of the model&#x27;s training data" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert all(s.baseline_mean.ms_ssim == 0 and s.baseline_mean.ms_ssim_lowest < 0 for s in found.samples)
+    (told,) = [sentence for sentence in reporter.warnings if "counts as 0" in sentence]
+    assert "4 of 4 comparisons of the baseline and real images (lowest term -0." in told and told in found.doubts
+    rows = list(csv.DictReader((tmp_path / "figures.csv").read_text(encoding="utf-8").splitlines()))
+    assert all(float(row["baseline_ms_ssim_lowest"]) < 0 for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -56,14 +56,24 @@ def case(seed: int, at: int = 6) -> tuple[Tensor, Tensor]:
 
 def test_similarity() -> None:
     a, b = (torch.randn((1, 2, 22, 24, 26), generator=torch.Generator().manual_seed(s)).clamp(-1, 1) for s in (1, 2))
-    assert ms_ssim(a, a) == pytest.approx(1, abs=1e-5)
-    assert ms_ssim(a, b) < ms_ssim(a, 0.9 * a + 0.1 * b) < 1
+    assert ms_ssim(a, a).value == pytest.approx(1, abs=1e-5)
+    assert ms_ssim(a, b).value < ms_ssim(a, 0.9 * a + 0.1 * b).value < 1
     assert [scales((n, 200, 200)) for n in (16, 22, 44, 80, 128, 176)] == [1, 2, 3, 3, 4, 5]
     with pytest.raises(InputError, match="11 voxels"):
         scales((8, 16, 16))
     weights = [weight / sum(WEIGHTS[:2]) for weight in WEIGHTS[:2]]
     monai = MultiScaleSSIMMetric(3, data_range=2.0, kernel_size=11, weights=weights)
-    assert ms_ssim(a, b) == pytest.approx(float(monai(a[0][:, None], b[0][:, None]).mean()), abs=1e-5)
+    assert ms_ssim(a, b).value == pytest.approx(float(monai(a[0][:, None], b[0][:, None]).mean()), abs=1e-5)
+
+
+def test_opposite_images_count_as_0_and_tell() -> None:
+    noise = texture(1)
+    images, opposite = torch.stack([0.5 + noise[0], noise[1]]), torch.stack([0.5 - noise[0], noise[1]])
+    first, second = by_modality(opposite, images, mask())
+    assert first.ms_ssim == 0 and first.ms_ssim_lowest is not None and first.ms_ssim_lowest < -0.1
+    assert second.ms_ssim_lowest is not None and second.ms_ssim_lowest > 0
+    both = overall([first, second])
+    assert both.ms_ssim == pytest.approx(0.5, abs=1e-4) and both.ms_ssim_lowest == first.ms_ssim_lowest
 
 
 def test_an_equal_image_is_perfect() -> None:
@@ -248,10 +258,11 @@ def test_similarity_of_sets() -> None:
         calls.append(i)
         return images[i]
 
-    assert neighbor_similarities(2, load) == [(0, pytest.approx(1, abs=1e-5))]
+    ((first, alike),) = neighbor_similarities(2, load)
+    assert first == 0 and alike.value == pytest.approx(1, abs=1e-5)
     assert calls == [0, 1]
     (_, equal), (_, other), (_, last) = neighbor_similarities(3, load)
-    assert equal == pytest.approx(1, abs=1e-5) and max(other, last) < 0.999
+    assert equal.value == pytest.approx(1, abs=1e-5) and max(other.value, last.value) < 0.999
     assert neighbor_similarities(1, load) == []
     assert len(small_vector(torch.zeros(2, 48, 24, 12))) == 2 * 24 * 12 * 6
 

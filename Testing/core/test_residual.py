@@ -304,3 +304,5 @@ def test_a_continued_training_equals_the_uninterrupted_one(dataset: Path, tmp_pa
         assert all(torch.equal(whole[kind][name], parts[kind][name]) for name in whole[kind])
     look = model.look()
     assert look is not None and np.allclose(look.means[1], [0.6, -0.5], atol=0.05)
+    means = model.label_means()
+    assert means is not None and np.array_equal(means, look.means.T)

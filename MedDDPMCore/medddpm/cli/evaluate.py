@@ -88,4 +88,5 @@ def _conclude(found: Any, out: Path) -> None:
     if mean.ms_ssim is not None and baseline.ms_ssim is not None:
         similarity = f"MS-SSIM {mean.ms_ssim:.3f} (baseline {baseline.ms_ssim:.3f}), "
     say(f"{similarity}PSNR {mean.psnr:.1f} dB (baseline {baseline.psnr:.1f}), sharpness {mean.sharpness:.2f}.")
+    say(f"The baseline is the mean intensity of each label in {found.baseline_from}.")
     say(f"Open {page}")

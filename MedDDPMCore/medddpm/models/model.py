@@ -54,6 +54,13 @@ class Model:
         """The mean appearance of the training cases, or one drawn with ``generator``; None for a network on voxels."""
         return self._network.appearance.look(generator) if isinstance(self._network, ResidualUNet) else None
 
+    def label_means(self) -> Tensor | None:
+        """Mean intensity of each label in the training cases, (C, L) in [-1, 1]; None for a network on voxels."""
+        if isinstance(self._network, CompactUNet):
+            return self._network.label_means[:-1].T.float().cpu()
+        look = self.look()
+        return None if look is None else look.means.T.cpu()
+
     def measured_look(self, images: Tensor, fractions: Tensor) -> Look:
         """The appearance of a scan (C, D, H, W) in [-1, 1], NaN for modalities that it lacks, with its label fractions.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..monitor.neighbors import coarse
 from ..monitor.quality import similarity
+from ..monitor.similarity import Similarity
 
 MAX_PAIRS = 24  # of images whose similarity is computed
 
@@ -43,7 +44,7 @@ def mmd(a: Sequence[Tensor], b: Sequence[Tensor]) -> float | None:
     return float(within_a + within_b - 2 * kernel[:n, n:].mean())
 
 
-def neighbor_similarities(count: int, load: Callable[[int], Tensor]) -> list[tuple[int, float]]:
+def neighbor_similarities(count: int, load: Callable[[int], Tensor]) -> list[tuple[int, Similarity]]:
     """MS-SSIM among ``count`` images: of each with the next one, the last with the first, by the index of the former.
 
     At most ``MAX_PAIRS`` pairs, evenly spread. Empty for fewer than two images or a grid smaller than the window.

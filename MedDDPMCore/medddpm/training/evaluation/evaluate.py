@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...dataset import PreparedCase, read_dataset_config
+from ...dataset import read_dataset_config
 from ...errors import InputError
 from ...files import sha256, write_text
 from ...geometry.grid import from_network, to_network
@@ -32,9 +32,9 @@ from .classifier import areas_under_curve, slice_features
 from .distribution import mmd, neighbor_similarities, small_vector
 from .measures import ALL, BASELINE, REAL, SYNTHETIC, Reading, measured
 from .realism import CaseMeasures
-from .request import EvaluationRequest, doubts, require_fit
+from .request import EvaluationRequest, chosen_cases, doubts, require_fit
 from .resolution import resolution
-from .results import Evaluation, LabelTable, SampleResult, SetFigures
+from .results import EVALUATED, MODEL, TRAINING, Evaluation, LabelTable, SampleResult, SetFigures, undefined
 from .segmenter import Segmenter, trained_segmenter, tumor_regions
 from .written import RECORD, as_written, read_sample, recorded
 
@@ -57,20 +57,6 @@ def evaluate(request: EvaluationRequest, reporter: Reporter | None = None) -> Ev
     return _Evaluator(request, reporter, ids).run()
 
 
-def chosen_cases(cases: Sequence[PreparedCase], request: EvaluationRequest) -> list[str]:
-    """The ids of the cases to take, in the dataset's order. Raises InputError for an unknown one and for none."""
-    there = [case.id for case in cases if case.split == request.split]
-    missing = sorted(set(request.cases) - set(there))
-    if missing:
-        raise InputError(f"The dataset {request.dataset} has no case '{missing[0]}' in the split '{request.split}'.")
-    if not there:
-        splits = sorted({case.split for case in cases})
-        raise InputError(
-            f"The dataset {request.dataset} has no case in the split '{request.split}', only in {', '.join(splits)}."
-        )
-    return [id for id in there if not request.cases or id in request.cases]
-
-
 class _Evaluator:
     def __init__(self, request: EvaluationRequest, reporter: Reporter, ids: list[str]) -> None:
         self._request, self._reporter = request, reporter
@@ -83,7 +69,8 @@ class _Evaluator:
         self._resolution = resolution(self._config.grid, self._data.config.grid)
         self._sampler, self._steps = sampler_and_steps(self._config, request.sampler, request.steps)
         self._neighbors = self._training_neighbors()
-        self._means = self._label_means()
+        self._means, self._baseline_from = self._label_means()
+        self._terms: dict[str, list[float]] = {}
         self._readings: list[Reading] = []
         self._slices: dict[str, dict[str, Tensor]] = {REAL: {}, SYNTHETIC: {}, BASELINE: {}}
         self._done = 0
@@ -101,11 +88,16 @@ class _Evaluator:
         ids = [case.id for case in train.cases]
         return TrainingNeighbors(ids, train.__getitem__, self._config.background, axis)
 
-    def _label_means(self) -> Tensor:
+    def _label_means(self) -> tuple[Tensor, str]:
+        """Those of the baseline, and whose they are."""
+        carried = self._model.label_means()
+        if carried is not None:
+            return carried, MODEL
         if self._neighbors is not None:
-            return self._neighbors.means
+            return self._neighbors.means, TRAINING
         data = self._train or self._data
-        return dataset_label_means((data[i] for i in range(len(data))), self._config.background)
+        means = dataset_label_means((data[i] for i in range(len(data))), self._config.background)
+        return means, EVALUATED if self._train is None else TRAINING
 
     def run(self) -> Evaluation:
         for sentence in self._doubts:
@@ -120,7 +112,7 @@ class _Evaluator:
             real_means.append(label_means(case.real, case.fractions))
             self._measure(measures, REAL, case.id, None, case.real)
             self._measure(measures, BASELINE, case.id, None, baseline)
-            expected = self._quality(baseline, case)
+            expected = self._quality(baseline, case, "the baseline and real images")
             for k in range(self._request.samples):
                 masked, own = case, measures
                 if self._request.anatomy == "seed":
@@ -134,6 +126,8 @@ class _Evaluator:
         self._compare_sets()
         patients = {case.id: case.patient or case.id for case in self._data.cases}
         self._classify(patients)
+        for sentence in (found := undefined(self._terms)):
+            self._reporter.warning(sentence)
         return Evaluation(
             model=self._config.name,
             weights_sha256=self._model.weights_hash,
@@ -151,7 +145,8 @@ class _Evaluator:
             intensities=self._intensities(real_means, made_means),
             measures=measured(self._readings, patients),
             readings=tuple(self._readings),
-            doubts=tuple(self._doubts),
+            baseline_from=self._baseline_from,
+            doubts=(*self._doubts, *found),
         )
 
     def _with_other_anatomy(self, case: HeldOut, k: int) -> HeldOut:
@@ -226,17 +221,19 @@ class _Evaluator:
             case=case.id,
             seed=self._request.seed + k,
             folder=str(self._folder(case.id, k)),
-            figures=self._quality(made, case),
+            figures=self._quality(made, case, "synthetic and real images"),
             baseline=baseline,
             nearest=near,
             nearest_of_real=real_near,
             copy=None if near is None or real_near is None else is_copy(near, real_near),
         )
 
-    def _quality(self, images: Tensor, case: HeldOut) -> dict[str, Quality]:
+    def _quality(self, images: Tensor, case: HeldOut, what: str) -> dict[str, Quality]:
         """Figures by modality against the real images."""
         on_device = [t.to(figures_device(self._model.device)) for t in (images, case.real, case.fractions)]
-        return dict(zip(self._config.modalities, by_modality(*on_device), strict=True))
+        found = by_modality(*on_device)
+        self._terms.setdefault(what, []).extend(q.ms_ssim_lowest for q in found if q.ms_ssim_lowest is not None)
+        return dict(zip(self._config.modalities, found, strict=True))
 
     def _baseline(self, i: int) -> Tensor:
         return label_mean_image(self._means, self._data[i][1], self._config.background)
@@ -250,11 +247,14 @@ class _Evaluator:
             BASELINE: lambda n: self._baseline(self._indices[n]),
         }
         for kind, load in kinds.items():
-            for n, value in neighbor_similarities(len(ids), load):
-                self._readings.append(Reading("among_masks", ALL, kind, ids[n], None, value))
+            for n, alike in neighbor_similarities(len(ids), load):
+                self._readings.append(Reading("among_masks", ALL, kind, ids[n], None, alike.value))
+                self._terms.setdefault(f"different masks ({kind})", []).append(alike.lowest)
         for n in range(min(len(ids), SAME_MASK_CASES)):
-            for k, value in neighbor_similarities(self._request.samples, partial(self._again, n)):
-                self._readings.append(Reading("among_samples", ALL, SYNTHETIC, ids[n], self._request.seed + k, value))
+            for k, alike in neighbor_similarities(self._request.samples, partial(self._again, n)):
+                seed = self._request.seed + k
+                self._readings.append(Reading("among_samples", ALL, SYNTHETIC, ids[n], seed, alike.value))
+                self._terms.setdefault("samples of one mask", []).append(alike.lowest)
 
     def _classify(self, patients: dict[str, str]) -> None:
         for kind in (SYNTHETIC, BASELINE):

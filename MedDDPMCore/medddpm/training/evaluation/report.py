@@ -35,8 +35,8 @@ SHOWN = ("ms_ssim", "psnr", "l1", "sharpness", "label_error")
 EXPLANATION = (
     "A sample need not equal the patient's image: the mask tells where the tumor is, not how the rest of the brain "
     "looks. Figures that compare voxel by voxel favor blurred images, so read them beside the baseline: an image that "
-    "has the training cases' mean intensity of each label and nothing else. A good sample is about as near to the real "
-    "image as this baseline, and sharp, which the baseline is not."
+    "has the mean intensity of each label and nothing else. A good sample is about as near to the real image as this "
+    "baseline, and sharp, which the baseline is not."
 )
 REALISM = (
     "Whether the images look like MRI, which a comparison voxel by voxel does not tell. Every value is a mean over "
@@ -78,7 +78,7 @@ def write_report(folder: Path, found: Evaluation) -> Path:
 
 def _add_overview(page: Page, found: Evaluation) -> None:
     page.heading("Overview")
-    page.paragraph(EXPLANATION)
+    page.paragraph(f"{EXPLANATION} The means are those of {found.baseline_from}.")
     rows: list[list[str | Cell]] = [
         [heading, *(_figure(part, name, digits) for part in (found.mean, found.baseline_mean)), meaning]
         for name, heading, digits, meaning in FIGURES

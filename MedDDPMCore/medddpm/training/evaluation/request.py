@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...config import ModelConfig
-from ...dataset import SPLITS, DatasetConfig
+from ...dataset import SPLITS, DatasetConfig, PreparedCase
 from ...errors import InputError
 from ...parse import shown
 from .resolution import Resolution, resolution, resolution_doubts
@@ -61,6 +62,20 @@ class EvaluationRequest:
             )
 
 
+def chosen_cases(cases: Sequence[PreparedCase], request: EvaluationRequest) -> list[str]:
+    """The ids of the cases to take, in the dataset's order. Raises InputError for an unknown one and for none."""
+    there = [case.id for case in cases if case.split == request.split]
+    missing = sorted(set(request.cases) - set(there))
+    if missing:
+        raise InputError(f"The dataset {request.dataset} has no case '{missing[0]}' in the split '{request.split}'.")
+    if not there:
+        splits = sorted({case.split for case in cases})
+        raise InputError(
+            f"The dataset {request.dataset} has no case in the split '{request.split}', only in {', '.join(splits)}."
+        )
+    return [id for id in there if not request.cases or id in request.cases]
+
+
 def require_fit(request: EvaluationRequest, model: ModelConfig, dataset: DatasetConfig) -> None:
     """Raise InputError naming what differs where the model cannot be measured on the dataset as asked."""
     if request.anatomy == "seed" and not model.scheme.tissue_values:
@@ -99,7 +114,11 @@ def doubts(model: ModelConfig, dataset: DatasetConfig, cases: list[str]) -> list
         sentences.append(f"{len(cases)} case(s) are too few for firm conclusions.")
     if not any(case.split == "train" for case in dataset.cases):
         sentences.append(
-            "The dataset has no training cases: the baseline's label means come from the evaluated cases themselves, "
-            "and neither nearest training cases nor tumor fidelity are told."
+            "The dataset has no training cases, so that neither nearest training cases nor tumor fidelity are told."
         )
+        if model.network.domain == "voxels":
+            sentences.append(
+                "The model does not carry the label means of its training data: the baseline has those of the "
+                "evaluated cases themselves, which favors it."
+            )
     return sentences

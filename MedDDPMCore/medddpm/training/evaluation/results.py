@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..monitor.neighbors import Nearest
 from ..monitor.quality import Quality, overall
 from .measures import ALL, Measured, Reading
 
+MODEL, TRAINING, EVALUATED = (
+    "the model's training data",
+    "the dataset's training cases",
+    "the evaluated cases themselves",
+)
 LabelTable = dict[str, dict[str, dict[str, float | None]]]  # modality, label, "real" or "synthetic"
+
+
+def undefined(terms: Mapping[str, Sequence[float]]) -> list[str]:
+    """A sentence where MS-SSIM is not defined. ``terms``: what was compared -> the lowest term of each comparison."""
+    counts = {what: [term for term in found if term < 0] for what, found in terms.items()}
+    told = [
+        f"{len(below)} of {len(terms[what])} comparisons of {what} (lowest term {min(below):.4f})"
+        for what, below in counts.items()
+        if below
+    ]
+    if not told:
+        return []
+    return [
+        "MS-SSIM is not defined where images are opposite at one of its scales (a negative term), and counts as 0 "
+        f"there, as in MONAI: {', '.join(told)}."
+    ]
 
 
 @dataclass(frozen=True)
@@ -53,7 +74,7 @@ class SetFigures:
 class Evaluation:
     """The whole result. ``intensities``: mean intensity of each label by modality, -1 to 1, over all samples.
 
-    ``readings`` are the single values behind ``measures``.
+    ``readings`` are the single values behind ``measures``. ``baseline_from``: whose label means the baseline has.
     """
 
     model: str
@@ -72,6 +93,7 @@ class Evaluation:
     intensities: LabelTable
     measures: tuple[Measured, ...]
     readings: tuple[Reading, ...]
+    baseline_from: str
     doubts: tuple[str, ...] = ()
 
     @property

@@ -13,7 +13,7 @@ from .measures import MEASURES, Measured, Reading
 from .results import Evaluation, SampleResult
 
 FIGURES_JSON, FIGURES_CSV, MEASURES_CSV = "figures.json", "figures.csv", "measures.csv"
-COLUMNS = ("ms_ssim", "psnr", "l1", "mse", "mse_volume", "sharpness", "label_error")
+COLUMNS = ("ms_ssim", "ms_ssim_lowest", "psnr", "l1", "mse", "mse_volume", "sharpness", "label_error")
 
 
 def write_tables(folder: Path, found: Evaluation) -> None:
@@ -29,7 +29,7 @@ def summary(found: Evaluation) -> dict[str, Any]:
         "format_version": 1,
         **{name: getattr(found, name) for name in ("model", "weights_sha256", "dataset", "split")},
         **{name: getattr(found, name) for name in ("sampler", "steps", "seed", "guidance", "anatomy", "contrast")},
-        **{name: getattr(found, name) for name in ("modalities", "doubts")},
+        **{name: getattr(found, name) for name in ("modalities", "baseline_from", "doubts")},
         "mean": {"synthetic": _rounded(found.mean), "baseline": _rounded(found.baseline_mean)},
         "by_modality": {
             name: {"synthetic": _rounded(found.of_modality(name)), "baseline": _rounded(found.of_modality(name, True))}

@@ -17,7 +17,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from .similarity import WINDOW, ms_ssim, separable
+from .similarity import WINDOW, Similarity, ms_ssim, separable
 
 DATA_RANGE = 2.0
 MAX_PSNR = 100.0  # dB, for images that are equal
@@ -29,7 +29,8 @@ OCTAVES = ("fine", "medium", "coarse")
 class Quality:
     """Figures of one case.
 
-    ``ms_ssim`` (mean over modalities) and ``mse_volume`` are of the whole volume, as in the paper; ``l1``, ``mse`` and
+    ``ms_ssim`` (mean over modalities) and ``mse_volume`` are of the whole volume, as in the paper; where its
+    ``ms_ssim_lowest`` term is negative (see ``Similarity``), a modality's MS-SSIM counts as 0. ``l1``, ``mse`` and
     ``psnr`` (dB, for a data range of 2) of what is inside the outline. ``sharpness``: standard deviation of detail
     finer than about two voxels, synthetic over real, mean over modalities: 1 is right, lower is blurred, higher is
     noisy; ``detail`` has the same for three octaves of size, by ``OCTAVES``. ``label_error``: mean over labels and
@@ -37,6 +38,7 @@ class Quality:
     """
 
     ms_ssim: float | None
+    ms_ssim_lowest: float | None
     mse_volume: float
     l1: float
     mse: float
@@ -61,8 +63,10 @@ def by_modality(synthetic: Tensor, real: Tensor, fractions: Tensor) -> list[Qual
 def _one(synthetic: Tensor, real: Tensor, fractions: Tensor, within: Tensor, detail: dict[str, float]) -> Quality:
     mse = mean_inside((synthetic - real).square(), within)
     error = (label_means(synthetic, fractions) - label_means(real, fractions)).abs()
+    alike = similarity(synthetic, real)
     return Quality(
-        ms_ssim=similarity(synthetic, real),
+        ms_ssim=None if alike is None else alike.value,
+        ms_ssim_lowest=None if alike is None else alike.lowest,
         mse_volume=float((synthetic - real).square().mean()),
         l1=mean_inside((synthetic - real).abs(), within),
         mse=mse,
@@ -78,6 +82,7 @@ def overall(parts: Sequence[Quality]) -> Quality:
     mse = fmean(part.mse for part in parts)
     return Quality(
         ms_ssim=_mean_known([part.ms_ssim for part in parts]),
+        ms_ssim_lowest=min((part.ms_ssim_lowest for part in parts if part.ms_ssim_lowest is not None), default=None),
         mse_volume=fmean(part.mse_volume for part in parts),
         l1=fmean(part.l1 for part in parts),
         mse=mse,
@@ -109,7 +114,7 @@ def psnr(mse: float) -> float:
     return min(MAX_PSNR, 10 * math.log10(DATA_RANGE**2 / max(mse, 1e-30)))
 
 
-def similarity(a: Tensor, b: Tensor) -> float | None:
+def similarity(a: Tensor, b: Tensor) -> Similarity | None:
     """MS-SSIM of two cases, mean over modalities; None where the grid is smaller than its window."""
     if min(a.shape[1:]) < WINDOW:
         return None

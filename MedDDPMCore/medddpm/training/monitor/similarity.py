@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 import torch
@@ -19,6 +21,18 @@ DATA_RANGE = 2.0
 C1, C2 = (0.01 * DATA_RANGE) ** 2, (0.03 * DATA_RANGE) ** 2
 
 
+@dataclass(frozen=True)
+class Similarity:
+    """MS-SSIM of two volumes, and the ``lowest`` of the terms that it multiplies, over scales and channels.
+
+    A term is the mean of contrast times structure at a scale, at the coarsest one times luminance. Where images are
+    opposite it is negative, and a power of it is not defined: the MS-SSIM of that channel counts as 0, as in MONAI.
+    """
+
+    value: float
+    lowest: float
+
+
 def scales(shape: Sequence[int]) -> int:
     """How many of the five scales have room for the window. Raises InputError where none has.
 
@@ -30,23 +44,24 @@ def scales(shape: Sequence[int]) -> int:
     return max(fitting)
 
 
-def ms_ssim(a: Tensor, b: Tensor) -> float:
+def ms_ssim(a: Tensor, b: Tensor) -> Similarity:
     """MS-SSIM of two volumes (1, C, D, H, W) in [-1, 1], mean over channels, over as many scales as fit the grid.
 
     Wang et al. 2003, eq. 7, with a Gaussian window. The weights of the scales that fit are scaled to sum to 1. Equals
     MONAI's ``MultiScaleSSIMMetric``, at a fraction of its time: the window is applied axis by axis.
     """
-    return fmean(_of_channel(one, other) for one, other in zip(a[0].float(), b[0].float(), strict=True))
+    parts = [_of_channel(one, other) for one, other in zip(a[0].float(), b[0].float(), strict=True)]
+    return Similarity(fmean(part.value for part in parts), min(part.lowest for part in parts))
 
 
-def _of_channel(a: Tensor, b: Tensor) -> float:
+def _of_channel(a: Tensor, b: Tensor) -> Similarity:
     used = WEIGHTS[: scales(a.shape)]
-    product = torch.ones((), device=a.device)
-    for scale, weight in enumerate(used):
-        terms = _terms(a, b, luminance=scale == len(used) - 1)
-        product = product * terms.mean().relu() ** (weight / sum(used))
+    found = []
+    for scale in range(len(used)):
+        found.append(float(_terms(a, b, luminance=scale == len(used) - 1).mean()))
         a, b = (F.avg_pool3d(volume[None], 2)[0] for volume in (a, b))
-    return float(product)
+    powers = (max(0.0, term) ** (weight / sum(used)) for term, weight in zip(found, used, strict=True))
+    return Similarity(math.prod(powers), min(found))
 
 
 def _terms(a: Tensor, b: Tensor, luminance: bool) -> Tensor:
