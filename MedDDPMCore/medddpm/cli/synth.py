@@ -8,17 +8,19 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError
 from ..memory import keep_freed_memory
+from ..synthesis.request import modality_files
 from .app import app
 from .console import ConsoleReporter, say
+from .folders import masks_among
 
 SAMPLERS = "ddpm, ddpm-paper, ddim, dpm++2m, dpm++3m or unipc"
 
 MasksArgument = Annotated[
     list[Path],
     typer.Argument(
-        help="Segmentations to make MRI from (.nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .mhd, .mgz), or folders of them.",
+        help="Segmentations to make MRI from (.nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .mhd, .mgz), or folders, of whose "
+        "files those that are masks are taken.",
         metavar="MASK...",
     ),
 ]
@@ -157,34 +159,17 @@ def synth_command(
     """
     from ..synthesis.pipeline import raise_failures, summary, synthesize
 
-    files = _mask_files(masks)
     keep_freed_memory()
     started = time.monotonic()
     options = {name: value for name, value in context.params.items() if name not in ("masks", "out", "model")}
     options |= {name: tuple(options[name] or ()) for name in ("images", "modalities", "known", "reference")}
+    scans = {**modality_files(options["known"]), **modality_files(options["reference"], "reference")}
+    others = [*options["images"], *scans.values(), *(path for path in (region, before, anatomy) if path)]
     with ConsoleReporter() as reporter:
+        files = masks_among(masks, model, others, reporter)
         results = synthesize(files, out, model, reporter=reporter, **options)
     say(summary(results, time.monotonic() - started))
     for result in results:
         for sheet in result.sheets if result.state != "failed" else ():
             say(f"Open {sheet}")
     raise_failures(results)
-
-
-def _mask_files(paths: list[Path]) -> list[Path]:
-    """Folders replaced by the mask files directly in them, in order of name."""
-    from ..synthesis.names import EXTENSIONS, masks_in
-
-    found: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        try:
-            inside = masks_in(path)
-        except OSError as exc:
-            raise InputError(f"The folder {path} cannot be read: {exc.strerror}. Check its permissions.") from exc
-        if not inside:
-            raise InputError(f"The folder {path} holds no mask file ({', '.join(EXTENSIONS)}).")
-        found += inside
-    return found

@@ -14,11 +14,12 @@ from .findings import ERROR, INFO, WARNING, CheckResult, Finding
 from .morphology import bounding_box
 from .outline import brain_from_image, head_from_image
 from .plausibility import check_orientation, check_size, check_tumor, check_units
-from .recognize import apply_mapping, recognize
+from .recognize import Recognition, apply_mapping, recognize
 from .repairs import assign_unknown, clip_tumor, fill_cavities, provide_outline, remove_islands, remove_specks
-from .values import clean_values, too_many_values
+from .scheme import LabelScheme
+from .values import GRAY_IMAGE, clean_values, too_many_values
 
-__all__ = ["CheckResult", "Finding", "check_mask", "fix_mask", "mend_mask"]
+__all__ = ["CheckResult", "Finding", "check_mask", "fix_mask", "gray_image", "mend_mask"]
 
 # No mask has more different values; brain maps with more are known by their numbers.
 MAX_VALUES = 30
@@ -45,6 +46,13 @@ def check_mask(
     InputError where ``labels`` names a value that the scheme lacks.
     """
     return CheckResult(tuple(_examine(mask, config, image, labels, around=around).findings))
+
+
+def gray_image(mask: Mask, scheme: LabelScheme) -> Finding | None:
+    """Why a file is an image and no mask; None for what is or may be one, however damaged."""
+    labels, findings = clean_values(mask.volume.data, 1.0)
+    found = next((finding for finding in findings if finding.code == GRAY_IMAGE), None)
+    return found or _gray_levels(recognize(Mask(Volume(labels, mask.volume.affine), mask.segments), scheme))
 
 
 def fix_mask(
@@ -168,21 +176,25 @@ def _clean(case: Case) -> None:
 def _recognize(case: Case, labels: Mapping[int, int] | None) -> None:
     cleaned = Mask(Volume(case.labels, case.affine), case.mask.segments)
     recognition = recognize(cleaned, case.config.scheme, labels)
-    present = tuple(sorted({*recognition.mapping, *recognition.unknown}))
-    if len(present) > MAX_VALUES and len(recognition.unknown) > MAX_VALUES:
-        finding = too_many_values(present)
+    finding = _gray_levels(recognition)
+    if finding is not None:
         case.stop(finding.code, finding.sentence, finding.fix)
         return
     if recognition.question:
         case.stop("unclear-labels", *recognition.question)
         return
     case.recognition = recognition
-    if present and recognition.mapping:
+    if recognition.mapping:
         case.add("convention", INFO, recognition.reading)
     for sentence in recognition.notes:
         case.add("mapping", INFO, sentence)
     for sentence in recognition.assumptions:
         case.add("assumption", WARNING, sentence)
+
+
+def _gray_levels(recognition: Recognition) -> Finding | None:
+    present = tuple(sorted({*recognition.mapping, *recognition.unknown}))
+    return too_many_values(present) if min(len(present), len(recognition.unknown)) > MAX_VALUES else None
 
 
 def _image_on_mask_grid(case: Case, image: Volume) -> np.ndarray | None:

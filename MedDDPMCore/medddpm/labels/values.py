@@ -8,10 +8,13 @@ from .findings import ERROR, INFO, WARNING, Finding, amount
 from .interpolated import is_interpolated
 from .morphology import distance_to, solid
 
+GRAY_IMAGE = "gray-image"
 # Numbers this near to a whole one are that one, written as a float.
 ROUNDING = 0.01
-# Above this share of fractional numbers among the non-zero ones it is a gray-level image.
+# Above this share of fractional numbers among those that are not the background's it is a gray-level image.
 IMAGE_FRACTION = 0.8
+# A brain takes up this share of its volume at least, the soft border of a tumor does not.
+LARGE = 0.05
 # Interpolated labels are resolved by distance to each clean label; beyond this many labels that is no mask.
 MAX_INTERPOLATED_LABELS = 64
 LARGEST = 2**31 - 1
@@ -77,14 +80,15 @@ def _without_fractions(data: np.ndarray, voxel_ml: float, findings: list[Finding
         fix = "Save it with the whole numbers that its labels had."
         findings.append(Finding("fractions", ERROR, sentence, False, fix))
         return np.zeros_like(data)
-    if data.min() >= -ROUNDING and data.max() <= 1 + ROUNDING:
-        return _threshold(data, count, voxel_ml, findings)
-    clean = np.unique(whole[~fractional])
-    if count > IMAGE_FRACTION * np.count_nonzero(whole) or len(clean) > MAX_INTERPOLATED_LABELS:
-        findings.append(
-            _looks_like_image(f"{count:,} of its voxels are fractions between {data.min():g} and {data.max():g}")
-        )
+    clean, counts = np.unique(whole[~fractional], return_counts=True)
+    few = IMAGE_FRACTION * (data.size - counts.max(initial=0))
+    shares = data.min() >= -ROUNDING and data.max() <= 1 + ROUNDING
+    if count > (max(few, LARGE * data.size) if shares else few) or len(clean) > MAX_INTERPOLATED_LABELS:
+        why = f"{count:,} of its voxels are fractions between {data.min():g} and {data.max():g}"
+        findings.append(_looks_like_image(why, " Cut a probability map at 0.5 before." if shares else ""))
         return np.zeros_like(data)
+    if shares:
+        return _threshold(data, count, voxel_ml, findings)
     first = float(data[fractional][0])
     sentence = (
         f"{amount(count, voxel_ml)} hold fractions such as {first:.3g}, as when a mask was resampled like an image; "
@@ -139,9 +143,9 @@ def _nearest_label(whole: np.ndarray, unsure: np.ndarray, labels: np.ndarray) ->
     return result, best
 
 
-def _looks_like_image(why: str) -> Finding:
-    fix = "Give the segmentation, not the MRI it was drawn on."
-    return Finding("gray-image", ERROR, f"This looks like a gray-level image, not a mask: {why}.", False, fix)
+def _looks_like_image(why: str, advice: str = "") -> Finding:
+    fix = f"Give the segmentation, not the MRI it was drawn on.{advice}"
+    return Finding(GRAY_IMAGE, ERROR, f"This looks like a gray-level image, not a mask: {why}.", False, fix)
 
 
 def too_many_values(labels: tuple[int, ...]) -> Finding:
