@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry.resample import index_map, resample
+from ..geometry.view import extended
 from ..geometry.volume import Volume, spacing_of, voxel_ml
 from ..labels.morphology import dilate
 from .bank import load_bank_map
@@ -22,6 +23,7 @@ LARGEST_OUTSIDE = 0.3  # of the tumor, wherever the brain is laid
 UNLIKELY = {CEREBELLAR_CORTEX: 0.5, BRAINSTEM: 0.5, VENTRICLES: 0.2}  # places for a glioma, a place outside being 1
 PER_MM = 1e-3  # what a millimeter of moving counts in shares of the tumor
 MARGIN_MM = 2.0  # of brain around a tumor that sticks out
+AROUND_MM = 8.0  # of air around the brain where a grid is extended for it
 POINTS = 400  # of the tumor that are looked at
 
 
@@ -59,22 +61,33 @@ def place_brain(tissues: Volume, tumor: np.ndarray, affine: np.ndarray, rng: np.
             f"The tumor ({np.count_nonzero(tumor) * voxel_ml(affine):,.0f} mL, {size:.0f} mm long) does not fit into a "
             "brain. Check its labels and the spacing of the mask."
         )
-    there = tissues.affine.copy()
-    there[:3, 3] += shift
-    brain = resample((tissues.data > 0).view(np.uint8), index_map(affine, there), tumor.shape, 0.0) > 0.5
+    brain = _laid(tissues, shift, Volume(tumor, affine))
     lost = 1 - np.count_nonzero(brain) * voxel_ml(affine) / (np.count_nonzero(tissues.data) * voxel_ml(tissues.affine))
     cut = (f"{lost:.0%} of the brain lies outside of the mask's grid.",) if lost > 0.02 else ()
-    brain |= dilate(tumor, MARGIN_MM, spacing_of(affine))
     return Placed(brain, shift, (sentence, *cut))
 
 
-def brain_around(tumor: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, str]:
-    """A brain of the bank around ``tumor`` ((X, Y, Z) bool, not empty), on its grid, and a clause that says how.
+def _laid(tissues: Volume, shift: np.ndarray, tumor: Volume) -> np.ndarray:
+    """The moved map's brain on the grid of the tumor, with a margin of it around the tumor, bool."""
+    there = tissues.affine.copy()
+    there[:3, 3] += shift
+    to_map = index_map(tumor.affine, there)
+    brain = resample((tissues.data > 0).view(np.uint8), to_map, tumor.shape, 0.0) > 0.5
+    return np.asarray(brain | dilate(tumor.data, MARGIN_MM, tumor.spacing))
 
-    ``affine``: voxel index -> RAS mm. Always the same brain; raises InputError where none holds the tumor.
+
+def brain_around(tumor: np.ndarray, affine: np.ndarray) -> tuple[Volume, str]:
+    """A brain of the bank around ``tumor`` ((X, Y, Z) bool, not empty), and a clause that says how.
+
+    ``affine``: voxel index -> RAS mm. The brain (bool) is on the tumor's grid, extended where it is too small for it.
+    Always the same brain; raises InputError where none holds the tumor.
     """
-    placed = place_brain(load_bank_map(0), tumor, affine, np.random.default_rng(0))
-    return placed.brain, " ".join(placed.sentences).removesuffix(".")
+    tissues, grid = load_bank_map(0), Volume(tumor, affine)
+    placed = place_brain(tissues, tumor, affine, np.random.default_rng(0))
+    inside = np.argwhere(tissues.data > 0) @ tissues.affine[:3, :3].T + tissues.affine[:3, 3] + placed.shift
+    if extended(grid, inside).shape != grid.shape:
+        grid = extended(grid, np.concatenate([inside - AROUND_MM, inside + AROUND_MM]))
+    return Volume(_laid(tissues, placed.shift, grid), grid.affine), placed.sentences[0].removesuffix(".")
 
 
 def _known_place(

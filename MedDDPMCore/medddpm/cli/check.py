@@ -59,7 +59,7 @@ def check(
 def _checked(mask: Path, config: ModelConfig, image: Path | None, fix: Path | None, labels: str | None) -> bool:
     """Check one mask and say what was found; whether it can be used, with ``fix`` after that."""
     given = parse_labels(labels) if labels else None
-    source = read_mask(mask)
+    source = read_mask(mask, single_slice=image is not None)
     reference = read_volume(image) if image else None
     if fix is None:
         result = check_mask(source, config, reference, given, brain_around)

@@ -20,7 +20,7 @@ MAX_OFFSET = 1e5  # mm from the scanner's origin
 def check_shape(path: Path, shape: Sequence[int]) -> tuple[int, int, int]:
     """The three spatial sizes of a volume whose header says ``shape``; trailing axes of size 1 are dropped.
 
-    Raises InputError for 2D and 4D arrays, single slices, axes without voxels and more than ``MAX_VOXELS`` voxels.
+    Raises InputError for 2D and 4D arrays, axes without voxels and more than ``MAX_VOXELS`` voxels.
     """
     sizes = [int(n) for n in shape]
     while len(sizes) > 3 and sizes[-1] == 1:
@@ -32,14 +32,19 @@ def check_shape(path: Path, shape: Sequence[int]) -> tuple[int, int, int]:
         raise InputError(f"{path} is {len(sizes)}D ({text}), but one 3D volume is needed. Split it and give one part.")
     if min(sizes) < 1:
         raise InputError(f"{path} has no voxels: its size is {text}. Export it again.")
-    if min(sizes) == 1:
-        raise InputError(f"{path} is a single slice ({text}), but a 3D volume is needed. Give the whole volume.")
     if sizes[0] * sizes[1] * sizes[2] > MAX_VOXELS:
         raise InputError(
             f"{path} claims to hold {text} voxels, more than the {MAX_VOXELS} that are accepted. "
             "Its header is damaged, or it must be cropped or resampled first."
         )
     return sizes[0], sizes[1], sizes[2]
+
+
+def check_thickness(path: Path, shape: tuple[int, int, int], remedy: str = "") -> None:
+    """Raises InputError, with a ``remedy``, where there is a single slice only."""
+    if min(shape) == 1:
+        size = " x ".join(map(str, shape))
+        raise InputError(f"{path} is a single slice ({size}), but 3D is needed. Give the whole volume{remedy}.")
 
 
 def check_bytes(path: Path, count: int) -> None:

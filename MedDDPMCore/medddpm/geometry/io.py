@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import InputError
 from .background import dark_background, without_nan
+from .checks import check_thickness
 from .itk import ItkFile, itk_geometry, itk_warnings, read_itk
 from .segments import flatten, stored_segments
 from .volume import Mask, Segment, Volume
@@ -50,16 +51,18 @@ def read_volume(path: str | Path) -> Volume:
         data, affine = _only_layer(path, file), file.affine
     else:
         data, affine = _through_nibabel(path, kind).read(path)
+    check_thickness(path, data.shape)
     with np.errstate(over="ignore"):
         data, said = dark_background(path, data.astype(np.float32, copy=False))
     return Volume(data, affine, (*_place_warnings(path, kind), *said))
 
 
-def read_mask(path: str | Path) -> Mask:
+def read_mask(path: str | Path, single_slice: bool = False) -> Mask:
     """Read a label map with the numbers of the file, and the segments' names and codes where the format has them.
 
     Layers of a segmentation are flattened to one label map; where segments overlap, the smaller one wins. What is no
-    number (NaN, infinite) counts as background. Raises InputError naming the file, the value and the remedy.
+    number (NaN, infinite) counts as background. A ``single_slice`` is of use only with an image of the whole. Raises
+    InputError naming the file, the value and the remedy.
     """
     path = Path(path)
     kind = _checked_format(path)
@@ -71,6 +74,8 @@ def read_mask(path: str | Path) -> Mask:
         affine = file.affine
     else:
         data, affine = _through_nibabel(path, kind).read(path)
+    if not single_slice:
+        check_thickness(path, data.shape, ", or with it an image of the whole head")
     data, said = without_nan(path, data, 0)
     return Mask(Volume(data, affine, (*_place_warnings(path, kind), *said)), segments)
 
@@ -82,9 +87,10 @@ def read_geometry(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
     """
     path = Path(path)
     kind = _checked_format(path)
-    if kind in _READERS:
-        return itk_geometry(path, _READERS[kind])
-    return _through_nibabel(path, kind).geometry(path)
+    reader = _READERS.get(kind)
+    shape, affine = itk_geometry(path, reader) if reader else _through_nibabel(path, kind).geometry(path)
+    check_thickness(path, shape)
+    return shape, affine
 
 
 def _place_warnings(path: Path, kind: str) -> tuple[str, ...]:

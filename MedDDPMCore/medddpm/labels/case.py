@@ -14,8 +14,9 @@ from .conventions import outline_kind
 from .findings import Finding, amount
 from .recognize import Recognition
 
-# From the voxels of a tumor (X, Y, Z) and their affine to a brain around it, on the same grid, and a clause on how.
-BrainAround = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, str]]
+# From the voxels of a tumor (X, Y, Z) and their affine to a brain around it, on the same grid or that grid extended,
+# and a clause on how.
+BrainAround = Callable[[np.ndarray, np.ndarray], tuple[Volume, str]]
 
 
 @dataclass
@@ -80,6 +81,10 @@ class Case:
         mask = Mask(Volume(self.mask.volume.data[box], affine), self.mask.segments)
         image = None if self.image is None else self.image[box]
         return replace(self, mask=mask, labels=self.labels[box].copy(), image=image)
+
+    def move_to(self, labels: Volume) -> None:
+        """Go on with ``labels`` on another grid, on which there is no image."""
+        self.labels, self.image, self.mask = labels.data, None, Mask(labels, self.mask.segments)
 
     def add(self, code: str, severity: str, sentence: str, fix: str = "", fixable: bool = False) -> None:
         """Note a finding."""

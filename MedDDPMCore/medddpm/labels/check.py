@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from ..config import ModelConfig
+from ..geometry.view import whole_view
 from ..geometry.volume import Mask, Segment, Volume
 from .case import BrainAround, Case
 from .findings import ERROR, INFO, WARNING, CheckResult, Finding
@@ -26,7 +27,7 @@ MAX_VALUES = 30
 # One repair can lay bare another (a removed piece of tumor leaves a loose piece of brain); it ends after few rounds.
 MAX_ROUNDS = 6
 # Findings on how the file's values were read; later rounds read the scheme's own.
-READING = ("file", "convention", "mapping", "assumption")
+READING = ("file", "cropped", "convention", "mapping", "assumption")
 # Mask and image of one patient overlap better than this (Dice).
 SAME_PLACE = 0.75
 
@@ -128,11 +129,10 @@ def _examine(
     case = Case(mask, config, np.zeros(mask.volume.shape, dtype=np.uint8), brain_around=around)
     for note in (*mask.volume.notes, *(() if image is None else image.notes)):
         case.add("file", INFO, note)
-    if image is not None:
-        case.image = _image_on_mask_grid(case, image)
     steps: tuple[Step, ...] = (
         _clean,
         lambda c: _recognize(c, labels),
+        lambda c: _take_image(c, image),
         check_units,
         assign_unknown,
         _compare_image,
@@ -195,6 +195,19 @@ def _recognize(case: Case, labels: Mapping[int, int] | None) -> None:
 def _gray_levels(recognition: Recognition) -> Finding | None:
     present = tuple(sorted({*recognition.mapping, *recognition.unknown}))
     return too_many_values(present) if min(len(present), len(recognition.unknown)) > MAX_VALUES else None
+
+
+def _take_image(case: Case, image: Volume | None) -> None:
+    """Lay the image on the mask's grid, which is extended to the image's where it shows a part of the head only."""
+    if image is None:
+        return
+    if case.recognition is not None and not case.recognition.outline:
+        whole = whole_view(Volume(case.labels, case.affine), image)
+        if whole.shape != case.labels.shape:
+            sentence = f"The mask shows a part of the image only, so its grid was extended to {_grid_text(whole)}."
+            case.add("cropped", INFO, sentence)
+            case.move_to(whole)
+    case.image = _image_on_mask_grid(case, image)
 
 
 def _image_on_mask_grid(case: Case, image: Volume) -> np.ndarray | None:

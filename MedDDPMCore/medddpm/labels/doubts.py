@@ -70,8 +70,8 @@ def not_known(exposed: Mapping[int, float], rest: Mapping[int, int], scheme: Lab
 def too_much_tumor(values: LabelSizes, parts: Collection[int], scheme: LabelScheme) -> tuple[str, str] | None:
     """The question what labels mean that are too large for tumor: tissues, mostly."""
     volume = sum(map(values.volume_ml, parts))
-    share = sum(values.voxels[part] for part in parts) / sum(values.voxels.values())
-    if volume < OUTLINE_ML or share < MOST_TUMOR:
+    voxels = sum(values.voxels[part] for part in parts)
+    if volume < OUTLINE_ML or voxels < MOST_TUMOR * sum(values.voxels.values()):
         return None
     present = sorted(values.present)
     noun = "label" if len(parts) == 1 else "labels"

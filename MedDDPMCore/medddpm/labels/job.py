@@ -64,7 +64,7 @@ def check(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> Non
     wanted: CheckRequest = from_dict(CheckRequest, request, "The job's request")
     reporter.stage("check", "Checking the mask")
     config = find_config(wanted.model)
-    mask = read_mask(Path(wanted.mask))
+    mask = read_mask(Path(wanted.mask), single_slice=wanted.image is not None)
     image = read_volume(Path(wanted.image)) if wanted.image else None
     labels = parse_labels(wanted.labels) if wanted.labels else None
     reporter.check_cancelled()

@@ -35,7 +35,7 @@ class PlacedMask:
     @property
     def sentences(self) -> tuple[str, ...]:
         """How files and values were read, what was mended, what to look at, and what the grid cuts off."""
-        reading = [f.sentence for f in self.left if f.code in ("file", "convention")]
+        reading = [f.sentence for f in self.left if f.code in ("file", "cropped", "convention")]
         warnings = [f.sentence for f in self.left if f.severity == "warning"]
         said = (*reading, *(str(f) for f in self.mended), *warnings, self.placement.sentence)
         return tuple(sentence for sentence in said if sentence)

@@ -47,10 +47,10 @@ def check_units(case: Case) -> None:
     found = bool(case.recognition and case.recognition.outline)
     view = max(n * s for n, s in zip(case.labels.shape, case.spacing, strict=True))
     extent = float(np.ptp(outline_points(case), axis=0).max()) if found else view
-    wrong = not OUTLINE_MM[0] <= extent <= OUTLINE_MM[1] if found else unit_factor(view) != 1
+    wrong = not OUTLINE_MM[0] <= extent <= OUTLINE_MM[1] if found else unit_factor(view, case.spacing) != 1
     if not wrong:
         return
-    factor = unit_factor(view)
+    factor = unit_factor(view, case.spacing)
     what = f"The {case.kind}" if found else "The field of view"
     spacing = " x ".join(f"{s:g}" for s in case.spacing)
     guesses = {10.0: "centimeters", 1000.0: "meters", 0.001: "micrometers", 0.1: "tenths of a millimeter"}

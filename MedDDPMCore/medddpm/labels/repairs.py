@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..geometry.view import corners, extended
+from ..geometry.volume import Volume
 from .case import Case
 from .conventions import BRAIN, CSF, HEAD, labels_text, scheme_value
 from .findings import ERROR, INFO, WARNING, listed, milliliters
 from .morphology import bounding_box, close, components, dilate, fill_holes, inside_hull, row_ends, touching
 from .outline import (
+    AVERAGE_MM,
     BRAIN_HEAD_LIMIT_ML,
     average_outline,
     brain_from_image,
@@ -131,19 +134,23 @@ def outline_from_image(case: Case) -> tuple[np.ndarray, str] | None:
 
 def _without_image(case: Case) -> tuple[np.ndarray, str]:
     everything, kind = case.labels > 0, case.kind
+    ask = "the image shows none" if case.image is not None else "give the image with --image for a true one"
     hull = hull_outline(kind, everything, case.affine)
     if hull is not None:
         how = f"The hull of what is there is taken as the {kind}; a hull has no true shape of a {kind}"
-        return hull, f"{how}, and an image given with --image would be better"
+        return hull, f"{how}; {ask}"
     if kind == BRAIN and case.brain_around is not None and case.tumor.any():
         brain, how = case.brain_around(case.tumor, case.affine)
-        return brain, f"{how}. It is not this patient's; give the image with --image for a true one"
+        case.move_to(extended(Volume(case.labels, case.affine), corners(brain)))
+        return brain.data, f"{how}. It is not this patient's; {ask}"
+    half = np.array(AVERAGE_MM[kind]) / 2
+    middle = corners(case.mask.volume).mean(axis=0)
+    case.move_to(extended(Volume(case.labels, case.affine), middle + np.array([-half, half])))
     how = (
         f"From a tumor alone nobody can tell the {kind}: an ellipsoid of average adult size is placed in the "
-        f"middle of the field of view around the tumor. It is not this patient's {kind}; give the image with --image "
-        "for a true one"
+        f"middle of the field of view around the tumor. It is not this patient's {kind}; {ask}"
     )
-    return average_outline(kind, everything, case.affine), how
+    return average_outline(kind, case.labels > 0, case.affine), how
 
 
 def _join_structures(case: Case) -> None:
@@ -219,6 +226,10 @@ def clip_tumor(case: Case) -> None:
     outside = np.zeros_like(tumor)
     outside[tuple(beyond.T)] = True
     share = len(beyond) / len(points)
+    if share == 1:
+        sentence = f"The whole tumor ({case.amount(outside)}) lies outside of the {case.kind}."
+        case.stop("tumor-outside", sentence, "Check that mask and outline, or mask and image, belong together.")
+        return
     sentence = f"{case.amount(outside)} of the tumor ({_percent(share)}) lie outside of the {case.kind}."
     severity = ERROR if share > 0.5 else WARNING
     case.add(

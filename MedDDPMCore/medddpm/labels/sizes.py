@@ -8,8 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-# A field of view outside of these (mm) cannot be a head's: the unit of the spacing is wrong.
+# A field of view outside of these (mm) cannot be a head's: the unit of the spacing is wrong, or it was cropped to
+# what was drawn: where voxels would be larger than these (mm) in another unit.
 VIEW_MM = (40.0, 600.0)
+COARSEST = 4.5
+# No brain, not even a newborn's, fits into a field of view shorter than this (mm) along an axis.
+LEAST_BRAIN_MM = 80.0
 # No tumor is this large, every brain is (mL).
 OUTLINE_ML = 400.0
 # A label that spans this part of the field of view in all directions is an outline, where volume cannot tell.
@@ -31,7 +35,7 @@ class LabelSizes:
 
     def volume_ml(self, value: int) -> float:
         """Volume with the unit of the spacing put right where it is plainly wrong."""
-        return self.voxels[value] * float(np.prod(self.spacing)) * unit_factor(self.view) ** 3 / 1000
+        return self.voxels[value] * float(np.prod(self.spacing)) * unit_factor(self.view, self.spacing) ** 3 / 1000
 
     @property
     def view(self) -> float:
@@ -39,7 +43,13 @@ class LabelSizes:
         return max(n * s for n, s in zip(self.labels.shape, self.spacing, strict=True))
 
     def span(self, *values: int) -> float:
-        """The smallest part of the field of view that the box of the labels, one at least, spans along an axis."""
+        """The smallest part of the field of view that the box of the labels, one at least, spans along an axis.
+
+        0 where the field of view holds no brain, since it was cropped to what was drawn.
+        """
+        sides = [n * s for n, s in zip(self.labels.shape, self.spacing, strict=True)]
+        if min(sides) < LEAST_BRAIN_MM and unit_factor(self.view, self.spacing) == 1:
+            return 0.0
         boxes = np.array([[(side.start, side.stop) for side in self.boxes[value]] for value in values])
         return float(((boxes[:, :, 1].max(axis=0) - boxes[:, :, 0].min(axis=0)) / self.labels.shape).min())
 
@@ -59,12 +69,15 @@ class LabelSizes:
         return LabelSizes(voxels, self.boxes, labels, self.spacing)
 
 
-def unit_factor(extent: float) -> float:
-    """The power of ten that brings a field of view (mm) of a head into the possible range; 1 where it is in it."""
+def unit_factor(extent: float, spacing: tuple[float, float, float]) -> float:
+    """The power of ten that brings a field of view (mm) of a head into the possible range.
+
+    1 where it is in it, or where its voxels tell that it is a small part of a head.
+    """
     factor = 1.0
     while extent * factor > VIEW_MM[1]:
         factor /= 10
-    while 0 < extent * factor < VIEW_MM[0]:
+    while 0 < extent * factor < VIEW_MM[0] and min(spacing) * factor * 10 <= COARSEST:
         factor *= 10
     return factor
 

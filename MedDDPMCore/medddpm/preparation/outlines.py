@@ -8,6 +8,7 @@ import numpy as np
 
 from ..config import ModelConfig
 from ..errors import InputError
+from ..geometry.view import whole_view
 from ..geometry.volume import Mask, Volume, voxel_ml
 from ..labels.case import Case
 from ..labels.conventions import labels_text, outline_kind, parse_labels
@@ -93,9 +94,10 @@ def _with_outline(
 ) -> UnderstoodMask:
     """The mask in the scheme's values with the outline that the image shows."""
     data, _ = clean_values(mask.volume.data, voxel_ml(mask.volume.affine))
-    labels = apply_mapping(data, recognition.mapping)
-    surround = template.scheme.surround
-    shown = Case(mask, template, labels, on_grid(image, mask.volume))
+    labels, surround = apply_mapping(data, recognition.mapping), template.scheme.surround
+    grid = whole_view(Volume(labels, mask.volume.affine), image)
+    labels = grid.data
+    shown = Case(Mask(grid), template, labels, on_grid(image, grid))
     found = outline_from_image(shown)
     if found is None or not found[0].any():
         raise InputError(
@@ -108,4 +110,4 @@ def _with_outline(
     volume = milliliters(np.count_nonzero(outline) * shown.voxel_ml)
     sentences = (*(() if not data.any() else recognition.sentences), f"{how} ({volume}).")
     same = {value: value for value in template.scheme.values}
-    return UnderstoodMask(Mask(Volume(labels, mask.volume.affine)), same, True, sentences)
+    return UnderstoodMask(Mask(grid), same, True, sentences)

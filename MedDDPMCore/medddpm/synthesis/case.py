@@ -52,7 +52,7 @@ def prepare_case(
 
     Raises InputError where the file cannot be used, with the sentences of every error of the mask check.
     """
-    mask = read_mask(mask_path)
+    mask = read_mask(mask_path, single_slice=image_path is not None)
     image = None if image_path is None else read_volume(image_path)
     placed = place_mask(mask, str(mask_path), config, image, labels, brain_around)
     grid_labels = labels_from_fractions(placed.fractions, config.scheme.values)
