@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,18 @@ import nibabel as nib
 import pytest
 import torch
 from medddpm import errors, synthesize
+from medddpm.config import GridConfig
 from medddpm.errors import InputError, OutOfMemory
+from medddpm.models import device
+from medddpm.models.folder import save_model_folder
 from medddpm.synthesis import batch, estimate
+from medddpm.synthesis.estimate import memory_needed
 from medddpm.synthesis.pipeline import raise_failures
-from synthesis_phantoms import contents, save_tiny
-from synthesis_runs import Recorder, leftovers, run_command
+from small_models import reference_network
+from synthesis_phantoms import contents, save_mask, save_tiny, tiny_config
+from synthesis_runs import Recorder, leftovers, record, run_command
+
+SHAPES = ((16, 14, 16), (16, 18, 16))  # (D, H, W): of the model, and of the larger grid
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -95,6 +103,30 @@ def test_what_cannot_fit_is_not_started(
     code = run_command(monkeypatch, "synth", mask, "--model", tiny, "--out", tmp_path / "out", "--device", "cpu")
     assert code == 4 and "--ignore-memory starts all the same." in capsys.readouterr().err
     assert synthesize(mask, tmp_path / "out", tiny, ignore_memory=True)[0].state == "done"
+
+
+def test_a_head_beyond_the_grid_gets_a_larger_one_or_is_refused_for_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = replace(tiny_config(), grid=GridConfig((16, 14, 16), (10.0, 10.0, 10.0), "LPS"))
+    state = reference_network(small.network).state_dict()
+    save_model_folder(tmp_path / "small", small, state)
+    save_mask(tmp_path / "mask.nii.gz")
+    reporter = Recorder()
+    [result] = synthesize(tmp_path / "mask.nii.gz", tmp_path / "out", tmp_path / "small", reporter=reporter)
+    assert result.state == "done"
+    said = "The mask does not fit the model's grid of 160 x 140 x 160 mm; one of 160 x 180 x 160 mm is used"
+    assert any(said in sentence for sentence in reporter.warnings)
+    grid = nib.load(tmp_path / "out/mask/model-grid/mask_sample-01_T1.nii.gz")
+    assert grid.shape == (16, 18, 16)
+    assert record(tmp_path / "out/mask")["placement"]["grid_shape"] == [16, 18, 16]
+    needed = {shape: memory_needed(small.network, shape, torch.device("cpu"), torch.float32) for shape in SHAPES}
+    monkeypatch.setattr(estimate, "available_memory", lambda *device: sum(needed.values()) / 2)
+    [result] = synthesize(tmp_path / "mask.nii.gz", tmp_path / "no", tmp_path / "small", precision="fp32")
+    assert (result.state, result.exit_code) == ("failed", 4) and said in result.message
+    monkeypatch.setattr(device, "_native", lambda *device: ())
+    assert run_command(monkeypatch, "check", tmp_path / "mask.nii.gz", "--model", tmp_path / "small") == 4
+    assert said in capsys.readouterr().err
 
 
 def test_weights_that_are_no_numbers_are_told(tmp_path: Path, mask: Path) -> None:

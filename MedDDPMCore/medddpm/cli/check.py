@@ -64,17 +64,34 @@ def _checked(mask: Path, config: ModelConfig, image: Path | None, fix: Path | No
     if fix is None:
         result = check_mask(source, config, reference, given, brain_around)
         _show(result.findings, fixed=False)
+        _require_room(mask, image, config, given, result)
         say(_summary(mask, result))
         return result.usable
     mended, done, left = mend_mask(source, config, reference, given, around=brain_around)
     _show(done, fixed=True)
     _show(left.findings, fixed=False)
+    _require_room(mask, image, config, given, left)
     if left.usable:
         write_image(fix, mended.volume.data, mended.volume.affine, f"MedDDPM mask, labels of {config.scheme.name}")
         say(f"{fix}: the mask for model '{config.name}' was written.")
     else:
         say(f"{fix} was not written: the mask has errors that cannot be fixed.")
     return left.usable
+
+
+def _require_room(
+    mask: Path, image: Path | None, config: ModelConfig, labels: dict[int, int] | None, result: CheckResult
+) -> None:
+    """Raise OutOfMemory where the mask needs a larger grid than the model's, and that more memory than there is."""
+    if any(finding.code == "grid" for finding in result.findings) and all(f.fixable for f in result.errors):
+        from ..models.device import choose_device, choose_precision
+        from ..synthesis.case import prepare_case
+        from ..synthesis.estimate import require_room
+
+        device = choose_device("auto")
+        require_room(
+            prepare_case(mask, image, config, labels).placement, config, device, choose_precision("auto", device)
+        )
 
 
 def _show(findings: tuple[Finding, ...], fixed: bool) -> None:

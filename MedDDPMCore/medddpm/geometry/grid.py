@@ -7,7 +7,7 @@ to that grid and results come back to the source's own grid, both through resamp
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..config import GridConfig
 from ..errors import InputError
 from .fractions import LabelPart, label_parts, labels_of_parts
 from .resample import copy_labels, index_map, is_copy, resample
-from .volume import Volume
+from .volume import Volume, spacing_of
 from .window import Window, bounding_box
 
 TOLERANCE = 1e-3  # of direction cosines, and relative of spacings, within which a source counts as aligned
@@ -45,11 +45,6 @@ class Placement:
     sentence: str
 
     @property
-    def grid_to_source(self) -> np.ndarray:
-        """4x4 map from voxel indices of the grid to voxel indices of the source."""
-        return index_map(np.array(self.grid_affine), np.array(self.source_affine))
-
-    @property
     def source_to_grid(self) -> np.ndarray:
         """4x4 map from voxel indices of the source to voxel indices of the grid."""
         return index_map(np.array(self.source_affine), np.array(self.grid_affine))
@@ -58,18 +53,10 @@ class Placement:
         """Plain JSON data."""
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Placement:
-        """The inverse of ``to_dict``, also after a way through JSON. Raises InputError for other data."""
-        try:
-            source, grid = (cast(Shape, tuple(int(n) for n in data[key])) for key in ("source_shape", "grid_shape"))
-            affines = [_as_tuples(np.array(data[key], np.float64)) for key in ("source_affine", "grid_affine")]
-            return cls(source, affines[0], grid, affines[1], float(data["lost"]), str(data["sentence"]))
-        except (KeyError, TypeError, ValueError) as exc:
-            raise InputError(f"The record of a placement lacks a field or has one of the wrong type: {exc!r}.") from exc
 
-
-def place(volume_shape: Shape, affine: np.ndarray, foreground: np.ndarray, grid: GridConfig) -> Placement:
+def place(
+    volume_shape: Shape, affine: np.ndarray, foreground: np.ndarray, grid: GridConfig, steps: Sequence[int] = (0, 0, 0)
+) -> Placement:
     """Lay the model's grid around ``foreground`` (bool, of ``volume_shape``: the head, or all labels).
 
     A volume that is on the model's grid already (shape, spacing, orientation) stays as it is. Otherwise the grid is
@@ -77,26 +64,31 @@ def place(volume_shape: Shape, affine: np.ndarray, foreground: np.ndarray, grid:
     along the volume's where these agree within ``TOLERANCE``; a foreground too tall for the grid keeps its upper end,
     since what a tall head can do without is its neck. Along an axis on which the model's spacing is an integer
     multiple of the volume's, voxel boundaries coincide exactly, so that no interpolation takes place. Nothing is scaled
-    to fit: what lies outside is counted in ``lost``.
+    to fit: what lies outside is counted in ``lost``. A side with a step other than 0 in ``steps`` grows by so many
+    voxels at a time until it holds the foreground.
     """
     affine = np.asarray(affine, np.float64)
     if foreground.shape != tuple(volume_shape):
         raise ValueError(f"foreground of shape {foreground.shape} for a volume of {volume_shape}")
     shape = cast(Shape, tuple(int(n) for n in volume_shape))
     directions, spacing, source_axes = _grid_axes(affine, grid)
-    if shape == grid.shape and source_axes == [(0, 1), (1, 1), (2, 1)] and _same_spacing(affine, grid):
+    same_spacing = np.allclose(spacing_of(affine), grid.spacing, rtol=TOLERANCE, atol=0)
+    if shape == grid.shape and source_axes == [(0, 1), (1, 1), (2, 1)] and same_spacing:
         return Placement(shape, _as_tuples(affine), shape, _as_tuples(affine), 0.0, "")
     # Grid coordinates: mm along the grid's axes over its spacing, before the grid's origin is chosen.
     to_grid = np.eye(4)
     to_grid[:3] = np.linalg.inv(directions * spacing) @ affine[:3]
     low, high = _extent(foreground, to_grid)
+    larger = _holding(grid, high - low, steps)
+    grown = "" if larger == grid else _grown_sentence(grid, larger)
+    grid = larger
     origin = _snapped(_origin(low, high, to_grid, grid), to_grid, source_axes)
     grid_affine = np.eye(4)
     grid_affine[:3, :3] = directions * spacing
     grid_affine[:3, 3] = (directions * spacing) @ origin
     inside = bool((low - origin >= -EDGE).all() and (high - origin <= np.array(grid.shape) - 1 + EDGE).all())
     lost = 0.0 if inside else _lost(foreground, to_grid, origin, grid.shape)
-    sentence = _lost_sentence(lost, low - origin, high - origin, grid)
+    sentence = grown or _lost_sentence(lost, low - origin, high - origin, grid)
     return Placement(shape, _as_tuples(affine), grid.shape, _as_tuples(grid_affine), lost, sentence)
 
 
@@ -195,11 +187,6 @@ def _grid_axes(affine: np.ndarray, grid: GridConfig) -> tuple[np.ndarray, np.nda
     return directions, spacing, axes
 
 
-def _same_spacing(affine: np.ndarray, grid: GridConfig) -> bool:
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    return bool((np.abs(spacing / np.array(grid.spacing) - 1) <= TOLERANCE).all())
-
-
 def _extent(foreground: np.ndarray, to_grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest grid coordinates of the foreground's voxel centers; of the volume's where it is empty.
 
@@ -241,6 +228,25 @@ def _snapped(origin: np.ndarray, to_grid: np.ndarray, source_axes: list[tuple[in
     return snapped
 
 
+def _holding(grid: GridConfig, extent: np.ndarray, steps: Sequence[int]) -> GridConfig:
+    """The grid with sides that hold ``extent`` (voxels between outermost centers) wherever its origin is snapped to."""
+    sides = zip(grid.shape, extent, steps, strict=True)
+    shape = tuple(max(n, step and int(np.ceil((k + 1) / step)) * step) for n, k, step in sides)
+    return replace(grid, shape=cast(Shape, shape))
+
+
+def _grown_sentence(grid: GridConfig, larger: GridConfig) -> str:
+    times = np.prod(larger.shape) / np.prod(grid.shape)
+    return (
+        f"The mask does not fit the model's grid of {_millimeters(grid)} mm; one of {_millimeters(larger)} mm is used, "
+        f"which takes {times:.1f} times the time and the memory."
+    )
+
+
+def _millimeters(grid: GridConfig) -> str:
+    return " x ".join(f"{n * s:g}" for n, s in zip(grid.shape, grid.spacing, strict=True))
+
+
 def _lost(foreground: np.ndarray, to_grid: np.ndarray, origin: np.ndarray, shape: Shape) -> float:
     """Share of the foreground's voxels whose centers are outside the grid."""
     total = int(np.count_nonzero(foreground))
@@ -269,11 +275,10 @@ def _lost_sentence(lost: float, low: np.ndarray, high: np.ndarray, grid: GridCon
         cut += [(before, _OPPOSITE[code])] if before > 0 else []
         cut += [(after, _TOWARD[code])] if after > 0 else []
     sides = ", ".join(f"{max(1, round(mm))} mm on the {side} side" for mm, side in cut)
-    size = " x ".join(f"{n * s:g}" for n, s in zip(grid.shape, grid.spacing, strict=True))
     share = f"{lost:.1%}" if lost >= 0.001 else "less than 0.1%"
     remedy = "Crop the neck from the mask, or use" if any(side == "lower" for _, side in cut) else "Use"
     return (
-        f"{share} of the mask lies outside the model's grid of {size} mm and is cut off ({sides}). "
+        f"{share} of the mask lies outside the model's grid of {_millimeters(grid)} mm and is cut off ({sides}). "
         f"{remedy} a model with a larger grid."
     )
 

@@ -14,7 +14,7 @@ from .case import BrainAround, Case
 from .findings import ERROR, INFO, WARNING, CheckResult, Finding
 from .morphology import bounding_box
 from .outline import brain_from_image, head_from_image
-from .plausibility import check_orientation, check_size, check_tumor, check_units
+from .plausibility import check_grid, check_orientation, check_size, check_tumor, check_units
 from .recognize import Recognition, apply_mapping, recognize
 from .repairs import assign_unknown, clip_tumor, fill_cavities, provide_outline, remove_islands, remove_specks
 from .scheme import LabelScheme
@@ -114,7 +114,7 @@ def _in_scheme(case: Case) -> Mask:
 Step = Callable[[Case], None]
 # The order matters: numbers, meaning, size of space, outline, then the cleaning up, each on what the former left.
 CLEANING: tuple[Step, ...] = (clip_tumor, remove_islands, remove_specks, fill_cavities)
-JUDGING: tuple[Step, ...] = (check_tumor, check_size, check_orientation)
+JUDGING: tuple[Step, ...] = (check_tumor, check_size, check_orientation, check_grid)
 
 
 def _examine(

@@ -14,6 +14,7 @@ from ..geometry.volume import Mask, Volume
 from .case import BrainAround
 from .check import mend_mask
 from .findings import Finding
+from .plausibility import grid_steps
 from .scheme import LabelScheme
 
 
@@ -48,17 +49,21 @@ def place_mask(
     image: Volume | None = None,
     labels: Mapping[int, int] | None = None,
     around: BrainAround | None = None,
+    may_grow: bool = False,
 ) -> PlacedMask:
     """Check, mend and place a mask; ``labels`` (file value -> scheme value) overrides recognition.
 
     ``image``: the MRI that the mask belongs to, from which a missing outline is made; ``around``: what lays a brain
-    around a tumor where there is neither. Raises InputError, beginning with
-    ``name``, with the sentences of every error of the mask check that cannot be mended.
+    around a tumor where there is neither. ``may_grow``: a mask that does not fit the model's grid gets a larger one,
+    which the network can compute as well; else it is cut. Raises InputError, beginning with ``name``, with the
+    sentences of every error of the mask check that cannot be mended.
     """
     fixed, mended, remaining = mend_mask(mask, config, image, labels, around=around)
     if remaining.errors:
         raise InputError(f"{name} cannot be used. " + " ".join(str(f) for f in remaining.errors))
     used = Volume(np.asarray(fixed.volume.data, np.uint8), fixed.volume.affine)
-    placement = place(used.shape, used.affine, used.data > 0, config.grid)
+    steps = grid_steps(config) if may_grow else (0, 0, 0)
+    placement = place(used.shape, used.affine, used.data > 0, config.grid, steps)
     fractions = labels_to_grid(used.data, used.affine, config.scheme.values, placement)
-    return PlacedMask(config.scheme, used, placement, fractions, mended, remaining.findings)
+    left = tuple(f for f in remaining.findings if f.code != "grid")  # which the placement says
+    return PlacedMask(config.scheme, used, placement, fractions, mended, left)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..config import MaskPrior
+from ..config import MaskPrior, ModelConfig
+from ..geometry.grid import place
 from ..geometry.volume import axis_codes
 from .case import Case
-from .conventions import BRAIN, HEAD
+from .conventions import BRAIN, HEAD, outline_kind
 from .findings import INFO, WARNING, milliliters
 from .outline import coordinate
 from .sizes import unit_factor
@@ -141,6 +142,22 @@ def _upside_down_head(case: Case) -> bool:
     fifth = (high - low) / 5
     bottom = np.count_nonzero(height < low + fifth)
     return bool(np.count_nonzero(height > high - fifth) > 1.3 * bottom)
+
+
+def grid_steps(config: ModelConfig) -> list[int]:
+    """By how many voxels each side of the model's grid may grow to hold a mask; 0: what is beyond is cut.
+
+    Of a head, what is beyond the height of the grid is neck.
+    """
+    whole = outline_kind(config.scheme) == BRAIN
+    return [config.network.divisor if whole or code not in "SI" else 0 for code in config.grid.orientation]
+
+
+def check_grid(case: Case) -> None:
+    """Say so where the mask does not fit the model's grid."""
+    placement = place(case.labels.shape, case.affine, case.labels > 0, case.config.grid, grid_steps(case.config))
+    if placement.sentence:
+        case.add("grid", INFO, placement.sentence)
 
 
 def check_tumor(case: Case) -> None:

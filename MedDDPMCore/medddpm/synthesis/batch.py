@@ -7,12 +7,10 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..errors import Cancelled, InputError, MedDDPMError
 from ..files import sha256
@@ -30,7 +28,7 @@ from ..sampling.solvers import Trajectory, sampler_and_steps
 from ..sampling.unconditional import check_guidance, evaluations_per_step
 from .anatomy import CaseAnatomy, SampleAnatomy, anatomy_facts
 from .case import PreparedCase, on_input_grid, on_model_grid, prepare_case, stored_intensities
-from .estimate import estimate, require_memory
+from .estimate import estimate, require_memory, require_room
 from .leftovers import CLAIM, READING, remove_leftovers
 from .local_edit import LocalEdit, RealScan, prepare_edit
 from .names import anatomy_name, image_name, mask_name, sheet_name
@@ -178,6 +176,8 @@ class Batch:
         if facts is None:  # it could not be read a moment ago, but now it can
             raise InputError(f"{plan.mask} changed while it was read. Run the same command again.")
         self._tell(plan, case.sentences)
+        if not self.request.ignore_memory:
+            require_room(case.placement, self.model.config, self.model.device, self.model.dtype)
         edit = None if self._scan is None else prepare_edit(self._scan, case, self.model.config)
         self._tell(plan, () if edit is None else edit.sentences)
         if self.on_placed is not None:
@@ -232,7 +232,7 @@ class Batch:
 
         def on_step(step: SampleStep) -> None:
             self._evaluated = before + step.step
-            self.reporter.step(self._evaluated, self._total, partial(_preview, step.x0))
+            self.reporter.step(self._evaluated, self._total, lambda: on_model_grid(step.x0[0].float().cpu()))
             self.reporter.check_cancelled()
 
         self.reporter.check_cancelled()
@@ -294,7 +294,3 @@ def _stored(
     if edit is None or modality not in edit.images:
         return stored_intensities(own), stored_intensities(image), DESCRIPTION
     return edit.merged(modality, own), edit.in_own_units(modality, image), PARTLY_DESCRIPTION
-
-
-def _preview(x0: torch.Tensor) -> np.ndarray:
-    return on_model_grid(x0[0].float().cpu())

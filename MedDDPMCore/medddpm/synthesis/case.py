@@ -54,7 +54,7 @@ def prepare_case(
     """
     mask = read_mask(mask_path, single_slice=image_path is not None)
     image = None if image_path is None else read_volume(image_path)
-    placed = place_mask(mask, str(mask_path), config, image, labels, brain_around)
+    placed = place_mask(mask, str(mask_path), config, image, labels, brain_around, may_grow=True)
     grid_labels = labels_from_fractions(placed.fractions, config.scheme.values)
     return PreparedCase(
         labels=placed.labels,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..config import ModelConfig, NetworkConfig
 from ..errors import OutOfMemory
+from ..geometry.grid import Placement
 from ..memory import available_memory
 from ..network.cost import network_cost
 from ..progress import duration
@@ -84,6 +85,17 @@ def require_memory(needed: Estimate, config: ModelConfig, device: torch.device, 
         f"only {(needed.available or 0) / GIB:.1f} GB are free. {memory_advice(device, dtype, prefix='--')} "
         "--ignore-memory starts all the same."
     )
+
+
+def require_room(placement: Placement, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> None:
+    """Raise OutOfMemory where the memory will not do for a case that needs a larger grid than the model's."""
+    if placement.grid_shape != config.grid.shape:
+        larger = replace(config, grid=replace(config.grid, shape=placement.grid_shape))
+        needed = estimate(larger, config.sampler_steps, device, dtype)
+        try:
+            require_memory(needed, larger, device, dtype)
+        except OutOfMemory as exc:
+            raise OutOfMemory(f"{placement.sentence} {exc}") from exc
 
 
 def memory_advice(device: torch.device, dtype: torch.dtype, prefix: str = "") -> str:
