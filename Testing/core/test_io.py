@@ -193,7 +193,6 @@ def with_header(path: Path, **fields: object) -> Path:
 @pytest.mark.parametrize(
     ("fields", "said"),
     (
-        ({"sform_code": 0, "qform_code": 0}, "does not say how it lies"),
         (
             {"sform_code": 1, "pixdim": [-1, 1, 1, 1, 1, 1, 1, 1]},
             "two voxel sizes, 1 x 1 x 1 mm (pixdim) and 2 x 2 x 2",
@@ -214,6 +213,7 @@ def test_a_place_in_which_viewers_differ_is_refused(tmp_path: Path, fields: dict
         {"sform_code": 1, "qform_code": 4, "qoffset_x": 30},
         {"sform_code": 2, "qform_code": 2},
         {"sform_code": 1, "qform_code": 1},
+        {"sform_code": 0, "qform_code": 0},
     ),
 )
 def test_a_place_that_is_read_is_that_of_itk(tmp_path: Path, fields: dict[str, object]) -> None:
@@ -222,6 +222,45 @@ def test_a_place_that_is_read_is_that_of_itk(tmp_path: Path, fields: dict[str, o
     for index in ((0, 0, 0), (1, 2, 3)):
         own = read_mask(path).volume.affine @ [*index, 1]
         np.testing.assert_allclose(own[:3] * [-1, -1, 1], seen.TransformIndexToPhysicalPoint(index), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    (
+        ({"sform_code": 0, "qform_code": 0}, "Left and right are a guess"),
+        ({"sform_code": 1, "qform_code": 0, "pixdim": [-1, -2, 2, 2, 1, 1, 1, 1]}, "3D Slicer mirrors"),
+        ({"sform_code": 1, "qform_code": 4, "qoffset_x": 30}, "more than 1 mm apart"),
+        (
+            {
+                "sform_code": 1,
+                "qform_code": 1,
+                "xyzt_units": 1,
+                "pixdim": [1, 0.002, 0.002, 0.002, 1, 1, 1, 1],
+                "srow_x": [-0.002, 0, 0, 0],
+                "srow_y": [0, -0.002, 0, 0],
+                "srow_z": [0, 0, 0.002, 0],
+            },
+            "in meters",
+        ),
+    ),
+)
+def test_what_is_written_lies_over_its_mask_in_every_program(
+    tmp_path: Path, fields: dict[str, object], words: str
+) -> None:
+    path, out = with_header(tmp_path / "mask.nii", **fields), tmp_path / "out.nii.gz"
+    mask = read_mask(path).volume
+    assert any(words in note for note in mask.notes)
+    write_image(out, mask.data, mask.affine, "", path)
+    np.testing.assert_allclose(read_mask(out).volume.affine, mask.affine, atol=1e-5)
+    one, other = (sitk.ReadImage(str(p)) for p in (path, out))
+    assert (one.GetOrigin(), one.GetSpacing(), one.GetDirection()) == (
+        other.GetOrigin(),
+        other.GetSpacing(),
+        other.GetDirection(),
+    )
+    np.testing.assert_array_equal(nib.load(path).affine, nib.load(out).affine)
+    write_image(out, mask.data[1:], mask.affine, "", path)  # on another grid
+    assert int(nib.load(out).header["sform_code"]) == int(nib.load(out).header["qform_code"]) == 1
 
 
 @pytest.mark.parametrize("ending", ("nii.gz", "nrrd", "mha"))

@@ -288,8 +288,6 @@ def patched(path: Path, at: int, form: str, *values: float) -> Path:
 
 def test_oddities_of_nifti_headers_are_told_by_their_true_reason(tmp_path: Path) -> None:
     refused(patched(tmp_path / "bits.nii.gz", 70, "<2h", 1, 1), "single bits")
-    negative = patched(tmp_path / "negative.nii.gz", 80, "<3f", -2.0, 2.0, 2.0)  # ITK mirrors this axis, nibabel not
-    refused(negative, "a voxel spacing of -2 mm along its x axis")
     refused(patched(tmp_path / "meters.nii.gz", 123, "<b", 1), "spacings are in meters; perhaps 2 mm is meant")
     for offset in (0.0, 20.0, -1.0, float("nan"), 1e12):
         refused(patched(tmp_path / "offset.nii.gz", 108, "<f", offset), "voxels begin at byte")

@@ -72,7 +72,9 @@ def _checked(mask: Path, config: ModelConfig, image: Path | None, fix: Path | No
     _show(left.findings, fixed=False)
     _require_room(mask, image, config, given, left)
     if left.usable:
-        write_image(fix, mended.volume.data, mended.volume.affine, f"MedDDPM mask, labels of {config.scheme.name}")
+        write_image(
+            fix, mended.volume.data, mended.volume.affine, f"MedDDPM mask, labels of {config.scheme.name}", mask
+        )
         say(f"{fix}: the mask for model '{config.name}' was written.")
     else:
         say(f"{fix} was not written: the mask has errors that cannot be fixed.")

@@ -53,11 +53,12 @@ FIX = "Run 'medddpm check {} --model M --fix OUT.nii.gz' and use its output."
 
 @dataclass(frozen=True)
 class Opened:
-    """A mask in the values of a scheme: ``labels`` (X, Y, Z) uint8 and ``affine`` to RAS mm."""
+    """The mask of a file in the values of a scheme: ``labels`` (X, Y, Z) uint8 and ``affine`` to RAS mm."""
 
     labels: np.ndarray
     affine: np.ndarray
     scheme: LabelScheme
+    path: Path
 
 
 @masks_app.command("scale")
@@ -222,7 +223,7 @@ def open_mask(path: Path, scheme_name: str | None, model: str | None) -> Opened:
     if not found.outline:
         name = scheme.label(scheme.surround).name.lower()
         raise InputError(f"{path} has no label for the {name} around the tumor. {FIX.format(path)}")
-    return Opened(labels, mask.volume.affine, scheme)
+    return Opened(labels, mask.volume.affine, scheme, path)
 
 
 def in_scheme(path: Path, mask: Mask, scheme: LabelScheme) -> tuple[np.ndarray, Recognition]:
@@ -273,7 +274,7 @@ def _values(text: str | None) -> tuple[int, ...] | None:
 
 
 def _save(path: Path, labels: np.ndarray, opened: Opened) -> None:
-    write_image(path, labels, opened.affine, "MedDDPM mask, edited; not a patient's anatomy")
+    write_image(path, labels, opened.affine, "MedDDPM mask, edited; not a patient's anatomy", opened.path)
 
 
 def _save_edit(path: Path, opened: Opened, edit: Edit) -> None:

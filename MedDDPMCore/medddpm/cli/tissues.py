@@ -43,9 +43,10 @@ def tissues_command(out: Out, image: Images = None, mask: Mask = None, labels: L
     """Label the tissues of a brain: ventricles, cortex, deep gray and white matter, cerebellum, brainstem."""
     if bool(image) == bool(labels):
         raise InputError("Give either images (--image T1=t1.nii.gz) or a label map (--labels aparc+aseg.mgz).")
-    tumor = None if mask is None else _mask(mask)
-    made = _from_map(labels, tumor) if labels else _from_images(modality_files(image or (), "given"), tumor)
-    write_image(out, made.data, made.affine, "MedDDPM mask with tissues")
+    tumor, files = None if mask is None else _mask(mask), modality_files(image or (), "given")
+    made = _from_map(labels, tumor) if labels else _from_images(files, tumor)
+    over = mask or labels or Path(next(iter(files.values())))
+    write_image(out, made.data, made.affine, "MedDDPM mask with tissues", over)
     scheme = load_scheme(SCHEME)
     for value, count in zip(*np.unique(made.data[made.data > 0], return_counts=True), strict=True):
         say(f"{scheme.label(int(value)).name}: {count * voxel_ml(made.affine):.1f} mL")

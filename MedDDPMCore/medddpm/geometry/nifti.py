@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -21,13 +21,14 @@ from .volume import spacing_of
 
 DESCRIPTION_BYTES = 79  # the header's field is 80 bytes and ends with a zero
 _READ_ERRORS = (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
+_PLACE = "pixdim sform_code qform_code quatern_b quatern_c quatern_d qoffset_x qoffset_y qoffset_z srow_x srow_y srow_z"
 _UNIT_MM = {1: 1000.0, 3: 0.001}  # NIfTI unit codes of meter and micrometer; any other is read as mm
 
 
 def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels (X, Y, Z) with the file's scaling applied, and the affine to RAS+ mm.
 
-    The affine is the sform, else the qform. Raises InputError.
+    The affine is the sform, else the qform, else that of ITK. Raises InputError.
     """
     shape, affine, image = _opened_image(path)
     try:
@@ -70,7 +71,7 @@ def _opened_image(path: Path) -> tuple[tuple[int, int, int], np.ndarray, nib.Nif
     try:
         form = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
         image = cast(nib.Nifti1Image, form.from_filename(path, mmap=False))
-        affine = _in_mm(header) @ np.asarray(image.affine, np.float64)
+        affine = _in_mm(header) @ np.asarray(image.affine if _placed(header) else _as_itk(header), np.float64)
     except _READ_ERRORS as exc:
         raise InputError(
             f"{path} has a NIfTI header that makes no sense: {_first_line(exc)}. Export it again."
@@ -80,11 +81,27 @@ def _opened_image(path: Path) -> tuple[tuple[int, int, int], np.ndarray, nib.Nif
     return shape, affine, image
 
 
+def _placed(header: nib.Nifti1Header) -> bool:
+    return bool(header["sform_code"] > 0 or header["qform_code"] > 0)
+
+
+def _as_itk(header: nib.Nifti1Header) -> np.ndarray:
+    """The affine that ITK, and with it 3D Slicer, takes for a volume without a place: LPS axes from the origin."""
+    return np.diag([*(np.asarray(header["pixdim"][1:4], np.float64) * [-1, -1, 1]), 1.0])
+
+
 def nifti_warnings(path: Path) -> tuple[str, ...]:
     """Sentences on what is odd about the file, or left open about the volume's place in space."""
     shape, _, _ = _opened_image(path)
     header = _raw_header(path)
     sentences = [_check_end(path, header, shape)]
+    if not _placed(header):
+        sentences.append(
+            f"{path} does not say how it lies in the scanner (sform and qform codes are 0): LPS axes are assumed, "
+            "as in 3D Slicer. Left and right are a guess."
+        )
+    if min(header["pixdim"][1:4]) < 0:
+        sentences.append(f"{path} has negative voxel sizes beside its sform, which is used; 3D Slicer mirrors it.")
     if _forms_differ(header):
         sentences.append(f"{path} has an sform and a qform that place it more than 1 mm apart: the sform is used.")
     if int(header["xyzt_units"]) & 7 in _UNIT_MM:
@@ -92,13 +109,15 @@ def nifti_warnings(path: Path) -> tuple[str, ...]:
     return tuple(sentence for sentence in sentences if sentence)
 
 
-def write_image(path: Path, data: np.ndarray, affine: np.ndarray, description: str) -> None:
+def write_image(path: Path, data: np.ndarray, affine: np.ndarray, description: str, over: Path | None = None) -> None:
     """Write a NIfTI volume, whole or not at all.
 
     ``data`` (X, Y, Z): floats are written as float32, booleans and integers in the smallest fitting of uint8, int16
     and int32. ``affine`` maps voxels to RAS+ mm and becomes sform and qform, both with code 1 (scanner).
     ``description`` goes to the header's ``descrip``: at most 79 ASCII bytes, the rest is cut, other characters
-    become ``?``. Raises InputError for another extension than .nii or .nii.gz and where it cannot be written.
+    become ``?``. ``over``: the file on whose grid it lies; where that is NIfTI, its header's words for that are
+    repeated, so that every program lays the one over the other, however it reads them. Raises InputError for another
+    extension than .nii or .nii.gz and where it cannot be written.
     """
     path = Path(path)
     if not path.name.lower().endswith((".nii", ".nii.gz")):
@@ -108,10 +127,26 @@ def write_image(path: Path, data: np.ndarray, affine: np.ndarray, description: s
     image = nib.Nifti1Image(_storable(data), None)
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = description.encode("ascii", "replace")[:DESCRIPTION_BYTES]
-    image.set_sform(np.asarray(affine, np.float64), code=1)
-    image.set_qform(np.asarray(affine, np.float64), code=1)
+    image.header.set_qform(np.asarray(affine, np.float64), code=1)
+    image.header.set_sform(np.asarray(affine, np.float64), code=1)
+    for field, value in _place_of(over, data.shape, affine).items():
+        image.header[field] = value
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
+
+
+def _place_of(path: Path | None, shape: tuple[int, ...], affine: np.ndarray) -> dict[str, Any]:
+    """The fields of a NIfTI header that say how the volume lies; none where the file has another grid."""
+    if path is None or not path.name.lower().endswith((".nii", ".nii.gz")):
+        return {}
+    try:
+        own_shape, own_affine, _ = _opened_image(path)
+    except InputError:  # it is gone meanwhile
+        return {}
+    if own_shape != shape or not np.allclose(own_affine, affine, atol=1e-4):
+        return {}
+    header = _raw_header(path)
+    return {field: header[field] for field in _PLACE.split()} | {"xyzt_units": int(header["xyzt_units"]) & 7}
 
 
 def _storable(data: np.ndarray) -> np.ndarray:
@@ -175,10 +210,10 @@ def _check_raw(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]
 
 
 def _check_pixdim(path: Path, header: nib.Nifti1Header) -> None:
-    """Raises InputError for spacings that cannot be. Negative ones mirror axes in ITK, and nowhere else."""
+    """Raises InputError for spacings that cannot be; their signs say nothing where there is an sform."""
     own, mm = [float(v) for v in header["pixdim"][1:4]], float(_in_mm(header)[0, 0])
     try:
-        check_spacing(path, [v * mm for v in own])
+        check_spacing(path, [abs(v) * mm if header["sform_code"] > 0 else v * mm for v in own])
     except InputError as exc:
         unit = {1: "meters", 3: "micrometers"}.get(int(header["xyzt_units"]) & 7)
         said = "" if unit is None else f" By its header, spacings are in {unit}; perhaps {own[0]:g} mm is meant."
@@ -191,18 +226,13 @@ def _in_mm(header: nib.Nifti1Header) -> np.ndarray:
 
 
 def _check_place(path: Path, header: nib.Nifti1Header, affine: np.ndarray) -> None:
-    """Raises InputError where programs that read the header in other ways see the volume elsewhere.
+    """Raises InputError where the header contradicts itself, so that programs see the volume at different places.
 
     ITK (3D Slicer, ITK-SNAP) takes spacings from pixdim even where an sform tells the directions, and the qform unless
-    the sform's code is 1. Without either it assumes LPS, nibabel LAS.
+    the sform's code is 1.
     """
     fix = "Open it in 3D Slicer over its scan, correct what is wrong there, and save it again."
-    sform, qform = int(header["sform_code"]), int(header["qform_code"])
-    if sform <= 0 and qform <= 0:
-        raise InputError(
-            f"{path} does not say how it lies in the scanner (sform and qform codes are 0), so that programs differ "
-            f"in where its front is. {fix}"
-        )
+    sform = int(header["sform_code"])
     pixdim = np.abs(np.asarray(header["pixdim"][1:4], np.float64)) * _in_mm(header)[0, 0]
     spacing = np.array(spacing_of(affine))
     if sform > 0 and (np.abs(pixdim - spacing) * header["dim"][1:4]).max() > 1.0:

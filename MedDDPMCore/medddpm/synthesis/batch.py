@@ -254,7 +254,7 @@ class Batch:
         return mask_name(plan.name, self.request.compress)
 
     def _write_mask(self, plan: Plan, labels: Volume, file: str) -> dict[str, str]:
-        write_image(plan.folder / file, labels.data, labels.affine, "Mask used by MedDDPM")
+        write_image(plan.folder / file, labels.data, labels.affine, "Mask used by MedDDPM", plan.mask)
         return {file: sha256(plan.folder / file)}
 
     def _write_sample(
@@ -268,7 +268,7 @@ class Batch:
                 continue
             file = image_name(plan.name, k, modality, self.request.compress)
             own, on_grid, description = _stored(modality, image, case, config.background, edit)
-            write_image(plan.folder / file, own, case.labels.affine, description)
+            write_image(plan.folder / file, own, case.labels.affine, description, plan.mask)
             write_image(plan.folder / MODEL_GRID / file, on_grid, case.grid_labels.affine, description)
             files += [file, f"{MODEL_GRID}/{file}"]
         self._write_sheet(plan, k, case, images, edit)
