@@ -170,6 +170,8 @@ def test_open_geometry_is_told_not_refused(tmp_path: Path) -> None:
     image.set_qform(np.diag([1, 1, 2, 1]), 1)
     nib.save(image, path)
     assert read_mask(path).volume.notes == ()
+    both = with_header(path, sform_code=1, qform_code=1, pixdim=[0, 2, 2, 2, 1, 1, 1, 1])
+    assert read_mask(both).volume.notes == ()
     nrrd = tmp_path / "plain.nrrd"
     nrrd.write_bytes(nrrd_bytes({"spacings": "1 1 2"}, data=bytes(210)))
     assert read_mask(nrrd).volume.spacing == (1, 1, 2)

@@ -250,8 +250,10 @@ def _check_place(path: Path, header: nib.Nifti1Header, affine: np.ndarray) -> No
 
 def _forms_differ(header: nib.Nifti1Header) -> bool:
     """Whether there is an sform and a qform, more than 1 mm apart somewhere."""
-    if header["sform_code"] <= 0 or header["qform_code"] <= 0:
+    if header["sform_code"] <= 0 or header["qform_code"] <= 0 or min(header["pixdim"][1:4]) < 0:
         return False
+    header = header.copy()
+    header["pixdim"][0] = header["pixdim"][0] or 1.0  # which 0 means, by the standard
     try:
         difference = header.get_sform() - header.get_qform()
     except _READ_ERRORS:

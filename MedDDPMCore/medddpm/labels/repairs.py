@@ -13,7 +13,7 @@ from ..geometry.volume import Volume
 from .case import Case
 from .conventions import BRAIN, CSF, HEAD, labels_text, scheme_value
 from .findings import ERROR, INFO, WARNING, listed, milliliters
-from .morphology import bounding_box, close, components, dilate, fill_holes, inside_hull, row_ends, touching
+from .morphology import bounding_box, components, fill_holes, inside_hull, row_ends, touching
 from .outline import (
     AVERAGE_MM,
     BRAIN_HEAD_LIMIT_ML,
@@ -24,6 +24,7 @@ from .outline import (
     head_around_brain,
     head_from_image,
     hull_outline,
+    with_tumor,
 )
 from .recognize import apply_mapping
 
@@ -129,7 +130,7 @@ def outline_from_image(case: Case) -> tuple[np.ndarray, str] | None:
     if not estimate.any():
         return None
     how = "The image shows the whole head, not a skull-stripped brain, so the brain is estimated inside of it"
-    return _with_tumor(case, estimate, head), f"{how}. {SEARCH} The estimate is rough"
+    return with_tumor(estimate, case.tumor, head, case.spacing), f"{how}. {SEARCH} The estimate is rough"
 
 
 def _without_image(case: Case) -> tuple[np.ndarray, str]:
@@ -172,13 +173,6 @@ def _join_structures(case: Case) -> None:
     case.labels[outline & ~before] = fluid
 
 
-def _with_tumor(case: Case, brain: np.ndarray, head: np.ndarray) -> np.ndarray:
-    """A rough brain widened to the tumor and a little around it: it must not cut what an expert drew."""
-    if not brain.any() or not case.tumor.any():
-        return brain
-    return close(brain | dilate(case.tumor, 3.0, case.spacing), 12.0, case.spacing) & head
-
-
 def _change_kind(case: Case) -> None:
     """A head outline for a model of the brain, or the other way round."""
     assert case.recognition is not None
@@ -207,7 +201,7 @@ def _converted(case: Case, given: np.ndarray) -> tuple[np.ndarray, str]:
         return head_around_brain(given, case.affine), how
     brain = brain_in_head(given, case.affine)
     how = f"The brain is estimated inside of the head, under scalp and skull. {SEARCH} The estimate is rough"
-    return _with_tumor(case, brain, given), how
+    return with_tumor(brain, case.tumor, given, case.spacing), how
 
 
 def clip_tumor(case: Case) -> None:
