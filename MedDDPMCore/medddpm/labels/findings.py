@@ -60,6 +60,11 @@ def milliliters(volume: float) -> str:
     return f"{volume:,.0f} mL" if volume >= 10 else f"{volume:.2g} mL"
 
 
+def percent(share: float) -> str:
+    """A share from 0 to 1 for reading."""
+    return "less than 1 %" if share < 0.01 else f"{100 * share:.0f} %"
+
+
 def listed(values: Sequence[object], limit: int = 8) -> str:
     """``"1, 2 and 4"``, cut off after ``limit`` entries."""
     words = [str(v) for v in values[:limit]]

@@ -12,7 +12,7 @@ from ..geometry.view import corners, extended
 from ..geometry.volume import Volume
 from .case import Case
 from .conventions import BRAIN, CSF, HEAD, labels_text, scheme_value
-from .findings import ERROR, INFO, WARNING, listed, milliliters
+from .findings import ERROR, INFO, WARNING, listed, milliliters, percent
 from .morphology import bounding_box, components, fill_holes, inside_hull, row_ends, touching
 from .outline import (
     AVERAGE_MM,
@@ -224,16 +224,12 @@ def clip_tumor(case: Case) -> None:
         sentence = f"The whole tumor ({case.amount(outside)}) lies outside of the {case.kind}."
         case.stop("tumor-outside", sentence, "Check that mask and outline, or mask and image, belong together.")
         return
-    sentence = f"{case.amount(outside)} of the tumor ({_percent(share)}) lie outside of the {case.kind}."
+    sentence = f"{case.amount(outside)} of the tumor ({percent(share)}) lie outside of the {case.kind}."
     severity = ERROR if share > 0.5 else WARNING
     case.add(
         "tumor-outside", severity, sentence, "They are removed; check that mask and outline belong together.", True
     )
     labels[outside] = 0
-
-
-def _percent(share: float) -> str:
-    return "less than 1 %" if share < 0.01 else f"{100 * share:.0f} %"
 
 
 def _main_part(tumor: np.ndarray, parts: np.ndarray, sizes: np.ndarray) -> int:
@@ -285,7 +281,7 @@ def remove_islands(case: Case) -> None:
     noun = "piece" if len(loose) == 1 else "pieces"
     sentence = f"The outline has {len(loose)} loose {noun} apart from the main one, {case.amount(islands)} in all."
     if another:
-        sentence += f" The largest of them is {_percent(share)} of the main one: are there two in the mask?"
+        sentence += f" The largest of them is {percent(share)} of the main one: are there two in the mask?"
     severity = WARNING if another or islands.sum() * case.voxel_ml > CAVITY_ML else INFO
     case.add("islands", severity, sentence, "They are removed.", True)
     case.labels[box][islands] = 0
