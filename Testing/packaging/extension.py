@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+MODULES = ("MedDDPMSynth", "MedDDPMTraining", "SegmentEditorMedDDPM")
+ROOMS = ("MedDDPMCore", "MedDDPMSlicer", *MODULES)
 
 # The rules that the catalog's JSON schema 1.0.1 sets: which fields there are, of which type, and which are required.
 ENTRY_FIELDS: dict[str, type] = {
@@ -40,6 +42,23 @@ def metadata() -> dict[str, str]:
 
 def subdirectories() -> list[str]:
     return re.findall(r"^\s*add_subdirectory\((\w+)\)$", cmake_text(), re.MULTILINE)
+
+
+def packaged() -> dict[str, Path]:
+    """What CMake packages: the name below the folder of scripted modules -> the file, by the globs of the lists."""
+    places = {"models": ("Resources/Models", "medddpm/models/bundled"), "masks": ("Resources/SampleMasks",) * 2}
+    found = {}
+    for room in ROOMS:
+        globs = re.findall(
+            r"file\(GLOB(_RECURSE)? \w+ RELATIVE \$\{(\w+)\} CONFIGURE_DEPENDS([^)]+)\)", cmake_text(room)
+        )
+        for recursive, base, patterns in globs:
+            source, target = places.get(base, (room, ""))
+            for pattern in re.findall(r'"(?:\$\{\w+\}/)?([^"]+)"', patterns):
+                folder, name = (ROOT / source / pattern).parent, pattern.split("/")[-1]
+                files = folder.rglob(name) if recursive else (ROOT / source).glob(pattern)
+                found |= {(Path(target) / f.relative_to(ROOT / source)).as_posix(): f for f in files if f.is_file()}
+    return found
 
 
 def s4ext(text: str) -> dict[str, str]:

@@ -10,18 +10,19 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import cmake_lists
 import pytest
-from cmake_lists import HOW_TO_MEND, LISTS, MODULES, FileList, belongs
 from extension import (
     CATEGORIES,
     LICENSE_NAMES,
+    MODULES,
+    ROOMS,
     catalog_entry,
     cmake_text,
     entry_problems,
     file_behind,
     home,
     metadata,
+    packaged,
     png_size,
     s4ext,
     subdirectories,
@@ -30,7 +31,6 @@ from repository import ROOT, history_bytes, repository_files
 
 MAX_REPOSITORY_MB = 100
 DESCRIPTION = s4ext((ROOT / "MedDDPM.s4ext").read_text(encoding="utf-8"))
-ROOMS = ("MedDDPMCore", "MedDDPMSlicer", *MODULES)
 
 
 # --- metadata -------------------------------------------------------------------------------------------------------
@@ -157,51 +157,38 @@ def test_a_module_is_named_like_its_file_and_folder(name: str) -> None:
     assert not name.endswith(("Test", "Tests")), "Slicer 5.13 does not load modules with such names"
 
 
-@pytest.mark.parametrize("one", LISTS, ids=lambda one: f"{one.cmake}:{one.variable}")
-def test_cmake_lists_name_every_file_and_none_that_is_absent(one: FileList) -> None:
-    found = one.problems(ROOT)
-    assert not found, "\n".join([*found, HOW_TO_MEND])
-
-
 @pytest.mark.parametrize("room", ROOMS)
-def test_no_file_of_a_room_is_outside_of_every_list(room: str) -> None:
-    base = ROOT / room
-    present = {path.relative_to(base) for path in repository_files() if path.is_relative_to(base)}
-    listed = {name for one in LISTS if one.base == room for name in one.present(ROOT)}
-    assert sorted(name.as_posix() for name in present if belongs(name) and name.as_posix() not in listed) == []
+def test_every_file_of_a_room_is_packaged(room: str) -> None:
+    files = {path for path in repository_files() if path.is_relative_to(ROOT / room)}
+    assert not files - set(packaged().values()) - {ROOT / room / name for name in ("CMakeLists.txt", "README.md")}
 
 
 def test_names_in_the_folder_that_all_extensions_share_are_our_own() -> None:
-    names = {name.split("/")[0] for room in ROOMS for one in LISTS if one.base == room for name in one.named(ROOT)}
+    names = {name.split("/")[0] for name in packaged()}
     assert not [name for name in names - {"Resources"} if "medddpm" not in name.lower()]
-
-
-def test_no_two_rooms_install_the_same_file() -> None:
-    names = [name for room in ROOMS for one in LISTS if one.base == room for name in one.named(ROOT)]
-    assert not [name for name, times in Counter(names).items() if times > 1]
 
 
 def test_the_extension_and_the_wheel_ship_the_same_files_of_a_model() -> None:
     setup = (ROOT / "setup.py").read_text(encoding="utf-8")
     (names,) = re.findall(r"^FILES = \((.+)\)$", setup, re.MULTILINE)
-    assert {f"*/{name}" for name in re.findall(r'"(.+?)"', names)} == set(cmake_lists.MODEL_FILES)
+    models = {Path(name).name for name in packaged() if name.startswith("medddpm/models/bundled/")}
+    assert models == set(re.findall(r'"(.+?)"', names))
 
 
-def test_the_tool_finds_and_mends_what_is_wrong_with_a_list(tmp_path: Path) -> None:
-    one = FileList("Room/CMakeLists.txt", "FILES", "Room", ("**/*",), python=True)
-    room = tmp_path / "Room"
-    (room / "Lib" / "__pycache__").mkdir(parents=True)
-    for name in ("Room.py", "Lib/New.py", "Lib/picture.png", "Lib/__pycache__/New.pyc", ".hidden.py"):
-        (room / name).touch()
-    (room / "CMakeLists.txt").write_text("# before\nset(FILES\n  Room.py\n  Lib/Old.py\n  Room.py\n  )\n# after\n")
-    assert [sentence.split(": ")[1] for sentence in one.problems(tmp_path)] == [
-        "Lib/New.py is not named.",
-        "Lib/Old.py is named, but there is no such file.",
-        "Room.py is named twice.",
-    ]
-    one.write(tmp_path)
-    assert one.problems(tmp_path) == []
-    assert (room / "CMakeLists.txt").read_text() == "# before\nset(FILES\n  Lib/New.py\n  Room.py\n  )\n# after\n"
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="needs CMake")
+def test_cmake_finds_what_the_tests_think_it_does(tmp_path: Path) -> None:
+    stubs = "".join(
+        f'function({name})\n  file(APPEND {tmp_path}/called "${{ARGN}};")\nendfunction()\n'
+        for name in ("slicerMacroBuildScriptedModule", "ctkMacroCompilePythonScript")
+    )
+    rooms = "".join(f"add_subdirectory({ROOT / room} {room})\n" for room in ROOMS)
+    head = f"cmake_minimum_required(VERSION 3.16)\nproject(Test NONE)\nset(MedDDPM_SOURCE_DIR {ROOT})\n"
+    (tmp_path / "CMakeLists.txt").write_text(head + stubs + rooms)
+    subprocess.run(["cmake", "-S", tmp_path, "-B", tmp_path / "build"], check=True, capture_output=True)
+    called = {word for word in (tmp_path / "called").read_text().split(";") if "." in word}
+    copied = {path.relative_to(tmp_path / "build").as_posix() for path in (tmp_path / "build").rglob("*.safetensors")}
+    own = {name for name in packaged() if not name.startswith(("medddpm/models/bundled", "Resources/SampleMasks"))}
+    assert own <= called and copied == {name for name in packaged() if name.endswith(".safetensors")}
 
 
 # --- what is installed ----------------------------------------------------------------------------------------------
@@ -209,23 +196,12 @@ def test_the_tool_finds_and_mends_what_is_wrong_with_a_list(tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of scripted modules that the lists make."""
+    """The folder of scripted modules that CMake makes."""
     folder = tmp_path_factory.mktemp("qt-scripted-modules")
-    places = {"Resources/Models": "medddpm/models/bundled", "Resources/SampleMasks": "Resources/SampleMasks"}
-    for one in LISTS:
-        if one.base == "Testing":
-            continue
-        for name in one.named(ROOT):
-            target = folder / places.get(one.base, "") / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / one.base / name, target)
+    for name, file in packaged().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder / name)
     return folder
-
-
-def test_cmake_copies_models_and_sample_masks_to_where_they_are_looked_for() -> None:
-    text = cmake_text("MedDDPMCore")
-    assert "Resources/Models/${file} ${modules_dir}/medddpm/models/bundled/${file} COPYONLY" in text
-    assert "Resources/SampleMasks/${file} ${modules_dir}/Resources/SampleMasks/${file} COPYONLY" in text
 
 
 def test_the_installed_core_has_its_model_and_schemes(installed: Path) -> None:
