@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from medddpm.cli.masks import masks_app
 from medddpm.errors import InputError
-from medddpm.geometry.io import read_mask
-from medddpm.geometry.nifti import write_image
 from medddpm.labels.scheme import Label, LabelScheme, load_scheme
 from medddpm.masks import (
     grow_tumor,
@@ -23,7 +20,6 @@ from medddpm.masks import (
 )
 from medddpm.masks.fields import Box, mapped_box, signed_distance
 from medddpm.masks.roles import nesting_order, value_for
-from typer.testing import CliRunner
 
 BRATS = load_scheme("brats")
 HEAD = load_scheme("whole-head")
@@ -376,74 +372,3 @@ def test_sampling_a_series_is_repeatable_and_without_doubles():
     first, again, other = ([n for n, _ in shift_series(labels, affine, HEAD, sample=5, seed=s)] for s in (1, 1, 2))
     assert first == again != other
     assert len(set(first)) == 5 and set(first) <= everything
-
-
-def test_commands_write_a_mask_in_the_place_of_the_input(tmp_path):
-    affine = make_affine((2.5, 2.5, 2.5), angle=10)
-    labels = make_labels(affine, (10, 0, 0))
-    labels = np.where(world(affine)[..., 2] < 200, labels, 0).astype(np.uint8)
-    source, out = tmp_path / "ein Gehirn ü.nii.gz", tmp_path / "out.nii.gz"
-    write_image(source, labels, affine, "")
-    runner = CliRunner()
-    for arguments in (
-        ["scale", "--factor", "1.2"],
-        ["shift", "--by", "-10,0,5"],
-        ["rotate", "--degrees", "0,0,30"],
-        ["grow", "--by", "-2"],
-        ["mirror", "--parts", "1,2,3"],
-        ["new-lesion", "--seed", "3", "--diameter", "14", "--edema", "3", "--replace"],
-        ["lesion", "--center", "-12,0,0", "--diameter", "10", "--edema", "3", "--parts", "enhancing,edema"],
-    ):
-        result = runner.invoke(masks_app, [arguments[0], str(source), str(out), *arguments[1:]], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        written = read_mask(out).volume
-        np.testing.assert_allclose(written.affine, affine, atol=1e-4)
-        require_same_outline(labels, written.data.astype(np.uint8))
-        assert not np.array_equal(written.data, labels)
-    result = runner.invoke(masks_app, ["series-shift", str(source), str(tmp_path / "many"), "--sample", "3"])
-    assert result.exit_code == 0 and len(list((tmp_path / "many").glob("shift-*.nii.gz"))) == 3
-
-
-@pytest.mark.parametrize("options", [(), ("--scheme", "glioma-anatomy")])
-def test_commands_keep_the_tissues_of_a_mask(tmp_path, options):
-    affine = make_affine((2.5, 2.5, 2.5))
-    labels = with_tissues(make_labels(affine), affine)
-    source, out = tmp_path / "mask.nii.gz", tmp_path / "out.nii.gz"
-    write_image(source, labels, affine, "")
-    result = CliRunner().invoke(masks_app, ["grow", str(source), str(out), "--by", "4", *options])
-    assert result.exit_code == 0, result.output
-    written = read_mask(out).volume.data
-    stayed = ~tumor(written)
-    np.testing.assert_array_equal(written[stayed], labels[stayed])
-    forced = CliRunner().invoke(masks_app, ["grow", str(source), str(out), "--by", "4", "--scheme", "brats"])
-    assert forced.exit_code == 0 and read_mask(out).volume.data.max() == 4
-
-
-def test_a_strange_value_is_no_tissue_where_no_scheme_is_named(tmp_path):
-    affine = make_affine((2.5, 2.5, 2.5))
-    labels = make_labels(affine)
-    labels[ball(affine, (20, 0, 0), 6)] = 6
-    write_image(tmp_path / "mask.nii.gz", labels, affine, "")
-    arguments = ["mirror", str(tmp_path / "mask.nii.gz"), str(tmp_path / "o.nii.gz")]
-    assert "value 6" in str(CliRunner().invoke(masks_app, arguments).exception)
-    assert CliRunner().invoke(masks_app, [*arguments, "--scheme", "glioma-anatomy"]).exit_code == 0
-
-
-def test_a_few_tissues_do_not_tell_where_the_tumor_may_be(tmp_path):
-    affine = make_affine((2.5, 2.5, 2.5))
-    labels = make_labels(affine)
-    labels[labels == 4] = 0
-    labels[ball(affine, (20, 0, 0), 6)] = 6
-    write_image(tmp_path / "mask.nii.gz", labels, affine, "")
-    arguments = ["mirror", str(tmp_path / "mask.nii.gz"), str(tmp_path / "o.nii.gz"), "--scheme", "glioma-anatomy"]
-    assert "no label for the brain" in str(CliRunner().invoke(masks_app, arguments).exception)
-
-
-def test_a_mask_without_its_outline_is_sent_to_the_check(tmp_path):
-    affine = make_affine()
-    labels = make_labels(affine)
-    write_image(tmp_path / "tumor.nii.gz", np.where(labels == 4, 0, labels), affine, "")
-    result = CliRunner().invoke(masks_app, ["mirror", str(tmp_path / "tumor.nii.gz"), str(tmp_path / "o.nii.gz")])
-    assert isinstance(result.exception, InputError)
-    assert "no label for the brain" in str(result.exception) and "medddpm check" in str(result.exception)
-    assert not (tmp_path / "o.nii.gz").exists()

@@ -20,7 +20,8 @@ from ..geometry.volume import Volume, voxel_ml
 from ..labels.scheme import load_scheme
 from ..synthesis.request import modality_files
 from .console import say
-from .masks import Out, in_scheme, masks_app
+from .mask_files import in_scheme
+from .masks import Out, masks_app
 
 SCHEME = "glioma-anatomy"
 
@@ -37,13 +38,17 @@ Labels = Annotated[
     typer.Option("--labels", help="In place of images: a label map of FreeSurfer or SynthSeg, as aparc+aseg.mgz."),
 ]
 
+MaskLabels = Annotated[str | None, typer.Option(help="What the mask's values mean in glioma-anatomy: 1=1,2=2,4=3.")]
+
 
 @masks_app.command("tissues")
-def tissues_command(out: Out, image: Images = None, mask: Mask = None, labels: Labels = None) -> None:
+def tissues_command(
+    out: Out, image: Images = None, mask: Mask = None, labels: Labels = None, mask_labels: MaskLabels = None
+) -> None:
     """Label the tissues of a brain: ventricles, cortex, deep gray and white matter, cerebellum, brainstem."""
     if bool(image) == bool(labels):
         raise InputError("Give either images (--image T1=t1.nii.gz) or a label map (--labels aparc+aseg.mgz).")
-    tumor, files = None if mask is None else _mask(mask), modality_files(image or (), "given")
+    tumor, files = None if mask is None else _mask(mask, mask_labels), modality_files(image or (), "given")
     made = _from_map(labels, tumor) if labels else _from_images(files, tumor)
     over = mask or labels or Path(next(iter(files.values())))
     write_image(out, made.data, made.affine, "MedDDPM mask with tissues", over)
@@ -52,9 +57,11 @@ def tissues_command(out: Out, image: Images = None, mask: Mask = None, labels: L
         say(f"{scheme.label(int(value)).name}: {count * voxel_ml(made.affine):.1f} mL")
 
 
-def _mask(path: Path) -> Volume:
+def _mask(path: Path, labels: str | None) -> Volume:
     mask = read_mask(path)
-    return Volume(in_scheme(path, mask, load_scheme(SCHEME))[0], mask.volume.affine)
+    values, found = in_scheme(path, mask, load_scheme(SCHEME), labels, "--mask-labels")
+    _say(sentence.replace("--labels", "--mask-labels") for sentence in (*mask.volume.notes, *found.sentences))
+    return Volume(values, mask.volume.affine)
 
 
 def _from_images(files: dict[str, str], tumor: Volume | None) -> Volume:
