@@ -16,7 +16,17 @@ from .checks import check_affine, check_shape, check_spacing
 from .length import check_gzip_length, check_length, check_size, read_on, unpacked
 from .nifti import damage
 
-_READ_ERRORS = (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError, MGHError)
+_READ_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    zlib.error,
+    ImageFileError,
+    HeaderDataError,
+    MGHError,
+)
 MAX_TAGS = 2**24  # bytes after the voxels: the scan's parameters, transforms, the history of commands
 
 
