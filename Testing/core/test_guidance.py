@@ -21,7 +21,7 @@ from medddpm.progress import SilentReporter
 from medddpm.sampling.sample import sample
 from medddpm.sampling.unconditional import condition_without_mask, evaluations_per_step, without_mask
 from medddpm.synthesis.estimate_job import estimate
-from medddpm.synthesis.pipeline import synthesize
+from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from medddpm.synthesis.request import SynthesisRequest
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.trainer import Trainer

@@ -11,7 +11,6 @@ from head_phantoms import options, template, write_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from medddpm import synthesize
 from medddpm.config import GridConfig
 from medddpm.errors import InputError
 from medddpm.geometry.grid import Placement, image_to_grid, place
@@ -21,6 +20,7 @@ from medddpm.geometry.volume import Volume
 from medddpm.models.places import find_config
 from medddpm.preparation.case import prepare_one
 from medddpm.preparation.options import INTENSITIES
+from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from synthesis_phantoms import affine_of, phantom, positions, save_mask, save_tiny, voxels
 
 SHAPE = (16, 20, 12)

@@ -12,7 +12,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 from edit_phantoms import AFFINE, RADIUS, SEAM, SHAPE, SPACING, Edit, bright, distances, mask_of, scan
-from medddpm import synthesize
 from medddpm.errors import InputError
 from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import Volume
@@ -22,6 +21,7 @@ from medddpm.models.model import Model
 from medddpm.progress import SilentReporter
 from medddpm.synthesis.local_edit import seam_weight
 from medddpm.synthesis.pipeline import run_batch
+from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from medddpm.synthesis.planes import Case
 from medddpm.synthesis.request import SynthesisRequest
 from PIL import Image

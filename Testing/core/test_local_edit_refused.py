@@ -11,11 +11,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from edit_phantoms import AFFINE, SHAPE, Edit, bright, mask_of
-from medddpm import synthesize
 from medddpm.errors import InputError
 from medddpm.geometry.nifti import write_image
 from medddpm.progress import SilentReporter
 from medddpm.synthesis.pipeline import run_batch
+from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from medddpm.synthesis.request import SynthesisRequest
 from synthesis_phantoms import contents
 

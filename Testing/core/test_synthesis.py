@@ -13,13 +13,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from medddpm import synthesize
 from medddpm.errors import InputError
 from medddpm.geometry.io import read_mask
 from medddpm.models.model import Model
 from medddpm.progress import SilentReporter
 from medddpm.synthesis.names import case_names
 from medddpm.synthesis.pipeline import run_batch
+from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from medddpm.synthesis.request import SynthesisRequest
 from PIL import Image
 from small_models import reference_network

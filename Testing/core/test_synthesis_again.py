@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-from medddpm import synthesize
 from medddpm.errors import Cancelled
 from medddpm.geometry import apart
 from medddpm.geometry.itk import read_itk
@@ -23,6 +22,7 @@ from medddpm.jobs.owner import OwnerFile
 from medddpm.synthesis import batch
 from medddpm.synthesis import leftovers as leftovers_of
 from medddpm.synthesis.pipeline import summary
+from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from synthesis_phantoms import contents, save_mask, save_tiny, voxels
 from synthesis_runs import Recorder, command, leftovers
 

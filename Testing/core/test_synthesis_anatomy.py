@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from medddpm import synthesize
 from medddpm.anatomy.completion import complete_anatomy
 from medddpm.config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfig
 from medddpm.dataset import DatasetConfig, PreparedCase
@@ -25,6 +24,7 @@ from medddpm.network.appearance import Look
 from medddpm.network.build import build_network
 from medddpm.network.residual import ResidualUNet
 from medddpm.synthesis.batch import CaseResult
+from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from medddpm.training.evaluation.evaluate import evaluate
 from medddpm.training.evaluation.request import EvaluationRequest
 from medddpm.training.evaluation.tables import write_tables

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from medddpm import errors, synthesize
+from medddpm import errors
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.jobs.cache import ModelCache
 from medddpm.jobs.events import Event
@@ -23,6 +23,7 @@ from medddpm.jobs.preview import read_preview
 from medddpm.jobs.reporter import JobReporter
 from medddpm.jobs.spool import read_heartbeat, submit
 from medddpm.synthesis.job import run
+from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from medddpm.synthesis.request import SynthesisRequest
 from synthesis_phantoms import contents, save_mask, save_tiny, voxels
 

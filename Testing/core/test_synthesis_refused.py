@@ -12,7 +12,7 @@ from typing import Any
 import nibabel as nib
 import pytest
 import torch
-from medddpm import errors, synthesize
+from medddpm import errors
 from medddpm.config import GridConfig
 from medddpm.errors import InputError, OutOfMemory
 from medddpm.models import device
@@ -20,6 +20,7 @@ from medddpm.models.folder import save_model_folder
 from medddpm.synthesis import batch, estimate
 from medddpm.synthesis.estimate import memory_needed
 from medddpm.synthesis.pipeline import raise_failures
+from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from small_models import reference_network
 from synthesis_phantoms import contents, save_mask, save_tiny, tiny_config
 from synthesis_runs import Recorder, leftovers, record, run_command

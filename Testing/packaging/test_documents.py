@@ -51,10 +51,10 @@ def test_readme_python_example_runs(tmp_path: Path) -> None:
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    first, second = result.stdout.strip().splitlines()
-    state, sheet = first.split(maxsplit=1)
-    assert state == "done" and (tmp_path / sheet).is_file()
-    assert "T1" in second and second.endswith("(1, 4, 80, 96, 80)")
+    shapes, findings, last = result.stdout.strip().splitlines()
+    assert shapes.startswith("{'T1': (") and "follows the numbers" in findings
+    assert (tmp_path / "out" / "python" / "glioma" / "provenance.json").is_file()
+    assert "T1" in last and last.endswith("(1, 4, 80, 96, 80)")
 
 
 def test_readme_training_example_is_a_configuration(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ ROOMS = {
     "jobs": {"numpy"},
     "training": {"torch", "numpy", "safetensors", "lightning_fabric", "monai"},
     "cli": {"typer", "rich", "numpy"},
-    "": {"torch", "numpy"},
+    "": {"torch", "numpy", "nibabel"},
 }
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

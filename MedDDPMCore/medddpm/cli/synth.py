@@ -157,7 +157,7 @@ def synth_command(
     they were made. The same command again goes on where it was stopped. With --known and --region a real scan is
     changed only there. All images are synthetic, wholly or in part: not for diagnosis.
     """
-    from ..synthesis.pipeline import raise_failures, summary, synthesize
+    from ..synthesis.pipeline import raise_failures, summary, synthesize_files
 
     keep_freed_memory()
     started = time.monotonic()
@@ -167,7 +167,7 @@ def synth_command(
     others = [*options["images"], *scans.values(), *(path for path in (region, before, anatomy) if path)]
     with ConsoleReporter() as reporter:
         files = masks_among(masks, model, others, reporter)
-        results = synthesize(files, out, model, reporter=reporter, **options)
+        results = synthesize_files(files, out, model, reporter=reporter, **options)
     say(summary(results, time.monotonic() - started))
     for result in results:
         for sheet in result.sheets if result.state != "failed" else ():

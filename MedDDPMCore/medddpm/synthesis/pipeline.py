@@ -24,10 +24,10 @@ from .batch import Batch, CaseResult, OnPlaced
 from .names import case_names
 from .request import SynthesisRequest
 
-__all__ = ["CaseResult", "raise_failures", "run_batch", "summary", "synthesize"]
+__all__ = ["CaseResult", "raise_failures", "run", "run_batch", "summary", "synthesize_files"]
 
 
-def synthesize(
+def synthesize_files(
     masks: str | Path | Sequence[str | Path],
     out: str | Path,
     model: str | Path = "demo",
@@ -53,18 +53,22 @@ def synthesize(
         if options.get(name) is not None:
             options[name] = str(options[name])
     request = SynthesisRequest(masks=tuple(str(path) for path in paths), model=str(model), **options)
-    reporter = reporter or SilentReporter()
-    _make_folder(Path(out))
+    return run(request, Path(out), reporter or SilentReporter())
+
+
+def run(request: SynthesisRequest, out: Path, reporter: Reporter) -> list[CaseResult]:
+    """See ``synthesize_files``."""
+    _make_folder(out)
     reporter.stage("load", "Loading the model")
     loaded = load_model(request.model, request.device, request.precision)
     reporter.check_cancelled()
-    return run_batch(request, loaded, Path(out), reporter)
+    return run_batch(request, loaded, out, reporter)
 
 
 def run_batch(
     request: SynthesisRequest, model: Model, out: Path, reporter: Reporter, on_placed: OnPlaced | None = None
 ) -> list[CaseResult]:
-    """``synthesize`` with the model already loaded; ``on_placed`` learns where each case lies before it is sampled."""
+    """``run`` with the model already loaded; ``on_placed`` learns where each case lies before it is sampled."""
     request = replace(request, modalities=_known_modalities(request.modalities, model))
     if request.labels is None and len(request.masks) > 1:
         request = replace(request, labels=labels_together(request.masks, model.config.scheme, reporter))
