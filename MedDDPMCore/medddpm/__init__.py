@@ -11,16 +11,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import Case as Case
     from .api import check_mask as check_mask
+    from .api import edit as edit
     from .api import fix_mask as fix_mask
     from .api import load_mask as load_mask
+    from .api import new_lesion as new_lesion
     from .api import synthesize as synthesize
+    from .learning import evaluate as evaluate
+    from .learning import prepare as prepare
+    from .learning import train as train
     from .models.places import list_models as list_models
     from .models.registry import load_model as load_model
     from .sampling.sample import sample as sample
 
 __version__ = "0.1.0"
 
-_HOMES = dict.fromkeys(("Case", "check_mask", "fix_mask", "load_mask", "synthesize"), ".api")
+_HOMES = dict.fromkeys(("Case", "check_mask", "edit", "fix_mask", "load_mask", "new_lesion", "synthesize"), ".api")
+_HOMES |= dict.fromkeys(("evaluate", "prepare", "train"), ".learning")
 _HOMES |= {"list_models": ".models.places", "load_model": ".models.registry", "sample": ".sampling.sample"}
 __all__ = ["__version__", *_HOMES]
 

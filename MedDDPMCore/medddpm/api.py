@@ -19,18 +19,17 @@ import numpy as np
 
 from .anatomy.placement import brain_around
 from .config import from_dict
-from .errors import Cancelled, InputError, MedDDPMError
+from .errors import InputError, MedDDPMError
 from .geometry.foreign import Image, as_file, as_nibabel
 from .geometry.io import read_mask, read_volume
 from .geometry.volume import Mask, Volume
 from .labels import check
 from .labels.conventions import labels_text, parse_labels
 from .labels.findings import CheckResult, Finding
+from .masks import Edit, LesionResult, LesionSpec, add_lesion, grow_tumor, mirror_tumor, transform_tumor
 from .models.places import find_config
-from .progress import Reporter, SilentReporter
+from .progress import Progress, reporter_of
 
-# Called with the finished and all steps, and what is being done.
-Progress = Callable[[int, int, str], object]
 # What a mask's values mean to a model: file value -> model value, also as "1=1,2=2,4=3".
 Labels = str | Mapping[int, int]
 
@@ -73,6 +72,11 @@ class Case:
     def labels(self) -> nib.Nifti1Image:
         """The mask that was used, checked and mended, uint8 in the values of the model's label scheme."""
         return _loaded(self.folder / f"{self.folder.name}_mask.nii")
+
+    @property
+    def sheets(self) -> tuple[Path, ...]:
+        """The contact sheets, one PNG for each sample."""
+        return tuple(sorted(self.folder.glob("*_sample-*.png")))
 
     def save(self, folder: str | Path) -> Path:
         """Copy images, contact sheets and provenance to a new folder ``folder``/NAME, and return that."""
@@ -124,7 +128,7 @@ def _synthesized(options: dict[str, Any]) -> Any:
     from .synthesis.request import ANATOMIES, SynthesisRequest
 
     given, images = options.pop("mask"), options.pop("image")
-    collect, reporter = options.pop("collect_errors"), _reporter(options.pop("progress"))
+    collect, reporter = options.pop("collect_errors"), reporter_of(options.pop("progress"))
     keeper = tempfile.TemporaryDirectory(prefix="medddpm-")
     inputs = Path(keeper.name) / "inputs"
     inputs.mkdir()
@@ -180,6 +184,61 @@ def fix_mask(
     return as_nibabel(mended.volume), done
 
 
+def edit(
+    mask: Image,
+    *,
+    scale: float = 1.0,
+    rotate: Sequence[float] = (0.0, 0.0, 0.0),
+    shift: Sequence[float] = (0.0, 0.0, 0.0),
+    grow: float = 0.0,
+    mirror: bool = False,
+    parts: Sequence[int] | None = None,
+    model: str | Path = "demo",
+    image: Image | None = None,
+    labels: Labels | None = None,
+) -> tuple[nib.Nifti1Image, float]:
+    """The mask with its tumor mirrored, then scaled, rotated and shifted, then grown, and the share of it (0 to 1)
+    that found a place inside the brain or head.
+
+    ``scale``: a factor, 0.05 to 4; ``rotate``: degrees about the R, A and S axes; ``shift``: millimeters to right,
+    anterior and superior; ``grow``: millimeters, negative shrinks. ``parts``: the values to edit, all if None. The mask
+    comes in the values of the label scheme of ``model``, checked and mended as by ``fix_mask``.
+    """
+    fixed, _ = fix_mask(mask, model, image=image, labels=labels)
+    now, affine, scheme, kept = np.asarray(fixed.dataobj), fixed.affine, find_config(model).scheme, 1.0
+    steps: list[Callable[[np.ndarray], Edit]] = []
+    if mirror:
+        steps.append(lambda now: mirror_tumor(now, affine, scheme, parts))
+    if scale != 1 or any(rotate) or any(shift):
+        steps.append(lambda now: transform_tumor(now, affine, scheme, scale, rotate, shift, parts))
+    if grow:
+        steps.append(lambda now: grow_tumor(now, affine, scheme, grow, parts))
+    for step in steps:
+        done = step(now)
+        now, kept = done.labels, kept * done.kept_fraction
+    return as_nibabel(Volume(now, affine)), kept
+
+
+def new_lesion(
+    mask: Image,
+    *,
+    seed: int = 0,
+    model: str | Path = "demo",
+    image: Image | None = None,
+    labels: Labels | None = None,
+    **lesion: Any,
+) -> tuple[nib.Nifti1Image, LesionResult]:
+    """The mask with a new lesion, and where that is and how large. The same seed gives the same lesion.
+
+    ``lesion``: fields of ``medddpm.masks.LesionSpec``, as ``center_mm``, ``diameter_mm``, ``count``; what is left out
+    is random. The mask comes as by ``edit``.
+    """
+    fixed, _ = fix_mask(mask, model, image=image, labels=labels)
+    spec = from_dict(LesionSpec, lesion, "new_lesion")
+    made = add_lesion(np.asarray(fixed.dataobj), fixed.affine, find_config(model).scheme, spec, seed)
+    return as_nibabel(Volume(made.labels, fixed.affine)), made
+
+
 def _checked(mask: Image, model: str | Path, image: Image | None, labels: Labels | None) -> tuple[Any, ...]:
     with tempfile.TemporaryDirectory(prefix="medddpm-") as folder:
         source = read_mask(as_file(mask, Path(folder), "mask"), single_slice=image is not None)
@@ -197,23 +256,3 @@ def _error(message: str, exit_code: int) -> MedDDPMError:
     error = MedDDPMError(message)
     error.exit_code = exit_code
     return error
-
-
-def _reporter(progress: Progress | None) -> Reporter:
-    return SilentReporter() if progress is None else _Calling(progress)
-
-
-class _Calling(SilentReporter):
-    """Tells a callable; where that raises, the work ends."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress, self._doing = progress, ""
-
-    def stage(self, name: str, message: str = "") -> None:
-        self._doing = message or name
-
-    def step(self, done: int, total: int, preview: Callable[[], np.ndarray] | None = None) -> None:
-        try:
-            self._progress(done, total, self._doing)
-        except Exception as exc:
-            raise Cancelled(f"The progress function raised {type(exc).__name__}: {exc}") from exc

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from .errors import Cancelled
+
 
 class Reporter(Protocol):
     """What synthesis and training call while they run; the command line, jobs and tests each implement it.
@@ -48,6 +50,29 @@ class SilentReporter:
 
     def check_cancelled(self) -> None:
         """See Reporter."""
+
+
+# Called with the finished and all steps, and what is being done.
+Progress = Callable[[int, int, str], object]
+
+
+def reporter_of(progress: Progress | None) -> Reporter:
+    """A Reporter that tells ``progress``, if there is one; where that raises, the work ends with Cancelled."""
+    return SilentReporter() if progress is None else _Calling(progress)
+
+
+class _Calling(SilentReporter):
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._doing = progress, ""
+
+    def stage(self, name: str, message: str = "") -> None:
+        self._doing = message or name
+
+    def step(self, done: int, total: int, preview: Callable[[], np.ndarray] | None = None) -> None:
+        try:
+            self._progress(done, total, self._doing)
+        except Exception as exc:
+            raise Cancelled(f"The progress function raised {type(exc).__name__}: {exc}") from exc
 
 
 def duration(seconds: float) -> str:

@@ -135,3 +135,52 @@ def test_a_mask_is_checked_and_fixed() -> None:
     assert medddpm.check_mask(fixed).usable
     with pytest.raises(InputError, match="cannot be used"):
         medddpm.fix_mask((np.random.default_rng(0).normal(size=(20, 20, 20)), affine))
+
+
+def volume_and_center(image: nib.Nifti1Image) -> tuple[float, np.ndarray]:
+    voxels = np.argwhere(np.isin(np.asarray(image.dataobj), (1, 2, 3)))
+    center = image.affine[:3, :3] @ voxels.mean(axis=0) + image.affine[:3, 3]
+    return len(voxels) * abs(np.linalg.det(image.affine[:3, :3])) / 1000, center
+
+
+def test_a_tumor_is_edited(mask: Path) -> None:
+    before, place = volume_and_center(medddpm.fix_mask(mask)[0])
+    same, kept = medddpm.edit(mask)
+    assert kept == 1 and volume_and_center(same)[0] == before
+    moved, _ = medddpm.edit(mask, shift=(-8, 0, 4))
+    np.testing.assert_allclose(volume_and_center(moved)[1] - place, (-8, 0, 4), atol=1)
+    larger, _ = medddpm.edit(mask, scale=1.2, shift=(-8, 0, 0), grow=2)
+    assert volume_and_center(larger)[0] > 1.5 * before
+    other, _ = medddpm.edit(mask, mirror=True)
+    assert abs(volume_and_center(other)[1][0] - place[0]) > 20
+    for wrong in ({"scale": 99}, {"shift": (1, 2)}, {"grow": float("nan")}, {"parts": [9], "scale": 0.5}):
+        with pytest.raises(InputError):
+            medddpm.edit(mask, **wrong)
+
+
+def test_a_lesion_is_added(mask: Path) -> None:
+    one, made = medddpm.new_lesion(mask, seed=4, diameter_mm=14, center_mm=(-30.0, -12.0, 20.0))
+    np.testing.assert_allclose(made.centers_mm[0], (-30, -12, 20), atol=8)
+    assert volume_and_center(one)[0] > volume_and_center(medddpm.fix_mask(mask)[0])[0]
+    again, _ = medddpm.new_lesion(mask, seed=4, diameter_mm=14, center_mm=(-30.0, -12.0, 20.0))
+    np.testing.assert_array_equal(np.asarray(one.dataobj), np.asarray(again.dataobj))
+    with pytest.raises(InputError, match="diameter"):
+        medddpm.new_lesion(mask, diameter_mm=900)
+    with pytest.raises(InputError, match="hue"):
+        medddpm.new_lesion(mask, hue="red")
+
+
+def test_from_scans_to_a_model_and_its_figures(scans: Path, tmp_path: Path) -> None:
+    calls: list[tuple[int, int, str]] = []
+    options: dict[str, Any] = {"grid": "32x32x32:8:LPS", "workers": 1, "test_cases": ["c3"]}
+    made = medddpm.prepare(scans, tmp_path / "set", progress=lambda *call: calls.append(call), **options)
+    assert made.cases == 4 and calls
+    with pytest.raises(InputError, match="unknown field 'grit'"):
+        medddpm.prepare(scans, tmp_path / "set", grit="auto")
+    few = {"iterations": 1, "precision": "fp32", "device": "cpu"}
+    model = medddpm.train(made.dataset, tmp_path / "run", preset="compact", **few)
+    assert medddpm.load_model(model).config.modalities == ("T1", "T2")
+    with pytest.raises(InputError):
+        medddpm.train(made.dataset, tmp_path / "run", preset="demo", **few)
+    found = medddpm.evaluate(model, made.dataset, tmp_path / "figures", steps=1, tumor_iterations=0, device="cpu")
+    assert np.isfinite(found.mean.psnr) and list((tmp_path / "figures").glob("*.html"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -55,6 +56,23 @@ def test_readme_python_example_runs(tmp_path: Path) -> None:
     assert shapes.startswith("{'T1': (") and "follows the numbers" in findings
     assert (tmp_path / "out" / "python" / "glioma" / "provenance.json").is_file()
     assert "T1" in last and last.endswith("(1, 4, 80, 96, 80)")
+
+
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "Resources" / "SampleMasks", tmp_path / "Resources" / "SampleMasks")
+    (tmp_path / "examples").mkdir()
+    cells = json.loads((ROOT / "examples" / "first-steps.ipynb").read_text(encoding="utf-8"))["cells"]
+    assert not [cell for cell in cells if cell.get("outputs")]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    result = subprocess.run(
+        [sys.executable, "-c", code.replace("steps=10", "steps=2")],
+        cwd=tmp_path / "examples",
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "examples" / "results" / "mask" / "provenance.json").is_file()
 
 
 def test_readme_training_example_is_a_configuration(tmp_path: Path) -> None:
