@@ -28,6 +28,7 @@ def load_bank_map(index: int) -> Volume:
     """
     path = FOLDER / f"{bank_names()[index]}.nii.gz"
     file = read_itk(path, "NiftiImageIO")  # also where nibabel is not installed
+    assert file.layers is not None
     data = np.array(file.layers[..., 0], np.uint8)
     data.flags.writeable = False
     return Volume(data, file.affine)

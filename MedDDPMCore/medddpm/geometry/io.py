@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import InputError
 from .background import dark_background, without_nan
 from .checks import check_thickness
-from .itk import ItkFile, itk_geometry, itk_warnings, read_itk
+from .itk import read_itk
 from .segments import flatten, stored_segments
-from .volume import Mask, Segment, Volume
+from .volume import Mask, Stored, Volume
 
 __all__ = ["read_geometry", "read_mask", "read_volume"]
 
@@ -45,16 +43,12 @@ def read_volume(path: str | Path) -> Volume:
     value and the remedy.
     """
     path = Path(path)
-    kind = _checked_format(path)
-    if kind in _READERS:
-        file = read_itk(path, _READERS[kind])
-        data, affine = _only_layer(path, file), file.affine
-    else:
-        data, affine = _through_nibabel(path, kind).read(path)
+    stored = _stored(path)
+    data = _only_layer(path, stored)
     check_thickness(path, data.shape)
     with np.errstate(over="ignore"):
         data, said = dark_background(path, data.astype(np.float32, copy=False))
-    return Volume(data, affine, (*_place_warnings(path, kind), *said))
+    return Volume(data, stored.affine, (*stored.notes, *said))
 
 
 def read_mask(path: str | Path, single_slice: bool = False) -> Mask:
@@ -65,19 +59,14 @@ def read_mask(path: str | Path, single_slice: bool = False) -> Mask:
     InputError naming the file, the value and the remedy.
     """
     path = Path(path)
-    kind = _checked_format(path)
-    segments: tuple[Segment, ...] = ()
-    if kind in _READERS:
-        file = read_itk(path, _READERS[kind])
-        stored = stored_segments(path, file.metadata, file.layers.shape[3])
-        data, segments = flatten(path, file.layers, stored) if stored else (_only_layer(path, file), ())
-        affine = file.affine
-    else:
-        data, affine = _through_nibabel(path, kind).read(path)
+    stored = _stored(path)
+    assert stored.layers is not None
+    named = stored_segments(path, stored.metadata, stored.layers.shape[3])
+    data, segments = flatten(path, stored.layers, named) if named else (_only_layer(path, stored), ())
     if not single_slice:
         check_thickness(path, data.shape, ", or with it an image of the whole head")
     data, said = without_nan(path, data, 0)
-    return Mask(Volume(data, affine, (*_place_warnings(path, kind), *said)), segments)
+    return Mask(Volume(data, stored.affine, (*stored.notes, *said)), segments)
 
 
 def read_geometry(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
@@ -86,52 +75,38 @@ def read_geometry(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
     Truncated files are found as well. Raises InputError naming the file, the value and the remedy.
     """
     path = Path(path)
-    kind = _checked_format(path)
-    reader = _READERS.get(kind)
-    shape, affine = itk_geometry(path, reader) if reader else _through_nibabel(path, kind).geometry(path)
-    check_thickness(path, shape)
-    return shape, affine
+    stored = _stored(path, voxels=False)
+    check_thickness(path, stored.shape)
+    return stored.shape, stored.affine
 
 
-def _place_warnings(path: Path, kind: str) -> tuple[str, ...]:
-    """What is odd about a readable file, or left open about its place in space; each a plain sentence."""
-    return itk_warnings(path, _READERS[kind]) if kind in _READERS else _through_nibabel(path, kind).warnings(path)
-
-
-class _Functions(NamedTuple):
-    """How a format is read: voxels and affine, shape and affine from the header alone, warnings."""
-
-    read: Callable[[Path], tuple[np.ndarray, np.ndarray]]
-    geometry: Callable[[Path], tuple[tuple[int, int, int], np.ndarray]]
-    warnings: Callable[[Path], tuple[str, ...]]
-
-
-def _through_nibabel(path: Path, kind: str) -> _Functions:
-    """The readers of NIfTI and MGH, imported when the first such file comes: other formats do without nibabel."""
-    name = kind.removeprefix("gzipped ")
+def _stored(path: Path, voxels: bool = True) -> Stored:
+    """The file by the reader of its format; nibabel is imported when the first file comes that needs it."""
+    kind = _checked_format(path).removeprefix("gzipped ")
+    if kind in _READERS:
+        return read_itk(path, _READERS[kind], voxels)
     try:
-        if name == "MGH":
-            from .mgh import mgh_geometry, mgh_warnings, read_mgh
-
-            return _Functions(read_mgh, mgh_geometry, mgh_warnings)
-        from .nifti import nifti_geometry, nifti_warnings, read_nifti
-
-        return _Functions(read_nifti, nifti_geometry, nifti_warnings)
+        if kind == "MGH":
+            from .mgh import read_mgh as read
+        else:
+            from .nifti import read_nifti as read
     except ModuleNotFoundError as exc:
-        article = "an MGH" if name == "MGH" else "a NIfTI"
+        article = "an MGH" if kind == "MGH" else "a NIfTI"
         raise InputError(
             f"{path} is {article} file, and the package {exc.name} that reads it is not installed. Install it, or save "
             "the file as NRRD."
         ) from exc
+    return read(path, voxels)
 
 
-def _only_layer(path: Path, file: ItkFile) -> np.ndarray:
-    if file.layers.shape[3] != 1:
+def _only_layer(path: Path, stored: Stored) -> np.ndarray:
+    assert stored.layers is not None
+    if stored.layers.shape[3] != 1:
         raise InputError(
-            f"{path} has {file.layers.shape[3]} values a voxel, but one is needed. "
+            f"{path} has {stored.layers.shape[3]} values a voxel, but one is needed. "
             "Export it as one scalar volume, or as .seg.nrrd if it is a segmentation."
         )
-    return file.layers[..., 0]
+    return stored.layers[..., 0]
 
 
 def _checked_format(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,23 +12,21 @@ from ..errors import InputError, OutOfMemory
 from ..files import atomic_path
 from .checks import check_affine, check_bytes, check_shape, check_spacing
 from .itk_header import check_data_file, check_header, check_itk_length, read_header
+from .volume import Stored
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MAX_LAYERS = 256
 
 
-@dataclass(frozen=True)
-class ItkFile:
-    """A file as ITK reads it: ``layers`` (X, Y, Z, L), affine to RAS+ mm, and the header's key-value pairs."""
+def read_itk(path: Path, image_io: str, voxels: bool = True) -> Stored:
+    """The file, or its header alone, with the ITK reader named ``image_io`` ("NrrdImageIO" or "MetaImageIO").
 
-    layers: np.ndarray
-    affine: np.ndarray
-    metadata: dict[str, str]
-
-
-def read_itk(path: Path, image_io: str) -> ItkFile:
-    """Read with the ITK reader named ``image_io`` ("NrrdImageIO" or "MetaImageIO"). Raises InputError."""
-    reader, affine, _ = _opened(path, image_io, unpack=True)
+    Whether all voxels are there is checked by their number. Raises InputError.
+    """
+    reader, affine, notes = _opened(path, image_io, unpack=voxels)
+    shape = check_shape(path, reader.GetSize())
+    if not voxels:
+        return Stored(None, shape, affine, notes)
     try:
         image = reader.Execute()
     except MemoryError as exc:
@@ -39,28 +36,8 @@ def read_itk(path: Path, image_io: str) -> ItkFile:
             f"{path} is truncated or damaged: its voxels cannot be read. Copy or export it again."
         ) from exc
     array = sitk.GetArrayFromImage(image)
-    layers = array.reshape(*reversed(image.GetSize()[:3]), image.GetNumberOfComponentsPerPixel())
-    return ItkFile(
-        layers.transpose(2, 1, 0, 3), affine, {key: _metadata(reader, key) for key in reader.GetMetaDataKeys()}
-    )
-
-
-def itk_geometry(path: Path, image_io: str) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Shape and affine to RAS+ mm, without reading the voxels; whether they are all there is checked by their number.
-
-    Raises InputError.
-    """
-    reader, affine, _ = _opened(path, image_io)
-    return check_shape(path, reader.GetSize()), affine
-
-
-def itk_warnings(path: Path, image_io: str) -> tuple[str, ...]:
-    """Sentences on what is odd about the file, or left open about the volume's place in space."""
-    _, _, odd = _opened(path, image_io)
-    header, _ = read_header(path)
-    if header.startswith(b"NRRD") and not re.search(rb"^space:", header, re.MULTILINE):
-        odd += (f"{path} does not say how it lies in the patient (no 'space' field): LPS axes are assumed.",)
-    return odd
+    layers = array.reshape(*reversed(shape), image.GetNumberOfComponentsPerPixel()).transpose(2, 1, 0, 3)
+    return Stored(layers, shape, affine, notes, {key: _metadata(reader, key) for key in reader.GetMetaDataKeys()})
 
 
 def _opened(
@@ -102,7 +79,11 @@ def _opened(
     affine[:3, 3] = reader.GetOrigin()[:3]
     affine = LPS_TO_RAS @ affine
     check_affine(path, affine)
-    return reader, affine, (odd,) if odd else ()
+    notes: tuple[str, ...] = (odd,) if odd else ()
+    header, _ = read_header(path) if image_io == "NrrdImageIO" else (b"", 0)
+    if header and not re.search(rb"^space:", header, re.MULTILINE):
+        notes += (f"{path} does not say how it lies in the patient (no 'space' field): LPS axes are assumed.",)
+    return reader, affine, notes
 
 
 def _metadata(reader: sitk.ImageFileReader, key: str) -> str:

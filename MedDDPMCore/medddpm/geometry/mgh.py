@@ -15,6 +15,7 @@ from ..errors import InputError, OutOfMemory
 from .checks import check_affine, check_shape, check_spacing
 from .length import check_gzip_length, check_length, check_size, read_on, unpacked
 from .nifti import damage
+from .volume import Stored
 
 _READ_ERRORS = (
     OSError,
@@ -30,28 +31,29 @@ _READ_ERRORS = (
 MAX_TAGS = 2**24  # bytes after the voxels: the scan's parameters, transforms, the history of commands
 
 
-def read_mgh(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels (X, Y, Z) and the affine to RAS+ mm (FreeSurfer's scanner coordinates). Raises InputError."""
-    _, shape, affine = _checked(path)
+def read_mgh(path: Path, voxels: bool = True) -> Stored:
+    """The file, or its header alone; whether all voxels are there is then checked cheaply.
+
+    The affine is that of FreeSurfer's scanner coordinates. Raises InputError.
+    """
+    check_size(path)
+    header = _header(path)
+    shape = check_shape(path, header.get_data_shape())
+    check_spacing(path, [float(v) for v in header["delta"]])
+    affine = np.asarray(header.get_affine(), np.float64)
+    check_affine(path, affine)
+    notes = tuple(sentence for sentence in (_check_end(path, header), _place_note(path)) if sentence)
+    if not voxels:
+        return Stored(None, shape, affine, notes)
     try:
         with unpacked(path, _packed(path)) as stream:
-            data = np.asanyarray(nib.MGHImage.from_stream(stream).dataobj).reshape(shape, order="F")
+            data = np.asanyarray(nib.MGHImage.from_stream(stream).dataobj).reshape(*shape, 1, order="F")
             read_on(stream)
     except MemoryError as exc:
         raise OutOfMemory(f"{path} with {shape} voxels does not fit into memory. Crop or resample it first.") from exc
     except _READ_ERRORS as exc:
         raise InputError(f"{path} is truncated or damaged: {damage(exc)}. Copy or export it again.") from exc
-    return data.astype(data.dtype.newbyteorder("="), copy=False), affine
-
-
-def mgh_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Shape and affine to RAS+ mm from the header; whether the voxels are all there is checked cheaply.
-
-    Raises InputError.
-    """
-    header, shape, affine = _checked(path)
-    _check_end(path, header)
-    return shape, affine
+    return Stored(data.astype(data.dtype.newbyteorder("="), copy=False), shape, affine, notes)
 
 
 def _check_end(path: Path, header: MGHHeader) -> str:
@@ -63,24 +65,11 @@ def _check_end(path: Path, header: MGHHeader) -> str:
     return ""
 
 
-def mgh_warnings(path: Path) -> tuple[str, ...]:
-    """Sentences on what is odd about the file, or left open about the volume's place in space."""
-    odd = _check_end(path, _header(path))
+def _place_note(path: Path) -> str:
     with unpacked(path, _packed(path)) as stream:  # nibabel sets the flag itself where the file does not
         if int.from_bytes(stream.read(30)[28:], "big") == 1:
-            return (odd,) if odd else ()
-    guess = f"{path} does not say how it lies in the scanner (goodRASFlag is 0): left and right are a guess."
-    return (odd, guess) if odd else (guess,)
-
-
-def _checked(path: Path) -> tuple[MGHHeader, tuple[int, int, int], np.ndarray]:
-    check_size(path)
-    header = _header(path)
-    shape = check_shape(path, header.get_data_shape())
-    check_spacing(path, [float(v) for v in header["delta"]])
-    affine = np.asarray(header.get_affine(), np.float64)
-    check_affine(path, affine)
-    return header, shape, affine
+            return ""
+    return f"{path} does not say how it lies in the scanner (goodRASFlag is 0): left and right are a guess."
 
 
 def _header(path: Path) -> MGHHeader:

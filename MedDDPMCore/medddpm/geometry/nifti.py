@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from ..errors import InputError, OutOfMemory
 from ..files import atomic_path
 from .checks import MAX_BYTES, check_affine, check_bytes, check_shape, check_spacing
 from .length import check_gzip_length, check_length, check_size, read_on, unpacked
-from .volume import spacing_of
+from .volume import Stored, spacing_of
 
 DESCRIPTION_BYTES = 79  # the header's field is 80 bytes and ends with a zero
 _READ_ERRORS = (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
@@ -25,49 +26,15 @@ _PLACE = "pixdim sform_code qform_code quatern_b quatern_c quatern_d qoffset_x q
 _UNIT_MM = {1: 1000.0, 3: 0.001}  # NIfTI unit codes of meter and micrometer; any other is read as mm
 
 
-def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels (X, Y, Z) with the file's scaling applied, and the affine to RAS+ mm.
+def read_nifti(path: Path, voxels: bool = True) -> Stored:
+    """The file, or its header alone; whether all voxels are there is then checked cheaply.
 
     The affine is the sform, else the qform, else that of ITK. Raises InputError.
     """
-    shape, affine, image = _opened_image(path)
-    try:
-        data = _voxels(path, image).reshape(shape, order="F")
-    except MemoryError as exc:
-        raise OutOfMemory(f"{path} with {shape} voxels does not fit into memory. Crop or resample it first.") from exc
-    except _READ_ERRORS as exc:
-        raise InputError(f"{path} is truncated or damaged: {damage(exc)}. Copy or export it again.") from exc
-    return data.astype(data.dtype.newbyteorder("="), copy=False), affine
-
-
-def _voxels(path: Path, image: nib.Nifti1Image) -> np.ndarray:
-    """The scaled voxels. nibabel stops after the last one; a gzip file's checksum comes when it is read to its end."""
-    with unpacked(path, _packed(path)) as stream:
-        data = np.asanyarray(type(image).from_stream(stream).dataobj)
-        read_on(stream)
-    return data
-
-
-def nifti_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Shape and affine to RAS+ mm, without reading the voxels; whether they are all there is checked cheaply.
-
-    Raises InputError.
-    """
-    shape, affine, _ = _opened_image(path)
-    _check_end(path, _raw_header(path), shape)
-    return shape, affine
-
-
-def _check_end(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]) -> str:
-    needed = int(header["vox_offset"]) + shape[0] * shape[1] * shape[2] * int(header.get_data_dtype().itemsize)
-    return (check_gzip_length if _packed(path) else check_length)(path, needed)
-
-
-def _opened_image(path: Path) -> tuple[tuple[int, int, int], np.ndarray, nib.Nifti1Image]:
-    """The checked header's shape and affine, and the image whose voxels are still on the disk."""
     header = _raw_header(path)
     shape = check_shape(path, _sizes(path, header))
     _check_raw(path, header, shape)
+    odd = _check_end(path, header, shape)
     try:
         form = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
         image = cast(nib.Nifti1Image, form.from_filename(path, mmap=False))
@@ -78,7 +45,29 @@ def _opened_image(path: Path) -> tuple[tuple[int, int, int], np.ndarray, nib.Nif
         ) from exc
     check_affine(path, affine)
     _check_place(path, header, affine)
-    return shape, affine, image
+    notes = tuple(sentence for sentence in (odd, *_notes(path, header)) if sentence)
+    if not voxels:
+        return Stored(None, shape, affine, notes)
+    try:
+        data = _voxels(path, image).reshape(*shape, 1, order="F")
+    except MemoryError as exc:
+        raise OutOfMemory(f"{path} with {shape} voxels does not fit into memory. Crop or resample it first.") from exc
+    except _READ_ERRORS as exc:
+        raise InputError(f"{path} is truncated or damaged: {damage(exc)}. Copy or export it again.") from exc
+    return Stored(data.astype(data.dtype.newbyteorder("="), copy=False), shape, affine, notes)
+
+
+def _voxels(path: Path, image: nib.Nifti1Image) -> np.ndarray:
+    """The scaled voxels. nibabel stops after the last one; a gzip file's checksum comes when it is read to its end."""
+    with unpacked(path, _packed(path)) as stream:
+        data = np.asanyarray(type(image).from_stream(stream).dataobj)
+        read_on(stream)
+    return data
+
+
+def _check_end(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]) -> str:
+    needed = int(header["vox_offset"]) + shape[0] * shape[1] * shape[2] * int(header.get_data_dtype().itemsize)
+    return (check_gzip_length if _packed(path) else check_length)(path, needed)
 
 
 def _placed(header: nib.Nifti1Header) -> bool:
@@ -90,23 +79,19 @@ def _as_itk(header: nib.Nifti1Header) -> np.ndarray:
     return np.diag([*(np.asarray(header["pixdim"][1:4], np.float64) * [-1, -1, 1]), 1.0])
 
 
-def nifti_warnings(path: Path) -> tuple[str, ...]:
-    """Sentences on what is odd about the file, or left open about the volume's place in space."""
-    shape, _, _ = _opened_image(path)
-    header = _raw_header(path)
-    sentences = [_check_end(path, header, shape)]
+def _notes(path: Path, header: nib.Nifti1Header) -> Iterator[str]:
+    """Sentences on what is left open about the volume's place in space."""
     if not _placed(header):
-        sentences.append(
+        yield (
             f"{path} does not say how it lies in the scanner (sform and qform codes are 0): LPS axes are assumed, "
             "as in 3D Slicer. Left and right are a guess."
         )
     if min(header["pixdim"][1:4]) < 0:
-        sentences.append(f"{path} has negative voxel sizes beside its sform, which is used; 3D Slicer mirrors it.")
+        yield f"{path} has negative voxel sizes beside its sform, which is used; 3D Slicer mirrors it."
     if _forms_differ(header):
-        sentences.append(f"{path} has an sform and a qform that place it more than 1 mm apart: the sform is used.")
+        yield f"{path} has an sform and a qform that place it more than 1 mm apart: the sform is used."
     if int(header["xyzt_units"]) & 7 in _UNIT_MM:
-        sentences.append(f"{path} has its spacing in meters or micrometers: it was converted to millimeters.")
-    return tuple(sentence for sentence in sentences if sentence)
+        yield f"{path} has its spacing in meters or micrometers: it was converted to millimeters."
 
 
 def write_image(path: Path, data: np.ndarray, affine: np.ndarray, description: str, over: Path | None = None) -> None:
@@ -140,10 +125,10 @@ def _place_of(path: Path | None, shape: tuple[int, ...], affine: np.ndarray) -> 
     if path is None or not path.name.lower().endswith((".nii", ".nii.gz")):
         return {}
     try:
-        own_shape, own_affine, _ = _opened_image(path)
+        own = read_nifti(path, voxels=False)
     except InputError:  # it is gone meanwhile
         return {}
-    if own_shape != shape or not np.allclose(own_affine, affine, atol=1e-4):
+    if own.shape != shape or not np.allclose(own.affine, affine, atol=1e-4):
         return {}
     header = _raw_header(path)
     return {field: header[field] for field in _PLACE.split()} | {"xyzt_units": int(header["xyzt_units"]) & 7}
@@ -205,8 +190,6 @@ def _check_raw(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]
         )
     check_bytes(path, shape[0] * shape[1] * shape[2] * dtype.itemsize)
     check_size(path)
-    if not _packed(path):
-        _check_end(path, header, shape)
 
 
 def _check_pixdim(path: Path, header: nib.Nifti1Header) -> None:

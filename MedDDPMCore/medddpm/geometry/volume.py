@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -41,6 +42,20 @@ class Volume:
     def spacing(self) -> tuple[float, float, float]:
         """Distance between voxel centers along each array axis, millimeters."""
         return spacing_of(self.affine)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a file holds: ``layers`` (X, Y, Z, L) with its scaling applied, None where only the header was read; its
+    ``shape``, the ``affine`` to RAS+ mm, the header's key-value pairs where the format has some, and ``notes`` as those
+    of a Volume.
+    """
+
+    layers: np.ndarray | None
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    notes: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def centered_affine(shape: tuple[int, int, int], spacing: tuple[float, float, float], orientation: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...errors import InputError
 from ...files import read_text
 from ...geometry.grid import to_network
-from ...geometry.nifti import read_nifti
+from ...geometry.io import read_volume
 from ...parse import parse_json
 from ...synthesis.case import INTENSITY_SCALE, stored_intensities
 
@@ -28,10 +28,10 @@ def read_sample(folder: Path, modalities: Sequence[str], like: Tensor) -> Tensor
     images = []
     for modality in modalities:
         try:
-            data, _ = read_nifti(folder / f"synthetic-{modality}.nii.gz")
+            data = read_volume(folder / f"synthetic-{modality}.nii.gz").data
         except InputError:
             return None
-        images.append(torch.from_numpy(to_network(data).astype("float32").copy()) / (INTENSITY_SCALE / 2) - 1)
+        images.append(torch.from_numpy(to_network(data)) / (INTENSITY_SCALE / 2) - 1)
     return torch.stack(images) if all(image.shape == like.shape[1:] for image in images) else None
 
 
