@@ -48,8 +48,9 @@ class PreparedCase:
 class DatasetConfig:
     """The contents of ``dataset.json``.
 
-    ``normalization``: name of the rule in ``geometry.intensity``. ``statistics``: intensities and sizes over the
-    training cases. ``hashes``: case id -> SHA-256 of its file of tensors and of the scans it was made from.
+    ``normalization``: name of the rule in ``geometry.intensity``. ``statistics``: the fingerprint of the
+    training cases and a grid for them (``preparation.description``), and the memory to train, where that was asked.
+    ``hashes``: case id -> SHA-256 of its file of tensors and of the scans it was made from.
     ``provenance``: what it was made from, and how.
     """
 

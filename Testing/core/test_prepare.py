@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from facts_phantoms import case_facts, image_facts
 from medddpm.config import GridConfig
 from medddpm.dataset import DatasetConfig, read_dataset_config
 from medddpm.files import sha256
@@ -21,6 +24,8 @@ from medddpm.jobs.folder import JobFolder
 from medddpm.jobs.handlers import default_handlers
 from medddpm.labels.scheme import load_scheme
 from medddpm.preparation import stored
+from medddpm.preparation.description import statistics, suggested_grid
+from medddpm.preparation.facts import Geometry
 from medddpm.preparation.pipeline import prepare
 from medddpm.progress import SilentReporter
 from prepared_scans import CASES, GRID, contents, options
@@ -44,6 +49,24 @@ def test_a_dataset_describes_itself(scans: Path, prepared: Path) -> None:
     assert str(scans.parent) not in (prepared / "dataset.json").read_text(encoding="utf-8")
     assert config.prior is not None
     assert config.statistics["images"]["T1"]["mean"][0] > -1
+
+
+def test_the_fingerprint_is_that_of_the_files() -> None:
+    wide = Geometry((200, 240, 50), (1.0, 1.0, 4.0), "PSR")  # along P, S and R
+    cases = [case_facts(number) for number in range(5)]
+    extent = (150.0, 180.0, 145.0)
+    cases[0] = case_facts(0, {"extent_mm": extent, "labels_ml": ((4, 1300.0),)})
+    cases[0] = replace(cases[0], images=(image_facts("T1", 0, geometry=wide, histogram=(0,) * 16 + (4,) + (0,) * 15),))
+    told = statistics(cases, load_scheme("brats"))
+    assert told["spacing_mm"] == [[1, 1, 4], [1, 1, 1], [1, 1, 1]]
+    assert told["voxels"] == [[50, 192, 192], [192, 192, 200], [144, 144, 240]]
+    assert told["extent_mm"][1][2] == 180
+    assert list(told["labels_ml"]) == [label.name for label in load_scheme("brats").labels]
+    alone = statistics(cases[:1], load_scheme("brats"))
+    assert alone["labels_ml"] == {"Brain": [1300, 1300, 1300]}
+    assert alone["images"]["T1"]["percentiles"] == {"0.5": 206.2, "50": 206.2, "99.5": 206.2}, "bin 16 of 32 to 400"
+    grid = suggested_grid(cases, GridConfig((16, 16, 16), (9.0, 9.0, 9.0), "SLP"))
+    assert (grid.shape, grid.spacing, grid.orientation) == ((160, 160, 192), (1.0, 1.0, 1.0), "SLP")
 
 
 def test_the_grid_of_each_case_lies_where_its_mask_does(scans: Path, prepared: Path) -> None:
@@ -145,6 +168,10 @@ def test_the_command_scans_and_prepares(scans: Path, tmp_path: Path) -> None:
     assert isinstance(config, DatasetConfig)
     assert {case.id for case in config.cases if case.split == "test"} == {"c3"}
     assert config.provenance["source"] == "phantoms"
+    assert re.search(r"4 x 4 x 4 +voxel \(R x A x S\), mm", made.stdout)
+    grid = config.statistics["suggested_grid"]
+    assert f"{grid}  " in made.stdout and grid in config.statistics["memory"]["compact"]
+    assert "multiples of 16" in made.stdout, "what the preset says to the grid of this dataset"
 
 
 def test_the_command_ends_with_2_and_a_sentence(copied: Path) -> None:

@@ -23,7 +23,16 @@ from medddpm.progress import duration
 from medddpm.training import estimate as module
 from medddpm.training.checkpoint import Checkpoints
 from medddpm.training.config import AugmentConfig, CheckpointConfig, MonitorConfig, ScaleConfig, TrainConfig
-from medddpm.training.estimate import GIB, described, disk_bytes, estimate_training, phases, remedies, shapes
+from medddpm.training.estimate import (
+    GIB,
+    described,
+    disk_bytes,
+    estimate_training,
+    fitting_cubes,
+    phases,
+    remedies,
+    shapes,
+)
 from medddpm.training.monitor.cost import monitor_passes
 from medddpm.training.objective import Objective
 from medddpm.training.probe import Kept, Pace, Probe, _Step, probe, probe_shape
@@ -121,7 +130,7 @@ PROBE = Probe(
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine of known speed with 8 GB."""
-    monkeypatch.setattr(module, "probe", lambda *_: PROBE)
+    monkeypatch.setattr(module, "probe", lambda *_, **__: PROBE)
     monkeypatch.setattr(module, "available_memory", lambda *_: 8.0 * GIB)
 
 
@@ -207,6 +216,17 @@ def test_what_does_not_fit_comes_with_what_helps(large: Path, measured: None) ->
     assert "augment.crop_voxels = 96 with crop_until = 1" in found.advice
     assert "compact network" in found.advice
     assert "8.0 GB are free" in found.sentence()
+
+
+def test_cubes_are_as_large_as_the_memory_allows(large: Path, measured: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, data = big(large), read_dataset_config(large)
+    whole, side, needed, _ = fitting_cubes(config, data)
+    larger = replace(config, augment=AugmentConfig(crop_voxels=side + config.network.divisor, crop_until=1.0))
+    assert whole > 8 * GIB >= needed and module.training_memory(larger, data, PROBE, CPU) > 8 * GIB
+    monkeypatch.setattr(module, "available_memory", lambda *_: None)
+    assert fitting_cubes(config, data) == (whole, 0, whole, None)
+    monkeypatch.setattr(module, "available_memory", lambda *_: 1.0)
+    assert fitting_cubes(config, data)[1] == 2 * config.network.divisor, "the smallest, where there is room for none"
 
 
 def test_each_remedy_needs_less_than_the_one_before(large: Path) -> None:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..dataset import read_dataset_config
 from ..errors import InputError
+from ..labels.conventions import outline_kind
 from ..labels.scheme import SCHEMES
 from ..preparation.case_files import SourceScan
-from ..preparation.options import GRIDS, INTENSITIES, LAYOUTS, OUTLINES, REGISTRATIONS, PrepareOptions
+from ..preparation.options import (
+    GRIDS,
+    INTENSITIES,
+    LAYOUTS,
+    OUTLINES,
+    REGISTRATIONS,
+    PrepareOptions,
+    grid_text,
+    parse_grid,
+)
 from ..preparation.scan import scan_source
 from ..preparation.source_labels import labels_of_source
 from .app import app
 from .console import ConsoleReporter, say, show_table
 
 ROWS_SHOWN = 40
+PRESET = "compact"  # whose memory is told: full resolution on modest machines
 
 
 def _listed(names: tuple[str, ...]) -> str:
@@ -129,7 +142,43 @@ def _prepare(options: PrepareOptions) -> None:
         say(f"Flagged: {flag['case']}: {flag['sentence']}")
     if result.left_out:
         say(f"Left out: {', '.join(result.left_out)}.")
+    _describe(Path(result.dataset))
     say(f"{result.dataset} holds {_counted(result.cases, 'case')}. Look at {result.report} before you train.")
+
+
+def _describe(out: Path) -> None:
+    """Show the fingerprint of a dataset, and what it takes to train on its grid and on the suggested one."""
+    from ..training.estimate import GIB, fitting_cubes
+    from ..training.presets import preset_config
+
+    dataset = read_dataset_config(out)
+    told = dataset.statistics
+    sizes = {
+        "voxel (R x A x S), mm": "spacing_mm",
+        "file, voxels": "voxels",
+        f"{outline_kind(dataset.scheme)}, mm": "extent_mm",
+    }
+    rows = [
+        (*(" x ".join(f"{axis[i]:.4g}" for axis in told[name]) for i in range(3)), what) for what, name in sizes.items()
+    ]
+    rows += [(*(f"{ml:.4g}" for ml in spread), f"{name}, mL") for name, spread in told["labels_ml"].items()]
+    show_table(("least", "median", "most", "of"), rows)
+    shares = [(*(f"{v:g}" for v in image["percentiles"].values()), name) for name, image in told["images"].items()]
+    show_table(("0.5 %", "50 %", "99.5 %", "of the intensities inside"), shares)
+    rows, memory, free = [], {}, None
+    for grid in dict.fromkeys((dataset.grid, parse_grid(told["suggested_grid"]))):
+        name = grid_text(grid)
+        try:
+            whole, side, needed, free = fitting_cubes(preset_config(PRESET, out), replace(dataset, grid=grid))
+        except InputError as exc:  # the network's strides do not divide it
+            rows.append((name, "", str(exc)))
+            continue
+        memory[name] = {"whole_bytes": whole, "crop_voxels": side, "crop_bytes": needed}
+        cubes = f", cubes of {side} voxels (augment.crop_voxels) {needed / GIB:.1f} GB" if side else ""
+        rows.append((name, "" if grid == dataset.grid else "suggested", f"whole volumes {whole / GIB:.1f} GB{cubes}"))
+    there = "" if free is None else f"; {free / GIB:.1f} GB are free"
+    show_table(("grid", "", f"memory to train (preset {PRESET}{there})"), rows)
+    replace(dataset, statistics=told | {"memory": {PRESET: memory}}).save(out)
 
 
 def _scan(options: PrepareOptions) -> int:

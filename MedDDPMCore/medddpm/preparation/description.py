@@ -1,22 +1,28 @@
-"""``dataset.json`` of a prepared dataset: what is in it, figures over the training cases, and how it was made."""
+"""``dataset.json`` of a prepared dataset: what is in it, the fingerprint of the training cases, how it was made."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import __version__
-from ..config import MaskPrior
+from ..config import GridConfig, MaskPrior
 from ..dataset import DatasetConfig, PreparedCase
-from .facts import CaseFacts
+from ..labels.scheme import LabelScheme
+from .facts import CaseFacts, Geometry, ImageFacts
 from .options import grid_text
 from .plan import Plan
 from .split import TRAIN
 from .stored import METHOD
 
+PERCENTILES = (0.5, 50, 99.5)
+SIDES = 16  # the strides of every preset divide a multiple of this
+LEAST_SPACING = 0.5  # mm
 # The prior spans the training masks' 1st to 99th percentile, widened on both sides by this factor.
 PRIOR_MARGIN = 1.25
 
@@ -50,7 +56,8 @@ def describe(
         background=template.background,
         normalization=template.normalization,
         prior=mask_prior(trained) if trained else None,
-        statistics=statistics(trained or used),
+        statistics=statistics(trained or used, template.scheme)
+        | {"suggested_grid": grid_text(suggested_grid(used, template.grid))},
         hashes={fact.id: {"tensors": tensors[fact.id], **_inputs(fact)} for fact in used},
         provenance=_provenance(plan, left_out),
     )
@@ -66,28 +73,75 @@ def mask_prior(facts: Sequence[CaseFacts]) -> MaskPrior:
     )
 
 
-def statistics(facts: Sequence[CaseFacts]) -> dict[str, Any]:
-    """Smallest, median and largest figure over cases: sizes (mL) and, a modality, the intensities of its files.
+def statistics(facts: Sequence[CaseFacts], scheme: LabelScheme) -> dict[str, Any]:
+    """The fingerprint of a dataset: smallest, median and largest figure over its cases.
 
-    ``low`` and ``high`` are what became -1 and +1; ``mean`` and ``std`` are of the scaled images inside the outline.
+    ``spacing_mm`` and ``voxels`` are of the image files, ``extent_mm`` of brain or head: right-left, front-back and
+    foot-head. ``labels_ml``: by the name of the label, over the cases that have it. ``images``: by modality, ``low``
+    and ``high``, what became -1 and +1; ``mean`` and ``std`` of the scaled images inside the outline; ``percentiles``
+    of all cases together inside the outlines, in the files' units (from histograms of 32 bins).
     """
-    images: dict[str, dict[str, list[float]]] = {}
+    images: dict[str, list[ImageFacts]] = {}
     for fact in facts:
         for image in fact.images:
-            figures = images.setdefault(image.modality, {})
-            for name in ("low", "high", "mean", "std"):
-                figures.setdefault(name, []).append(getattr(image, name))
+            images.setdefault(image.modality, []).append(image)
+    grids = [image.geometry for fact in facts for image in fact.images]
+    labels = {
+        label.name: [ml for fact in facts for value, ml in fact.mask.labels_ml if value == label.value and ml > 0]
+        for label in scheme.labels
+    }
     return {
         "cases": len(facts),
         "patients": len({fact.patient for fact in facts}),
+        "spacing_mm": _spreads([_patient_axes(grid, grid.spacing) for grid in grids]),
+        "voxels": _spreads([_patient_axes(grid, grid.shape) for grid in grids]),
+        "extent_mm": _spreads([fact.mask.extent_mm for fact in facts]),
         "outline_ml": _spread([fact.mask.outline_ml for fact in facts]),
         "tumor_ml": _spread([fact.mask.tumor_ml for fact in facts]),
         "lost_ml": _spread([fact.mask.lost_ml for fact in facts]),
+        "labels_ml": {name: _spread(found) for name, found in labels.items() if found},
         "images": {
-            modality: {name: _spread(values) for name, values in figures.items()}
-            for modality, figures in images.items()
+            modality: {
+                **{name: _spread([getattr(image, name) for image in found]) for name in ("low", "high", "mean", "std")},
+                "percentiles": _percentiles(found),
+            }
+            for modality, found in images.items()
         },
     }
+
+
+def suggested_grid(facts: Sequence[CaseFacts], grid: GridConfig) -> GridConfig:
+    """The smallest grid along the axes of ``grid`` that holds the outline of every case, with sides of ``SIDES``.
+
+    Its voxels are cubes of the images' median volume.
+    """
+    volumes = [math.prod(image.geometry.spacing) for fact in facts for image in fact.images]
+    side = max(LEAST_SPACING, float(f"{np.median(volumes) ** (1 / 3):.2g}"))
+    extent = np.max([fact.mask.extent_mm for fact in facts], axis=0)
+    sizes = [math.ceil((extent[_axis(code)] / side + 2) / SIDES) * SIDES for code in grid.orientation]
+    return replace(grid, shape=(sizes[0], sizes[1], sizes[2]), spacing=(side, side, side))
+
+
+def _axis(code: str) -> int:
+    return "LRAPSI".index(code) // 2
+
+
+def _patient_axes(grid: Geometry, values: Sequence[float]) -> list[float]:
+    """Values along the array axes of ``grid`` in the order right-left, front-back, foot-head."""
+    return [value for _, value in sorted(zip(map(_axis, grid.orientation), values, strict=True))]
+
+
+def _percentiles(images: Sequence[ImageFacts]) -> dict[str, float]:
+    centers = [
+        image.low + (np.arange(len(image.histogram)) + 0.5) / len(image.histogram) * (image.high - image.low)
+        for image in images
+    ]
+    values, counts = np.concatenate(centers), np.concatenate([image.histogram for image in images])
+    filled = np.flatnonzero(counts)
+    order = filled[np.argsort(values[filled])]
+    below = np.cumsum(counts[order]) - counts[order] / 2
+    found = np.interp(np.array(PERCENTILES) / 100 * counts.sum(), below, values[order]) if len(order) else [0.0] * 3
+    return {f"{share:g}": float(f"{value:.4g}") for share, value in zip(PERCENTILES, found, strict=True)}
 
 
 def _provenance(plan: Plan, left_out: Mapping[str, str]) -> dict[str, Any]:
@@ -121,6 +175,10 @@ def _inputs(fact: CaseFacts) -> dict[str, str | None]:
 def _range(values: list[float]) -> tuple[float, float]:
     low, high = np.percentile(values, [1, 99])
     return float(low / PRIOR_MARGIN), float(high * PRIOR_MARGIN)
+
+
+def _spreads(rows: Sequence[Sequence[float]]) -> list[list[float]]:
+    return [_spread(list(column)) for column in zip(*rows, strict=True)]
 
 
 def _spread(values: list[float]) -> list[float]:

@@ -96,6 +96,29 @@ def estimate_training(config: TrainConfig) -> TrainEstimate:
     return found if found.fits else replace(found, advice=advice_for(config, model, dataset, measured, device))
 
 
+def fitting_cubes(config: TrainConfig, dataset: DatasetConfig) -> tuple[float, int, float, float | None]:
+    """Memory of a training, bytes: on whole volumes; the side of the largest cubes that there is room for (0: whole
+    volumes; the smallest where there is none for any) and what they take; what is free (None: unknown).
+
+    Raises InputError where network and dataset do not fit together.
+    """
+    device = choose_device(config.device)
+    available = available_memory(device.type, device.index)
+    measured = probe(config, described(config, dataset), device, times=False)
+
+    def memory(side: int) -> float:
+        augment = replace(config.augment, crop_voxels=side, crop_until=1.0 if side else 0.0)
+        return training_memory(replace(config, augment=augment), dataset, measured, device)
+
+    whole, divisor = memory(0), config.network.divisor
+    side, needed = 0, whole
+    for smaller in range(max(dataset.grid.shape) - divisor, divisor, -divisor):
+        if available is None or needed <= available:
+            break
+        side, needed = smaller, memory(smaller)
+    return whole, side, needed, available
+
+
 def described(config: TrainConfig, dataset: DatasetConfig) -> ModelConfig:
     """The model that will come of it. Raises InputError where network and dataset do not fit together."""
     return ModelConfig(

@@ -99,8 +99,8 @@ class Probe:
         return self.per_voxel.bytes(checkpointing) * voxels + max(0.0, self.fixed.bytes(checkpointing))
 
 
-def probe(config: TrainConfig, model: ModelConfig, device: torch.device) -> Probe:
-    """Take the measurements with random weights and data; some seconds."""
+def probe(config: TrainConfig, model: ModelConfig, device: torch.device, times: bool = True) -> Probe:
+    """Take the measurements with random weights and data; some seconds, without ``times`` (which are 0 then) one."""
     step = _Step(config, model, device)
     whole = probe_shape(config.network, device, max(model.grid.shape))
     half = (whole[0], whole[1], whole[2] // 2)
@@ -108,6 +108,9 @@ def probe(config: TrainConfig, model: ModelConfig, device: torch.device) -> Prob
     voxels = [float(shape[0] * shape[1] * shape[2]) for shape in (half, whole)]
     per_voxel = kept[1].minus(kept[0], voxels[1] - voxels[0])
     fixed = Kept(*(a - b * voxels[1] for a, b in zip(_values(kept[1]), _values(per_voxel), strict=True)))
+    if not times:
+        none = Pace(0.0, 0.0)
+        return Probe(none, none, none, 0.0, per_voxel, fixed)
     flops = (network_cost(config.network, half).flops, network_cost(config.network, whole).flops)
     (forward_half, both_half), (forward, both) = step.seconds(half), step.seconds(whole)
     sampled = bool(config.monitor.sample_every)
