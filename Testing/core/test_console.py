@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
@@ -108,11 +109,29 @@ def told(line_seconds: float, terminal: bool = False) -> str:
 
 
 def test_progress_in_a_file_is_lines_of_their_own() -> None:
-    lines = told(0.0).splitlines()
+    lines = [line for line in told(0.0).splitlines() if line.startswith("Training")]
     assert [line.split(" so far")[0] for line in lines[:3]] == [
         f"Training: {done} of 30,000 steps, 0:00:00" for done in (1, 2, 3)
     ]
     assert lines[2].endswith("left")
+
+
+def test_work_without_steps_is_not_silent() -> None:
+    out = io.StringIO()
+    with ConsoleReporter(Console(file=out, force_terminal=False, width=100), 0.0) as reporter:
+        reporter.stage("load", "Loading")
+        time.sleep(1.5)
+    assert "Loading: 0:00:01 so far\n" in out.getvalue()
+
+
+def test_work_that_begins_has_no_steps_of_the_one_before() -> None:
+    out = io.StringIO()
+    with ConsoleReporter(Console(file=out, force_terminal=False, width=100), 0.0) as reporter:
+        reporter.stage("look", "Looking")
+        reporter.step(4, 4)
+        reporter.stage("write", "Writing")
+        reporter._print_line()
+    assert "Writing: 0:00:00 so far\n" in out.getvalue()
 
 
 def test_the_time_left_is_that_of_the_work_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,10 +144,10 @@ def test_the_time_left_is_that_of_the_work_at_hand(monkeypatch: pytest.MonkeyPat
         for stage in ("Looking", "Preparing"):
             reporter.stage(stage, stage)
             for done in range(1, 5):
-                now[0] += 10
+                now[0] += 1 if stage == "Looking" else 80 * (done % 2)  # by two workers, who end together
                 reporter.step(done, 4)
-    lines = [line for line in out.getvalue().splitlines() if line.startswith("Preparing: 3 of 4")]
-    assert lines and lines[0].endswith(", 0:00:10 left"), lines
+    lines = [line.split(" so far, ")[1] for line in out.getvalue().splitlines() if line.startswith("Preparing: ")]
+    assert list(dict.fromkeys(lines)) == [f"0:0{left} left" for left in ("4:00", "1:20", "0:53", "0:00")]
 
 
 def test_lines_come_once_in_a_while_and_never_on_a_terminal() -> None:

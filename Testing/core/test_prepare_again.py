@@ -47,7 +47,16 @@ def test_a_spoiled_or_missing_prepared_file_is_made_again(scans: Path, prepared:
     tensors.write_bytes(tensors.read_bytes()[:-1] + b"\0")
     (out / "cases" / "c4.json").write_text('{"key": 3')
     (out / "cases" / f"{CASES[0]}.safetensors").unlink()
-    prepare(options(scans, out))
+    reporter, told = SilentReporter(), []
+    reporter.stage = lambda name, message="": told.append(message)  # type: ignore[method-assign]
+    reporter.step = lambda done, total, preview=None: told.append((done, total))  # type: ignore[method-assign]
+    prepare(options(scans, out), reporter)
+    there = len(states(prepared)) - 1  # whose share of the time says nothing of that of the one left
+    assert told[told.index(f"Bringing {there} cases up to date") :] == [
+        f"Bringing {there} cases up to date",
+        *((done, there) for done in range(1, there + 1)),
+        *("Preparing 1 case", (1, 1), "Looking for outliers and writing the report"),
+    ]
     before, after = contents(prepared), contents(out)
     assert {name: after[name] for name in before if name.startswith("cases/")} == {
         name: data for name, data in before.items() if name.startswith("cases/")
@@ -108,7 +117,7 @@ def test_a_kill_leaves_nothing_half_written_and_no_process(scans: Path, prepared
     process.wait()
     assert children
     assert _gone(children, 20)
-    for state in out.glob("cases/*.json"):
+    for state in out.glob("cases/[!.]*.json"):
         assert json.loads(state.read_text())["sha256"] == sha256(state.with_suffix(".safetensors"))
     assert not (out / "dataset.json").exists()
     prepare(options(scans, out))

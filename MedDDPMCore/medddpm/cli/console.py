@@ -19,6 +19,7 @@ from rich.text import Text
 
 from ..errors import Cancelled
 from ..files import cancelled_by
+from ..jobs.owner import pulse
 from ..jobs.stop import Stop
 from ..parse import printable
 
@@ -71,16 +72,17 @@ class ConsoleReporter:
     """Implements ``medddpm.progress.Reporter``; use it as a context manager.
 
     Inside of it Ctrl-C (or SIGTERM) lets the work stop at its next step; a second one ends the program at once. Where
-    the output goes to a file, as on a cluster, the progress is a line every ``line_seconds``.
+    the output goes to a file, as on a cluster, the progress is a line every ``line_seconds``, also where no step ends.
     """
 
-    def __init__(self, console: Console | None = None, line_seconds: float = 60.0) -> None:
+    def __init__(self, console: Console | None = None, line_seconds: float = 8.0) -> None:
         self.console = console or Console(stderr=True, highlight=False)
-        self._line_seconds, self._line_at = line_seconds, time.monotonic()
+        self._line_seconds, self._line_at = line_seconds, time.monotonic() - line_seconds / 2
         self._progress = Progress(
             TextColumn("{task.description}", markup=False), BarColumn(BAR_WIDTH), _Course(), console=self.console
         )
-        self._task = self._progress.add_task("Starting", total=None, visible=False)
+        self._task = self._progress.add_task("Starting", total=None)
+        self._since, self._before = 0.0, -1  # when the work began, and how many steps were done then
         self._stop = Stop()
         self._signals = contextlib.ExitStack()
 
@@ -88,32 +90,42 @@ class ConsoleReporter:
         self._signals.enter_context(self._stop.on_signals())
         self._signals.enter_context(cancelled_by(self.check_cancelled))
         self._progress.start()
+        if not self.console.is_terminal:
+            self._signals.enter_context(pulse(self._print_line))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
         self._signals.close()
+        self._progress.stop()
 
     def stage(self, name: str, message: str = "") -> None:
         """See Reporter."""
         if name == "estimate":
             self._say(message)
-        self._progress.update(self._task, description=printable(message or name), visible=True)
+            return
+        if self._progress.tasks[0].finished:  # other work begins: its time is its own
+            former, self._task = self._task, self._progress.add_task("", total=None)
+            self._progress.remove_task(former)
+        if not self._progress.tasks[0].total:
+            self._since, self._before = self._progress.get_time(), -1
+        self._progress.update(self._task, description=printable(message or name))
 
     def step(self, done: int, total: int, preview: Callable[[], np.ndarray] | None = None) -> None:
         """See Reporter."""
-        if self._progress.tasks[0].finished and done < total:  # other work begins: its time is its own
-            self._progress.reset(self._task)
-        self._progress.update(self._task, completed=done, total=total)
-        if not self.console.is_terminal and time.monotonic() - self._line_at >= self._line_seconds:
-            self._line_at = time.monotonic()
+        if self._before < 0:
+            self._before = done - 1  # of a run that goes on, many are done
+        pace = (self._progress.get_time() - self._since) / max(1, done - self._before)
+        self._progress.update(self._task, completed=done, total=total, left=int(pace * (total - done)))
+        if not self.console.is_terminal:
             self._print_line()
 
     def _print_line(self) -> None:
-        task = self._progress.tasks[0]
-        self._say(f"{task.description}: {_course(task)}")
+        if time.monotonic() - self._line_at >= self._line_seconds:
+            self._line_at = time.monotonic()
+            task = self._progress.tasks[0]
+            self._say(f"{task.description}: {_course(task)}")
 
     def _say(self, sentence: str) -> None:
         self.console.print(printable(sentence), markup=False, soft_wrap=True)
@@ -147,5 +159,5 @@ def _course(task: Task) -> str:
     far = f"{timedelta(seconds=int(task.elapsed or 0))} so far"
     if not task.total:
         return far
-    left = "" if task.time_remaining is None else f", {timedelta(seconds=int(task.time_remaining))} left"
-    return f"{task.completed:,.0f} of {task.total:,.0f} steps, {far}{left}"
+    left = timedelta(seconds=task.fields["left"])
+    return f"{task.completed:,.0f} of {task.total:,.0f} steps, {far}, {left} left"

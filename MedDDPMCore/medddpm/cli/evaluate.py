@@ -50,7 +50,6 @@ def evaluate_command(
     """
     if importlib.util.find_spec("monai") is None:
         raise InputError('Evaluating needs further packages. Install them with: pip install "medddpm[train]"')
-    from ..training.evaluation.evaluate import evaluate
     from ..training.evaluation.request import EvaluationRequest
 
     request = EvaluationRequest(
@@ -72,6 +71,8 @@ def evaluate_command(
     )
     keep_freed_memory()
     with ConsoleReporter() as reporter:
+        from ..training.evaluation.evaluate import evaluate  # which takes a while: torch and MONAI
+
         found = evaluate(request, reporter)
     _conclude(found, out)
 

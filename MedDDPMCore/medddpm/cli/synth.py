@@ -157,8 +157,6 @@ def synth_command(
     they were made. The same command again goes on where it was stopped. With --known and --region a real scan is
     changed only there. All images are synthetic, wholly or in part: not for diagnosis.
     """
-    from ..synthesis.pipeline import raise_failures, summary, synthesize_files
-
     keep_freed_memory()
     started = time.monotonic()
     options = {name: value for name, value in context.params.items() if name not in ("masks", "out", "model")}
@@ -167,6 +165,8 @@ def synth_command(
     others = [*options["images"], *scans.values(), *(path for path in (region, before, anatomy) if path)]
     with ConsoleReporter() as reporter:
         files = masks_among(masks, model, others, reporter)
+        from ..synthesis.pipeline import raise_failures, summary, synthesize_files  # which takes a while: torch
+
         results = synthesize_files(files, out, model, reporter=reporter, **options)
     say(summary(results, time.monotonic() - started))
     for result in results:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,8 +86,10 @@ def train_command(
         "device": device,
     }
     given = {name: value for name, value in changes.items() if value is not None}
-    run = open_run(Asked(target, dataset, preset, out, given), _announce)
-    _detach(run) if detach else _train(run)
+    with ConsoleReporter() as console:
+        run = open_run(Asked(target, dataset, preset, out, given), partial(_announce, console))
+        code = None if detach else _trained(run, console)
+    _detach(run) if code is None else _conclude(run, code)
 
 
 def _require_packages() -> None:
@@ -94,17 +97,18 @@ def _require_packages() -> None:
         raise InputError('Training needs further packages. Install them with: pip install "medddpm[train]"')
 
 
-def _announce(config: Any) -> None:
+def _announce(console: ConsoleReporter, config: Any) -> None:
     """Say what a new training will take, before anything of it is made. Raises InputError where it cannot be done."""
-    from ..training.estimate import estimate_training
+    console.stage("probe", "Estimating time and memory")
+    from ..training.estimate import estimate_training  # which takes a while: torch
 
     found = estimate_training(config)
-    say(" ".join([found.sentence(), found.advice]).strip(), error=True)
+    console.check_cancelled()
+    console.stage("estimate", " ".join([found.sentence(), found.advice]).strip())
     if found.seconds is not None and found.seconds > TOO_LONG:
-        say(
-            f"That is too long on {config.device}: train on a GPU, from a model that there is (--start-from), with a "
-            "smaller preset or fewer iterations (--iterations).",
-            error=True,
+        console.warning(
+            f"That is too long on {config.device}: train on a GPU, from a model that there is (--from), with a "
+            "smaller preset or fewer iterations (--iterations)."
         )
 
 
@@ -115,17 +119,22 @@ def _detach(run: Any) -> None:
     say(f"The training runs in process {pid}. Look after it with: medddpm runs {run.path}")
 
 
-def _train(run: Any) -> None:
-    """Train here, with progress on the terminal; ends the program with the exit code of the run."""
+def _trained(run: Any, console: ConsoleReporter) -> int:
+    """Train here, with progress on ``console``; the exit code of the run."""
     from ..jobs.stop import Stop
-    from ..training.ranks import launched_rank
     from ..training.runner import SIGNALS, run_training
 
     stop = Stop()
     run.withdraw_requests()
-    with ConsoleReporter() as console, stop.on_signals(SIGNALS):
-        console.stage("train", "Training")
-        code = run_training(run, stop, console=console)
+    console.stage("train", "Training")
+    with stop.on_signals(SIGNALS):
+        return run_training(run, stop, console=console)
+
+
+def _conclude(run: Any, code: int) -> None:
+    """Say how the training ended, and end the program with its exit code."""
+    from ..training.ranks import launched_rank
+
     if launched_rank() != 0:  # the first process of the group tells how it ended
         raise typer.Exit(code)
     events = run.recent_events()

@@ -126,21 +126,32 @@ def _prepare_cases(plan: Plan, out: Path, reporter: Reporter) -> dict[str, CaseO
     """All cases, those that are there already among them. Raises InputError where any cannot be prepared."""
     work = [CaseWork(case, out, plan.options, plan.template) for case in plan.cases]
     _check_space(plan, out)
-    reporter.stage("prepare", f"Preparing {len(work)} cases")
-    workers = plan.options.workers or sensible_workers(len(work))
+    # What is there takes so little time that it would say nothing of the time left for the others.
+    parts: dict[bool, list[CaseWork]] = {True: [], False: []}
+    for one in work:
+        parts[tensors_path(out, one.case.id).is_file()].append(one)
     outcomes: dict[str, CaseOutcome] = {}
-    with contextlib.closing(work_through(do_case, work, workers, reporter)) as results:
-        for outcome in results:
-            if outcome.fatal:
-                raise InputError(str(outcome.failure))
-            outcomes[outcome.id] = outcome
-            if outcome.failure is not None:
-                reporter.warning(f"{outcome.id}: {outcome.failure}")
-            reporter.step(len(outcomes), len(work))
+    for there, part in parts.items():
+        if part:
+            count = f"{len(part)} case{'' if len(part) == 1 else 's'}"
+            reporter.stage("prepare", f"Bringing {count} up to date" if there else f"Preparing {count}")
+            outcomes |= {outcome.id: outcome for outcome in _work_through(part, plan.options.workers, reporter)}
     failed = [outcome for outcome in outcomes.values() if outcome.failure is not None]
     if failed:
         raise InputError(_failures(failed, len(work)))
     return outcomes
+
+
+def _work_through(work: Sequence[CaseWork], workers: int, reporter: Reporter) -> Iterator[CaseOutcome]:
+    """Raises InputError where no other case will fare better."""
+    with contextlib.closing(work_through(do_case, work, workers or sensible_workers(len(work)), reporter)) as results:
+        for done, outcome in enumerate(results, 1):
+            if outcome.fatal:
+                raise InputError(str(outcome.failure))
+            if outcome.failure is not None:
+                reporter.warning(f"{outcome.id}: {outcome.failure}")
+            reporter.step(done, len(work))
+            yield outcome
 
 
 def _check_space(plan: Plan, out: Path) -> None:

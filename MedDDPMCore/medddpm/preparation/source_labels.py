@@ -34,7 +34,7 @@ def labels_of_source(
         if not mapping:
             raise InputError(f"{source} names labels that are not known: {said}. Say what each value means (--labels).")
         return labels_text(mapping), (f"The labels are known by their names: {said}.",)
-    reporter.stage("labels", "Reading what the masks' values mean")
+    reporter.stage("labels", "Reading the masks' labels")
     found = recognize_together(_readable(masks, reporter), scheme)
     if found is None:
         return None, ()
