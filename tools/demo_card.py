@@ -26,13 +26,13 @@ from medddpm.training.evaluation.request import EvaluationRequest
 from medddpm.training.evaluation.results import Evaluation
 from medddpm.training.evaluation.tables import summary, write_tables
 from medddpm.training.evaluation.written import read_sample
-from medddpm.training.monitor.verdict import Metric, Series, series, thinned
+from medddpm.training.monitor.loss_chart import draw_loss
+from medddpm.training.monitor.verdict import Metric
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
-POINTS = 60  # of the smoothed loss curve
 
 
 def draw_samples(found: Evaluation, data: PreparedDataset, out: Path, path: Path, images: str) -> None:
@@ -73,27 +73,6 @@ def read_metrics(run: Path) -> list[Metric]:
     """The lines of a run folder's ``metrics.jsonl`` (or of that file)."""
     path = run / "metrics.jsonl" if run.is_dir() else run
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def draw_loss(metrics: list[Metric], path: Path) -> None:
-    """The training loss as logged, thin, and smoothed, thick, and the validation loss, over iterations."""
-    train, validation = series(metrics, "train").finite(), series(metrics, "validation").finite()
-    figure, panel = plt.subplots(figsize=(7, 3.2))
-    panel.plot(train.iterations, train.values, color="#9ecae1", linewidth=0.8, label="training, as logged")
-    _plot(panel, thinned(train, POINTS), color="#08519c", label="training, smoothed")
-    if len(validation):
-        _plot(panel, validation, color="#d94801", marker="o", markersize=3, label="validation")
-    top = float(np.percentile([*train.values, *validation.values], 98)) * 1.1
-    panel.set(xlabel="iteration", ylabel="loss", ylim=(0, top))
-    panel.grid(alpha=0.3)
-    panel.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-
-
-def _plot(panel: plt.Axes, losses: Series, **style: object) -> None:
-    panel.plot(losses.iterations, losses.values, **style)
 
 
 def as_markdown(found: Evaluation, images: str) -> str:
@@ -163,7 +142,7 @@ def main(
     write_tables(out, found)
     write_report(out, found)
     draw_samples(found, PreparedDataset(dataset, "test"), out, model_folder / "samples.png", images)
-    draw_loss(read_metrics(run), model_folder / "loss.png")
+    draw_loss(read_metrics(run), model_folder / "loss.png", found.model)
     write_text(model_folder / "figures.json", json.dumps(summary(found), indent=2) + "\n")
     card = model_folder / "README.md"
     text = card.read_text(encoding="utf-8")

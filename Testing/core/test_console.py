@@ -87,12 +87,14 @@ def test_tables_never_break_names(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     verdict = "The validation loss falls, so let it run until it rises again."
+    place = "/data/My Documents/x"
     show_table(("Name", "State", "Loss", "How it goes"), [(LONG, "running", "", verdict), ("b", "done", "", "")])
+    show_table(("Name", "Grid", "Place"), [(LONG, "80 x 96 x 80 at 2 mm", place)])
     show_table(("", ""), [("Training", "b"), ("Model", f"/data/{LONG}/outputs/model")])
     show_table(("Name",), [])
     printed = capsys.readouterr().out
     lines = printed.splitlines()
-    assert LONG in printed and f"/data/{LONG}/outputs/model" in printed and "Loss" not in printed
+    assert place in printed and LONG in printed and f"/data/{LONG}/outputs/model" in printed and "Loss" not in printed
     assert all(len(line) <= columns or LONG in line for line in lines)
     assert [" ".join(printed.split()).count(word) for word in ("running", "done")] == [1, 1]
     assert (lines[0].split() == ["Name", "State", "How", "it", "goes"]) == (columns > 80)

@@ -25,6 +25,7 @@ from medddpm.training.dataset import PreparedDataset
 from medddpm.training.hooks import Context, Hook, TrainLog
 from medddpm.training.metrics import MetricsLog, append_metric
 from medddpm.training.monitor import rounds
+from medddpm.training.monitor.loss_chart import draw_loss
 from medddpm.training.monitor.monitor import PATIENCE_SECONDS, Monitor, Share
 from medddpm.training.monitor.samples import forget_volumes, frozen_model, round_folder, spread
 from medddpm.training.monitor.validation import Validation, bands, levels, mean_loss
@@ -84,6 +85,27 @@ def last_state(folder: Path) -> dict[str, torch.Tensor]:
     return tensors({name: checkpoint[name] for name in ("network", "average", "optimizer", "random")})
 
 
+def losses(kind: str, values: list[float | None], step: int = 50) -> list[dict]:
+    return [{"kind": kind, "iteration": step * i, "loss": value} for i, value in enumerate(values, 1)]
+
+
+def colors(path: Path) -> set[tuple[int, ...]]:
+    with Image.open(path) as picture:
+        return {color for _, color in picture.getcolors(1 << 20)}
+
+
+def test_the_loss_chart(tmp_path: Path) -> None:
+    path, blue, orange = tmp_path / "loss.png", (8, 81, 156), (217, 72, 1)
+    draw_loss([{"kind": "verdict", "iteration": 1}, *losses("train", [None, math.nan])], path, "x")
+    assert not path.exists()
+    draw_loss(losses("train", [0.5]), path, "a name\n\x1b " + 30 * "that is long ")
+    assert blue in colors(path) and orange not in colors(path)
+    falling = [0.9 * math.exp(-i / 20) + 0.02 for i in range(200)]
+    for train in (falling, [0.0] * 3, [1.0, None, 1e30, -2.0]):
+        draw_loss([*losses("train", train), *losses("validation", train[::10], 500)], path, "x")
+        assert {blue, orange} <= colors(path)
+
+
 # --- in a training --------------------------------------------------------------------------------------------------
 
 
@@ -100,6 +122,8 @@ def test_a_watched_training_leaves_its_figures_and_samples(dataset: Path, tmp_pa
     assert [line["verdict"] for line in metrics(tmp_path, "verdict")] == ["early", "early"]
     assert listener.verdicts == ["early"]
     assert listener.stages == ["validate", "train", "validate", "sample", "train"]
+    with Image.open(tmp_path / "loss.png") as chart:
+        assert (chart.format, chart.size) == ("PNG", (900, 500))
     case = tmp_path / "samples" / "iteration-00000004" / "case3"
     assert {path.name for path in case.iterdir()} == {
         *("mask.nii.gz", "real-T1.nii.gz", "sheet.png", "synthetic-T1.nii.gz"),
@@ -120,6 +144,8 @@ def test_other_networks_and_precisions_are_watched_alike(dataset: Path, tmp_path
 
 def test_samples_lie_on_the_grid_and_say_what_they_are(dataset: Path, tmp_path: Path) -> None:
     run(watched(dataset, validate_every=0), tmp_path)
+    with Image.open(tmp_path / "loss.png") as chart:
+        assert (chart.format, chart.size) == ("PNG", (900, 500))
     case = tmp_path / "samples" / "iteration-00000004" / "case3"
     synthetic, real, mask = (nib.load(case / f"{name}.nii.gz") for name in ("synthetic-T1", "real-T1", "mask"))
     assert synthetic.shape == (8, 16, 8)
@@ -192,6 +218,13 @@ def test_a_failing_sample_never_ends_a_training(
     assert "sampling of held-out masks failed; the training goes on" in listener.warnings[0]
     assert len(metrics(tmp_path, "validation")) == 2
     assert (tmp_path / "outputs" / "model" / "config.json").is_file()
+
+
+def test_a_chart_that_cannot_be_written_never_ends_a_training(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "loss.png" / "taken").mkdir(parents=True)
+    (warning,) = run(watched(dataset), tmp_path).warnings
+    assert "The loss chart failed; the training goes on" in warning and "loss.png could not be written" in warning
+    assert not list(tmp_path.glob(".part-*"))
 
 
 class Stopping(Listener):

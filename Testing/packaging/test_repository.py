@@ -31,7 +31,7 @@ ROOMS = {
     "synthesis": {"torch", "numpy", "nibabel", "PIL"},
     "preparation": {"numpy", "SimpleITK", "safetensors", "PIL"},
     "jobs": {"numpy"},
-    "training": {"torch", "numpy", "safetensors", "lightning_fabric", "monai"},
+    "training": {"torch", "numpy", "safetensors", "lightning_fabric", "monai", "PIL"},
     "cli": {"typer", "rich", "numpy"},
     "": {"torch", "numpy", "nibabel"},
 }

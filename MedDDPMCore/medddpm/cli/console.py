@@ -55,8 +55,15 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         else:
             say(row[0])
             told = zip(table[0][1:], row[1:], strict=True)
-            text = "; ".join(f"{what}: {cell}" if what else cell for what, cell in told if cell)
-            _say_wrapped("  ", text, "  ", room)
+            items = (f"{what}: {cell}" if what else cell for what, cell in told if cell)
+            _say_wrapped(
+                "  ", "; ".join(item if len(item) > room - 4 else _together(item) for item in items), "  ", room
+            )
+
+
+def _together(text: str) -> str:
+    """``text`` with spaces at which no line ends; ``printable`` makes plain ones of them."""
+    return text.replace(" ", "\u00a0")
 
 
 def _say_wrapped(start: str, text: str, indent: str, room: int) -> None:

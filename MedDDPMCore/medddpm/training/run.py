@@ -8,6 +8,7 @@
 ``log.txt``           technical detail
 ``process.txt``       what a detached process printed
 ``metrics.jsonl``     the figures of the course (``medddpm.training.metrics``)
+``loss.png``          training and validation loss over iterations
 ``samples/``          images of held-out masks, made on the way
 ``checkpoints/``      what an exact resume needs
 ``outputs/model/``    the model folder with the newest averaged weights

@@ -143,7 +143,7 @@ def trained_segmenter(data: PreparedDataset, iterations: int, device: torch.devi
     made = Segmenter(config, device)
     path = data.folder / "segmenter" / f"{_key(data, iterations)}.safetensors"
     if not made.load(path):
-        reporter.stage("segmenter", "Training the tumor segmenter, once for this dataset")
+        reporter.stage("segmenter", "Training the tumor segmenter")
         made.train(data, iterations, reporter)
         try:
             made.save(path)

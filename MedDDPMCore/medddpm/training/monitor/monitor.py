@@ -14,6 +14,7 @@ from ...errors import Cancelled, MedDDPMError
 from ...jobs.outcome import outcome_of
 from ..dataset import PreparedDataset
 from ..metrics import MetricsLog, valid
+from .loss_chart import NAME, draw_loss
 from .rounds import SampleRound
 from .samples import spread
 from .tensorboard import Board, available
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 120.0  # of training before the share of the monitor is spoken of
+CHART_SHARE = 0.02  # of the time at most goes into the loss chart
 HISTORY_BYTES = 32 * 1024 * 1024  # of metrics that a verdict looks at: some 300,000 lines
 
 
@@ -33,9 +35,10 @@ class Monitor:
 
     Every ``validate_every`` iterations the loss of the averaged weights on the held-out cases, every ``sample_every``
     samples of held-out masks with their figures, and after either a verdict: as lines of ``metrics.jsonl``, for
-    TensorBoard, and through the reporter when it changes. Nothing of the training is touched but ``state.validation``,
-    and no number is drawn from its random state, so that a run is the same with and without. What fails here is told as
-    a warning and tried again next time; it never ends the training. Cancelled passes.
+    TensorBoard, and through the reporter when it changes. The loss is also drawn, as ``loss.png``. Nothing of the
+    training is touched but ``state.validation``, and no number is drawn from its random state, so that a run is the
+    same with and without. What fails here is told as a warning and tried again next time; it never ends the training.
+    Cancelled passes.
     """
 
     def __init__(self, context: Context) -> None:
@@ -50,6 +53,7 @@ class Monitor:
         self._board: Board | None = None
         self._kind = ""
         self._share = Share(self._options.max_share)
+        self._draw_at = 0.0
         self._told: set[str] = set()
         self._cost_told = False
 
@@ -62,20 +66,33 @@ class Monitor:
         if done.due(self._options.log_every):
             self._figures(done.number, {"loss/train": done.loss, "learning rate": done.lr})
         validate, sample = done.due(self._options.validate_every), done.due(self._options.sample_every)
-        if not validate and not sample:
-            return
+        if validate or sample:
+            self._look(done.number, validate, sample)
+        if done.due(self._options.log_every) and time.monotonic() >= self._draw_at:
+            self._draw()
+
+    def _look(self, iteration: int, validate: bool, sample: bool) -> None:
         with self._share:
             if validate and self._held_out is not None:
-                self._try("The validation", lambda: self._validate(done.number))
+                self._try("The validation", lambda: self._validate(iteration))
             if sample and self._held_out is not None:
-                self._try("The sampling of held-out masks", lambda: self._sample(done.number))
-            self._try("The verdict", lambda: self._judge(done.number))
+                self._try("The sampling of held-out masks", lambda: self._sample(iteration))
+            self._try("The verdict", lambda: self._judge(iteration))
             self._context.reporter.stage("train", "Training")
         if sentence := self._share.warning():
             self._warn_of_cost(sentence)
 
+    def _draw(self) -> None:
+        """The loss chart, anew; that of a long run takes so long that it is not drawn at every line of the log."""
+        started, path = time.monotonic(), self._context.folder / NAME
+        history = valid(self._metrics.tail(HISTORY_BYTES))
+        self._try("The loss chart", lambda: draw_loss(history, path, self._context.config.name))
+        self._draw_at = time.monotonic() + (time.monotonic() - started) / CHART_SHARE
+
     def close(self) -> None:
         """See Hook."""
+        if self._opened:
+            self._draw()
         if self._board is not None:
             self._board.close()
             self._board = None
