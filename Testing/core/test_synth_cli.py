@@ -29,7 +29,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         calls.append({"masks": [str(path) for path in masks], "model": model, **options})
         return []
 
-    monkeypatch.setattr(pipeline, "synthesize", synthesize)
+    monkeypatch.setattr(pipeline, "synthesize_files", synthesize)
 
     def run(*options: str) -> SynthesisRequest:
         result = CliRunner().invoke(app, ["synth", str(mask), "--out", str(tmp_path / "out"), *options])
@@ -101,7 +101,7 @@ def test_masks_are_told_from_scans_and_all_is_said(
     patient: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Path] = []
-    monkeypatch.setattr(pipeline, "synthesize", lambda masks, *_, **__: given.extend(masks) or [])
+    monkeypatch.setattr(pipeline, "synthesize_files", lambda masks, *_, **__: given.extend(masks) or [])
     options = ["--known", f"T1={patient}/a_t1.nii.gz", "--region", f"{patient}/region.nii.gz"]
     result = CliRunner().invoke(app, ["synth", str(patient), "--out", str(tmp_path / "out"), *options])
     assert result.exit_code == 0, result.output
