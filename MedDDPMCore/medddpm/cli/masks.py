@@ -31,16 +31,22 @@ masks_app = typer.Typer(no_args_is_help=True, help="Move, reshape and create tum
 app.add_typer(masks_app, name="masks")
 
 In = Annotated[Path, typer.Argument(help="Mask file: NIfTI, NRRD, MetaImage or .seg.nrrd.")]
-Out = Annotated[Path, typer.Argument(help="New mask, .nii.gz, in the label values of the scheme, or as a raw MASK.")]
+Out = Annotated[
+    Path, typer.Argument(help="New mask, .nii.gz, in the label values of the scheme; of a raw mask in its own.")
+]
 OutFolder = Annotated[Path, typer.Argument(help="Folder for the new masks.")]
 Scheme = Annotated[str | None, typer.Option("--scheme", help=f"{', '.join(SCHEMES)}; by default what suits the mask.")]
 Model = Annotated[str | None, typer.Option("--model", help="Model folder, .pt file or name; its labels count.")]
-Parts = Annotated[str | None, typer.Option("--parts", help="Label values to edit, as 1,3. All parts by default.")]
+Parts = Annotated[
+    str | None, typer.Option("--parts", help="Label values to edit, as in OUT: 1,3. All parts by default.")
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
 Scan = Annotated[
-    Path | None, typer.Option("--image", help="The MRI that the mask was drawn on: shows the brain of a mask without.")
+    Path | None, typer.Option("--image", help="The MRI that the mask was drawn on; a missing brain is found in it.")
 ]
-Labels = Annotated[str | None, typer.Option("--labels", help="What values mean in the scheme: 1=1,2=2,4=3.")]
+Labels = Annotated[
+    str | None, typer.Option("--labels", help="What the values of MASK mean in the scheme: 1=1,2=2,4=3.")
+]
 Sample = Annotated[int | None, typer.Option("--sample", min=1, help="Only so many, at random.")]
 Published = Annotated[bool, typer.Option("--published", help="Exactly the rule of Med-DDPM's authors.")]
 
