@@ -176,13 +176,23 @@ def test_a_few_tissues_do_not_tell_where_the_tumor_may_be(tmp_path):
     assert not (edited == 4).any()
 
 
-def test_a_mask_cut_to_its_tumor_gets_room(tmp_path: Path, scan: Path) -> None:
+@pytest.mark.parametrize("shown", (False, True))
+def test_a_mask_cut_to_its_tumor_keeps_its_grid_or_gets_room(tmp_path: Path, scan: Path, shown: bool) -> None:
     low, high = (f(np.argwhere(phantoms.tumor()), axis=0) for f in (np.min, np.max))
-    affine = phantoms.affine()
+    affine, out = phantoms.affine(), tmp_path / "o.nii.gz"
     affine[:3, 3] += affine[:3, :3] @ low
     cut = phantoms.tumor()[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))]
-    result = run(written(tmp_path / "cut.nii.gz", cut, affine), tmp_path / "o.nii.gz", *TOOLS[1], "--image", str(scan))
+    source, given = written(tmp_path / "cut.nii.gz", cut, affine), ("--image", str(scan)) if shown else ()
+    result = run(source, out, "grow", "--by", "-4", *given)
+    assert result.exit_code == 0, result.exception
+    smaller = read_mask(out).volume
+    assert smaller.shape == cut.shape and not (smaller.data[cut == 0]).any()
+    np.testing.assert_allclose(smaller.affine, affine)
+    result = run(source, out, "shift", "--by", "-12,0,0", *given)
     assert result.exit_code == 0 and "has a larger grid" in result.output, result.output
-    run(written(tmp_path / "raw.nii.gz", phantoms.tumor()), tmp_path / "r.nii.gz", *TOOLS[1], "--image", str(scan))
-    whole, again = (read_mask(tmp_path / name).volume for name in ("r.nii.gz", "o.nii.gz"))
-    np.testing.assert_array_equal(whole.data, again.data)
+    moved = read_mask(out).volume
+    centers = [
+        np.argwhere(volume > 0).mean(axis=0) @ place[:3, :3].T + place[:3, 3]
+        for volume, place in ((cut, affine), (moved.data, moved.affine))
+    ]
+    np.testing.assert_allclose(centers[1] - centers[0], (-12, 0, 0), atol=0.1)

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..geometry.io import read_mask, read_volume
 from ..geometry.nifti import write_image
 from ..geometry.volume import Mask, Volume, voxel_ml
+from ..geometry.window import Window
 from ..labels.check import mend_mask
 from ..labels.conventions import HEAD, parse_labels
 from ..labels.recognize import Recognition, apply_mapping, recognize
@@ -33,8 +34,8 @@ TOLD_NAMES = 5
 class Opened:
     """The mask of a file in the values of a scheme: ``labels`` (X, Y, Z) uint8 and ``affine`` to RAS mm.
 
-    ``raw``: it came without brain or head, and is written without; ``numbers`` are then the file's own for the scheme's
-    values.
+    ``raw``: it came without brain or head and is written without, on its own grid, which is the ``box`` of ``labels``
+    (None: it was not cropped). ``numbers`` are then the file's own for the scheme's values.
     """
 
     labels: np.ndarray
@@ -42,6 +43,7 @@ class Opened:
     scheme: LabelScheme
     path: Path
     raw: bool = False
+    box: Window | None = None
     numbers: Mapping[int, int] = field(default_factory=dict)
 
     def parts(self, text: str | None) -> tuple[int, ...] | None:
@@ -90,7 +92,13 @@ class Opened:
         say(f"{folder}: {count} mask{'' if count == 1 else 's'}.")
 
     def _write(self, path: Path, labels: np.ndarray) -> None:
-        write_image(path, labels, self.affine, "MedDDPM mask, edited; not a patient's anatomy", self.path)
+        affine = self.affine.copy()
+        if self.box is not None and np.count_nonzero(labels[self.box]) == np.count_nonzero(labels):
+            labels = labels[self.box]
+            affine[:3, 3] += affine[:3, :3] @ [side.start for side in self.box]
+        elif self.box is not None:
+            say(f"{path} has a larger grid, since the tumor leaves that of the mask: {_size(labels.shape)} voxels.")
+        write_image(path, labels, affine, "MedDDPM mask, edited; not a patient's anatomy", self.path)
 
     def _as_file(self, labels: np.ndarray) -> tuple[np.ndarray, str]:
         """The label map as it is written, and why it would be read in another way; "" where it is not.
@@ -128,13 +136,17 @@ def open_mask(
             say(f"The image {image} is not used: the mask has a brain or head of its own.")
         return Opened(values, mask.volume.affine, scheme, path)
     numbers = {value: number for number, value in found.mapping.items() if 0 < number < 256}
+    numbers = numbers if len(numbers) == len(found.mapping) else {}
     made = _with_outline(path, Volume(values, mask.volume.affine), scheme, image)
+    larger = made.shape != mask.volume.shape
     if whole:
+        if larger:
+            say(f"What is written has a larger grid, which holds it: {_size(made.shape)} voxels.")
         return Opened(made.data, made.affine, scheme, path)
     say("It only limits where the tumor can be; what is written has none, as the mask itself.")
-    if made.shape != values.shape:
-        say(f"What is written has a larger grid, which holds it: {' x '.join(map(str, made.shape))} voxels.")
-    return Opened(made.data, made.affine, scheme, path, True, numbers if len(numbers) == len(found.mapping) else {})
+    first = np.rint(np.linalg.inv(made.affine) @ mask.volume.affine[:, 3])[:3].astype(int)
+    x, y, z = (slice(at, at + n) for at, n in zip(first.tolist(), mask.volume.shape, strict=True))
+    return Opened(made.data, made.affine, scheme, path, True, (x, y, z) if larger else None, numbers)
 
 
 def in_scheme(
@@ -154,6 +166,10 @@ def in_scheme(
         )
     values, _ = clean_values(mask.volume.data, 1.0)
     return apply_mapping(values, found.mapping), found
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _with_outline(path: Path, labels: Volume, scheme: LabelScheme, image: Path | None) -> Volume:
