@@ -116,6 +116,17 @@ def test_time_left_forgets_the_slow_first_step_and_stands_an_outlier():
     assert pace.seconds_left(1) == pytest.approx(2.0) and pace.seconds_left(0) == 0.0
 
 
+def test_time_left_of_processes_that_end_together(folder):
+    clock = Clock()
+    reporter = JobReporter(folder, clock=clock)
+    reporter.stage("prepare", "Preparing 8 cases")
+    for done in range(1, 9):
+        clock.now += 80 * (done % 4 == 1)
+        reporter.step(done, 8)
+    left = [e.seconds_left for e in folder.events()[0] if e.event == "step"]
+    assert left == pytest.approx([560, 96, 0])
+
+
 def test_step_lines_are_thinned_but_the_last_is_written(folder):
     clock = Clock()
     reporter = JobReporter(folder, clock=clock)

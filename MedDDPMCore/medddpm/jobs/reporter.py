@@ -23,15 +23,18 @@ STEP_SECONDS = 0.1
 PREVIEW_SECONDS = 1.0
 PREVIEW_SHARE = 0.03
 RECENT_STEPS = 15
+SHARED_STAGE = "prepare"  # the steps of this stage are done by several processes
 
 
 class Pace:
     """Seconds a step takes, as the median over recent steps; the first step of a stage (warm-up) does not count.
 
-    Time between ``finished`` and ``resumed`` (spent on previews) is left out.
+    Time between ``finished`` and ``resumed`` (spent on previews) is left out. With ``began`` it is the mean over all
+    time since then: steps of several processes end together, so that there is nothing between most of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, began: float | None = None) -> None:
+        self._began = began
         self._seconds: deque[float] = deque(maxlen=RECENT_STEPS)
         self._last: tuple[int, float] | None = None
 
@@ -50,6 +53,8 @@ class Pace:
         """Time for so many more steps; None as long as nothing but the first step is known."""
         if steps <= 0:
             return 0.0
+        if self._began is not None and self._last is not None:
+            return (self._last[1] - self._began) / max(1, self._last[0]) * steps
         return statistics.median(self._seconds) * steps if self._seconds else None
 
 
@@ -80,7 +85,8 @@ class JobReporter:
     def stage(self, name: str, message: str = "") -> None:
         """See Reporter."""
         logger.info(f"stage {name}")
-        self._stage, self._pace, self._last_line = name, Pace(), -1e9
+        pace = Pace(self._clock() if name == SHARED_STAGE else None)
+        self._stage, self._pace, self._last_line = name, pace, -1e9
         self._folder.append(Event("stage", stage=name, message=message or None))
 
     def step(self, done: int, total: int, preview: Callable[[], np.ndarray] | None = None) -> None:
