@@ -167,6 +167,8 @@ def test_only_the_first_process_of_a_group_tells_how_it_ended(
     run.finish(replace(DONE, message="It went well."))
     for name, value in {"JOB_NAME": "train", "NTASKS": "2", "NNODES": "2", "PROCID": str(rank)}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setattr("medddpm.cli.console.ConsoleReporter.__init__.__defaults__", (None, 0.0))
     done = CliRunner().invoke(app, ["train", str(run.path)])
     assert done.exit_code == 0, done.output
+    assert bool(done.stderr) == bool(said), done.stderr
     assert done.stdout.strip().startswith(said) and bool(done.stdout.strip()) == bool(said)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from ..errors import InputError
 from .app import app
@@ -77,6 +78,7 @@ def train_command(
     """
     _require_packages()
     from ..training.opening import Asked, open_run
+    from ..training.ranks import launched_rank
 
     changes: dict[str, Any] = {
         "start_from": start_from,
@@ -86,7 +88,8 @@ def train_command(
         "device": device,
     }
     given = {name: value for name, value in changes.items() if value is not None}
-    with ConsoleReporter() as console:
+    first = launched_rank() == 0  # of a group of processes, it alone says where the training is
+    with ConsoleReporter(None if first else Console(quiet=True)) as console:
         run = open_run(Asked(target, dataset, preset, out, given), partial(_announce, console))
         code = None if detach else _trained(run, console)
     _detach(run) if code is None else _conclude(run, code)
