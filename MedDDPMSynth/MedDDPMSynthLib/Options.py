@@ -13,10 +13,7 @@ if TYPE_CHECKING:
 
 # The core takes 63 bits; a spin box holds 31.
 MAX_SEED = 2**31 - 1
-SAMPLERS = ("dpm++2m", "dpm++3m", "unipc", "ddim", "ddpm", "ddpm-paper")
 REFERENCE_SAMPLER = "ddpm"
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 # A preview takes this part of the model's usual number of steps, but no fewer than the fast samplers need.
 PREVIEW_SHARE, MIN_PREVIEW_STEPS = 1 / 3, 4
 

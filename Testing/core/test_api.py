@@ -109,7 +109,7 @@ def test_what_is_no_mask_is_refused_with_a_sentence(mask: Any, words: str) -> No
     ("options", "words"),
     (
         ({"samples": "3"}, "samples must be a whole number"),
-        ({"seed": -1}, "seed -1 is out of range"),
+        ({"seed": -1}, "seed is -1, but must be 0 to"),
         ({"model": "nobody"}, "no model 'nobody'"),
         ({"sampler": "magic"}, "sampler"),
         ({"image": 5}, "image_1 is of the type int"),

@@ -20,25 +20,18 @@ assert synth and check  # register their commands
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Runs ``synth`` on a mask file with options; returns the request that ``synthesize`` would make of them."""
+    """Runs ``synth`` on a mask file with options; returns the request that comes of them."""
     mask = tmp_path / "mask.nii.gz"
     mask.touch()
-    calls: list[dict[str, Any]] = []
-
-    def synthesize(masks: list[Path], out: Path, model: str, *, reporter: Any, **options: Any) -> list[Any]:
-        calls.append({"masks": [str(path) for path in masks], "model": model, **options})
-        return []
-
-    monkeypatch.setattr(pipeline, "synthesize_files", synthesize)
+    calls: list[SynthesisRequest] = []
+    monkeypatch.setattr(pipeline, "run", lambda request, *_: calls.append(request) or [])
 
     def run(*options: str) -> SynthesisRequest:
         result = CliRunner().invoke(app, ["synth", str(mask), "--out", str(tmp_path / "out"), *options])
         assert result.exit_code == 0, result.output
-        (call,) = calls
-        assert call["masks"] == [str(mask)]
-        texts = {name: str(call[name]) for name in ("region", "before") if call[name] is not None}
-        images = tuple(str(path) for path in call["images"])
-        return SynthesisRequest(**{**call, "masks": tuple(call["masks"]), "images": images, **texts})
+        (request,) = calls
+        assert request.masks == (str(mask),)
+        return request
 
     return run
 
@@ -101,7 +94,7 @@ def test_masks_are_told_from_scans_and_all_is_said(
     patient: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Path] = []
-    monkeypatch.setattr(pipeline, "synthesize_files", lambda masks, *_, **__: given.extend(masks) or [])
+    monkeypatch.setattr(pipeline, "run", lambda request, *_: given.extend(map(Path, request.masks)) or [])
     options = ["--known", f"T1={patient}/a_t1.nii.gz", "--region", f"{patient}/region.nii.gz"]
     result = CliRunner().invoke(app, ["synth", str(patient), "--out", str(tmp_path / "out"), *options])
     assert result.exit_code == 0, result.output

@@ -169,9 +169,9 @@ def test_the_contrast_is_drawn_or_the_mean(tmp_path: Path, model: Path, mask: Pa
     assert np.abs(np.subtract(drawn, means)).max() > 10
     with pytest.raises(InputError, match="none is given"):
         made(mask, tmp_path / "x", model, contrast="reference")
-    with pytest.raises(InputError, match="'loud' is not one of"):
+    with pytest.raises(InputError, match="contrast is 'loud', but must be one of seed, mean"):
         made(mask, tmp_path / "x", model, contrast="loud")
-    with pytest.raises(InputError, match="mass effect 2"):
+    with pytest.raises(InputError, match="mass_effect is 2, but must be 0 to 1"):
         made(mask, tmp_path / "x", model, mass_effect=2)
 
 

@@ -33,12 +33,12 @@ BAD = [
     ({"model": "no-such-model"}, r"There is no model 'no-such-model'.*known by name"),
     ({"device": "cuda:63"}, r"The device 'cuda:63' is not there"),
     ({"device": "toaster"}, r"There is no device 'toaster'\. Choose auto, cpu"),
-    ({"precision": "fp8"}, r"There is no precision 'fp8'\. Choose auto, fp32"),
+    ({"precision": "fp8"}, r"The option precision is 'fp8', but must be one of auto, fp32"),
     ({"sampler": "euler"}, r"euler"),
-    ({"steps": 0}, r"0 sampling steps were asked for; this model allows 1 to 6\."),
+    ({"steps": 0}, r"The option steps is 0, but must be 1 or more\."),
     ({"steps": 7}, r"7 sampling steps were asked for; this model allows 1 to 6\."),
-    ({"samples": 0}, r"0 samples were asked for; it must be 1 to"),
-    ({"seed": -1}, r"The seed -1 is out of range"),
+    ({"samples": 0}, r"The option samples is 0, but must be 1 to 1000\."),
+    ({"seed": -1}, r"The option seed is -1, but must be 0 to 9223372036854774807"),
     ({"images": ("a.nii", "b.nii")}, r"1 masks? but 2 images"),
 ]
 

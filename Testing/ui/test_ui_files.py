@@ -38,13 +38,6 @@ def test_the_module_has_its_ui_file(module: str) -> None:
 
 
 @every_file
-def test_ui_files_are_in_the_cmake_list(path: Path) -> None:
-    module = module_of(path)
-    cmake = (ROOT / module / "CMakeLists.txt").read_text(encoding="utf-8")
-    assert f"\n  {path.relative_to(ROOT / module).as_posix()}\n" in cmake
-
-
-@every_file
 def test_object_names_are_unique(path: Path) -> None:
     assert not [name for name, times in Counter(UiFile(path).names).items() if times > 1]
 

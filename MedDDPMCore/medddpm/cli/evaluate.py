@@ -10,38 +10,19 @@ import typer
 
 from ..errors import InputError
 from ..memory import keep_freed_memory
+from ..training.evaluation.request import EvaluationRequest
 from .app import app
 from .console import ConsoleReporter, say
-from .synth import SAMPLERS
+from .options import given, with_options
 
 
 @app.command("evaluate")
+@with_options(EvaluationRequest)
 def evaluate_command(
     model: Annotated[str, typer.Argument(help="A model's name, a model folder or a published .pt file.")],
     dataset: Annotated[Path, typer.Argument(help="The folder of a prepared dataset.")],
     out: Annotated[Path, typer.Option(help="Folder for figures, report and samples; made if it is not there.")],
-    split: Annotated[str, typer.Option(help="Which cases: test, validation or train.")] = "test",
-    case: Annotated[list[str] | None, typer.Option(help="Take this case only; may be given several times.")] = None,
-    samples: Annotated[int, typer.Option(help="How many images to make for each mask.")] = 1,
-    sampler: Annotated[str | None, typer.Option(help=f"{SAMPLERS}. Left out: what suits the model.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of the sampler. Left out: what suits the model.")] = None,
-    seed: Annotated[int, typer.Option(help="Starting number of the randomness.")] = 0,
-    guidance: Annotated[float, typer.Option(help="How strongly the mask guides; 1 is plain.")] = 1.0,
-    anatomy: Annotated[
-        str, typer.Option(help="mask: the case's own tissues; seed: its tumor and outline, the rest by the seed.")
-    ] = "mask",
-    contrast: Annotated[
-        str, typer.Option(help="seed: drawn for each image; mean: that of the training cases; real: that of the case.")
-    ] = "seed",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
-    tumor_iterations: Annotated[
-        int,
-        typer.Option(
-            help="Iterations of training, once for a dataset, of the network that looks for the tumor in the images: "
-            "up to a second each on a CPU core; 0 does without."
-        ),
-    ] = 600,
+    **options: Any,
 ) -> None:
     """Measure a model on held-out cases of a prepared dataset.
 
@@ -50,25 +31,8 @@ def evaluate_command(
     """
     if importlib.util.find_spec("monai") is None:
         raise InputError('Evaluating needs further packages. Install them with: pip install "medddpm[train]"')
-    from ..training.evaluation.request import EvaluationRequest
 
-    request = EvaluationRequest(
-        model,
-        str(dataset),
-        str(out),
-        split,
-        samples,
-        sampler,
-        steps,
-        seed,
-        guidance,
-        device,
-        precision,
-        tuple(case or ()),
-        tumor_iterations,
-        anatomy,
-        contrast,
-    )
+    request = EvaluationRequest(model, str(dataset), str(out), **given(options))
     keep_freed_memory()
     with ConsoleReporter() as reporter:
         from ..training.evaluation.evaluate import evaluate  # which takes a while: torch and MONAI

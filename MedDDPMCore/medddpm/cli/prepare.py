@@ -4,131 +4,43 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..dataset import read_dataset_config
 from ..errors import InputError
 from ..labels.conventions import outline_kind
-from ..labels.scheme import SCHEMES
 from ..preparation.case_files import SourceScan
-from ..preparation.options import (
-    GRIDS,
-    INTENSITIES,
-    LAYOUTS,
-    OUTLINES,
-    REGISTRATIONS,
-    PrepareOptions,
-    grid_text,
-    parse_grid,
-)
+from ..preparation.options import PrepareOptions, grid_text, parse_grid
 from ..preparation.scan import scan_source
 from ..preparation.source_labels import labels_of_source
 from .app import app
 from .console import ConsoleReporter, say, show_table
+from .options import given, with_options
 
 ROWS_SHOWN = 40
 PRESET = "compact"  # whose memory is told: full resolution on modest machines
 
 
-def _listed(names: tuple[str, ...]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}"
-
-
 SourceArgument = Annotated[Path, typer.Argument(help="Folder of scans with masks, or a table (CSV) that names them.")]
 OutArgument = Annotated[Path | None, typer.Argument(help="The dataset folder to make or to bring up to date.")]
 ScanOption = Annotated[bool, typer.Option("--scan", help="Only tell what is there, how it is read, what is wrong.")]
-LayoutOption = Annotated[str, typer.Option(help=f"How the source is laid out: {_listed(LAYOUTS)}.")]
-TableOption = Annotated[
-    Path | None, typer.Option(help="CSV of paths below SOURCE: columns case, mask and one for each modality.")
-]
-SchemeOption = Annotated[str, typer.Option(help=f"Labels of the model: {', '.join(SCHEMES)} or a .json file.")]
-GridOption = Annotated[str, typer.Option(help=f"auto, {_listed(tuple(GRIDS))}, or as in 80x96x80:2:LPS.")]
-ModalityOption = Annotated[
-    list[str] | None, typer.Option(help="A modality to use; repeat, in the order of the model. Left out: all.")
-]
-RegisterOption = Annotated[str, typer.Option(help=f"Rigid registration: {_listed(REGISTRATIONS)}.")]
-TemplateOption = Annotated[Path | None, typer.Option(help="The image to register to, with --register template.")]
-IntensitiesOption = Annotated[str, typer.Option(help=f"How to scale images: {_listed(INTENSITIES)}.")]
-OutlineOption = Annotated[str, typer.Option(help=f"What to outline where masks lack it: {_listed(OUTLINES)}.")]
-LabelsOption = Annotated[str | None, typer.Option(help="What the masks' values mean to the model: 1=1,2=2,4=3.")]
-ValidationOption = Annotated[float, typer.Option(help="Share of the patients to follow training by.")]
-TestOption = Annotated[float, typer.Option(help="Share of the patients for the final figures; 1: all of them.")]
-SeedOption = Annotated[int, typer.Option(help="Another one draws other patients for these.")]
-ValidationCaseOption = Annotated[
-    list[str] | None, typer.Option(help="A case or patient for validation, in place of the share; repeat.")
-]
-TestCaseOption = Annotated[
-    list[str] | None, typer.Option(help="A case or patient for the test, in place of the share; repeat.")
-]
-LeaveOutOption = Annotated[
-    list[str] | None, typer.Option(help="A case, patient or file not to use; repeat.", show_default=False)
-]
-LeaveOutFlaggedOption = Annotated[
-    bool, typer.Option("--leave-out-flagged", help="Leave out the cases that look wrong; see the report first.")
-]
-WorkersOption = Annotated[int, typer.Option(help="Processes; 0 means as many as sensible here.")]
-NoteOption = Annotated[str, typer.Option(help="Where the scans come from, for the record. Left out: folder name.")]
 
 
 @app.command("prepare")
-def prepare_command(
-    source: SourceArgument,
-    out: OutArgument = None,
-    scan: ScanOption = False,
-    layout: LayoutOption = "auto",
-    table: TableOption = None,
-    scheme: SchemeOption = "brats",
-    grid: GridOption = "auto",
-    modality: ModalityOption = None,
-    register: RegisterOption = "none",
-    template: TemplateOption = None,
-    intensities: IntensitiesOption = "percentile",
-    outline: OutlineOption = "auto",
-    labels: LabelsOption = None,
-    validation: ValidationOption = 0.1,
-    test: TestOption = 0.1,
-    seed: SeedOption = 0,
-    validation_case: ValidationCaseOption = None,
-    test_case: TestCaseOption = None,
-    leave_out: LeaveOutOption = None,
-    leave_out_flagged: LeaveOutFlaggedOption = False,
-    workers: WorkersOption = 0,
-    note: NoteOption = "",
-) -> None:
+@with_options(PrepareOptions)
+def prepare_command(source: SourceArgument, out: OutArgument = None, scan: ScanOption = False, **options: Any) -> None:
     """Make a dataset to train on of a folder of scans; run again to go on or to bring it up to date.
 
     Files are paired by their names, never by their order. Nothing is left out unless told to.
     """
     if out is None and not scan:
         raise InputError("Name the dataset folder to make, or give --scan to look at the source only.")
-    options = PrepareOptions(
-        source=str(source),
-        out=str(out or ""),
-        layout=layout,
-        table=None if table is None else str(table),
-        scheme=scheme,
-        grid=grid,
-        register=register,
-        template=None if template is None else str(template),
-        intensities=intensities,
-        outline=outline,
-        labels=labels,
-        validation=validation,
-        test=test,
-        seed=seed,
-        leave_out_flagged=leave_out_flagged,
-        workers=workers,
-        note=note,
-        modalities=tuple(modality or ()),
-        validation_cases=tuple(validation_case or ()),
-        test_cases=tuple(test_case or ()),
-        leave_out=tuple(leave_out or ()),
-    )
+    asked = PrepareOptions(str(source), str(out or ""), **given(options))
     if scan:
-        raise typer.Exit(_scan(options))
-    _prepare(options)
+        raise typer.Exit(_scan(asked))
+    _prepare(asked)
 
 
 def _prepare(options: PrepareOptions) -> None:

@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..files import read_text
 from ..labels.conventions import outline_kind, parse_labels
 from ..labels.scheme import SCHEMES, LabelScheme, load_scheme
+from ..options import check_options, option
 from ..parse import parse_json, shown
 
 LAYOUTS = ("auto", "brats", "med-ddpm", "nnunet", "table")
@@ -47,35 +48,38 @@ class PrepareOptions:
 
     source: str
     out: str
-    layout: str = "auto"
-    table: str | None = None
-    scheme: str = "brats"
-    grid: str = "auto"
-    modalities: tuple[str, ...] = ()
-    register: str = "none"
-    template: str | None = None
-    intensities: str = "percentile"
-    outline: str = "auto"
-    labels: str | None = None
-    validation: float = 0.1
-    test: float = 0.1
-    seed: int = 0
-    validation_cases: tuple[str, ...] = ()
-    test_cases: tuple[str, ...] = ()
-    leave_out: tuple[str, ...] = ()
-    leave_out_flagged: bool = False
-    workers: int = 0
-    note: str = ""
+    layout: str = option("auto", "How the source is laid out.", choices=LAYOUTS)
+    table: str | None = option(None, "CSV of paths below SOURCE: columns case, mask and one for each modality.")
+    scheme: str = option("brats", f"Labels of the model: {', '.join(SCHEMES)} or a .json file.")
+    grid: str = option("auto", f"auto, {', '.join(GRIDS)}, or as in 80x96x80:2:LPS.")
+    modalities: tuple[str, ...] = option(
+        (), "A modality to use; repeat, in the order of the model. Left out: all.", flag="--modality"
+    )
+    register: str = option("none", "Rigid registration.", choices=REGISTRATIONS)
+    template: str | None = option(None, "The image to register to, with --register template.")
+    intensities: str = option("percentile", "How to scale images.", choices=INTENSITIES)
+    outline: str = option("auto", "What to outline where masks lack it.", choices=OUTLINES)
+    labels: str | None = option(None, "What the masks' values mean to the model: 1=1,2=2,4=3.")
+    validation: float = option(0.1, "Share of the patients to follow training by, below 1.", low=0, high=1)
+    test: float = option(0.1, "Share of the patients for the final figures; 1: all of them.", low=0, high=1)
+    seed: int = option(0, "Another one draws other patients for these.")
+    validation_cases: tuple[str, ...] = option(
+        (), "A case or patient for validation, in place of the share; repeat.", flag="--validation-case"
+    )
+    test_cases: tuple[str, ...] = option(
+        (), "A case or patient for the test, in place of the share; repeat.", flag="--test-case"
+    )
+    leave_out: tuple[str, ...] = option((), "A case, patient or file not to use; repeat.")
+    leave_out_flagged: bool = option(
+        False, "Leave out the cases that look wrong; see the report first.", flag="--leave-out-flagged"
+    )
+    workers: int = option(0, "Processes; 0 means as many as sensible here.", low=0, high=MAX_WORKERS)
+    note: str = option("", "Where the scans come from, for the record. Left out: folder name.")
 
     def __post_init__(self) -> None:
-        _one_of("layout", self.layout, LAYOUTS)
-        _one_of("register", self.register, REGISTRATIONS)
-        _one_of("intensities", self.intensities, INTENSITIES)
-        _one_of("outline", self.outline, OUTLINES)
+        check_options(self)
         self._check_names()
         self._check_split()
-        if not 0 <= self.workers <= MAX_WORKERS:
-            raise InputError(f"The option workers is {self.workers}; it must be 0 (automatic) to {MAX_WORKERS}.")
         if self.labels is not None:
             parse_labels(self.labels)
 
@@ -92,12 +96,6 @@ class PrepareOptions:
             raise InputError(f"The modalities {', '.join(self.modalities)} name one twice. Name each once.")
 
     def _check_split(self) -> None:
-        if not 0 <= self.validation < 1:
-            raise InputError(
-                f"The option validation is {self.validation}; it is a share of the patients, from 0 to below 1."
-            )
-        if not 0 <= self.test <= 1:
-            raise InputError(f"The option test is {self.test}; it is a share of the patients, from 0 to 1 (all).")
         if self.validation + self.test >= 1 and self.test != 1:
             raise InputError(
                 f"Validation {self.validation} and test {self.test} together leave nothing to train on. Lower them."
@@ -162,8 +160,3 @@ def read_scheme(name: str) -> LabelScheme:
         raise InputError(f"The label scheme {shown(name)} is not known. Give {', '.join(SCHEMES)} or a .json file.")
     where = f"The label scheme {path}"
     return LabelScheme.from_dict(parse_json(read_text(path, "The label scheme"), where), where)
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InputError(f"The option {name} is {shown(value)}, but must be one of {', '.join(allowed)}.")

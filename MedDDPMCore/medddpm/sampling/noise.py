@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-
-MAX_SEED = 2**63 - 1
+from .names import MAX_SEED
 
 
 def seeded_noise(seed: int, shape: tuple[int, ...]) -> Iterator[Tensor]:

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from ..config import ModelConfig
 from ..errors import InputError
-
-MAX_GUIDANCE = 20.0
+from .names import MAX_GUIDANCE
 
 
 def without_mask(fractions: Tensor, config: ModelConfig) -> Tensor:
@@ -35,17 +34,10 @@ def condition_without_mask(condition: Tensor, config: ModelConfig) -> Tensor:
     return off + (on - off) * without_mask((condition - off) / (on - off), config)
 
 
-def require_guidance(guidance: float) -> None:
-    """Raise InputError for a strength out of range."""
-    if not 0 <= guidance <= MAX_GUIDANCE:
-        raise InputError(
-            f"The guidance strength {guidance:g} is out of range: it must be 0 to {MAX_GUIDANCE:g}, where 1 is plain."
-        )
-
-
 def check_guidance(guidance: float, config: ModelConfig) -> None:
     """Raise InputError for a strength out of range, and for any but 1 where the model cannot vary it."""
-    require_guidance(guidance)
+    if not 0 <= guidance <= MAX_GUIDANCE:
+        raise InputError(f"The option guidance is {guidance:g}, but must be 0 to {MAX_GUIDANCE:g}, where 1 is plain.")
     if guidance != 1 and config.dropped_mask is None:
         raise InputError(
             f"The guidance strength {guidance:g} cannot be used with the model '{config.name}': it was trained with "

@@ -9,13 +9,12 @@ from typing import Any
 from ..config import from_dict
 from ..errors import InputError
 from ..labels.conventions import parse_labels
-from ..sampling.noise import MAX_SEED
-from ..sampling.unconditional import require_guidance
+from ..options import check_options, option
+from ..sampling import names
 
 MAX_SAMPLES = 1000
 MAX_SEAM_MM = 50.0
 ANATOMIES = ("seed", "reference")
-CONTRASTS = ("seed", "mean", "reference")
 
 
 def modality_files(entries: Sequence[str], kind: str = "known") -> dict[str, str]:
@@ -62,27 +61,68 @@ class SynthesisRequest:
     """
 
     masks: tuple[str, ...]
-    model: str = "demo"
-    samples: int = 1
-    seed: int = 0
-    sampler: str | None = None
-    steps: int | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    images: tuple[str, ...] = ()
-    modalities: tuple[str, ...] = ()
-    labels: str | None = None
-    ignore_memory: bool = False
-    known: tuple[str, ...] = ()
-    region: str | None = None
-    before: str | None = None
-    seam_mm: float = 4.0
+    model: str = option(
+        "demo", "The model: a name (see 'medddpm models list'), a model folder or a published .pt file."
+    )
+    samples: int = option(1, "How many different images to make for each mask.", low=1, high=MAX_SAMPLES)
+    seed: int = option(
+        0,
+        "Seed of the random numbers: the same one gives the same image again.",
+        low=0,
+        high=names.MAX_SEED - MAX_SAMPLES,
+    )
+    sampler: str | None = option(None, names.SAMPLER_HELP, choices=names.SAMPLERS)
+    steps: int | None = option(None, names.STEPS_HELP, low=1)
+    guidance: float = option(1.0, names.GUIDANCE_HELP, low=0, high=names.MAX_GUIDANCE)
+    device: str = option("auto", names.DEVICE_HELP)
+    precision: str = option("auto", names.PRECISION_HELP, choices=names.PRECISIONS)
+    images: tuple[str, ...] = option(
+        (),
+        "An MRI of the same patient, from which a missing brain or head label is made. With several masks give one for "
+        "each, in the same order.",
+        flag="--image",
+    )
+    modalities: tuple[str, ...] = option(
+        (), "Write only this kind of image, such as T1ce; may be given several times. Left out: all.", flag="--modality"
+    )
+    labels: str | None = option(
+        None, "What the masks' values mean to the model, as 1=1,2=2,4=3. Left out: it is recognized."
+    )
+    known: tuple[str, ...] = option(
+        (),
+        "Inpainting: an image of a real scan of which only --region is generated, as T1=scan_t1.nii.gz; give one for "
+        "each modality of the scan.",
+        metavar="MODALITY=FILE",
+    )
+    region: str | None = option(
+        None, "With --known: a label map; its voxels above 0 are generated, the rest stays the scan's own."
+    )
+    before: str | None = option(
+        None, "With --known, in place of --region: the mask before; generated is where the tumor differs."
+    )
+    seam_mm: float = option(
+        4.0, "With --region: width of the blend around it.", low=0, high=MAX_SEAM_MM, unit="mm", flag="--seam"
+    )
+    anatomy: str = option(
+        "seed",
+        "For models that are told tissues: 'seed' completes tumor and brain with a brain of the bank, 'reference' with "
+        "that of --reference, and a label map (FreeSurfer, SynthSeg or the model's labels) with that one.",
+        metavar="seed|reference|FILE",
+    )
+    mass_effect: float = option(1.0, "How strongly the tumor displaces the completed anatomy.", low=0, high=1)
+    contrast: str = option(
+        "seed",
+        "Contrast of the tissues: 'seed' draws it from that of the training cases, 'mean' takes their mean, "
+        "'reference' that of --reference.",
+        choices=("seed", "mean", "reference"),
+    )
+    reference: tuple[str, ...] = option(
+        (),
+        "An image of a reference scan in the space of the mask, as T1=t1.nii.gz; give one for each modality.",
+        metavar="MODALITY=FILE",
+    )
+    ignore_memory: bool = option(False, "Start even if the memory will probably not be enough.", flag="--ignore-memory")
     compress: bool = True
-    guidance: float = 1.0
-    anatomy: str = "seed"
-    mass_effect: float = 1.0
-    contrast: str = "seed"
-    reference: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.masks:
@@ -93,20 +133,12 @@ class SynthesisRequest:
             )
         if self.labels is not None:
             parse_labels(self.labels)
-        if not 1 <= self.samples <= MAX_SAMPLES:
-            raise InputError(f"{self.samples} samples were asked for; it must be 1 to {MAX_SAMPLES}.")
-        if not 0 <= self.seed <= MAX_SEED - MAX_SAMPLES:
-            raise InputError(f"The seed {self.seed} is out of range: it must be 0 or more and below 2^63 - 1000.")
-        require_guidance(self.guidance)
+        check_options(self)
         self._check_anatomy()
         self._check_edit()
 
     def _check_anatomy(self) -> None:
         modality_files(self.reference, "reference")
-        if self.contrast not in CONTRASTS:
-            raise InputError(f"The contrast '{self.contrast}' is not one of {', '.join(CONTRASTS)}.")
-        if not 0 <= self.mass_effect <= 1:
-            raise InputError(f"The mass effect {self.mass_effect:g} is out of range: it must be 0 to 1.")
         for name in ("anatomy", "contrast"):
             if getattr(self, name) == "reference" and not (self.reference or self.known):
                 raise InputError(f"The {name} is to be that of a reference scan, but none is given. Name its images.")
@@ -128,8 +160,6 @@ class SynthesisRequest:
             raise InputError(
                 "There is a region to make anew but no known image around it. Give the real scan's images (--known)."
             )
-        if not 0 <= self.seam_mm <= MAX_SEAM_MM:
-            raise InputError(f"The seam of {self.seam_mm:g} mm is out of range: it must be 0 to {MAX_SEAM_MM:g} mm.")
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> SynthesisRequest:

@@ -7,12 +7,13 @@ from typing import Any
 
 import qt
 import slicer
+from medddpm.sampling.names import DEVICES, PRECISIONS, SAMPLERS
 from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
 from MedDDPMSlicerLib.Panels.EstimateLine import EstimateLine, Fail, Show
 from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, chooseData, clearLayout, enable, fillComboBox, say
 from MedDDPMSlicerLib.Texts import progressPercent, progressText
 
-from ..Options import DEVICES, MAX_SEED, PRECISIONS, SAMPLERS, Quality
+from ..Options import MAX_SEED, Quality
 from ..State import Outcome, SynthState
 from .Context import Context
 

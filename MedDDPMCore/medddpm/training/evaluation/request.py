@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...config import ModelConfig
-from ...dataset import SPLITS, DatasetConfig, PreparedCase
+from ...dataset import DatasetConfig, PreparedCase
 from ...errors import InputError
-from ...parse import shown
-from .resolution import Resolution, resolution, resolution_doubts
+from ...options import check_options, option
+from ...sampling import names
 
 MAX_SAMPLES = 100
 TUMOR_ITERATIONS = 600
 MAX_TUMOR_ITERATIONS = 100_000
-ANATOMIES = ("mask", "seed")
-CONTRASTS = ("seed", "mean", "real")
 
 
 @dataclass(frozen=True)
@@ -32,34 +30,35 @@ class EvaluationRequest:
     model: str
     dataset: str
     out: str
-    split: str = "test"
-    samples: int = 1
-    sampler: str | None = None
-    steps: int | None = None
-    seed: int = 0
-    guidance: float = 1.0
-    device: str = "auto"
-    precision: str = "auto"
-    cases: tuple[str, ...] = ()
-    tumor_iterations: int = TUMOR_ITERATIONS
-    anatomy: str = "mask"
-    contrast: str = "seed"
+    split: str = option("test", "Which cases.", choices=("test", "validation", "train"))
+    samples: int = option(1, "How many images to make for each mask.", low=1, high=MAX_SAMPLES)
+    sampler: str | None = option(None, names.SAMPLER_HELP, choices=names.SAMPLERS)
+    steps: int | None = option(None, names.STEPS_HELP, low=1)
+    seed: int = option(0, "Seed of the random numbers.", low=0, high=names.MAX_SEED - MAX_SAMPLES)
+    guidance: float = option(1.0, names.GUIDANCE_HELP, low=0, high=names.MAX_GUIDANCE)
+    device: str = option("auto", names.DEVICE_HELP)
+    precision: str = option("auto", names.PRECISION_HELP, choices=names.PRECISIONS)
+    cases: tuple[str, ...] = option((), "Take this case only; may be given several times.", flag="--case")
+    tumor_iterations: int = option(
+        TUMOR_ITERATIONS,
+        "Iterations of training, once for a dataset, of the network that looks for the tumor in the images: up to a "
+        "second each on a CPU core; 0 does without.",
+        low=0,
+        high=MAX_TUMOR_ITERATIONS,
+    )
+    anatomy: str = option(
+        "mask",
+        "mask: the case's own tissues; seed: its tumor and outline, the rest by the seed.",
+        choices=("mask", "seed"),
+    )
+    contrast: str = option(
+        "seed",
+        "seed: drawn for each image; mean: that of the training cases; real: that of the case.",
+        choices=("seed", "mean", "real"),
+    )
 
     def __post_init__(self) -> None:
-        if self.split not in SPLITS:
-            raise InputError(f"There is no split {shown(self.split)}. Choose one of {', '.join(SPLITS)}.")
-        for what, chosen, known in (("anatomy", self.anatomy, ANATOMIES), ("contrast", self.contrast, CONTRASTS)):
-            if chosen not in known:
-                raise InputError(f"There is no {what} {shown(chosen)}. Choose one of {', '.join(known)}.")
-        if not 1 <= self.samples <= MAX_SAMPLES:
-            raise InputError(f"The number of samples is {self.samples}, but must be 1 to {MAX_SAMPLES}.")
-        if not 0 <= self.seed <= 2**63 - 1 - MAX_SAMPLES:
-            raise InputError(f"The seed {self.seed} is out of range: it must be 0 or more and below 2^63 - 100.")
-        if not 0 <= self.tumor_iterations <= MAX_TUMOR_ITERATIONS:
-            raise InputError(
-                f"The tumor segmenter's iterations are {self.tumor_iterations}, but must be 0 (not trained) to "
-                f"{MAX_TUMOR_ITERATIONS}."
-            )
+        check_options(self)
 
 
 def chosen_cases(cases: Sequence[PreparedCase], request: EvaluationRequest) -> list[str]:
@@ -78,6 +77,8 @@ def chosen_cases(cases: Sequence[PreparedCase], request: EvaluationRequest) -> l
 
 def require_fit(request: EvaluationRequest, model: ModelConfig, dataset: DatasetConfig) -> None:
     """Raise InputError naming what differs where the model cannot be measured on the dataset as asked."""
+    from .resolution import Resolution, resolution
+
     if request.anatomy == "seed" and not model.scheme.tissue_values:
         raise InputError(f"The model '{model.name}' is told no tissues, so it takes no anatomy. Leave the choice out.")
     if request.contrast != "seed" and model.network.domain != "residual":
@@ -99,6 +100,8 @@ def require_fit(request: EvaluationRequest, model: ModelConfig, dataset: Dataset
 
 def doubts(model: ModelConfig, dataset: DatasetConfig, cases: list[str]) -> list[str]:
     """Sentences on why the figures may mean less than they seem to."""
+    from .resolution import resolution_doubts
+
     sentences = resolution_doubts(model.grid, dataset.grid)
     trained = model.training.get("training_cases")
     seen = sorted(set(cases) & set(trained)) if isinstance(trained, list) else []

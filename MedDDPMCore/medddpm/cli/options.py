@@ -1,0 +1,53 @@
+"""Command-line options made from the fields of a request."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from ..options import Option, options_of
+
+LARGEST_SHOWN = 1e6  # a range beyond it tells nobody anything
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def with_options(request: type) -> Callable[[Function], Function]:
+    """Give a command, whose last parameter is ``**options``, an option for each field of ``request`` that is one.
+
+    ``given`` makes fields of the request of what the command is called with.
+    """
+
+    def decorate(function: Function) -> Function:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[:-1]
+        hints = typing.get_type_hints(request)
+        parameters = [parameter.replace(kind=_KEYWORD) for parameter in own]
+        for f, told in options_of(request):
+            several = typing.get_origin(hints[f.name]) is tuple
+            hint = list[str] | None if several else hints[f.name]
+            kind = Annotated[hint, _option(told)]  # type: ignore[valid-type]
+            default = None if several else f.default
+            parameters.append(inspect.Parameter(f.name, _KEYWORD, default=default, annotation=kind))
+        function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return function
+
+    return decorate
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request, of what a command was called with: lists are tuples there, and nothing is left out."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in options.items() if value is not None
+    }
+
+
+def _option(told: Option) -> Any:
+    names = (told.flag,) if told.flag else ()
+    high = told.high if told.high is not None and told.high <= LARGEST_SHOWN else None
+    metavar = told.metavar or "|".join(told.choices) or None
+    return typer.Option(*names, help=told.help, min=told.low, max=high, metavar=metavar)
