@@ -126,6 +126,16 @@ def test_a_kill_leaves_nothing_half_written_and_no_process(scans: Path, prepared
     assert not list(out.rglob(".part-*"))
 
 
+def test_a_kill_between_the_voxels_of_the_first_case_and_its_facts_is_gone_over(scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "cases").mkdir(parents=True)
+    (out / "cases" / "c1.safetensors").write_bytes(b"half")
+    with pytest.raises(InputError, match="something else than a prepared dataset"):
+        prepare(options(scans, out))
+    (out / "claim.json").write_text("{}")
+    assert prepare(options(scans, out)).cases == 4
+
+
 def _children(pid: int) -> list[int]:
     import psutil
 

@@ -32,6 +32,7 @@ from .split import split_cases
 from .stored import DESCRIPTION, PICTURES, CaseOutcome, CaseWork, do_case, read_state, tensors_path
 
 MAX_TOLD = 10
+CLAIM = "claim.json"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ def _made_by_prepare(out: Path) -> bool:
         except InputError:
             return False
         return True
+    if (out / CLAIM).is_file():  # left by a run that was killed
+        return True
     cases = [path for path in (out / "cases").glob("*") if not path.name.startswith(".")]
     states = [path.stem for path in cases if path.suffix == ".json"]
     return (out / "cases").is_dir() and (not cases or any(read_state(out, case) is not None for case in states))
@@ -104,7 +107,7 @@ def _held(out: Path) -> Iterator[None]:
         (out / "cases").mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise InputError(f"The folder {out} cannot be made: {exc.strerror or exc}. Choose another one.") from exc
-    claim = OwnerFile(out / "claim.json")
+    claim = OwnerFile(out / CLAIM)
     claim.take(f"The dataset {out}")
     try:
         with pulse(claim.touch):
