@@ -75,6 +75,19 @@ def volumes_command(
     report("volumes", cpu_device(), None if quick else results, lambda: volumes.run(settings), threads)
 
 
+@app.command("anatomy")
+def anatomy_command(
+    seeds: Annotated[int, typer.Option(help="How many anatomies.")] = 8,
+    threads: Threads = 0,
+    results: Results = RESULTS,
+) -> None:
+    """How long it takes to complete a mask of tumor and brain with an anatomy of the bank, at 1 mm."""
+    from . import anatomy
+
+    settings = anatomy.AnatomySettings(seeds=seeds, threads=threads or 2)
+    report("anatomy", cpu_device(), results, lambda: anatomy.run(settings), threads)
+
+
 @app.command("worker")
 def worker_command(
     model: Annotated[str, typer.Option(help="Model folder or name.")] = "demo",

@@ -27,7 +27,7 @@ from small_models import SMALL, reference_network, reference_weights, small_conf
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the benchmarks are no part of the installed package
 
 from benchmarks import __main__ as command
-from benchmarks import common, cpu, gpu, networks, render, strip, sweep, training, volumes, worker
+from benchmarks import anatomy, common, cpu, gpu, networks, render, strip, sweep, training, volumes, worker
 from benchmarks.phantom import write_phantom
 
 TINY = replace(cpu.QUICK, repeats=1)
@@ -360,3 +360,10 @@ def test_commands_are_kept_without_folders() -> None:
         ["sweep", "--out", "/home/me/a b/", "--dataset=C:\\data\\set", "--steps", "5,10", "x.nii"]
     )
     assert line == "python -m benchmarks sweep --out 'a b' --dataset=set --steps 5,10 x.nii"
+
+
+def test_the_anatomy_is_completed_and_timed() -> None:
+    suite = anatomy.run(anatomy.AnatomySettings(seeds=1, threads=1))
+    ((seed, seconds, dice, name),) = suite.tables[0].rows
+    assert seed == 0 and seconds > 0 and dice > 0.98 and name.startswith("brain_")
+    assert suite.requirements[0].measured == seconds and suite.settings["mask"] == "glioma.nii.gz"
