@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mask_phantoms import config as mask_model
 from medddpm import errors, memory
 from medddpm.config import NetworkConfig
 from medddpm.errors import OutOfMemory
@@ -78,6 +79,13 @@ def test_the_published_networks_are_estimated_near_their_measured_peaks() -> Non
         needed = estimates.memory_needed(network, (side, side, side), CPU, dtype) / GIB
         whole_run = peak + 0.1  # what reading, checking and writing a case adds
         assert 0.9 < needed / whole_run < 1.25
+
+
+def test_completing_an_anatomy_takes_memory_besides_the_network() -> None:
+    config = mask_model("glioma-anatomy")
+    own = estimates.memory_needed(config.network, estimates.depth_first(config), CPU, torch.float32)
+    more = estimate(config, 1, CPU, torch.float32).memory - own
+    assert more == estimates.ANATOMY_COPIES * 11 * 4 * 64**3
 
 
 def test_advice_fits_the_request() -> None:

@@ -20,9 +20,9 @@ def around_tumor(placed: np.ndarray, tissues: np.ndarray, scheme: LabelScheme) -
     tumor = [scheme.values.index(value) for value in scheme.tumor_values]
     free = np.clip(placed.sum(axis=0), 0, 1) - placed[tumor].sum(axis=0)
     total = tissues.sum(axis=0)
-    shares = tissues * np.where(total > 0, free / np.maximum(total, 1e-6), 0)
-    for value, share in zip(TISSUES, shares, strict=True):
-        fractions[scheme.values.index(value)] = share
+    share = np.where(total > 0, free / np.maximum(total, 1e-6), 0)
+    for value, tissue in zip(TISSUES, tissues, strict=True):
+        np.multiply(tissue, share, out=fractions[scheme.values.index(value)])
     fractions[scheme.values.index(scheme.surround)] += np.where(total > 0, 0, free)
     return fractions
 
