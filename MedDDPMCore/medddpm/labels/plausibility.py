@@ -51,7 +51,7 @@ def check_units(case: Case) -> None:
     wrong = not OUTLINE_MM[0] <= extent <= OUTLINE_MM[1] if found else unit_factor(view, case.spacing) != 1
     if not wrong:
         return
-    factor = unit_factor(view, case.spacing)
+    factor = unit_factor(view, (0.0, 0.0, 0.0) if found else case.spacing)  # an outline is no small part of a head
     what = f"The {case.kind}" if found else "The field of view"
     spacing = " x ".join(f"{s:g}" for s in case.spacing)
     guesses = {10.0: "centimeters", 1000.0: "meters", 0.001: "micrometers", 0.1: "tenths of a millimeter"}
