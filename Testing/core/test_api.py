@@ -119,8 +119,8 @@ def test_what_is_no_mask_is_refused_with_a_sentence(mask: Any, words: str) -> No
 def test_wrong_options_are_refused_with_a_sentence(tiny: Path, mask: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         medddpm.synthesize(mask, **({"model": tiny} | options))
-    with pytest.raises(TypeError, match="sampels"):
-        medddpm.synthesize(mask, sampels=3)
+    with pytest.raises(TypeError, match="sample_count"):
+        medddpm.synthesize(mask, sample_count=3)
 
 
 def test_a_mask_is_checked_and_fixed() -> None:
