@@ -30,6 +30,7 @@ def run(*arguments: str | Path, models: Path | None = None) -> subprocess.Comple
         "PYTHONIOENCODING": "utf-8",
         "OMP_NUM_THREADS": "1",
         "MEDDDPM_MODELS": str(models or ""),
+        "COLUMNS": "1000",  # each row of a table in one line
     }
     command = [sys.executable, "-m", "medddpm.cli", "models", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=120)

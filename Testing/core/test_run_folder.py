@@ -269,7 +269,7 @@ def test_the_command_lists_runs_and_asks_one_to_pause(run: RunFolder) -> None:
     run.metrics.append("verdict", 4, verdict="flat", sentence="The loss no longer falls.")
     (run.path.parent / "broken" / "checkpoints").mkdir(parents=True)
     (run.path.parent / "broken" / "job.json").write_text("{")
-    answer = runner.invoke(app, ["runs", str(run.path.parent)])
+    answer = runner.invoke(app, ["runs", str(run.path.parent)], env={"COLUMNS": "1000"})
     assert answer.exit_code == 0
     lines = {line.split()[0]: line for line in answer.output.splitlines()}
     assert all(word in lines["run"] for word in ("done", "4 of 10 (40 %)", "0.25", "The loss no longer falls."))
