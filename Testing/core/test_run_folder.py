@@ -264,12 +264,12 @@ def test_an_interrupted_run_that_is_extended_stays_interrupted(run: RunFolder) -
 
 # The command
 def test_the_command_lists_runs_and_asks_one_to_pause(run: RunFolder) -> None:
-    runner = CliRunner()
+    runner = CliRunner(env={"COLUMNS": "1000"})
     run_training(run, Stop(), train(4))
     run.metrics.append("verdict", 4, verdict="flat", sentence="The loss no longer falls.")
     (run.path.parent / "broken" / "checkpoints").mkdir(parents=True)
     (run.path.parent / "broken" / "job.json").write_text("{")
-    answer = runner.invoke(app, ["runs", str(run.path.parent)], env={"COLUMNS": "1000"})
+    answer = runner.invoke(app, ["runs", str(run.path.parent)])
     assert answer.exit_code == 0
     lines = {line.split()[0]: line for line in answer.output.splitlines()}
     assert all(word in lines["run"] for word in ("done", "4 of 10 (40 %)", "0.25", "The loss no longer falls."))
