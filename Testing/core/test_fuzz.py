@@ -127,7 +127,7 @@ def test_weights(tmp_path: Path, kind: str) -> None:
         sound = (tmp_path / "folder" / kind).read_bytes()
         shutil.copy(tmp_path / "folder" / "config.json", tmp_path / "config.json")
         read = in_folder(kind, read_weights)
-    assert list(failures(read, tmp_path / "fuzz-", {kind: sound}, INPUTS // 4)) == []
+    assert list(failures(read, tmp_path / "fuzz-", {kind: sound}, INPUTS)) == []
 
 
 def read_weights(folder: Path) -> object:
