@@ -1,6 +1,7 @@
 """The functions for Python: masks and images come as files or in memory, results as images of nibabel.
 
-They raise ``medddpm.errors.MedDDPMError`` (``InputError`` for what a person can mend) with a sentence.
+They raise ``medddpm.errors.MedDDPMError`` (``InputError`` for what a person can mend) with a sentence, and warn of what
+was guessed or changed (``warnings``).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +30,7 @@ from .labels.conventions import labels_text, parse_labels
 from .labels.findings import CheckResult, Finding
 from .masks import Edit, LesionResult, LesionSpec, add_lesion, grow_tumor, mirror_tumor, transform_tumor
 from .models.places import find_config
-from .progress import Progress, reporter_of
+from .progress import CallingReporter, Progress
 
 # What a mask's values mean to a model: file value -> model value, also as "1=1,2=2,4=3".
 Labels = str | Mapping[int, int]
@@ -128,7 +130,7 @@ def _synthesized(options: dict[str, Any]) -> Any:
     from .synthesis.request import ANATOMIES, SynthesisRequest
 
     given, images = options.pop("mask"), options.pop("image")
-    collect, reporter = options.pop("collect_errors"), reporter_of(options.pop("progress"))
+    collect, reporter = options.pop("collect_errors"), CallingReporter(options.pop("progress"))
     keeper = tempfile.TemporaryDirectory(prefix="medddpm-")
     inputs = Path(keeper.name) / "inputs"
     inputs.mkdir()
@@ -152,7 +154,7 @@ def _synthesized(options: dict[str, Any]) -> Any:
     results = run(from_dict(SynthesisRequest, options, "synthesize"), Path(keeper.name) / "results", reporter)
     if not collect:
         raise_failures(results)
-    errors = [_error(one.message, one.exit_code) if one.state == "failed" else None for one in results]
+    errors = [MedDDPMError(one.message, one.exit_code) if one.state == "failed" else None for one in results]
     cases = [Case(one.folder, error, keeper) for one, error in zip(results, errors, strict=True)]
     return cases if isinstance(given, list) else cases[0]
 
@@ -204,7 +206,7 @@ def edit(
     anterior and superior; ``grow``: millimeters, negative shrinks. ``parts``: the values to edit, all if None. The mask
     comes in the values of the label scheme of ``model``, checked and mended as by ``fix_mask``.
     """
-    fixed, _ = fix_mask(mask, model, image=image, labels=labels)
+    fixed = _mended(mask, model, image, labels)
     now, affine, scheme, kept = np.asarray(fixed.dataobj), fixed.affine, find_config(model).scheme, 1.0
     steps: list[Callable[[np.ndarray], Edit]] = []
     if mirror:
@@ -233,10 +235,18 @@ def new_lesion(
     ``lesion``: fields of ``medddpm.masks.LesionSpec``, as ``center_mm``, ``diameter_mm``, ``count``; what is left out
     is random. The mask comes as by ``edit``.
     """
-    fixed, _ = fix_mask(mask, model, image=image, labels=labels)
+    fixed = _mended(mask, model, image, labels)
     spec = from_dict(LesionSpec, lesion, "new_lesion")
     made = add_lesion(np.asarray(fixed.dataobj), fixed.affine, find_config(model).scheme, spec, seed)
     return as_nibabel(Volume(made.labels, fixed.affine)), made
+
+
+def _mended(mask: Image, model: str | Path, image: Image | None, labels: Labels | None) -> nib.Nifti1Image:
+    """``fix_mask``, which warns of what it put right."""
+    fixed, done = fix_mask(mask, model, image=image, labels=labels)
+    for finding in done:
+        warnings.warn(str(finding), stacklevel=3)
+    return fixed
 
 
 def _checked(mask: Image, model: str | Path, image: Image | None, labels: Labels | None) -> tuple[Any, ...]:
@@ -250,9 +260,3 @@ def _checked(mask: Image, model: str | Path, image: Image | None, labels: Labels
 def _loaded(path: Path) -> nib.Nifti1Image:
     image = nib.Nifti1Image.from_filename(path)
     return nib.Nifti1Image(np.asanyarray(image.dataobj), image.affine, image.header)
-
-
-def _error(message: str, exit_code: int) -> MedDDPMError:
-    error = MedDDPMError(message)
-    error.exit_code = exit_code
-    return error

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 
 class MedDDPMError(Exception):
-    """Base of all errors whose text is meant for the user. Exit code 5: internal."""
+    """Base of all errors whose text is meant for the user. Exit code 5 (internal), unless another is given."""
 
     exit_code = 5
+
+    def __init__(self, message: str = "", exit_code: int | None = None) -> None:
+        super().__init__(message)
+        if exit_code is not None:
+            self.exit_code = exit_code
 
 
 class InputError(MedDDPMError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .config import from_dict
 from .errors import MedDDPMError
-from .progress import Progress, reporter_of
+from .progress import CallingReporter, Progress
 
 if TYPE_CHECKING:
     from .preparation.pipeline import PrepareResult
@@ -22,9 +22,8 @@ def prepare(source: str | Path, out: str | Path, *, progress: Progress | None = 
     from .preparation.options import PrepareOptions
     from .preparation.pipeline import prepare as run
 
-    return run(
-        from_dict(PrepareOptions, {"source": str(source), "out": str(out), **options}, "prepare"), reporter_of(progress)
-    )
+    fields = {"source": str(source), "out": str(out), **options}
+    return run(from_dict(PrepareOptions, fields, "prepare"), CallingReporter(progress))
 
 
 def train(
@@ -41,12 +40,10 @@ def train(
     from .training.runner import run_training
 
     run = open_run(Asked(None, Path(dataset), preset, Path(out), changes))
-    code = run_training(run, Stop(), console=reporter_of(progress))
+    code = run_training(run, Stop(), console=CallingReporter(progress))
     if code:
         events = run.recent_events()
-        error = MedDDPMError(events[-1].message if events else "The training ended without a word.")
-        error.exit_code = code
-        raise error
+        raise MedDDPMError((events and events[-1].message) or "The training ended without a word.", code)
     return run.model
 
 
@@ -68,7 +65,7 @@ def evaluate(
     from .training.evaluation.tables import write_tables
 
     request = {"model": str(model), "dataset": str(dataset), "out": str(out), **options}
-    found = run(from_dict(EvaluationRequest, request, "evaluate"), reporter_of(progress))
+    found = run(from_dict(EvaluationRequest, request, "evaluate"), CallingReporter(progress))
     write_tables(Path(out), found)
     write_report(Path(out), found)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Protocol
 
@@ -56,23 +57,28 @@ class SilentReporter:
 Progress = Callable[[int, int, str], object]
 
 
-def reporter_of(progress: Progress | None) -> Reporter:
-    """A Reporter that tells ``progress``, if there is one; where that raises, the work ends with Cancelled."""
-    return SilentReporter() if progress is None else _Calling(progress)
+class CallingReporter(SilentReporter):
+    """A Reporter for callers in Python: it tells ``progress``, if there is one, and warns (``warnings``).
 
+    Where ``progress`` raises, the work ends with Cancelled.
+    """
 
-class _Calling(SilentReporter):
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress | None) -> None:
         self._progress, self._doing = progress, ""
 
     def stage(self, name: str, message: str = "") -> None:
         self._doing = message or name
 
     def step(self, done: int, total: int, preview: Callable[[], np.ndarray] | None = None) -> None:
+        if self._progress is None:
+            return
         try:
             self._progress(done, total, self._doing)
         except Exception as exc:
             raise Cancelled(f"The progress function raised {type(exc).__name__}: {exc}") from exc
+
+    def warning(self, sentence: str) -> None:
+        warnings.warn(sentence, stacklevel=2)
 
 
 def duration(seconds: float) -> str:

@@ -6,13 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from medddpm import errors
 from medddpm.errors import Cancelled
-from medddpm.progress import SilentReporter
+from medddpm.progress import Reporter, SilentReporter
+from medddpm.synthesis.pipeline import CaseResult, run
+from medddpm.synthesis.request import SynthesisRequest
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 
@@ -38,6 +41,22 @@ class Recorder(SilentReporter):
     def check_cancelled(self) -> None:
         if self._stop_after is not None and len(self.steps) >= self._stop_after:
             raise Cancelled("enough")
+
+
+def synthesize(
+    masks: str | Path | Sequence[str | Path],
+    out: str | Path,
+    model: str | Path = "demo",
+    reporter: Reporter | None = None,
+    **options: Any,
+) -> list[CaseResult]:
+    """From files to files, as the command does; ``options``: fields of ``SynthesisRequest``, with paths as they are."""
+    paths = [masks] if isinstance(masks, str | Path) else masks
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
+    images = given.pop("images", ())
+    given["images"] = tuple(str(path) for path in ([images] if isinstance(images, str | Path) else images))
+    request = SynthesisRequest(masks=tuple(str(path) for path in paths), model=str(model), **given)
+    return run(request, Path(out), reporter or SilentReporter())
 
 
 def leftovers(folder: Path) -> list[Path]:

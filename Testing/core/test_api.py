@@ -170,6 +170,15 @@ def test_a_lesion_is_added(mask: Path) -> None:
         medddpm.new_lesion(mask, hue="red")
 
 
+def test_what_is_guessed_or_changed_is_warned_of(tiny: Path, mask: Path) -> None:
+    raw = (tumor(4), np.diag([4.0, 4, 4, 1]))
+    for use in (medddpm.edit, medddpm.new_lesion):
+        with pytest.warns(UserWarning, match="The mask has no brain"):
+            use(raw)
+    with pytest.warns(UserWarning, match="follows the numbers of"):
+        medddpm.synthesize(mask, model=tiny)
+
+
 def test_from_scans_to_a_model_and_its_figures(scans: Path, tmp_path: Path) -> None:
     calls: list[tuple[int, int, str]] = []
     options: dict[str, Any] = {"grid": "32x32x32:8:LPS", "workers": 1, "test_cases": ["c3"]}

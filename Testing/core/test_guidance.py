@@ -21,12 +21,12 @@ from medddpm.progress import SilentReporter
 from medddpm.sampling.sample import sample
 from medddpm.sampling.unconditional import condition_without_mask, evaluations_per_step, without_mask
 from medddpm.synthesis.estimate_job import estimate
-from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from medddpm.synthesis.request import SynthesisRequest
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.trainer import Trainer
 from small_models import reference_network
 from synthesis_phantoms import save_mask, tiny_config
+from synthesis_runs import synthesize
 from torch import Tensor
 from training_runs import make_dataset
 from training_runs import tiny_config as tiny_training

@@ -20,8 +20,8 @@ from medddpm.geometry.volume import Volume
 from medddpm.models.places import find_config
 from medddpm.preparation.case import prepare_one
 from medddpm.preparation.options import INTENSITIES
-from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from synthesis_phantoms import affine_of, phantom, positions, save_mask, save_tiny, voxels
+from synthesis_runs import synthesize
 
 SHAPE = (16, 20, 12)
 GRID = GridConfig(SHAPE, (3.0, 3.0, 3.0), "LPS")

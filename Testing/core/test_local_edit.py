@@ -21,12 +21,11 @@ from medddpm.models.model import Model
 from medddpm.progress import SilentReporter
 from medddpm.synthesis.local_edit import seam_weight
 from medddpm.synthesis.pipeline import run_batch
-from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from medddpm.synthesis.planes import Case
 from medddpm.synthesis.request import SynthesisRequest
 from PIL import Image
 from synthesis_phantoms import CENTER, affine_of, contents, phantom, positions, voxels
-from synthesis_runs import record
+from synthesis_runs import record, synthesize
 
 
 def zones() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

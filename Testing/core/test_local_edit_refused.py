@@ -15,9 +15,9 @@ from medddpm.errors import InputError
 from medddpm.geometry.nifti import write_image
 from medddpm.progress import SilentReporter
 from medddpm.synthesis.pipeline import run_batch
-from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from medddpm.synthesis.request import SynthesisRequest
 from synthesis_phantoms import contents
+from synthesis_runs import synthesize
 
 
 def elsewhere(edit: Edit, name: str) -> Path:

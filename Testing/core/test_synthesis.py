@@ -19,12 +19,11 @@ from medddpm.models.model import Model
 from medddpm.progress import SilentReporter
 from medddpm.synthesis.names import case_names
 from medddpm.synthesis.pipeline import run_batch
-from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from medddpm.synthesis.request import SynthesisRequest
 from PIL import Image
 from small_models import reference_network
 from synthesis_phantoms import centroid, contents, save_mask, tiny_config, voxels
-from synthesis_runs import command, leftovers, record, run_command
+from synthesis_runs import command, leftovers, record, run_command, synthesize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -22,9 +22,8 @@ from medddpm.jobs.owner import OwnerFile
 from medddpm.synthesis import batch
 from medddpm.synthesis import leftovers as leftovers_of
 from medddpm.synthesis.pipeline import summary
-from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from synthesis_phantoms import contents, save_mask, save_tiny, voxels
-from synthesis_runs import Recorder, command, leftovers
+from synthesis_runs import Recorder, command, leftovers, synthesize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -24,12 +24,12 @@ from medddpm.network.appearance import Look
 from medddpm.network.build import build_network
 from medddpm.network.residual import ResidualUNet
 from medddpm.synthesis.batch import CaseResult
-from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from medddpm.training.evaluation.evaluate import evaluate
 from medddpm.training.evaluation.request import EvaluationRequest
 from medddpm.training.evaluation.tables import write_tables
 from safetensors.torch import save_file
 from synthesis_phantoms import affine_of, phantom, positions, voxels
+from synthesis_runs import synthesize
 
 SCHEME = load_scheme("glioma-anatomy")
 SHAPE, SPACING = (48, 56, 48), (4.0, 4.0, 4.0)

@@ -23,9 +23,9 @@ from medddpm.jobs.preview import read_preview
 from medddpm.jobs.reporter import JobReporter
 from medddpm.jobs.spool import read_heartbeat, submit
 from medddpm.synthesis.job import run
-from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from medddpm.synthesis.request import SynthesisRequest
 from synthesis_phantoms import contents, save_mask, save_tiny, voxels
+from synthesis_runs import synthesize
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 SECONDS = 90.0

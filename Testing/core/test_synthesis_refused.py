@@ -20,10 +20,9 @@ from medddpm.models.folder import save_model_folder
 from medddpm.synthesis import batch, estimate
 from medddpm.synthesis.estimate import memory_needed
 from medddpm.synthesis.pipeline import raise_failures
-from medddpm.synthesis.pipeline import synthesize_files as synthesize
 from small_models import reference_network
 from synthesis_phantoms import contents, save_mask, save_tiny, tiny_config
-from synthesis_runs import Recorder, leftovers, record, run_command
+from synthesis_runs import Recorder, leftovers, record, run_command, synthesize
 
 SHAPES = ((16, 14, 16), (16, 18, 16))  # (D, H, W): of the model, and of the larger grid
 

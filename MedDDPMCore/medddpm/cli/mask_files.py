@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,10 +25,23 @@ from ..labels.values import clean_values
 from ..masks import Edit
 from ..masks.stack import one_of
 from ..models.places import find_config
+from ..options import option
 from .console import say
 
 TOLD = ("no-outline", "empty", "image-space")  # findings of the mask check on where a brain comes from
 TOLD_NAMES = 5
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What all mask tools are told of the mask that they open."""
+
+    image: str | None = option(
+        None, "The MRI that the mask was drawn on; a missing brain is found in it.", metavar="FILE"
+    )
+    labels: str | None = option(None, "What the values of MASK mean in the scheme: 1=1,2=2,4=3.")
+    scheme: str | None = option(None, f"{', '.join(SCHEMES)}; by default what suits the mask.")
+    model: str | None = option(None, "Model folder, .pt file or name; its labels count.")
 
 
 @dataclass(frozen=True)
@@ -118,26 +132,25 @@ class Opened:
         return written, read.question[0] if read.question else read.reading
 
 
-def open_mask(
-    path: Path, image: Path | None, labels: str | None, scheme_name: str | None, model: str | None, whole: bool = False
-) -> Opened:
+def open_mask(path: Path, whole: bool = False, **options: Any) -> Opened:
     """Read a mask and bring it to a scheme's values. Where it has no brain or head, that is found in ``image``, else
-    laid around the tumor as for a synthesis, which is said; with ``whole`` it stays in what is written.
+    laid around the tumor as for a synthesis, which is said; with ``whole`` it stays in what is written. ``options``:
+    the fields of ``Reading``.
 
     Raises InputError where it has values without a meaning, or the image shows another place.
     """
-    mask = read_mask(path)
-    scheme = _scheme(scheme_name, model) or _suitable(mask)
-    values, found = in_scheme(path, mask, scheme, labels)
+    asked, mask = Reading(**options), read_mask(path)
+    scheme = _scheme(asked.scheme, asked.model) or _suitable(mask)
+    values, found = in_scheme(path, mask, scheme, asked.labels)
     for sentence in (*mask.volume.notes, *found.sentences):
         say(sentence)
     if found.outline:
-        if image is not None:
-            say(f"The image {image} is not used: the mask has a brain or head of its own.")
+        if asked.image is not None:
+            say(f"The image {asked.image} is not used: the mask has a brain or head of its own.")
         return Opened(values, mask.volume.affine, scheme, path)
     numbers = {value: number for number, value in found.mapping.items() if 0 < number < 256}
     numbers = numbers if len(numbers) == len(found.mapping) else {}
-    made = _with_outline(path, Volume(values, mask.volume.affine), scheme, image)
+    made = _with_outline(path, Volume(values, mask.volume.affine), scheme, asked.image)
     larger = made.shape != mask.volume.shape
     if whole:
         if larger:
@@ -172,7 +185,7 @@ def _size(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _with_outline(path: Path, labels: Volume, scheme: LabelScheme, image: Path | None) -> Volume:
+def _with_outline(path: Path, labels: Volume, scheme: LabelScheme, image: str | None) -> Volume:
     network = NetworkConfig(1, len(scheme.labels), base_channels=32, multipliers=(1,))
     grid = GridConfig((96, 96, 96), (2.0, 2.0, 2.0))
     config = ModelConfig(scheme.name, ("image",), network, ScheduleConfig(), scheme, grid)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 from ..errors import InputError
-from ..labels.scheme import SCHEMES
 from ..masks import (
     LesionSpec,
     add_lesion,
@@ -25,7 +24,8 @@ from ..masks import (
 from ..masks.stack import one_of
 from .app import app
 from .console import say
-from .mask_files import open_mask
+from .mask_files import Reading, open_mask
+from .options import with_options
 
 masks_app = typer.Typer(no_args_is_help=True, help="Move, reshape and create tumors in a mask.")
 app.add_typer(masks_app, name="masks")
@@ -35,105 +35,88 @@ Out = Annotated[
     Path, typer.Argument(help="New mask, .nii.gz, in the label values of the scheme; of a raw mask in its own.")
 ]
 OutFolder = Annotated[Path, typer.Argument(help="Folder for the new masks.")]
-Scheme = Annotated[str | None, typer.Option("--scheme", help=f"{', '.join(SCHEMES)}; by default what suits the mask.")]
-Model = Annotated[str | None, typer.Option("--model", help="Model folder, .pt file or name; its labels count.")]
 Parts = Annotated[
     str | None, typer.Option("--parts", help="Label values to edit, as in OUT: 1,3. All parts by default.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
-Scan = Annotated[
-    Path | None, typer.Option("--image", help="The MRI that the mask was drawn on; a missing brain is found in it.")
-]
-Labels = Annotated[
-    str | None, typer.Option("--labels", help="What the values of MASK mean in the scheme: 1=1,2=2,4=3.")
-]
 Sample = Annotated[int | None, typer.Option("--sample", min=1, help="Only so many, at random.")]
 Published = Annotated[bool, typer.Option("--published", help="Exactly the rule of Med-DDPM's authors.")]
 
 
 @masks_app.command("scale")
+@with_options(Reading)
 def scale_command(
     mask: In,
     out: Out,
     factor: Annotated[float, typer.Option("--factor", help="1.5 is half as large again in each direction.")],
     parts: Parts = None,
-    image: Scan = None,
-    labels: Labels = None,
-    scheme: Scheme = None,
-    model: Model = None,
+    **options: Any,
 ) -> None:
     """Scale the tumor about its centroid."""
-    opened = open_mask(mask, image, labels, scheme, model)
+    opened = open_mask(mask, **options)
     opened.save_edit(out, scale_tumor(opened.labels, opened.affine, opened.scheme, factor, opened.parts(parts)))
 
 
 @masks_app.command("shift")
+@with_options(Reading)
 def shift_command(
     mask: In,
     out: Out,
     by: Annotated[str, typer.Option("--by", help="Millimeters to right, anterior, superior, as 10,-5,0.")],
     parts: Parts = None,
-    image: Scan = None,
-    labels: Labels = None,
-    scheme: Scheme = None,
-    model: Model = None,
+    **options: Any,
 ) -> None:
     """Move the tumor."""
-    opened = open_mask(mask, image, labels, scheme, model)
+    opened = open_mask(mask, **options)
     offset = _numbers(by, "--by")
     opened.save_edit(out, shift_tumor(opened.labels, opened.affine, opened.scheme, offset, opened.parts(parts)))
 
 
 @masks_app.command("rotate")
+@with_options(Reading)
 def rotate_command(
     mask: In,
     out: Out,
     degrees: Annotated[str, typer.Option("--degrees", help="About the R, A and S axes, as 0,0,30.")],
     parts: Parts = None,
-    image: Scan = None,
-    labels: Labels = None,
-    scheme: Scheme = None,
-    model: Model = None,
+    **options: Any,
 ) -> None:
     """Turn the tumor about its centroid."""
-    opened = open_mask(mask, image, labels, scheme, model)
+    opened = open_mask(mask, **options)
     angles = _numbers(degrees, "--degrees")
     opened.save_edit(out, rotate_tumor(opened.labels, opened.affine, opened.scheme, angles, opened.parts(parts)))
 
 
 @masks_app.command("grow")
+@with_options(Reading)
 def grow_command(
     mask: In,
     out: Out,
     by: Annotated[float, typer.Option("--by", help="Millimeters; negative shrinks.")],
     parts: Parts = None,
-    image: Scan = None,
-    labels: Labels = None,
-    scheme: Scheme = None,
-    model: Model = None,
+    **options: Any,
 ) -> None:
     """Grow or shrink the tumor by a distance."""
-    opened = open_mask(mask, image, labels, scheme, model)
+    opened = open_mask(mask, **options)
     opened.save_edit(out, grow_tumor(opened.labels, opened.affine, opened.scheme, by, opened.parts(parts)))
 
 
 @masks_app.command("mirror")
+@with_options(Reading)
 def mirror_command(
     mask: In,
     out: Out,
     parts: Parts = None,
-    image: Scan = None,
-    labels: Labels = None,
-    scheme: Scheme = None,
-    model: Model = None,
+    **options: Any,
 ) -> None:
     """Mirror the tumor to the other side of the head."""
-    opened = open_mask(mask, image, labels, scheme, model)
+    opened = open_mask(mask, **options)
     opened.save_edit(out, mirror_tumor(opened.labels, opened.affine, opened.scheme, opened.parts(parts)))
 
 
 @masks_app.command("new-lesion")
 @masks_app.command("lesion", hidden=True)
+@with_options(Reading)
 def lesion_command(
     mask: In,
     out: Out,
@@ -149,16 +132,13 @@ def lesion_command(
     edema: Annotated[float | None, typer.Option("--edema", help="Mean width of edema, mm; random by default.")] = None,
     count: Annotated[int, typer.Option("--count", help="Number of lesions.")] = 1,
     replace: Annotated[bool, typer.Option("--replace", help="Remove the tumor that is there first.")] = False,
-    image: Scan = None,
-    labels: Labels = None,
-    scheme: Scheme = None,
-    model: Model = None,
+    **options: Any,
 ) -> None:
     """Add a new lesion, or several."""
     roles = tuple(p.strip() for p in lesion_parts.split(",")) if lesion_parts else None
     place = _numbers(center, "--center") if center else None
     spec = LesionSpec(place, diameter, irregularity, elongation, roles, rim, edema, count)
-    opened = open_mask(mask, image, labels, scheme, model)
+    opened = open_mask(mask, **options)
     before = opened.labels
     if replace:
         before = np.where(one_of(before, opened.scheme.tumor_values), np.uint8(opened.scheme.surround), before)
@@ -171,6 +151,7 @@ def lesion_command(
 
 
 @masks_app.command("series-scale")
+@with_options(Reading)
 def series_scale_command(
     mask: In,
     out: OutFolder,
@@ -178,18 +159,16 @@ def series_scale_command(
     published: Published = False,
     sample: Sample = None,
     seed: Seed = 0,
-    image: Scan = None,
-    labels: Labels = None,
-    scheme: Scheme = None,
-    model: Model = None,
+    **options: Any,
 ) -> None:
     """The tumor at many sizes, one mask each."""
-    opened = open_mask(mask, image, labels, scheme, model)
+    opened = open_mask(mask, **options)
     series = scale_series(opened.labels, opened.affine, opened.scheme, count, published, sample, seed)
     opened.save_series(out, series)
 
 
 @masks_app.command("series-shift")
+@with_options(Reading)
 def series_shift_command(
     mask: In,
     out: OutFolder,
@@ -198,30 +177,25 @@ def series_shift_command(
     published: Published = False,
     sample: Sample = None,
     seed: Seed = 0,
-    image: Scan = None,
-    labels: Labels = None,
-    scheme: Scheme = None,
-    model: Model = None,
+    **options: Any,
 ) -> None:
     """The tumor at many places, one mask each."""
-    opened = open_mask(mask, image, labels, scheme, model)
+    opened = open_mask(mask, **options)
     series = shift_series(opened.labels, opened.affine, opened.scheme, reach, step, published, sample, seed)
     opened.save_series(out, series)
 
 
 @masks_app.command("series-growth")
+@with_options(Reading)
 def series_growth_command(
     mask: In,
     out: OutFolder,
     frames: Annotated[int, typer.Option("--frames", help="Time points, the last with the tumor as it is.")] = 8,
     start: Annotated[float, typer.Option("--start", help="Diameter at the first one, as a share of the last's.")] = 0.2,
-    image: Scan = None,
-    labels: Labels = None,
-    scheme: Scheme = None,
-    model: Model = None,
+    **options: Any,
 ) -> None:
     """The tumor over time, one mask of the same brain or head for each time point."""
-    opened = open_mask(mask, image, labels, scheme, model, whole=True)
+    opened = open_mask(mask, whole=True, **options)
     grown = growth_series(opened.labels, opened.affine, opened.scheme, frames, start)
     opened.save_series(out, ((f"frame-{i:03d}", frame) for i, frame in enumerate(grown, 1)))
 

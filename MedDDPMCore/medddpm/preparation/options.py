@@ -49,14 +49,16 @@ class PrepareOptions:
     source: str
     out: str
     layout: str = option("auto", "How the source is laid out.", choices=LAYOUTS)
-    table: str | None = option(None, "CSV of paths below SOURCE: columns case, mask and one for each modality.")
+    table: str | None = option(
+        None, "CSV of paths below SOURCE: columns case, mask and one for each modality.", metavar="FILE"
+    )
     scheme: str = option("brats", f"Labels of the model: {', '.join(SCHEMES)} or a .json file.")
     grid: str = option("auto", f"auto, {', '.join(GRIDS)}, or as in 80x96x80:2:LPS.")
     modalities: tuple[str, ...] = option(
         (), "A modality to use; repeat, in the order of the model. Left out: all.", flag="--modality"
     )
     register: str = option("none", "Rigid registration.", choices=REGISTRATIONS)
-    template: str | None = option(None, "The image to register to, with --register template.")
+    template: str | None = option(None, "The image to register to, with --register template.", metavar="FILE")
     intensities: str = option("percentile", "How to scale images.", choices=INTENSITIES)
     outline: str = option("auto", "What to outline where masks lack it.", choices=OUTLINES)
     labels: str | None = option(None, "What the masks' values mean to the model: 1=1,2=2,4=3.")

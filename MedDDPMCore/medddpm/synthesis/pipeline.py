@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError, MedDDPMError
 from ..geometry.io import read_mask
@@ -19,45 +18,23 @@ from ..labels.together import recognize_together
 from ..models.model import Model
 from ..models.registry import load_model
 from ..parse import printable
-from ..progress import Reporter, SilentReporter, duration
+from ..progress import Reporter, duration
 from .batch import Batch, CaseResult, OnPlaced
 from .names import case_names
 from .request import SynthesisRequest
 
-__all__ = ["CaseResult", "raise_failures", "run", "run_batch", "summary", "synthesize_files"]
-
-
-def synthesize_files(
-    masks: str | Path | Sequence[str | Path],
-    out: str | Path,
-    model: str | Path = "demo",
-    *,
-    reporter: Reporter | None = None,
-    **options: Any,
-) -> list[CaseResult]:
-    """Synthesize images for one or more mask files and write them below ``out``.
-
-    ``options`` are the further fields of ``SynthesisRequest``: samples, seed, sampler, steps, device, precision,
-    images, modalities, labels, ignore_memory, compress, guidance, for models that are told tissues anatomy,
-    mass_effect, contrast and reference, and for a local edit known, region or before, and seam_mm. For each mask a
-    folder with one NIfTI a sample and modality on the mask's own grid, the same under ``model-grid/`` on the model's,
-    the mask used, a contact sheet a sample, and ``provenance.json``. A mask that cannot be used does not stop the
-    others: look at the ``state`` of the results. What is there already from the same request is not computed again;
-    what is there from another one for a mask of the same name is replaced. Raises InputError where nothing can be done
-    at all.
-    """
-    paths = [masks] if isinstance(masks, str | Path) else list(masks)
-    images = options.pop("images", ())
-    options["images"] = tuple(str(path) for path in ([images] if isinstance(images, str | Path) else images))
-    for name in ("region", "before", "anatomy"):
-        if options.get(name) is not None:
-            options[name] = str(options[name])
-    request = SynthesisRequest(masks=tuple(str(path) for path in paths), model=str(model), **options)
-    return run(request, Path(out), reporter or SilentReporter())
+__all__ = ["CaseResult", "raise_failures", "run", "run_batch", "summary"]
 
 
 def run(request: SynthesisRequest, out: Path, reporter: Reporter) -> list[CaseResult]:
-    """See ``synthesize_files``."""
+    """Synthesize images for the masks of ``request`` and write them below ``out``.
+
+    For each mask a folder with one NIfTI a sample and modality on the mask's own grid, the same under ``model-grid/``
+    on the model's, the mask used, a contact sheet a sample, and ``provenance.json``. A mask that cannot be used does
+    not stop the others: look at the ``state`` of the results. What is there already from the same request is not
+    computed again; what is there from another one for a mask of the same name is replaced. Raises InputError where
+    nothing can be done at all.
+    """
     _make_folder(out)
     reporter.stage("load", "Loading the model")
     loaded = load_model(request.model, request.device, request.precision)
@@ -144,10 +121,8 @@ def raise_failures(results: Sequence[CaseResult]) -> None:
     failed = [result for result in results if result.state == "failed"]
     if not failed:
         return
-    if len(results) == 1:
-        error = MedDDPMError(failed[0].message)
-    else:
+    message = failed[0].message
+    if len(results) > 1:
         lines = [printable(f"{result.mask}: {result.message}") for result in failed]
-        error = MedDDPMError(f"{len(failed)} of {len(results)} masks could not be synthesized.\n" + "\n".join(lines))
-    error.exit_code = failed[0].exit_code
-    raise error
+        message = "\n".join([f"{len(failed)} of {len(results)} masks could not be synthesized.", *lines])
+    raise MedDDPMError(message, failed[0].exit_code)

@@ -81,6 +81,7 @@ class SynthesisRequest:
         "An MRI of the same patient, from which a missing brain or head label is made. With several masks give one for "
         "each, in the same order.",
         flag="--image",
+        metavar="FILE",
     )
     modalities: tuple[str, ...] = option(
         (), "Write only this kind of image, such as T1ce; may be given several times. Left out: all.", flag="--modality"
@@ -95,10 +96,14 @@ class SynthesisRequest:
         metavar="MODALITY=FILE",
     )
     region: str | None = option(
-        None, "With --known: a label map; its voxels above 0 are generated, the rest stays the scan's own."
+        None,
+        "With --known: a label map; its voxels above 0 are generated, the rest stays the scan's own.",
+        metavar="FILE",
     )
     before: str | None = option(
-        None, "With --known, in place of --region: the mask before; generated is where the tumor differs."
+        None,
+        "With --known, in place of --region: the mask before; generated is where the tumor differs.",
+        metavar="FILE",
     )
     seam_mm: float = option(
         4.0, "With --region: width of the blend around it.", low=0, high=MAX_SEAM_MM, unit="mm", flag="--seam"
