@@ -131,7 +131,7 @@ def _train(case: Case, threads: int) -> tuple[float, float]:
 
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as out:
         config = _configuration(case, Path(folder))
-        plan = replace(config.optimizer, warmup_steps=0, decay_steps=0, plan="constant")
+        plan = replace(config.optimizer, warmup_steps=0, decay_steps=0, schedule="constant")
         config = replace(config, optimizer=plan, iterations=ITERATIONS)
         Trainer(config, Path(out), SilentReporter(), hooks=hooks).run()
     return float(peak_memory()), min(seconds)

@@ -11,7 +11,7 @@ and for whole heads, from label maps without any scan,
 
 the two commands at the top of tools/whole_head_simulation.py, then
 medddpm train --dataset out/heads-data --preset demo --out out/heads-run
-python tools/demo.py package out/heads-run/outputs/model Resources/Models/whole-head-demo --licence Apache-2.0
+python tools/demo.py package out/heads-run/outputs/model Resources/Models/whole-head-demo --license Apache-2.0
 python tools/demo_card.py out/heads-data out/heads-run Resources/Models/whole-head-demo --out out/heads-card \
     --images simulated
 
@@ -34,7 +34,7 @@ from medddpm.labels.scheme import load_scheme
 from medddpm.masks.lesions import LesionSpec, add_lesion
 from medddpm.models.folder import read_model_folder, save_model_folder
 
-LICENCE = (
+LICENSE = (
     "The weights were trained on BraTS 2018, 2019 and 2021 scans, whose terms restrict use to research. "
     "Use them for demonstration and research only."
 )
@@ -47,10 +47,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 @app.command()
-def package(model: Path, out: Path, licence: str = LICENCE, sampler: str = "ddpm", steps: int = 25) -> None:
+def package(model: Path, out: Path, license: str = LICENSE, sampler: str = "ddpm", steps: int = 25) -> None:
     """Store the trained weights as float16 (half the size) with terms of use and default sampler."""
     trained, state, _ = read_model_folder(model)
-    config = replace(trained, licence=licence, intended_use=INTENDED_USE, sampler=sampler, sampler_steps=steps)
+    config = replace(trained, license=license, intended_use=INTENDED_USE, sampler=sampler, sampler_steps=steps)
     save_model_folder(out, config, state, torch.float16)
 
 

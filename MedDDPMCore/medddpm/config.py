@@ -10,7 +10,7 @@ import json
 import math
 import re
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from .errors import InputError
 from .labels.scheme import LabelScheme
@@ -26,7 +26,7 @@ __all__ = [
     "from_dict",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PREDICTIONS = ("noise", "v", "x0")
 DOMAINS = ("voxels", "wavelet", "residual")
 SCHEDULES = ("cosine", "explicit", "flow", "bridge")
@@ -201,12 +201,14 @@ class ModelConfig:
     sampler: str = "dpm++2m"
     sampler_steps: int = 25
     prior: MaskPrior | None = None
-    licence: str = "unknown"
+    license: str = "unknown"
     intended_use: str = "Research only. Not for diagnosis or treatment."
     training: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str | None = None
     dropped_mask: tuple[float, ...] | None = None
     format_version: int = FORMAT_VERSION
+
+    FORMER_NAMES: ClassVar[dict[str, str]] = {"licence": "license"}  # format 1
 
     def __post_init__(self) -> None:
         _require(self.format_version == FORMAT_VERSION, "format_version", self.format_version, str(FORMAT_VERSION))
@@ -272,6 +274,8 @@ class ModelConfig:
                 f"The model's config.json has format {shown(version)}, but this program reads {FORMAT_VERSION}: it was "
                 "written by a newer version. Update MedDDPM."
             )
+        if type(version) is int and version == 1:
+            data["format_version"] = FORMAT_VERSION
         config = from_dict(cls, data, "The model's config.json")
         try:
             config.to_json().encode("utf-8")

@@ -57,11 +57,13 @@ def from_dict(cls: type[T], data: Any, where: str) -> T:
     """Build the dataclass ``cls`` from plain data, strictly by its type hints.
 
     Understands nested dataclasses, tuples (written as lists), ``dict[str, Any]``, ``X | None`` and plain values; a
-    whole number serves as a float. Raises InputError that begins with ``where`` and names the field which is missing,
-    unknown, of the wrong type or, by the dataclass's own checks, out of range.
+    whole number serves as a float. Former names are read (see ``renewed``). Raises InputError that begins with
+    ``where`` and names the field which is missing, unknown, of the wrong type or, by the dataclass's own checks, out of
+    range.
     """
     if not isinstance(data, Mapping):
         raise InputError(f"{where} must be an object with named fields, not {shown(data)}.")
+    data = _renewed(cls, data, where)
     hints = get_type_hints(cls)
     declared = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(str(key) for key in data if key not in declared)
@@ -73,6 +75,30 @@ def from_dict(cls: type[T], data: Any, where: str) -> T:
         if name not in data and f.default is MISSING and f.default_factory is MISSING:
             raise InputError(f"{where} lacks the field '{name}'.")
     return cls(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in data.items()})
+
+
+def renewed(cls: type, data: Mapping[str, Any], where: str = "The data") -> dict[str, Any]:
+    """``data`` of the dataclass ``cls`` and of those within it, with the names that fields and values have today.
+
+    A dataclass names its former ones in class variables: ``FORMER_NAMES`` (former -> today's) and ``FORMER_VALUES``
+    (today's name of the field -> former value -> today's). Raises InputError where both names of a field are there.
+    """
+    hints = get_type_hints(cls)
+    data = _renewed(cls, data, where)
+    nested = {key for key, value in data.items() if is_dataclass(hints.get(key)) and isinstance(value, Mapping)}
+    return {key: renewed(hints[key], data[key], where) if key in nested else data[key] for key in data}
+
+
+def _renewed(cls: type, data: Mapping[str, Any], where: str) -> dict[str, Any]:
+    names = getattr(cls, "FORMER_NAMES", {})
+    values = getattr(cls, "FORMER_VALUES", {})
+    if twice := sorted(key for key in names if key in data and names[key] in data):
+        raise InputError(f"{where} has '{names[twice[0]]}' twice, once by its former name '{twice[0]}'. Remove one.")
+    found = {names.get(key, key): value for key, value in data.items()}
+    return {
+        key: values[key].get(value, value) if key in values and isinstance(value, str) else value
+        for key, value in found.items()
+    }
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

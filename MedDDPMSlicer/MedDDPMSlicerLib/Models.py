@@ -34,7 +34,7 @@ class ModelDescription:
 
     ``key`` is what requests name: the name of a bundled model or a path as text. ``gridShape`` and ``spacingMm`` are
     those of the model's own grid. ``steps`` is the usual number of sampling steps, ``allSteps`` that of the noise
-    schedule. ``permissive``: whether the licence is one of the well-known free ones; others are to be acknowledged.
+    schedule. ``permissive``: whether the license is one of the well-known free ones; others are to be acknowledged.
     """
 
     key: str
@@ -64,14 +64,14 @@ class ModelDescription:
         return self.config.grid.spacing
 
     @property
-    def licence(self) -> str:
+    def license(self) -> str:
         """Terms of use of the weights."""
-        return self.config.licence
+        return self.config.license
 
     @property
     def permissive(self) -> bool:
         """See the class."""
-        return self.licence.strip().casefold() in PERMISSIVE
+        return self.license.strip().casefold() in PERMISSIVE
 
     @property
     def intendedUse(self) -> str:
@@ -207,8 +207,8 @@ class ModelLibrary:
 
     @staticmethod
     def _terms(description: ModelDescription) -> str:
-        """What is agreed to: these weights under this licence."""
-        return f"{description.config.weights_sha256 or description.path}|{description.licence}"
+        """What is agreed to: these weights under this license."""
+        return f"{description.config.weights_sha256 or description.path}|{description.license}"
 
 
 def _bundled() -> list[str]:

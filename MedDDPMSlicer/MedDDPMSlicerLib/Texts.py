@@ -31,13 +31,13 @@ def colorSquare(color: Sequence[int]) -> str:
 
 
 def modelSummary(description: Any) -> str:
-    """A ``ModelDescription`` as rich text: images, labels with their colors, grid, licence, intended use."""
+    """A ``ModelDescription`` as rich text: images, labels with their colors, grid, license, intended use."""
     labels = ", ".join(f"{colorSquare(label.color)}&nbsp;{html.escape(label.name)}" for label in description.labels)
     rows = [
         ("Images", html.escape(", ".join(description.modalities))),
         ("Labels", labels),
         ("Grid", html.escape(gridText(description.gridShape, description.spacingMm))),
-        ("License", html.escape(description.licence)),
+        ("License", html.escape(description.license)),
         ("Use", html.escape(description.intendedUse)),
     ]
     lines = [f'<tr><td style="padding-right: 8px;"><b>{name}</b></td><td>{text}</td></tr>' for name, text in rows]

@@ -14,7 +14,7 @@ from MedDDPMSlicerLib.Models import ModelLibrary
 
 MAX_NAME = 60
 # Whoever trains on scans knows under which rules they are; a model can remember its training images.
-OWN_LICENCE = "By the rules of the scans that it was trained on"
+OWN_LICENSE = "By the rules of the scans that it was trained on"
 
 
 def prepareRequest(parameterNode: Any) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def newConfig(
     ``startModel``: a name or path that ``library`` knows. ``changes``: further fields of ``TrainConfig``. Raises
     InputError.
     """
-    changes.setdefault("licence", OWN_LICENCE + (", and of the model that it started from" if startModel else ""))
+    changes.setdefault("license", OWN_LICENSE + (", and of the model that it started from" if startModel else ""))
     if startModel:
         changes["start_from"] = str(library.describe(startModel).path if library is not None else startModel)
     if iterations:

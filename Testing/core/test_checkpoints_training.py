@@ -213,6 +213,17 @@ def test_another_configuration_is_refused(changed: TrainConfig, words: str) -> N
         require_same(json.dumps(CONFIG.to_dict()), changed.to_dict(), FREE)
 
 
+def test_a_checkpoint_with_former_names_of_options_resumes_and_still_notices_changes() -> None:
+    stored = CONFIG.to_dict()
+    stored["licence"] = stored.pop("license")
+    stored["optimizer"]["final_lr"] = stored["optimizer"].pop("min_lr")
+    stored["optimizer"]["plan"] = {"step": "halved"}[stored["optimizer"].pop("schedule")]
+    require_same(json.dumps(stored), CONFIG.to_dict(), FREE)
+    changed = replace(CONFIG, optimizer=replace(CONFIG.optimizer, schedule="cosine"))
+    with pytest.raises(InputError, match=r"optimizer\.schedule = 'step', the configuration now says 'cosine'"):
+        require_same(json.dumps(stored), changed.to_dict(), ())
+
+
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
     folder = tmp_path / "dataset"

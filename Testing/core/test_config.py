@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.config import (
+    FORMAT_VERSION,
     GridConfig,
     MaskPrior,
     ModelConfig,
@@ -232,3 +233,16 @@ def test_schedules_without_signal_or_noise_are_refused() -> None:
     for betas in ((0.99,) * 20, (0.0, 0.1), (1.0,), (1e-300, 0.1), (float("nan"),)):
         with pytest.raises(InputError, match=r"schedule\.betas"):
             ScheduleConfig(len(betas), "explicit", betas=betas)
+
+
+def test_a_configuration_of_the_former_format_is_read() -> None:
+    config = small_config()
+    data = json.loads(config.to_json())
+    data["licence"] = data.pop("license")
+    data["format_version"] = 1
+    read = ModelConfig.from_json(json.dumps(data))
+    assert read == config and json.loads(read.to_json())["format_version"] == FORMAT_VERSION
+
+    data["license"] = "another"
+    with pytest.raises(InputError, match="has 'license' twice, once by its former name 'licence'"):
+        ModelConfig.from_json(json.dumps(data))

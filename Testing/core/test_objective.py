@@ -165,28 +165,28 @@ def test_masks_are_left_out_as_often_as_asked() -> None:
     ("plan", "step", "expected"),
     [
         ("constant", 50, 1e-3),
-        ("halved", 49, 1e-3),
-        ("halved", 50, 1e-4),
+        ("step", 49, 1e-3),
+        ("step", 50, 1e-4),
         ("cosine", 55, 5.5e-4),
         ("cosine", 99, 1e-4),
-        ("trapezoid", 79, 1e-3),
-        ("trapezoid", 90, 5.5e-4),
+        ("warmup-stable-decay", 79, 1e-3),
+        ("warmup-stable-decay", 90, 5.5e-4),
         ("cosine", 4, 5e-4),
     ],
 )
 def test_learning_rate_plans(plan: str, step: int, expected: float) -> None:
-    decay = 20 if plan == "trapezoid" else 0
-    settings = OptimizerConfig(lr=1e-3, final_lr=1e-4, plan=plan, warmup_steps=10, decay_steps=decay)
+    decay = 20 if plan == "warmup-stable-decay" else 0
+    settings = OptimizerConfig(lr=1e-3, min_lr=1e-4, schedule=plan, warmup_steps=10, decay_steps=decay)
     assert learning_rate(settings, step, 100) == pytest.approx(expected, rel=0.02)
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.sampled_from(["constant", "halved", "cosine", "trapezoid"]), st.integers(0, 30), st.integers(60, 200))
+@given(st.sampled_from(["constant", "step", "cosine", "warmup-stable-decay"]), st.integers(0, 30), st.integers(60, 200))
 def test_learning_rates_stay_between_their_ends_and_never_rise_after_the_warm_up(
     plan: str, warmup: int, total: int
 ) -> None:
-    decay = 25 if plan == "trapezoid" else 0
-    config = OptimizerConfig(lr=1e-3, final_lr=1e-5, plan=plan, warmup_steps=warmup, decay_steps=decay)
+    decay = 25 if plan == "warmup-stable-decay" else 0
+    config = OptimizerConfig(lr=1e-3, min_lr=1e-5, schedule=plan, warmup_steps=warmup, decay_steps=decay)
     rates = [learning_rate(config, step, total) for step in range(total)]
     assert all(0 < rate <= 1e-3 * (1 + 1e-9) for rate in rates)
     after = rates[warmup:]

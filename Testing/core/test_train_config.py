@@ -53,13 +53,25 @@ def written(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("section", "values", "words"),
     [
-        (OptimizerConfig, {"plan": "step"}, r"optimizer\.plan is 'step', but must be one of constant, halved"),
+        (
+            OptimizerConfig,
+            {"schedule": "stepwise"},
+            r"optimizer\.schedule is 'stepwise', but must be one of constant, step",
+        ),
         (OptimizerConfig, {"lr": 0.0}, r"optimizer\.lr is 0\.0, but must be above 0"),
-        (OptimizerConfig, {"lr": 1e-4, "final_lr": 1e-3}, r"optimizer\.final_lr is 0\.001, .* 0 to optimizer\.lr"),
+        (OptimizerConfig, {"lr": 1e-4, "min_lr": 1e-3}, r"optimizer\.min_lr is 0\.001, .* 0 to optimizer\.lr"),
         (OptimizerConfig, {"beta2": 1.0}, r"optimizer\.beta2 is 1\.0"),
         (OptimizerConfig, {"clip_norm": -1.0}, r"optimizer\.clip_norm is -1\.0, but must be 0 \(no clipping\)"),
-        (OptimizerConfig, {"plan": "trapezoid"}, r"decay_steps is 0, but optimizer\.plan is 'trapezoid'"),
-        (OptimizerConfig, {"plan": "cosine", "decay_steps": 5}, r"decay_steps is 5, but optimizer\.plan is 'cosine'"),
+        (
+            OptimizerConfig,
+            {"schedule": "warmup-stable-decay"},
+            r"decay_steps is 0, .* 'warmup-stable-decay'",
+        ),
+        (
+            OptimizerConfig,
+            {"schedule": "cosine", "decay_steps": 5},
+            r"decay_steps is 5, .*schedule is 'cosine'",
+        ),
         (EmaConfig, {"decay": 1.0}, r"ema\.decay is 1\.0"),
         (EmaConfig, {"every": 0}, r"ema\.every is 0, but must be 1 or more"),
         (LossConfig, {"kind": "huber"}, r"loss\.kind is 'huber', but must be one of l1, l2"),
@@ -181,7 +193,13 @@ def test_network_and_schedule_may_be_those_of_the_starting_model(dataset: Path, 
     file = read_train_file(written(tmp_path, f"dataset = '{dataset}'\nstart_from = 'demo'\npreset = 'brats'\n"))
     assert file.config.network == replace(demo.network, image_channels=1, mask_channels=2)
     assert file.config.schedule == demo.schedule
-    assert file.config.optimizer.plan == "halved"
+    assert file.config.optimizer.schedule == "step"
+
+
+def test_former_names_of_options_are_read(dataset: Path, tmp_path: Path) -> None:
+    lines = "licence = 'mine'\n[optimizer]\nfinal_lr = 3e-6\nplan = 'halved'"
+    config = read_train_file(written(tmp_path, f"dataset = '{dataset}'\npreset = 'compact'\n{lines}")).config
+    assert (config.license, config.optimizer.min_lr, config.optimizer.schedule) == ("mine", 3e-6, "step")
 
 
 def test_the_sampler_of_the_samples_is_the_models_own(dataset: Path) -> None:
@@ -200,7 +218,7 @@ def test_presets_load_for_any_dataset(dataset: Path, name: str) -> None:
     assert config.dataset == str(dataset.resolve())
     short = preset_config(name, dataset, iterations=10)
     assert short.iterations == 10
-    assert short.optimizer.plan == config.optimizer.plan
+    assert short.optimizer.schedule == config.optimizer.schedule
 
 
 def test_every_preset_has_its_file() -> None:
@@ -218,7 +236,7 @@ def test_the_published_presets_are_those_of_the_paper(dataset: Path) -> None:
         assert config.schedule == ScheduleConfig(250, prediction="noise")
         assert config.loss == LossConfig("l1", 0.0)
         assert (config.iterations, config.batch_size, config.accumulate) == (iterations, 1, 2)
-        assert (config.optimizer.lr, config.optimizer.final_lr, config.optimizer.plan) == (1e-5, 1e-6, "halved")
+        assert (config.optimizer.lr, config.optimizer.min_lr, config.optimizer.schedule) == (1e-5, 1e-6, "step")
         assert config.ema == EmaConfig(0.995, 10, 2000)
         assert config.mask_dropout == 0
 

@@ -55,7 +55,7 @@ def write_dataset(folder: Path, cases: int = 5) -> Path:
 def tiny_config(dataset: Path, **changes: object) -> TrainConfig:
     """A training of a second: 8 iterations of 4 volumes in fp32."""
     settings = {
-        "optimizer": OptimizerConfig(lr=2e-3, plan="constant", clip_norm=1.0),
+        "optimizer": OptimizerConfig(lr=2e-3, schedule="constant", clip_norm=1.0),
         "ema": EmaConfig(decay=0.9),
         "iterations": 8,
         "batch_size": 4,

@@ -44,7 +44,7 @@ def tiny_config(dataset: Path, **changes: Any) -> TrainConfig:
         str(dataset),
         NETWORK,
         ScheduleConfig(steps=20),
-        OptimizerConfig(lr=2e-3, plan="constant", clip_norm=1.0),
+        OptimizerConfig(lr=2e-3, schedule="constant", clip_norm=1.0),
         monitor=UNWATCHED,
         checkpoint=CheckpointConfig(every=5),
         iterations=6,

@@ -44,7 +44,7 @@ def test_the_demo_is_described(library):
     assert demo.modalities == ("T1", "T1ce", "T2", "FLAIR") and demo.bundled
     assert [label.value for label in demo.labels] == [1, 2, 3, 4]
     assert demo.gridShape == (80, 96, 80) and demo.spacingMm == (2.0, 2.0, 2.0)
-    assert "research" in demo.licence and not demo.permissive and "Not for diagnosis" in demo.intendedUse
+    assert "research" in demo.license and not demo.permissive and "Not for diagnosis" in demo.intendedUse
     assert ("demo", demo.title) in library.entries() and library.lastUsed == "demo"
 
 
@@ -98,9 +98,9 @@ def test_terms_are_acknowledged_once(library, folder):
     assert not library.acknowledged(key)
     library.acknowledge(key)
     assert library.acknowledged(key)
-    rewrite(folder, licence="Other terms")
+    rewrite(folder, license="Other terms")
     assert not library.acknowledged(key), "other terms are to be read anew"
-    rewrite(folder, licence="Apache-2.0")
+    rewrite(folder, license="Apache-2.0")
     assert library.acknowledged(key), "free ones need no consent"
 
 

@@ -25,7 +25,7 @@ def description(**changes):
         "labels": load_scheme("brats").labels,
         "gridShape": (80, 96, 80),
         "spacingMm": (2.0, 2.0, 2.0),
-        "licence": "CC-BY 4.0",
+        "license": "CC-BY 4.0",
         "intendedUse": "Research only.",
     }
     return SimpleNamespace(**{**values, **changes})
@@ -39,7 +39,7 @@ def test_the_summary_names_images_labels_with_colors_grid_license_and_use():
 
 
 def test_a_models_texts_cannot_bring_markup_into_the_summary():
-    text = Texts.modelSummary(description(licence='<img src="http://x">', intendedUse="<b>all</b>"))
+    text = Texts.modelSummary(description(license='<img src="http://x">', intendedUse="<b>all</b>"))
     assert "<img" not in text and "<b>all" not in text
     assert "&lt;img" in text
 
@@ -48,9 +48,9 @@ def test_the_grid_of_unequal_voxels_names_all_sides():
     assert Texts.gridText((4, 5, 6), (1.0, 1.0, 3.0)) == "4 x 5 x 6 voxels of 1 x 1 x 3 mm"
 
 
-@pytest.mark.parametrize("licence", ["", "unknown", " Unknown "])
-def test_an_unknown_license_is_said_to_be_unknown(licence):
-    assert "not known" in termsText(description(licence=licence))
+@pytest.mark.parametrize("license", ["", "unknown", " Unknown "])
+def test_an_unknown_license_is_said_to_be_unknown(license):
+    assert "not known" in termsText(description(license=license))
     assert "not known" not in termsText(description())
 
 

@@ -49,7 +49,7 @@ def inspect_command(model: Annotated[str, typer.Argument(help="A model folder, .
         "Schedule": f"{config.schedule.steps} steps, predicts {config.schedule.prediction}",
         "Default": f"{config.sampler}, {config.sampler_steps} steps",
         "Intensities": config.normalization,
-        "Licence": config.licence,
+        "License": config.license,
         "Intended use": config.intended_use,
     }
     show_table(("", ""), list(rows.items()))

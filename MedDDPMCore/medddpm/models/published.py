@@ -54,8 +54,8 @@ _NUMPY_NUMBERS: list[Any] = [
     np.dtype,
     *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
 ]
-PUBLISHED_LICENCE = (
-    "Weights published by the authors of Med-DDPM; their repository is GPL-3.0 and states no separate licence for the "
+PUBLISHED_LICENSE = (
+    "Weights published by the authors of Med-DDPM; their repository is GPL-3.0 and states no separate license for the "
     "weights. Check their terms before sharing anything made with them."
 )
 
@@ -227,7 +227,7 @@ def whole_head_config(network: NetworkConfig, schedule: ScheduleConfig) -> Model
         grid=_fitting(GridConfig((128, 128, 128), (1.5, 1.5, 1.5), "RAS"), network),
         mask_values=(-1.0, 1.0),
         normalization="min-max per axial slice to [-1, 1]",
-        licence=PUBLISHED_LICENCE,
+        license=PUBLISHED_LICENSE,
     )
 
 
@@ -241,7 +241,7 @@ def brats_config(network: NetworkConfig, schedule: ScheduleConfig) -> ModelConfi
         scheme=load_scheme("brats"),
         grid=_fitting(GridConfig((192, 192, 144), (1.0, 1.0, 1.0), "LPS"), network),
         mask_values=(0.0, 1.0),
-        licence=PUBLISHED_LICENCE,
+        license=PUBLISHED_LICENSE,
     )
 
 

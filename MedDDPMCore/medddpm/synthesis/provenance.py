@@ -104,7 +104,7 @@ def write_provenance(
         "seeds": [sample.seed for sample in samples],
         "model": {
             "name": model.config.name,
-            "licence": model.config.licence,
+            "license": model.config.license,
             "intended_use": model.config.intended_use,
         },
         "placement": case.placement.to_dict(),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from ..config import NetworkConfig, ScheduleConfig
 from ..errors import InputError
@@ -55,7 +55,7 @@ FREE_TO_CHANGE = (
     "dataset",  # where it lies; that it is the same one is checked by its contents
     "start_from",
     "name",
-    "licence",
+    "license",
     "intended_use",
 )
 
@@ -93,8 +93,10 @@ class TrainConfig:
     activation_checkpointing: bool = False
     start_from: str | None = None
     threads: int = 0
-    licence: str = "unknown"
+    license: str = "unknown"
     intended_use: str = "Research only. Not for diagnosis or treatment."
+
+    FORMER_NAMES: ClassVar[dict[str, str]] = {"licence": "license"}
 
     def __post_init__(self) -> None:
         at_least("", 1, self, "iterations", "batch_size", "accumulate")
@@ -157,11 +159,11 @@ def learning_rate(config: OptimizerConfig, step: int, total: int) -> float:
     """Learning rate of iteration ``step`` (0-based) of ``total``."""
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
-    if config.plan == "halved":
-        return config.lr if step < total / 2 else config.final_lr
-    if config.plan == "cosine":
+    if config.schedule == "step":
+        return config.lr if step < total / 2 else config.min_lr
+    if config.schedule == "cosine":
         progress = (step - config.warmup_steps) / max(1, total - config.warmup_steps)
-        return config.final_lr + (config.lr - config.final_lr) * (1 + math.cos(math.pi * progress)) / 2
-    if config.plan == "trapezoid" and step >= total - config.decay_steps:
-        return config.final_lr + (config.lr - config.final_lr) * (total - step) / max(1, config.decay_steps)
+        return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * progress)) / 2
+    if config.schedule == "warmup-stable-decay" and step >= total - config.decay_steps:
+        return config.min_lr + (config.lr - config.min_lr) * (total - step) / max(1, config.decay_steps)
     return config.lr

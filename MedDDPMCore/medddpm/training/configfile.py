@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 
 from ..errors import InputError
 from ..files import read_text
-from ..parse import shown
+from ..parse import renewed, shown
 from .complete import config_from
 from .config import TrainConfig
 from .presets import on_preset
@@ -40,8 +40,8 @@ def read_train_file(path: Path, changes: Mapping[str, Any] | None = None) -> Tra
     Relative paths in it count from its folder. Raises InputError naming the file and the field that does not fit.
     """
     path = Path(path)
-    data = {**_parsed(path), **(changes or {})}
     where = f"The training configuration {path}"
+    data = {**renewed(TrainConfig, _parsed(path), where), **(changes or {})}
     _check_names(data, where)
     base = path.resolve().parent
     output = data.pop("output", None)

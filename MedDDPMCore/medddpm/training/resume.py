@@ -14,7 +14,8 @@ from typing import Any
 from ..dataset import read_dataset_config
 from ..errors import InputError
 from ..files import sha256
-from ..parse import shown
+from ..parse import renewed, shown
+from .config import TrainConfig
 
 # Fields of dataset.json that training depends on; the others describe it.
 _FIELDS = ("scheme", "grid", "modalities", "cases", "mask_values", "background", "normalization")
@@ -27,7 +28,7 @@ def require_same(stored: str, current: Mapping[str, Any], free: Sequence[str]) -
     ``stored`` is the JSON of the run's beginning. Fields that a newer version added since then do not count. Raises
     InputError naming the first field that differs ("network.base_channels") and both values.
     """
-    before, now = _flat(json.loads(stored)), _flat(json.loads(json.dumps(current)))
+    before, now = _flat(renewed(TrainConfig, json.loads(stored))), _flat(json.loads(json.dumps(current)))
     for name in sorted(before.keys() & now.keys()):
         if before[name] != now[name] and not any(name == f or name.startswith(f"{f}.") for f in free):
             raise InputError(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import InputError
 from ..parse import shown
 
-LR_PLANS = ("constant", "halved", "cosine", "trapezoid")
+LR_SCHEDULES = ("constant", "step", "cosine", "warmup-stable-decay")
 LOSSES = ("l1", "l2")
 STRATEGIES = ("auto", "ddp", "fsdp")
 CACHES = ("map", "local")
@@ -42,33 +42,38 @@ def share(name: str, value: float) -> None:
 class OptimizerConfig:
     """Adam and its learning rate over the run.
 
-    ``plan``: "constant"; "halved" (the paper's: ``lr``, then ``final_lr`` for the second half); "cosine" from ``lr`` to
-    ``final_lr``; "trapezoid" (``lr``, then linearly to ``final_lr`` over the last ``decay_steps``). Each after a linear
-    warm-up of ``warmup_steps`` iterations. ``clip_norm`` bounds the gradient's norm (0: unbounded).
+    ``schedule``: "constant"; "step" (the paper's: ``lr``, then ``min_lr`` for the second half); "cosine" from ``lr`` to
+    ``min_lr``; "warmup-stable-decay" (``lr``, then linearly to ``min_lr`` over the last ``decay_steps``). Each after a
+    linear warm-up of ``warmup_steps`` iterations. ``clip_norm`` bounds the gradient's norm (0: unbounded).
     """
 
     lr: float = 1e-5
-    final_lr: float = 1e-6
-    plan: str = "halved"
+    min_lr: float = 1e-6
+    schedule: str = "step"
     warmup_steps: int = 0
     decay_steps: int = 0
     beta1: float = 0.9
     beta2: float = 0.999
     clip_norm: float = 0.0
 
+    FORMER_NAMES: ClassVar[dict[str, str]] = {"final_lr": "min_lr", "plan": "schedule"}
+    FORMER_VALUES: ClassVar[dict[str, dict[str, str]]] = {
+        "schedule": {"halved": "step", "trapezoid": "warmup-stable-decay"}
+    }
+
     def __post_init__(self) -> None:
-        one_of("optimizer.plan", self.plan, LR_PLANS)
+        one_of("optimizer.schedule", self.schedule, LR_SCHEDULES)
         require(0 < self.lr < 1, "optimizer.lr", self.lr, "above 0 and below 1")
         allowed = f"from 0 to optimizer.lr = {self.lr:g}"
-        require(0 <= self.final_lr <= self.lr, "optimizer.final_lr", self.final_lr, allowed)
+        require(0 <= self.min_lr <= self.lr, "optimizer.min_lr", self.min_lr, allowed)
         at_least("optimizer.", 0, self, "warmup_steps", "decay_steps")
         for name in ("beta1", "beta2"):
             require(0 <= getattr(self, name) < 1, f"optimizer.{name}", getattr(self, name), "at least 0 and below 1")
         require(self.clip_norm >= 0, "optimizer.clip_norm", self.clip_norm, "0 (no clipping) or more")
-        if (self.plan == "trapezoid") != (self.decay_steps > 0):
+        if (self.schedule == "warmup-stable-decay") != (self.decay_steps > 0):
             raise InputError(
-                f"The training option optimizer.decay_steps is {self.decay_steps}, but optimizer.plan is "
-                f"'{self.plan}'. The plan trapezoid, and only it, needs a number of decay steps."
+                f"The training option optimizer.decay_steps is {self.decay_steps}, but optimizer.schedule "
+                f"is '{self.schedule}'. The schedule warmup-stable-decay, and no other, needs decay_steps above 0."
             )
 
 

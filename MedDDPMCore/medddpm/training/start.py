@@ -59,7 +59,7 @@ def model_config(config: TrainConfig, dataset: PreparedDataset, former: ModelCon
         sampler=config.monitor.sampler,
         sampler_steps=min(config.monitor.sample_steps, config.schedule.steps),
         prior=data.prior,
-        licence=config.licence,
+        license=config.license,
         intended_use=config.intended_use,
         dropped_mask=dropped_mask(config, dataset) if config.mask_dropout else None,
     )

@@ -104,7 +104,7 @@ class TrainPanel(Panel):
         if parameters.startModel:
             with plainErrors(self._sayError):
                 model = self.context.service.library.describe(parameters.startModel)
-                text = f"{text} Network and noise are those of the starting model (license: {model.licence})."
+                text = f"{text} Network and noise are those of the starting model (license: {model.license})."
         say(self.ui.PresetLabel, text)
 
     def _showModels(self, chosen: str) -> None:
