@@ -7,6 +7,7 @@ import csv
 import errno
 import hashlib
 import io
+import json
 import os
 import secrets
 import stat
@@ -14,6 +15,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 from .errors import InputError
 from .parse import printable
@@ -120,6 +122,37 @@ def read_text(path: Path, what: str = "The file", limit: int = MAX_TEXT_BYTES) -
     except (OSError, ValueError) as exc:  # ValueError: a zero byte in the name
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
         raise InputError(f"{what} {path} cannot be read: {reason}. Check its name and permissions.") from exc
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The bytes of an ordinary file, not a link, of at most ``limit`` bytes.
+
+    Raises InputError for anything else, and FileNotFoundError where nothing is there.
+    """
+    with os.fdopen(open_regular(path, links=False), "rb") as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise InputError(f"{path} is larger than {limit} bytes and cannot be what its name says. Submit the job again.")
+    return data
+
+
+def read_tail(path: Path, limit: int) -> str:
+    """The last ``limit`` bytes of a text that grows (a log), not through a link; empty where it cannot be read."""
+    with contextlib.suppress(OSError, InputError), os.fdopen(open_regular(path, links=False), "rb") as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - limit))
+        return stream.read(limit).decode("utf-8", "replace")
+    return ""
+
+
+def read_json(path: Path, limit: int, problem: str) -> dict[str, Any]:
+    """The JSON object in a file that ``read_bounded`` accepts. Raises InputError, ``problem`` where it holds none."""
+    try:
+        data = json.loads(read_bounded(path, limit))
+    except (OSError, ValueError, RecursionError) as exc:
+        raise InputError(problem) from exc
+    if not isinstance(data, dict):
+        raise InputError(problem)
+    return data
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600, links: bool = True) -> int:

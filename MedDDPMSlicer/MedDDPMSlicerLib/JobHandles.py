@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError, MedDDPMError
+from medddpm.files import open_regular
 from medddpm.jobs.events import FINAL, Event
 from medddpm.jobs.folder import JobFolder, State
 from medddpm.jobs.outcome import EXIT_CANCELLED, EXIT_INTERNAL
 from medddpm.jobs.owner import Held
-from medddpm.jobs.regular import open_regular
 
 from .Storage import PARKED_PREFIX
 
@@ -232,7 +232,7 @@ def _texts(value: Any) -> list[str]:
 def logTail(folder: JobFolder) -> str:
     """The last part of the technical log of a job; empty where there is none or it cannot be read."""
     try:
-        with os.fdopen(open_regular(folder.log_path, os.O_RDONLY), "rb") as stream:
+        with os.fdopen(open_regular(folder.log_path, os.O_RDONLY, links=False), "rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             stream.seek(max(0, size - TAIL_BYTES))
             return stream.read(TAIL_BYTES).decode("utf-8", "replace")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from medddpm.errors import InputError, MedDDPMError
+from medddpm.files import read_bounded
 from medddpm.jobs.folder import State
-from medddpm.jobs.regular import read_bounded
 
 from .PlainSentences import sentenceOf
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError
-from medddpm.jobs.regular import read_bounded
+from medddpm.files import read_bounded
 from MedDDPMSlicerLib.Models import ModelDescription
 from MedDDPMSlicerLib.SegmentMasks import applyInSteps
 from MedDDPMSlicerLib.ToolJob import Steps, ToolJob

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError, MedDDPMError
-from medddpm.jobs.regular import read_bounded
+from medddpm.files import read_bounded
 from medddpm.labels.findings import Finding
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
 from MedDDPMSlicerLib.Observed import Observed

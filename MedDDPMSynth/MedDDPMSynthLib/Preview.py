@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import slicer
 from medddpm.errors import InputError
+from medddpm.files import read_bounded
 from medddpm.jobs.preview import read_preview
-from medddpm.jobs.regular import read_bounded
 from MedDDPMSlicerLib.Display import displayGray, placeLike, removeNode, setAffine, showOutline
 from MedDDPMSlicerLib.Slabs import newImage, slabs
 from MedDDPMSlicerLib.SlicedTask import SlicedTask

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError
-from medddpm.jobs.regular import read_bounded
+from medddpm.files import read_bounded
 
 NAME, MAX_BYTES = "provenance.json", 16 * 2**20
 MAX_SAMPLES = 1000

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from medddpm.errors import InputError
-from medddpm.files import write_text
-from medddpm.jobs.regular import read_bounded
+from medddpm.files import read_bounded, write_text
 from medddpm.parse import from_dict
 
 NAME, MAX_BYTES = "scene.json", 64 * 1024

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError, MedDDPMError
-from medddpm.jobs.regular import read_bounded
+from medddpm.files import read_bounded
 from MedDDPMSlicerLib.Jobs import JobState
 from MedDDPMSlicerLib.Observed import Observed
 from MedDDPMSlicerLib.PlainSentences import plainSentence

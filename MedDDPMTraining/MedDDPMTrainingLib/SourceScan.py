@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError
-from medddpm.jobs.regular import read_bounded
+from medddpm.files import read_bounded
 from MedDDPMSlicerLib.Observed import Observed
 from MedDDPMSlicerLib.ToolJob import Steps, ToolJob
 

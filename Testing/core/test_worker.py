@@ -1,4 +1,4 @@
-"""The worker as a real process: order, cancel, heartbeat, locks, latency, and the commands."""
+"""The worker as a real process: order, cancel, locks, latency, and the commands."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_jobs_run_in_order_and_past_bad_ones(spool, start):
     codes = [folder.events()[0][-1].exit_code for folder in (failing, broken, unknown)]
     assert codes == [5, 2, 2]
     assert after.output("result.bin").stat().st_size == 200_000
-    assert not (spool / "heartbeat.json").exists() and not spools.worker_alive(spool)
+    assert not spools.worker_alive(spool)
 
 
 @posix
@@ -106,13 +106,15 @@ def test_cancel_ends_a_job_within_a_step_and_the_worker_goes_on(spool, start):
 def test_the_heart_beats_while_a_job_computes(spool, start):
     worker = start()
     job = toy(spool, steps=1, seconds=3)
-    until(lambda: spools.read_heartbeat(spool).job == job.path.name)
-    beats = set()
-    until(lambda: beats.add(spools.read_heartbeat(spool).time) or len(beats) == 3)
-    ordered = sorted(beats)
-    assert max(b - a for a, b in itertools.pairwise(ordered)) < 2.0
-    beat = spools.read_heartbeat(spool)
-    assert beat.pid == worker.pid and beat.token == process_token(worker.pid) and beat.model is None
+    until(lambda: job.state() is State.RUNNING)
+    files, beats = (spools.lock(spool).path, job.claim.path), set()
+    until(lambda: beats.add(tuple(path.stat().st_mtime for path in files)) or len(beats) >= 5)
+    for times in zip(*sorted(beats), strict=True):
+        assert max(b - a for a, b in itertools.pairwise(times)) < 2.0
+    owner = spools.lock(spool).owner()
+    assert owner.pid == worker.pid and owner.token == process_token(worker.pid)
+    written = {path.name for path in spool.iterdir() if path.is_file() and not path.name.startswith(".")}
+    assert written == {"worker.json"}, "nothing else is written every second"
     assert spools.worker_alive(spool) and job.state() is State.RUNNING
 
 

@@ -105,7 +105,7 @@ def toy_workers(place: Path, spool: Path) -> Iterator[Callable[..., subprocess.P
         process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
         processes.append(process)
         if wait:
-            until(lambda: (beat := spools.read_heartbeat(spool)) is not None and beat.pid == process.pid)
+            until(lambda: (owner := spools.lock(spool).owner()) is not None and owner.pid == process.pid)
         return process
 
     try:

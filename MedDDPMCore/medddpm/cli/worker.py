@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ..jobs.cache import ModelCache
 from ..jobs.folder import JobFolder
-from ..jobs.handlers import default_handlers, load
+from ..jobs.handlers import default_handlers
 from ..jobs.outcome import EXIT_SENTENCES
 from ..jobs.runner import run_job
 from ..jobs.stop import Stop
@@ -26,10 +25,7 @@ def worker_command(
     resume: Annotated[bool, typer.Option(help="Run jobs again that an earlier worker left when it died.")] = True,
 ) -> None:
     """Run the jobs of a spool folder in order, keeping the model in memory between them."""
-    models = ModelCache(load)
-    worker = Worker(
-        spool, default_handlers(models), idle_seconds, parent_pid=parent, resume=resume, held_model=models.held
-    )
+    worker = Worker(spool, default_handlers(), idle_seconds, parent_pid=parent, resume=resume)
     raise typer.Exit(worker.run())
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from ..errors import MedDDPMError
 from ..parse import printable
-from .cache import ModelCache
-from .handlers import default_handlers, load
+from .handlers import default_handlers
 from .log import log_to_terminal
 from .worker import IDLE_SECONDS, Worker
 
@@ -25,17 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     log_to_terminal()
-    models = ModelCache(load)
     try:
-        worker = Worker(
-            options.spool,
-            default_handlers(models),
-            options.idle_seconds,
-            options.parent,
-            resume=not options.no_resume,
-            held_model=models.held,
-        )
-        return worker.run()
+        resume = not options.no_resume
+        return Worker(options.spool, default_handlers(), options.idle_seconds, options.parent, resume=resume).run()
     except MedDDPMError as exc:
         print(printable(f"Error: {exc}"), file=sys.stderr)
         return exc.exit_code

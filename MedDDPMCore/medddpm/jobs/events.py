@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import errno
 import json
 import os
@@ -10,19 +11,45 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .regular import open_regular
+from ..files import open_regular
 
 # No line written here is longer than MAX_LINE bytes: its four texts are cut to MAX_TEXT characters, and JSON needs at
 # most 12 bytes for one.
 MAX_LINE, MAX_TEXT = 64 * 1024, 1300
 
-FINAL = ("done", "failed", "cancelled", "interrupted")
+
+class State(enum.StrEnum):
+    """Where a job is, from its first file to its end; the only such list, for workers, trainings and Slicer.
+
+    A folder tells PENDING (no process has it yet), RUNNING, and the ends. Whoever waits for a job also knows PREPARING
+    (its files are being written; there is no folder yet), CANCELLING (it was asked to end and has not yet) and
+    IMPORTING (it is done, and its results are being taken).
+    """
+
+    PREPARING = "preparing"
+    PENDING = "pending"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    IMPORTING = "importing"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"  # by the end of its process or of the program that wanted it; can run again
+    PAUSED = "paused"  # of training runs only (medddpm.training.run)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens by itself."""
+        return self in FINAL
+
+
+FINAL = (State.DONE, State.FAILED, State.CANCELLED, State.INTERRUPTED, State.PAUSED)
 
 
 @dataclass(frozen=True)
 class Event:
-    """One line. ``event`` is one of started, stage, step, preview, warning, queued, or one of FINAL, which end a run.
-    A training run also has verdict, and paused, which ends it as well (``medddpm.training.run``).
+    """One line. ``event`` is one of started, stage, step, preview, warning, queued, verdict (of training runs), or one
+    of FINAL, which end a run.
 
     ``time`` is seconds since 1970; ``step`` of ``total`` are finished with about ``seconds_left`` to go (of this
     stage); ``path`` is relative to the job folder; ``message`` is a plain sentence; ``exit_code`` comes with FINAL.
@@ -95,7 +122,7 @@ class EventLog:
         Raises OSError where it cannot be written (a full disk).
         """
         line = event.to_line()
-        descriptor = open_regular(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        descriptor = open_regular(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, links=False)
         with os.fdopen(descriptor, "rb+", buffering=0) as stream:
             if stream.seek(0, os.SEEK_END) > 0:
                 stream.seek(-1, os.SEEK_END)
@@ -111,7 +138,7 @@ class EventLog:
         """
         events: list[Event] = []
         try:
-            descriptor = open_regular(self.path, os.O_RDONLY)
+            descriptor = open_regular(self.path, os.O_RDONLY, links=False)
         except FileNotFoundError:
             return events, 0
         with os.fdopen(descriptor, "rb", buffering=0) as stream:
@@ -131,7 +158,7 @@ class EventLog:
     def last(self) -> Event | None:
         """The newest whole event; None where there is none."""
         try:
-            descriptor = open_regular(self.path, os.O_RDONLY)
+            descriptor = open_regular(self.path, os.O_RDONLY, links=False)
         except FileNotFoundError:
             return None
         with os.fdopen(descriptor, "rb", buffering=0) as stream:

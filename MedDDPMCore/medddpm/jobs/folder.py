@@ -16,7 +16,6 @@ This module imports neither torch nor numpy: the process of a GUI can use it.
 from __future__ import annotations
 
 import contextlib
-import enum
 import json
 import os
 import re
@@ -27,11 +26,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import InputError
-from ..files import write_text
-from .events import FINAL, Event, EventLog
+from ..files import open_regular, read_bounded, write_text
+from .events import FINAL, Event, EventLog, State
 from .outcome import Outcome
 from .owner import OwnerFile
-from .regular import open_regular, read_bounded
 
 FORMAT_VERSION = 1
 MAX_JOB_BYTES = 4 * 1024 * 1024
@@ -39,18 +37,6 @@ MAX_JOB_BYTES = 4 * 1024 * 1024
 MAX_ATTEMPTS = 3
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-
-
-class State(enum.StrEnum):
-    """What a job folder tells of its job."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    INTERRUPTED = "interrupted"
-    PAUSED = "paused"  # of training runs only (medddpm.training.run)
 
 
 @dataclass(frozen=True)
@@ -197,7 +183,7 @@ class JobFolder:
         except (OSError, InputError):
             self.claim.abandon()
             return
-        if outcome.event == "cancelled":
+        if outcome.event is State.CANCELLED:
             self.withdraw_cancel()
         self.claim.release()
 
@@ -218,7 +204,7 @@ class JobFolder:
 
     def open_log(self) -> int:
         """A descriptor for appending to ``log.txt``. Raises InputError where it is a link, OSError on other trouble."""
-        return open_regular(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        return open_regular(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, links=False)
 
 
 def _descend(folder: Path, name: str) -> Path:

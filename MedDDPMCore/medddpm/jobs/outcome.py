@@ -6,6 +6,7 @@ import errno
 from dataclasses import dataclass
 
 from ..errors import Cancelled, MedDDPMError, OutOfMemory
+from .events import State
 
 EXIT_DONE, EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_OUT_OF_MEMORY, EXIT_INTERNAL = 0, 2, 3, 4, 5
 
@@ -26,31 +27,31 @@ _MEMORY_WORDS = ("not enough memory", "out of memory", "defaultcpuallocator", "a
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a run: its event (done, failed, cancelled, interrupted), exit code and sentence."""
+    """The end of a run: its state, exit code and sentence."""
 
-    event: str
+    event: State
     exit_code: int
     message: str
 
 
-DONE = Outcome("done", EXIT_DONE, EXIT_SENTENCES[EXIT_DONE])
+DONE = Outcome(State.DONE, EXIT_DONE, EXIT_SENTENCES[EXIT_DONE])
 
 
 def outcome_of(error: BaseException) -> Outcome:
     """What to tell the user of an exception. Never a traceback: that belongs in the log."""
     if isinstance(error, Cancelled | KeyboardInterrupt):
-        return Outcome("cancelled", EXIT_CANCELLED, str(error) or EXIT_SENTENCES[EXIT_CANCELLED])
+        return Outcome(State.CANCELLED, EXIT_CANCELLED, str(error) or EXIT_SENTENCES[EXIT_CANCELLED])
     if isinstance(error, MedDDPMError):
-        return Outcome("failed", error.exit_code, str(error) or EXIT_SENTENCES[error.exit_code])
+        return Outcome(State.FAILED, error.exit_code, str(error) or EXIT_SENTENCES[error.exit_code])
     if is_out_of_memory(error):
-        return Outcome("failed", EXIT_OUT_OF_MEMORY, EXIT_SENTENCES[EXIT_OUT_OF_MEMORY])
+        return Outcome(State.FAILED, EXIT_OUT_OF_MEMORY, EXIT_SENTENCES[EXIT_OUT_OF_MEMORY])
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("medddpm"):
         sentence = f"The Python package '{error.name}' is not installed here. Install it with pip and try again."
-        return Outcome("failed", EXIT_INTERNAL, sentence)
+        return Outcome(State.FAILED, EXIT_INTERNAL, sentence)
     if isinstance(error, OSError) and error.errno is not None:
-        return Outcome("failed", EXIT_BAD_INPUT, _file_sentence(error))
+        return Outcome(State.FAILED, EXIT_BAD_INPUT, _file_sentence(error))
     sentence = f"{EXIT_SENTENCES[EXIT_INTERNAL]} (It was a {type(error).__name__}.)"
-    return Outcome("failed", EXIT_INTERNAL, sentence)
+    return Outcome(State.FAILED, EXIT_INTERNAL, sentence)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -14,9 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import write_text
+from ..files import open_regular, read_bounded, write_text
 from .process import process_alive, process_token
-from .regular import open_regular, read_bounded
 
 # An owner that has not touched its file for this long is taken for hung. It touches it every second.
 STALE_SECONDS = 30.0
@@ -115,7 +114,7 @@ class OwnerFile:
     def abandon(self) -> None:
         """Leave a claim that belongs to nobody: the work ended and how could not be written down (a full disk)."""
         with contextlib.suppress(OSError, InputError):
-            os.close(open_regular(self.path, os.O_WRONLY | os.O_TRUNC))
+            os.close(open_regular(self.path, os.O_WRONLY | os.O_TRUNC, links=False))
 
 
 @contextlib.contextmanager
@@ -142,7 +141,7 @@ def _exclusive(guard: Path) -> Iterator[None]:
     """Hold the system's lock on the file ``guard``, which is gone afterwards; the lock ends with the process."""
     while True:
         try:
-            descriptor = open_regular(guard, os.O_RDWR | os.O_CREAT)
+            descriptor = open_regular(guard, os.O_RDWR | os.O_CREAT, links=False)
         except OSError as exc:
             raise InputError(
                 f"{guard.parent} cannot be written: {exc.strerror or exc}. Free space or choose another folder."

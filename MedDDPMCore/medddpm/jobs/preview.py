@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..files import atomic_path
-from .regular import open_regular
+from ..files import atomic_path, open_regular
 
 MAX_HEADER = 4096
 
@@ -35,7 +34,7 @@ def read_preview(path: Path) -> np.ndarray:
     Raises FileNotFoundError where it was already succeeded by a newer one (read the next event), and InputError for
     anything that is not a preview; nothing is unpickled and no size in the header is trusted.
     """
-    with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as stream:
+    with os.fdopen(open_regular(path, os.O_RDONLY, links=False), "rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         try:
             version = np.lib.format.read_magic(stream)

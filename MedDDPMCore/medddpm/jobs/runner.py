@@ -36,8 +36,8 @@ def run_job(folder: JobFolder, handlers: Mapping[str, Handler], stop: Stop | Non
     attempt = folder.begin()
     with pulse(folder.claim.touch):
         outcome = _too_often(attempt) or _attempt(folder, handlers, stop)
-        if outcome.event == "cancelled" and stop.reason == Stop.PARENT and not folder.cancel_requested:
-            outcome = Outcome("interrupted", outcome.exit_code, outcome.message)
+        if outcome.event is State.CANCELLED and stop.reason == Stop.PARENT and not folder.cancel_requested:
+            outcome = Outcome(State.INTERRUPTED, outcome.exit_code, outcome.message)
         folder.finish(outcome)
     return outcome.exit_code
 
@@ -63,7 +63,7 @@ def _handle(handler: Handler, request: dict[str, Any], folder: JobFolder, report
             handler(request, folder, reporter)
     except (Exception, KeyboardInterrupt, SystemExit) as exc:
         outcome = outcome_of(exc)
-        level = logging.INFO if outcome.event == "cancelled" else logging.ERROR
+        level = logging.INFO if outcome.event is State.CANCELLED else logging.ERROR
         logger.log(level, f"{outcome.event}, exit code {outcome.exit_code}", exc_info=exc)
         return outcome
     logger.info("done")
@@ -78,4 +78,4 @@ def _too_often(attempt: int) -> Outcome | None:
         f"The program ended abruptly {MAX_ATTEMPTS} times while it ran this job, probably for lack of memory or "
         "because of the graphics driver. Try a smaller model, a lower precision or the device cpu."
     )
-    return Outcome("failed", EXIT_INTERNAL, sentence)
+    return Outcome(State.FAILED, EXIT_INTERNAL, sentence)

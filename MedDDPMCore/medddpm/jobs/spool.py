@@ -7,12 +7,10 @@ the spool holds ``worker.json`` (who serves it), ``heartbeat.json`` and, on requ
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +19,8 @@ from ..files import write_text
 from .events import Event
 from .folder import JobFolder
 from .owner import OwnerFile
-from .regular import read_bounded
 
 _NUMBER = re.compile(r"(\d{1,20})-")
-_MAX_HEARTBEAT = 16 * 1024
-
-
-@dataclass(frozen=True)
-class Heartbeat:
-    """What a worker says of itself every second: ``time`` (seconds since 1970), ``pid``, ``token`` (start of the
-    process, see ``process_token``), ``job`` (name of the folder it works on) and ``model`` (what it keeps warm).
-    """
-
-    time: float
-    pid: int
-    token: str | None = None
-    job: str | None = None
-    model: str | None = None
 
 
 def open_spool(spool: Path) -> Path:
@@ -139,27 +122,6 @@ def worker_alive(spool: str | os.PathLike[str]) -> bool:
     """Whether a worker serves this spool and is well."""
     owner = lock(spool)
     return owner.fresh() and owner.living_owner() is not None
-
-
-def write_heartbeat(spool: Path, heartbeat: Heartbeat) -> None:
-    """Write ``heartbeat.json`` whole. Raises InputError on a full disk."""
-    write_text(heartbeat_path(spool), json.dumps(asdict(heartbeat)) + "\n")
-
-
-def read_heartbeat(spool: str | os.PathLike[str]) -> Heartbeat | None:
-    """The last heartbeat; None where there is none, or nothing readable. Its ``time`` tells whether it is recent."""
-    try:
-        beat = Heartbeat(**json.loads(read_bounded(heartbeat_path(Path(spool)), _MAX_HEARTBEAT)))
-    except (OSError, ValueError, TypeError, RecursionError, InputError):
-        return None
-    good = type(beat.pid) is int and type(beat.time) in (int, float) and 0 <= beat.time < 1e12
-    texts = all(isinstance(text, str | None) for text in (beat.token, beat.job, beat.model))
-    return beat if good and texts else None
-
-
-def heartbeat_path(spool: Path) -> Path:
-    """Where the worker's heartbeat is."""
-    return spool / "heartbeat.json"
 
 
 def _next_number(spool: Path) -> int:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import InputError
@@ -15,7 +14,7 @@ from . import spool as spools
 from .folder import JobFolder, State
 from .outcome import EXIT_CANCELLED, EXIT_DONE, EXIT_INTERNAL
 from .owner import BEAT_SECONDS, Held, pulse
-from .process import Parent, process_token
+from .process import Parent
 from .runner import Handler, run_job
 from .stop import Stop
 
@@ -36,7 +35,7 @@ STOP_SLACK_SECONDS = 5.0
 class Worker:
     """Serves one spool folder until it is idle for ``idle_seconds``, asked to stop, or its parent has gone.
 
-    ``handlers`` maps the kind of a job to what runs it; ``held_model`` names what is kept warm, for the heartbeat.
+    ``handlers`` maps the kind of a job to what runs it.
     With ``resume``, jobs that were running when an earlier worker died are run again; without, they stay interrupted.
     """
 
@@ -48,18 +47,14 @@ class Worker:
         parent_pid: int | None = None,
         poll_seconds: float = POLL_SECONDS,
         resume: bool = True,
-        held_model: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._spool = spools.open_spool(Path(spool))
         self._handlers = handlers
         self._idle_seconds, self._poll_seconds = idle_seconds, poll_seconds
         self._parent = None if parent_pid is None else Parent(parent_pid)
         self._resume = resume
-        self._held_model = held_model
         self._lock = spools.lock(self._spool)
-        self._token = process_token(os.getpid())
         self._stop = Stop()
-        self._current: str | None = None
         self._settled: set[str] = set()
         self._later: dict[str, float] = {}
         self._listed = (0, 0.0)
@@ -76,8 +71,6 @@ class Worker:
             with self._stop.on_signals(), pulse(self._beat, BEAT_SECONDS):
                 self._serve()
         finally:
-            with contextlib.suppress(OSError):
-                spools.heartbeat_path(self._spool).unlink(missing_ok=True)
             self._lock.release()
         return EXIT_CANCELLED if self._stop.reason == Stop.SIGNAL else EXIT_DONE
 
@@ -135,7 +128,7 @@ class Worker:
         return False
 
     def _run(self, folder: JobFolder) -> None:
-        name = self._current = folder.path.name
+        name = folder.path.name
         try:
             code = run_job(folder, self._handlers, self._stop)
             logger.info("job %s ended with exit code %d", name, code)
@@ -145,8 +138,6 @@ class Worker:
         except InputError as exc:  # nothing can be written into it, not even that it failed
             logger.error("job %s is left aside: %s", name, exc)
             self._settled.add(name)
-        finally:
-            self._current = None
 
     def _beat(self) -> None:
         """Once a second, from a thread, also while a job computes."""
@@ -159,8 +150,3 @@ class Worker:
         if time.monotonic() > self._leave_by:
             logger.error("the parent process ended long ago and the job did not stop: leaving it")
             os._exit(EXIT_INTERNAL)  # the job is left as after a crash, and is offered again
-        beat = spools.Heartbeat(time.time(), os.getpid(), self._token, self._current, self._held_model())
-        try:
-            spools.write_heartbeat(self._spool, beat)
-        except InputError as exc:
-            logger.warning("no heartbeat: %s", exc)

@@ -10,8 +10,8 @@ from typing import Any
 from ..errors import InputError
 from ..files import write_text
 from ..geometry.itk import write_nrrd
-from ..jobs.cache import ModelCache
 from ..jobs.folder import JobFolder
+from ..jobs.handlers import ModelCache
 from ..labels.conventions import parse_labels
 from ..masks.growth import growth_series
 from ..memory import keep_freed_memory

@@ -15,8 +15,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
-from ..files import atomic_path, write_text
-from ..jobs.regular import read_bounded
+from ..files import atomic_path, read_bounded, write_text
 from ..progress import Reporter, SilentReporter
 from .sections import CheckpointConfig
 

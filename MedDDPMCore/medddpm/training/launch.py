@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import open_regular
 from ..jobs.folder import State
 from ..jobs.owner import Held
 from ..jobs.process import process_alive
-from ..jobs.regular import open_regular
 from .run import RunFolder
 
 MAX_LOG_BYTES = 1_000_000
@@ -110,7 +110,7 @@ def _open_process_log(run: RunFolder) -> int:
     with contextlib.suppress(OSError):
         if run.process_log_path.lstat().st_size > MAX_LOG_BYTES:
             run.process_log_path.unlink()
-    return open_regular(run.process_log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    return open_regular(run.process_log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, links=False)
 
 
 def _detached() -> dict[str, Any]:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..jobs.regular import open_regular
+from ..files import open_regular
 
 NAME = "metrics.jsonl"
 RESUMED = "resumed"
@@ -50,7 +50,7 @@ class MetricsLog:
         """
         metric = {"kind": kind, "iteration": int(iteration), **values, "time": time.time()}
         line = json.dumps(_plain(metric), allow_nan=False).encode("ascii") + b"\n"
-        descriptor = open_regular(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        descriptor = open_regular(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, links=False)
         with os.fdopen(descriptor, "rb+", buffering=0) as stream:
             if stream.seek(0, os.SEEK_END) > 0:
                 stream.seek(-1, os.SEEK_END)
@@ -69,7 +69,7 @@ class MetricsLog:
 
     def _lines(self, offset: int, limit: int) -> tuple[bytes, int]:
         try:
-            descriptor = open_regular(self.path, os.O_RDONLY)
+            descriptor = open_regular(self.path, os.O_RDONLY, links=False)
         except (OSError, InputError):
             return b"", 0
         with os.fdopen(descriptor, "rb") as stream:

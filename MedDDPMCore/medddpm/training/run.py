@@ -26,18 +26,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Cancelled, InputError
-from ..files import write_text
+from ..files import read_tail, write_text
 from ..jobs.events import MAX_LINE, Event
 from ..jobs.folder import Job, JobFolder, State
 from ..jobs.outcome import Outcome
-from ..jobs.regular import open_regular
 from ..parse import from_dict
 from .config import TrainConfig
 from .metrics import MetricsLog
 from .summary import RunSummary, summarize
 
 KIND = "training"
-PAUSED = "paused"
+PAUSED = State.PAUSED
 MAX_ITERATIONS = 10**9
 _TAIL_BYTES = 16_000
 # Folders in which a killed process can leave half-written files under temporary names.
@@ -93,11 +92,6 @@ class RunFolder(JobFolder):
     def config(self) -> TrainConfig:
         """The configuration, checked. Raises InputError naming the file and the field."""
         return from_dict(TrainConfig, self.read().request, str(self.path / "job.json"))
-
-    def state(self) -> State:
-        """The state of the run, from its folder alone; PAUSED and INTERRUPTED ones can go on."""
-        last = self._last_event()
-        return State.PAUSED if last is not None and last.event == PAUSED else super().state()
 
     def request_pause(self) -> None:
         """Ask the training to write a checkpoint and end, to go on later. Raises InputError on a full disk."""
@@ -187,13 +181,7 @@ class RunFolder(JobFolder):
 
     def process_log(self) -> str:
         """The last part of what detached processes of this run printed; empty where there is nothing."""
-        with (
-            contextlib.suppress(OSError, InputError),
-            os.fdopen(open_regular(self.process_log_path, os.O_RDONLY), "rb") as stream,
-        ):
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL_BYTES))
-            return stream.read(_TAIL_BYTES).decode("utf-8", "replace")
-        return ""
+        return read_tail(self.process_log_path, _TAIL_BYTES)
 
 
 def find_runs(root: str | os.PathLike[str], depth: int = 2) -> list[RunFolder]:

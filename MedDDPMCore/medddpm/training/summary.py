@@ -52,7 +52,7 @@ def summarize(
     """The summary of the run in ``path`` from its request, its newest events and its metrics. Never raises."""
     latest = metrics.latest(("train", "validation", "verdict"))
     step = _newest(events, ("step",))
-    end = _newest(events, (*FINAL, "paused", "queued", "started"))
+    end = _newest(events, (*FINAL, "queued", "started"))
     verdict = latest.get("verdict", {})
     model = path / "outputs" / "model"
     return RunSummary(

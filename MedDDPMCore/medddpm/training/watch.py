@@ -22,7 +22,7 @@ import torch
 from torch.distributed import TCPStore
 
 from ..errors import MedDDPMError
-from ..jobs.folder import JobFolder
+from ..jobs.folder import JobFolder, State
 from ..jobs.outcome import EXIT_INTERNAL, Outcome, outcome_of
 from ..jobs.process import process_alive, process_token
 from ..parse import printable
@@ -149,7 +149,7 @@ class Watch:
         print(printable(f"Error: {sentence}"), file=sys.stderr, flush=True)
         folder = JobFolder(self.folder)
         if self.rank == 0 and folder.submitted:
-            folder.finish(Outcome("failed", EXIT_INTERNAL, sentence))
+            folder.finish(Outcome(State.FAILED, EXIT_INTERNAL, sentence))
         os._exit(EXIT_INTERNAL)
 
 
