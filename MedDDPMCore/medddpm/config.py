@@ -12,6 +12,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
+from . import plugins
 from .errors import InputError
 from .labels.scheme import LabelScheme
 from .parse import from_dict, parse_json, shown
@@ -28,7 +29,7 @@ __all__ = [
 
 FORMAT_VERSION = 2
 PREDICTIONS = ("noise", "v", "x0")
-DOMAINS = ("voxels", "wavelet", "residual")
+DOMAINS = plugins.names("networks", ("voxels", "wavelet", "residual"))
 SCHEDULES = ("cosine", "explicit", "flow", "bridge")
 MAX_NOISE = 10.0
 # A config comes from a stranger: these bounds keep a hostile one from asking for absurd memory.
@@ -49,7 +50,8 @@ class NetworkConfig:
     is "voxels" (published), or one that works on Haar bands at half the resolution (that is the resolution that its
     factors count from) and predicts x0: "residual", which generates what an image shows beyond the mean intensity of
     each label (see ``network.residual``; it has no attention), or "wavelet" (see ``network.compact``). ``position``
-    tells the latter where within the mask a voxel lies.
+    tells the latter where within the mask a voxel lies. Any other ``domain`` is the name of a network on voxels that an
+    installed package registers (see ``plugins``).
     """
 
     image_channels: int
@@ -66,7 +68,8 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         _require(1 <= self.image_channels <= 64, "network.image_channels", self.image_channels, "1 to 64")
         _require(1 <= self.mask_channels <= 256, "network.mask_channels", self.mask_channels, "1 to 256")
-        _require(self.domain in DOMAINS, "network.domain", self.domain, " or ".join(DOMAINS))
+        allowed = f"{' or '.join(DOMAINS)}; a network of another package needs that package"
+        _require(self.domain in DOMAINS, "network.domain", self.domain, allowed)
         good = not self.position or self.domain == "wavelet"
         _require(good, "network.position", self.position, "false unless network.domain is wavelet")
         _require(1 <= len(self.multipliers) <= MAX_LEVELS, "network.multipliers", self.multipliers, "1 to 8 levels")
@@ -90,7 +93,12 @@ class NetworkConfig:
     def divisor(self) -> int:
         """Every side of the grid must be a multiple of this."""
         deepest = 2 ** (len(self.multipliers) - 1)
-        return deepest if self.domain == "voxels" else 2 * deepest
+        return 2 * deepest if self.on_bands else deepest
+
+    @property
+    def on_bands(self) -> bool:
+        """Whether the network works on Haar bands and predicts x0; else on voxels, as those of other packages do."""
+        return self.domain in ("wavelet", "residual")
 
 
 @dataclass(frozen=True)
@@ -220,7 +228,7 @@ class ModelConfig:
         self._check_domain()
 
     def _check_domain(self) -> None:
-        if self.network.domain == "voxels":
+        if not self.network.on_bands:
             return
         prediction = self.schedule.prediction
         domain = f"the {self.network.domain} domain"

@@ -17,10 +17,10 @@ from medddpm.geometry import read_mask, read_volume
 from medddpm.geometry.io import read_geometry
 from medddpm.jobs.events import Event
 from medddpm.jobs.folder import JobFolder
+from medddpm.labels.scheme import load_scheme
 from medddpm.models.folder import read_model_folder
 from medddpm.models.places import list_models, read_config_file
 from medddpm.models.published import read_published
-from medddpm.preparation.options import read_scheme
 from medddpm.preparation.sources.nnunet import read_plan
 from medddpm.preparation.sources.table import read_rows
 from medddpm.synthesis.provenance import finished_samples
@@ -88,7 +88,7 @@ def text_files(folder: Path) -> dict[str, tuple[Callable[[Path], object], bytes]
             b"preset = 'demo'\ndataset = 'd'\n[optimizer]\nlr = 1e-3\n",
         ),
         "config.json": (read_config_file, (models["demo"] / "config.json").read_bytes()),
-        "scheme.json": (lambda path: read_scheme(str(path)), SCHEME.read_bytes()),
+        "scheme.json": (lambda path: load_scheme(str(path)), SCHEME.read_bytes()),
         "dataset.json": (in_folder("dataset.json", read_dataset_config), (folder / "set/dataset.json").read_bytes()),
         "job.json": (in_folder("job.json", lambda path: JobFolder(path).read()), (job.path / "job.json").read_bytes()),
         "events.jsonl": (

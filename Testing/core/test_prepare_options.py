@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from medddpm.config import GridConfig
 from medddpm.errors import InputError
 from medddpm.labels.scheme import load_scheme
-from medddpm.preparation.options import GRIDS, PrepareOptions, grid_text, parse_grid, read_scheme
+from medddpm.preparation.options import GRIDS, PrepareOptions, grid_text, parse_grid
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ def test_the_grid_follows_the_scheme() -> None:
 def test_schemes_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "scheme.json"
     path.write_text(json.dumps(load_scheme("brats").to_dict()))
-    assert read_scheme(str(path)) == load_scheme("brats")
-    assert read_scheme("whole_head") == load_scheme("whole-head")
+    assert load_scheme(str(path)) == load_scheme("brats")
+    assert load_scheme("whole_head") == load_scheme("whole-head")
     for text, words in (("{", "not valid JSON"), ("[]", "must be an object"), ("{}", "lacks the field")):
         path.write_text(text)
         with pytest.raises(InputError, match=words):
-            read_scheme(str(path))
+            load_scheme(str(path))
     with pytest.raises(InputError, match="'lungs' is not known"):
-        read_scheme("lungs")
+        load_scheme("lungs")

@@ -40,7 +40,7 @@ class Reading:
         None, "The MRI that the mask was drawn on; a missing brain is found in it.", metavar="FILE"
     )
     labels: str | None = option(None, "What the values of MASK mean in the scheme: 1=1,2=2,4=3.")
-    scheme: str | None = option(None, f"{', '.join(SCHEMES)}; by default what suits the mask.")
+    scheme: str | None = option(None, f"{', '.join(SCHEMES)} or a .json file; by default what suits the mask.")
     model: str | None = option(None, "Model folder, .pt file or name; its labels count.")
 
 
@@ -205,8 +205,6 @@ def _scheme(name: str | None, model: str | None) -> LabelScheme | None:
         raise InputError("Give either --scheme or --model, not both.")
     if model:
         return find_config(model).scheme
-    if name and name not in SCHEMES:
-        raise InputError(f"--scheme is '{name}'; it must be one of {', '.join(SCHEMES)}.")
     return load_scheme(name) if name else None
 
 

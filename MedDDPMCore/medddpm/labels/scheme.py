@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
+from .. import plugins
 from ..errors import InputError
-from ..parse import from_dict
+from ..files import read_text
+from ..parse import from_dict, parse_json, shown
 
-# Those that are shipped.
-SCHEMES = ("brats", "glioma-anatomy", "whole-head")
+SHIPPED = ("brats", "glioma-anatomy", "whole-head")
+SCHEMES = plugins.names("schemes", SHIPPED)
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,19 @@ class LabelScheme:
 
 
 def load_scheme(name: str) -> LabelScheme:
-    """One of ``SCHEMES``.
+    """One of ``SCHEMES``, or the scheme in a .json file of the form of those in ``schemes/``.
 
-    ``"brats"`` (Med-DDPM 1/2/3 tumor, 4 brain), ``"glioma-anatomy"`` (the same, 5 to 11 tissues of the brain) or
-    ``"whole-head"`` (1 head, 2 tumor).
+    ``"brats"`` (Med-DDPM 1/2/3 tumor, 4 brain), ``"glioma-anatomy"`` (the same, 5 to 11 tissues of the brain),
+    ``"whole-head"`` (1 head, 2 tumor) or one of another package (see ``plugins``). Raises InputError where there is no
+    such scheme.
     """
-    path = resources.files(__package__) / "schemes" / f"{name}.json"
+    plain = name.replace("_", "-")
+    if name.lower().endswith(".json"):
+        where = f"The label scheme {shown(name)}"
+        return LabelScheme.from_dict(parse_json(read_text(Path(name), "The label scheme"), where), where)
+    if plain not in SHIPPED and name not in SCHEMES:
+        raise InputError(f"The label scheme {shown(name)} is not known. Give {', '.join(SCHEMES)} or a .json file.")
+    if plain not in SHIPPED:
+        return plugins.load("schemes", name, LabelScheme)
+    path = resources.files(__package__) / "schemes" / f"{plain}.json"
     return LabelScheme.from_dict(json.loads(path.read_text(encoding="utf-8")))

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from .. import plugins
 from ..config import NetworkConfig
 from .compact import CompactUNet
 from .residual import ResidualUNet
 from .unet import UNet3D
 
 Network = UNet3D | CompactUNet | ResidualUNet
-NETWORKS: dict[str, type[Network]] = {"voxels": UNet3D, "wavelet": CompactUNet, "residual": ResidualUNet}
+NETWORKS: dict[str, type[Network]] = {
+    "voxels": UNet3D,
+    "wavelet": CompactUNet,
+    "residual": ResidualUNet,
+}
 
 
 def build_network(config: NetworkConfig) -> Network:
-    """The network with random weights. One on bands still has to be told the noise schedule."""
-    return NETWORKS[config.domain](config)
+    """The network with random weights. One on bands still has to be told the noise schedule.
+
+    Raises InputError where it is of another package and cannot be loaded.
+    """
+    if config.domain in NETWORKS:
+        return NETWORKS[config.domain](config)
+    return plugins.load("networks", config.domain)(config)

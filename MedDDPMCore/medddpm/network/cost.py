@@ -9,9 +9,7 @@ from torch import Tensor, nn
 
 from ..config import NetworkConfig
 from .build import build_network
-from .compact import CompactUNet
-from .residual import ResidualUNet
-from .unet import UNet3D, input_channels
+from .unet import input_channels
 from .wavelet import BANDS
 
 
@@ -31,11 +29,11 @@ class NetworkCost:
 
 def network_cost(config: NetworkConfig, depth_first_shape: tuple[int, ...]) -> NetworkCost:
     """Cost on a grid of ``depth_first_shape`` (D, H, W); of a network on bands that of its body, nearly all of it."""
-    shape = depth_first_shape if config.domain == "voxels" else tuple(side // 2 for side in depth_first_shape)
+    shape = tuple(side // 2 for side in depth_first_shape) if config.on_bands else depth_first_shape
     with torch.device("meta"):
         whole = build_network(config)
-        network: nn.Module = whole if isinstance(whole, UNet3D) else whole.body
-        x = torch.empty(1, _seen_channels(whole), *shape)
+        network = whole.get_submodule("body" if config.on_bands else "")
+        x = torch.empty(1, _seen_channels(config), *shape)
     flops: list[float] = []
     widest: list[float] = []
 
@@ -52,11 +50,10 @@ def network_cost(config: NetworkConfig, depth_first_shape: tuple[int, ...]) -> N
     return NetworkCost(sum(flops), sum(_skip_values(config, shape)), max(widest), parameters)
 
 
-def _seen_channels(network: UNet3D | CompactUNet | ResidualUNet) -> int:
-    config = network.config
-    if isinstance(network, ResidualUNet):
+def _seen_channels(config: NetworkConfig) -> int:
+    if config.domain == "residual":
         return 2 * BANDS * config.image_channels + config.mask_channels
-    return input_channels(config, 1 if isinstance(network, UNet3D) else BANDS)
+    return input_channels(config, BANDS if config.on_bands else 1)
 
 
 def _skip_values(config: NetworkConfig, shape: tuple[int, ...]) -> list[float]:

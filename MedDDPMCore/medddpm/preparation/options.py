@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+from .. import plugins
 from ..config import MODALITY, GridConfig, from_dict
 from ..errors import InputError
-from ..files import read_text
 from ..labels.conventions import outline_kind, parse_labels
 from ..labels.scheme import SCHEMES, LabelScheme, load_scheme
 from ..options import check_options, option
-from ..parse import parse_json, shown
+from ..parse import shown
 
-LAYOUTS = ("auto", "brats", "med-ddpm", "nnunet", "table")
+LAYOUTS = plugins.names("layouts", ("auto", "brats", "med-ddpm", "nnunet", "table"))
 REGISTRATIONS = ("none", "modalities", "template")
 INTENSITIES = ("percentile", "min-max", "slice-min-max")
 OUTLINES = ("auto", "brain", "head", "none")
@@ -117,7 +116,7 @@ class PrepareOptions:
 
     def label_scheme(self) -> LabelScheme:
         """The label scheme that is meant. Raises InputError where its file cannot be used."""
-        return read_scheme(self.scheme)
+        return load_scheme(self.scheme)
 
     def grid_config(self, scheme: LabelScheme) -> GridConfig:
         """The grid that is meant, for ``scheme``. Raises InputError where it cannot be understood."""
@@ -150,15 +149,3 @@ def grid_text(grid: GridConfig) -> str:
     sides = [f"{s:g}" for s in grid.spacing]
     shape, spacing = "x".join(map(str, grid.shape)), sides[0] if len(set(sides)) == 1 else "x".join(sides)
     return f"{shape}:{spacing}:{grid.orientation}"
-
-
-def read_scheme(name: str) -> LabelScheme:
-    """One of ``SCHEMES`` or the scheme in a JSON file. Raises InputError."""
-    plain = name.replace("_", "-")
-    if plain in SCHEMES:
-        return load_scheme(plain)
-    path = Path(name)
-    if path.suffix.lower() != ".json":
-        raise InputError(f"The label scheme {shown(name)} is not known. Give {', '.join(SCHEMES)} or a .json file.")
-    where = f"The label scheme {path}"
-    return LabelScheme.from_dict(parse_json(read_text(path, "The label scheme"), where), where)

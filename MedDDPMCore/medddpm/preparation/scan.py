@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import plugins
 from ..errors import InputError
 from ..geometry.io import read_geometry, read_mask, read_volume
 from ..parse import shown
@@ -69,7 +70,8 @@ def _collect(source: Path, layout: str, table: Path | None) -> tuple[Collector, 
         raise InputError(f"{source} is not a folder, which the layout '{layout}' needs.")
     if layout == NNUNET:
         return scan_nnunet(source)
-    return {BRATS: scan_brats, MED_DDPM: scan_med_ddpm}[layout](source), ()
+    own = {BRATS: scan_brats, MED_DDPM: scan_med_ddpm}
+    return (own[layout] if layout in own else plugins.load("layouts", layout))(source), ()
 
 
 def _incomplete(cases: Sequence[CaseFiles], modalities: Sequence[str], told: bool) -> list[SourceProblem]:

@@ -1,6 +1,8 @@
 """Names and limits that requests, the command line and Slicer share; without torch."""
 
-SAMPLERS = ("dpm++2m", "dpm++3m", "unipc", "ddim", "ddpm", "ddpm-paper")
+from .. import plugins
+
+SAMPLERS = plugins.names("samplers", ("dpm++2m", "dpm++3m", "unipc", "ddim", "ddpm", "ddpm-paper"))
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 MAX_SEED = 2**63 - 1

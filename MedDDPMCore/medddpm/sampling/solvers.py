@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .. import plugins
 from ..config import ModelConfig
 from ..errors import InputError
+from ..parse import shown
+from .names import SAMPLERS
 from .schedule import Schedule
 
 # Below this half log-SNR an x0 prediction is guesswork: the published schedule jumps from -5.08 to -8.53 in its last
@@ -242,32 +246,22 @@ def _unipc_correct(
     return x - path.alpha[i] * phi1 * (weights[0] * (history[1][1] - d0) / r + weights[1] * change)
 
 
-def dpm_2m(denoiser: Denoiser, path: Trajectory, noise: Iterator[Tensor], on_step: OnStep) -> Tensor:
-    """DPM-Solver++(2M)."""
-    return dpm_multistep(denoiser, path, noise, on_step, order=2)
-
-
-def dpm_3m(denoiser: Denoiser, path: Trajectory, noise: Iterator[Tensor], on_step: OnStep) -> Tensor:
-    """DPM-Solver++(3M)."""
-    return dpm_multistep(denoiser, path, noise, on_step, order=3)
-
-
 SOLVERS: dict[str, Solver] = {
     "ddpm": ddpm,
     "ddpm-paper": ddpm_paper,
     "ddim": ddim,
-    "dpm++2m": dpm_2m,
-    "dpm++3m": dpm_3m,
+    "dpm++2m": partial(dpm_multistep, order=2),
+    "dpm++3m": partial(dpm_multistep, order=3),
     "unipc": unipc,
 }
 ALL_STEPS = ("ddpm", "ddpm-paper")
 
 
 def solver(name: str) -> Solver:
-    """The sampler called ``name``; InputError listing the names where there is none."""
-    if name not in SOLVERS:
-        raise InputError(f"There is no sampler '{name}'. Choose one of {', '.join(SOLVERS)}.")
-    return SOLVERS[name]
+    """The sampler called ``name``, perhaps of another package; InputError listing the names where there is none."""
+    if name not in SAMPLERS:
+        raise InputError(f"There is no sampler {shown(name)}. Choose one of {', '.join(SAMPLERS)}.")
+    return SOLVERS[name] if name in SOLVERS else plugins.load("samplers", name)
 
 
 def default_steps(name: str, schedule: Schedule, fast_steps: int) -> int:

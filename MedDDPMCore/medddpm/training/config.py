@@ -123,7 +123,7 @@ class TrainConfig:
             )
 
     def _check_compact(self) -> None:
-        if self.network.domain == "voxels":
+        if not self.network.on_bands:
             return
         if self.network.domain == "residual" and (
             self.augment.affine or self.augment.elastic or self.augment.intensity

@@ -194,7 +194,7 @@ def advice_for(
         needed = training_memory(changed, dataset, again, device)
         if needed < 0.97 * training_memory(config, dataset, measured, device):
             helps.append(f"{words} ({needed / GIB:.1f} GB)")
-    if config.network.domain == "voxels":
+    if not config.network.on_bands:
         helps.append("the compact network (preset compact), which needs about an eighth for the volumes")
     helps.append("fewer channels (network.base_channels)")
     return f"What helps: {'; '.join(helps)}."

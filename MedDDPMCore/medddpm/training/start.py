@@ -14,6 +14,7 @@ from ..models.places import find_model
 from ..models.published import read_published
 from ..network.build import Network, build_network
 from ..network.compact import CompactUNet
+from ..network.residual import ResidualUNet
 from ..network.start import open_path
 from ..network.unet import UNet3D
 from ..progress import Reporter
@@ -68,7 +69,7 @@ def model_config(config: TrainConfig, dataset: PreparedDataset, former: ModelCon
 
 def dropped_mask(config: TrainConfig, dataset: PreparedDataset) -> tuple[float, ...]:
     """What stands for a mask left out (see ``sampling.unconditional``): no label, or the mean share of each label."""
-    if config.network.domain == "voxels":
+    if not config.network.on_bands:
         return (0.0,) * config.network.mask_channels
     covered = torch.zeros(config.network.mask_channels, dtype=torch.float64)
     for i in range(len(dataset)):
@@ -93,8 +94,9 @@ def starting_network(
 def fresh_network(model: ModelConfig, schedule: Schedule, dataset: PreparedDataset) -> Network:
     """A network with random weights; one on bands knows the schedule and the statistics of ``dataset``."""
     network = build_network(model.network)
-    if isinstance(network, UNet3D):
-        open_path(network)
+    if not isinstance(network, CompactUNet | ResidualUNet):
+        if isinstance(network, UNet3D):
+            open_path(network)
         return network
     network.use_schedule(torch.from_numpy(schedule.alpha), torch.from_numpy(schedule.sigma))
     if isinstance(network, CompactUNet):
@@ -116,4 +118,4 @@ class _Cases:
 
 def use_activation_checkpointing(network: Network) -> None:
     """Let the U-Net compute its inner values again for the backward pass instead of keeping them."""
-    (network if isinstance(network, UNet3D) else network.body).checkpointing = True
+    (network.body if isinstance(network, CompactUNet | ResidualUNet) else network).checkpointing = True

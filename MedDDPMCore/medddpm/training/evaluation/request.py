@@ -119,7 +119,7 @@ def doubts(model: ModelConfig, dataset: DatasetConfig, cases: list[str]) -> list
         sentences.append(
             "The dataset has no training cases, so that neither nearest training cases nor tumor fidelity are told."
         )
-        if model.network.domain == "voxels":
+        if not model.network.on_bands:
             sentences.append(
                 "The model does not carry the label means of its training data: the baseline has those of the "
                 "evaluated cases themselves, which favors it."
