@@ -1,26 +1,154 @@
-"""Everything that goes on in the background of a module, and the one clock that lets it go on."""
+"""What goes on in the background of a module: work in small pieces, and the one clock that gives each its turns.
+
+Nothing here takes longer than some milliseconds at a time, so that the GUI stays alive.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
 import weakref
-from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import slicer
 
-from .Jobs import JobMonitor
 from .Storage import defaultStorage
-from .Tickers import SLICE_SECONDS, TaskTicker, Ticker, Turns
-from .Timer import PollTimer
+
+if TYPE_CHECKING:
+    from .Jobs import JobMonitor
+
+logger = logging.getLogger(__name__)
 
 TICK_MS = 50
-# One call of ``poll`` begins nothing new after this time (seconds), so that the GUI is not held up.
-POLL_SECONDS = 0.03
+# One call of ``poll`` begins nothing new after this time, and one piece of work has about this time in its turn (s).
+POLL_SECONDS, SLICE_SECONDS = 0.03, 0.02
+# How long the self-tests wait: machines that run tests are often busy with other work.
+PATIENCE_SECONDS = 600.0
+
+
+class Observed:
+    """Something whose ``observers`` are called, with it as the argument, after any change; on the thread of the GUI."""
+
+    def __init__(self) -> None:
+        self.observers: list[Callable[[Any], None]] = []
+        self._changed = False
+
+    def changed(self) -> None:
+        """Note a change; ``notify`` tells of it."""
+        self._changed = True
+
+    def notify(self) -> None:
+        """Call the observers if anything changed since the last call."""
+        if not self._changed:
+            return
+        self._changed = False
+        for observer in list(self.observers):
+            try:
+                observer(self)
+            except Exception:  # one broken observer must not stop what it observes, nor the other observers
+                logger.exception("an observer failed")
+
+
+class SlicedTask:
+    """Runs a generator a little at a time, so that the GUI stays alive between two slices.
+
+    The generator yields wherever it can pause; no stretch between two yields should take longer than about 50 ms. What
+    it returns goes to ``onDone``; an exception ends it and goes to ``onError``. ``clock`` gives seconds and is replaced
+    in tests. ``seconds``: how long it works in its turn, at least one stretch.
+    """
+
+    def __init__(
+        self,
+        generator: Generator[Any, None, Any],
+        onDone: Callable[[Any], None],
+        onError: Callable[[Exception], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._generator = generator
+        self._onDone, self._onError = onDone, onError
+        self._clock = clock
+        self.seconds = SLICE_SECONDS
+        self.finished = False
+
+    def tick(self) -> None:
+        """Work for its turn."""
+        self.step(self.seconds)
+
+    def step(self, seconds: float = SLICE_SECONDS) -> bool:
+        """Work for about ``seconds`` (at least one stretch); returns whether the task has ended."""
+        end = self._clock() + seconds
+        while not self.finished:
+            self._advance()
+            if self._clock() >= end:
+                break
+        return self.finished
+
+    def runToEnd(self) -> None:
+        """Work until the task has ended; for scripts and tests."""
+        while not self.finished:
+            self._advance()
+
+    def cancel(self) -> None:
+        """End the task at its last pause; neither callback is called. Does nothing where it has ended."""
+        self.finished = True
+        self._generator.close()
+
+    def _advance(self) -> None:
+        try:
+            next(self._generator)
+        except StopIteration as end:
+            self.finished = True
+            self._onDone(end.value)
+        except Exception as exc:
+            self.finished = True
+            self._onError(exc)
+
+
+class PollTimer:
+    """Calls ``callback`` every ``intervalMs`` milliseconds between the events of the GUI, while started.
+
+    The only piece of the shared library that needs Qt, which is imported when one is made. A callback that takes longer
+    than the interval is not called twice at once.
+    """
+
+    def __init__(self, callback: Callable[[], object], intervalMs: int = 100) -> None:
+        import qt
+
+        self._callback = callback
+        self._busy = False
+        self._timer = qt.QTimer()
+        self._timer.setInterval(intervalMs)
+        self._timer.connect("timeout()", self._onTimeout)
+
+    @property
+    def running(self) -> bool:
+        """Whether it is started."""
+        return bool(self._timer.isActive())
+
+    def start(self) -> None:
+        """Begin calling; does nothing where it does already."""
+        if not self.running:
+            self._timer.start()
+
+    def stop(self) -> None:
+        """Cease calling. A callback may stop its own timer."""
+        self._timer.stop()
+
+    def _onTimeout(self) -> None:
+        # A callback that shows a dialog or calls processEvents would be entered again.
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            self._callback()
+        finally:
+            self._busy = False
 
 
 class Background:
-    """Job monitors and tickers (see Tickers.py): ``poll`` lets them go on, which a timer calls.
+    """Job monitors and tasks: ``poll`` lets them go on, which a timer calls. A task has ``tick``, ``finished``,
+    ``cancel``.
 
     Modules derive their service from it, of which one lives as long as the application. ``sceneEvent``: the event of
     the scene at which ``closeScene`` is called. All methods return at once.
@@ -32,7 +160,7 @@ class Background:
         self.storage = storage
         self._monitors = list(monitors)
         self._tasks: list[Any] = []
-        self._turns = Turns(POLL_SECONDS)
+        self._next = 0
         self._timer: Any = None
         self._observed: tuple[Any, int] | None = self._observeScene(sceneEvent)
 
@@ -48,25 +176,23 @@ class Background:
         """The service of this application if there is one already."""
         return cls._instance
 
-    def startTask(self, task: Any, seconds: float = SLICE_SECONDS) -> None:
-        """Let a SlicedTask work to its end, about ``seconds`` in each turn.
+    def startTask(self, task: Any, seconds: float | None = None) -> None:
+        """Let a task have its turns until it is ``finished``; for a SlicedTask, ``seconds`` in each.
 
         0 for one stretch a turn: where each makes the application draw, which is done between two turns.
         """
-        self.addTicker(TaskTicker(task, seconds))
-
-    def addTicker(self, ticker: Any) -> None:
-        """Let something go on until it is ``finished``."""
-        self._tasks.append(ticker)
+        if seconds is not None:
+            task.seconds = seconds
+        self._tasks.append(task)
         self.startTimer()
 
     def cancelTasks(self) -> None:
-        """End all that ``startTask`` and ``addTicker`` began."""
+        """End all that ``startTask`` began."""
         for task in self._tasks:
             task.cancel()
         self._tasks = []
 
-    def tickers(self) -> list[Ticker]:
+    def tickers(self) -> list[Any]:
         """What gets its turns in ``poll``; derived classes add theirs."""
         self._tasks = [task for task in self._tasks if not task.finished]
         return list(self._tasks)
@@ -75,7 +201,17 @@ class Background:
         """Let everything go on for some milliseconds; a timer calls this 20 times a second."""
         for monitor in self._monitors:
             monitor.poll()
-        self._turns.round(self.tickers())
+        self.takeTurns(self.tickers())
+
+    def takeTurns(self, tickers: Sequence[Any]) -> None:
+        """Let tickers work until POLL_SECONDS are over; the next round begins with those that had no turn."""
+        end = time.monotonic() + POLL_SECONDS
+        for offset in range(len(tickers)):
+            if time.monotonic() > end:
+                self._next += offset
+                return
+            tickers[(self._next + offset) % len(tickers)].tick()
+        self._next += 1
 
     def startTimer(self) -> None:
         """Let ``poll`` be called; nothing happens without Qt, where ``waitFor`` does it."""
@@ -85,11 +221,6 @@ class Background:
             except ImportError:
                 return
         self._timer.start()
-
-    def stopTimer(self) -> None:
-        """Let ``poll`` be called no more."""
-        if self._timer is not None:
-            self._timer.stop()
 
     def closeScene(self) -> None:
         """Let go of the scene; derived classes end what works for it. Calling it again does no harm."""
@@ -102,7 +233,8 @@ class Background:
 
         Jobs that are kept are offered again in the next session. The next ``instance`` is a new one.
         """
-        self.stopTimer()
+        if self._timer is not None:
+            self._timer.stop()
         self.endWork(keepJobs)
         self.cancelTasks()
         self.detach()
@@ -144,3 +276,16 @@ class Background:
                 known.closeScene()
 
         return scene, scene.AddObserver(event, onEvent)
+
+
+def waitUntil(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> float:
+    """Let the application work until ``condition`` holds; returns the seconds. AssertionError after too many.
+
+    For self-tests.
+    """
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begin < seconds, f"{what} did not come within {seconds:g} s"
+        slicer.app.processEvents()
+        time.sleep(0.005)
+    return time.monotonic() - begin

@@ -9,10 +9,9 @@ from typing import Any
 
 from medddpm.errors import InputError, MedDDPMError
 
+from .Background import SLICE_SECONDS, SlicedTask
 from .Jobs import JobState
 from .PlainSentences import sentenceOf, wordsOf
-from .SlicedTask import SlicedTask
-from .Tickers import SLICE_SECONDS
 
 logger = logging.getLogger(__name__)
 

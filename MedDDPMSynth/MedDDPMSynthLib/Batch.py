@@ -9,8 +9,8 @@ from typing import Any
 
 from medddpm.errors import InputError
 from medddpm.synthesis.names import case_names, masks_in
+from MedDDPMSlicerLib.Background import Observed
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
-from MedDDPMSlicerLib.Observed import Observed
 
 from .BatchCase import BatchCase, CaseState
 from .Options import SynthInputs, SynthOptions

@@ -13,12 +13,11 @@ from typing import Any
 
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.files import atomic_path
+from MedDDPMSlicerLib.Background import SLICE_SECONDS, SlicedTask
 from MedDDPMSlicerLib.Jobs import JobState
 from MedDDPMSlicerLib.Models import ModelDescription
 from MedDDPMSlicerLib.PlainSentences import plainSentence, sentenceOf, wordsOf
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
-from MedDDPMSlicerLib.SlicedTask import SlicedTask
-from MedDDPMSlicerLib.Tickers import SLICE_SECONDS
 from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeOf
 
 from .Options import SynthInputs, SynthOptions

@@ -13,7 +13,6 @@ from MedDDPMSlicerLib.Background import Background
 from MedDDPMSlicerLib.Jobs import monitorOf
 from MedDDPMSlicerLib.Models import ModelLibrary
 from MedDDPMSlicerLib.Settings import Settings, defaultSettings
-from MedDDPMSlicerLib.Tickers import Ticker
 
 from .AutoUpdate import AutoUpdate
 from .Batch import BatchRun, newBatch
@@ -105,7 +104,7 @@ class Engine(Background):
             self.closeScene()
         self._retention.dropAll()
 
-    def tickers(self) -> list[Ticker]:
+    def tickers(self) -> list[Any]:
         """See Background."""
         batch = [self.batch] if self.batch is not None and not self.batch.finished else []
         return [*self.runs.unsettled(), *batch, *super().tickers(), self.check, self.autoUpdate, self._retention]

@@ -11,8 +11,8 @@ from typing import Any
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.files import read_bounded
 from medddpm.labels.findings import Finding
+from MedDDPMSlicerLib.Background import Observed
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
-from MedDDPMSlicerLib.Observed import Observed
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels, segmentReading
 from MedDDPMSlicerLib.ToolJob import Steps, ToolJob
 from MedDDPMSlicerLib.VolumeNodes import saveVolume

@@ -13,9 +13,9 @@ import slicer
 from medddpm.errors import InputError
 from medddpm.files import read_bounded
 from medddpm.jobs.preview import read_preview
+from MedDDPMSlicerLib.Background import SlicedTask
 from MedDDPMSlicerLib.Display import displayGray, placeLike, removeNode, setAffine, showOutline
 from MedDDPMSlicerLib.Slabs import newImage, slabs
-from MedDDPMSlicerLib.SlicedTask import SlicedTask
 from MedDDPMSlicerLib.Views import SliceLayers, showInSlices
 
 logger = logging.getLogger(__name__)

@@ -8,12 +8,11 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from medddpm.errors import MedDDPMError
+from MedDDPMSlicerLib.Background import SLICE_SECONDS, SlicedTask
 from MedDDPMSlicerLib.Display import NodeList
 from MedDDPMSlicerLib.Jobs import JobState
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
 from MedDDPMSlicerLib.PlainSentences import plainSentence, sentenceOf, wordsOf
-from MedDDPMSlicerLib.SlicedTask import SlicedTask
-from MedDDPMSlicerLib.Tickers import SLICE_SECONDS
 from MedDDPMSlicerLib.Views import showInSlices, shownModality
 
 from .Growth import importSeries

@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 from medddpm.errors import MedDDPMError
+from MedDDPMSlicerLib.Background import Observed
 from MedDDPMSlicerLib.Display import NodeList
 from MedDDPMSlicerLib.Jobs import JobState
-from MedDDPMSlicerLib.Observed import Observed
 from MedDDPMSlicerLib.PlainSentences import plainSentence
 
 from .Options import SynthInputs, SynthOptions

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import slicer
 from medddpm.errors import InputError
+from MedDDPMSlicerLib.Background import SlicedTask
 from MedDDPMSlicerLib.Display import displayGray, placeLike
 from MedDDPMSlicerLib.Hierarchy import folderFor, putUnder
 from MedDDPMSlicerLib.Lattice import voxelView
 from MedDDPMSlicerLib.PlainSentences import sentenceOf
 from MedDDPMSlicerLib.Slabs import newImage, slabs
-from MedDDPMSlicerLib.SlicedTask import SlicedTask
 from MedDDPMSlicerLib.SyntheticNodes import markSynthetic, segmentationOf
 
 from .Results import STATISTIC, Sample, caseItem, modalityOf

@@ -104,7 +104,7 @@ class SynthService(Engine):
         model = self.library.describe(node.model)
         order = (node.segmentation, node.referenceVolume, model, self.storage, self.toolsJobs)
         job = OutlineJob(*order, onDone, onError, saveUndo)
-        self.addTicker(job)
+        self.startTask(job)
         return job
 
     def completeAnatomy(
@@ -125,7 +125,7 @@ class SynthService(Engine):
         options = Choices.optionsOf(parameterNode, model)
         inputs = Choices.inputsOf(parameterNode, options)
         self._anatomy = AnatomyJob(inputs, options, model, self.storage, self.jobs, onDone, onError, saveUndo)
-        self.addTicker(self._anatomy)
+        self.startTask(self._anatomy)
         return self._anatomy
 
     def anatomyBlockedReason(self, parameterNode: Any) -> str | None:

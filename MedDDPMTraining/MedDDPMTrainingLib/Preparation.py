@@ -12,8 +12,8 @@ from typing import Any
 
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.files import read_bounded
+from MedDDPMSlicerLib.Background import Observed
 from MedDDPMSlicerLib.Jobs import JobState
-from MedDDPMSlicerLib.Observed import Observed
 from MedDDPMSlicerLib.PlainSentences import plainSentence
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from medddpm.jobs.process import process_alive
 from medddpm.training.launch import start
 from medddpm.training.run import RunFolder
 from medddpm.training.summary import RunSummary
+from MedDDPMSlicerLib.Background import Observed
 from MedDDPMSlicerLib.JobHandles import logTail
-from MedDDPMSlicerLib.Observed import Observed
 from MedDDPMSlicerLib.PlainSentences import plainSentence
 from MedDDPMSlicerLib.Processes import NICENESS, slicerPython, workerEnvironment
 

@@ -10,8 +10,7 @@ from typing import Any
 
 from medddpm.training.run import RunFolder
 from medddpm.training.summary import RunSummary
-from MedDDPMSlicerLib.Observed import Observed
-from MedDDPMSlicerLib.SlicedTask import SlicedTask
+from MedDDPMSlicerLib.Background import Observed, SlicedTask
 
 from .History import History
 from .LossChart import LossChart

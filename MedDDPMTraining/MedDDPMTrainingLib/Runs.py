@@ -12,9 +12,8 @@ from medddpm.errors import InputError
 from medddpm.jobs.folder import State
 from medddpm.training.run import RunFolder
 from medddpm.training.summary import RunSummary
-from MedDDPMSlicerLib.Observed import Observed
+from MedDDPMSlicerLib.Background import Observed, SlicedTask
 from MedDDPMSlicerLib.PlainSentences import plainSentence
-from MedDDPMSlicerLib.SlicedTask import SlicedTask
 from MedDDPMSlicerLib.Texts import duration
 
 from .RunPlaces import RunPlaces

@@ -10,7 +10,7 @@ from medddpm.errors import InputError, MedDDPMError
 from medddpm.jobs.folder import State
 from medddpm.training.run import RunFolder
 from medddpm.training.summary import RunSummary
-from MedDDPMSlicerLib.Observed import Observed
+from MedDDPMSlicerLib.Background import Observed
 
 from .Runs import message
 

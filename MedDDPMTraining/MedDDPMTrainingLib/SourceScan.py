@@ -8,7 +8,7 @@ from typing import Any
 
 from medddpm.errors import InputError
 from medddpm.files import read_bounded
-from MedDDPMSlicerLib.Observed import Observed
+from MedDDPMSlicerLib.Background import Observed
 from MedDDPMSlicerLib.ToolJob import Steps, ToolJob
 
 from .SourceTable import SourceTable, tableOf

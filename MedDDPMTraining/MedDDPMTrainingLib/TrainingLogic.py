@@ -130,7 +130,7 @@ class TrainingLogic(ModuleLogic):
         self, run: ScriptedRun, onFinished: Callable[[ScriptedRun], None] | None, waitForCompletion: bool
     ) -> ScriptedRun:
         _callAtEnd(run, onFinished)
-        self.service.addTicker(run)
+        self.service.startTask(run)
         if waitForCompletion:
             self.service.waitFor(run)
             run.raiseFailure()

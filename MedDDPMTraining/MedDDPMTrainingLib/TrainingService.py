@@ -10,15 +10,13 @@ from typing import Any
 
 import slicer
 from medddpm.errors import InputError
-from MedDDPMSlicerLib.Background import Background
+from MedDDPMSlicerLib.Background import Background, SlicedTask
 from MedDDPMSlicerLib.Dependencies import TRAINING, Use, missingPackages
 from MedDDPMSlicerLib.Jobs import monitorOf
 from MedDDPMSlicerLib.Models import ModelLibrary
 from MedDDPMSlicerLib.PackageWatch import PackageWatch
 from MedDDPMSlicerLib.PlainSentences import sentenceOf
 from MedDDPMSlicerLib.Settings import Settings, defaultSettings
-from MedDDPMSlicerLib.SlicedTask import SlicedTask
-from MedDDPMSlicerLib.Tickers import Ticker
 
 from . import Orders
 from .Datasets import Datasets
@@ -185,7 +183,7 @@ class TrainingService(Background):
         """Packages were installed: look again what there is."""
         self._packages.lookAgain()
 
-    def tickers(self) -> list[Ticker]:
+    def tickers(self) -> list[Any]:
         """See Background."""
         return [*super().tickers(), self.scan, self.preparation, self.runs, self.control, self.view]
 

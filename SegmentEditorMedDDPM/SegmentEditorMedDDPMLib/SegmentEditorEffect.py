@@ -10,8 +10,8 @@ from typing import Any
 import qt
 import slicer
 from medddpm.errors import InputError
+from MedDDPMSlicerLib.Background import PollTimer
 from MedDDPMSlicerLib.Panels.Base import plainErrors
-from MedDDPMSlicerLib.Timer import PollTimer
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 from slicer.i18n import tr as _
 

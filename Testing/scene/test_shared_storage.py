@@ -18,9 +18,9 @@ from medddpm.jobs.events import Event
 from medddpm.jobs.owner import OwnerFile
 from medddpm.jobs.spool import submit
 from MedDDPMSlicerLib import Processes
+from MedDDPMSlicerLib.Background import SlicedTask
 from MedDDPMSlicerLib.Jobs import JobMonitor, JobState
 from MedDDPMSlicerLib.Processes import WorkerProcess, slicerPython, workerEnvironment
-from MedDDPMSlicerLib.SlicedTask import SlicedTask
 from MedDDPMSlicerLib.Storage import Storage, defaultStorage, jobFolders
 
 
@@ -280,5 +280,5 @@ def test_the_library_is_imported_without_qt_torch_or_nibabel() -> None:
         check=True,
     )
     names, heavy = json.loads(found.stdout.splitlines()[-1])
-    assert {"Storage", "Jobs", "SegmentMasks", "Timer", "Dependencies"} <= set(names)
+    assert {"Storage", "Jobs", "SegmentMasks", "Background", "Dependencies"} <= set(names)
     assert heavy == []

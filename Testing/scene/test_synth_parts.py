@@ -10,10 +10,9 @@ import pytest
 slicer = pytest.importorskip("slicer")
 
 from medddpm.errors import InputError  # noqa: E402
-from MedDDPMSlicerLib.Observed import Observed  # noqa: E402
+from MedDDPMSlicerLib.Background import Background, Observed  # noqa: E402
 from MedDDPMSlicerLib.PlainNifti import openPlainNifti  # noqa: E402
 from MedDDPMSlicerLib.Slabs import slabs  # noqa: E402
-from MedDDPMSlicerLib.Tickers import Turns  # noqa: E402
 from MedDDPMSynthLib.LocalEdit import grown  # noqa: E402
 from MedDDPMSynthLib.Watch import SegmentationWatch  # noqa: E402
 from synth_phantoms import painted  # noqa: E402
@@ -152,7 +151,7 @@ def test_one_broken_observer_does_not_stop_the_others():
     assert told == [thing]
 
 
-def test_turns_share_the_time():
+def test_turns_share_the_time(scene):
     import time
 
     ticks = {"slow": 0, "a": 0, "b": 0}
@@ -165,10 +164,10 @@ def test_turns_share_the_time():
             ticks[self.name] += 1
             time.sleep(self.seconds)
 
-    turns = Turns(0.01)
-    workers = [Worker("slow", 0.02), Worker("a", 0.0), Worker("b", 0.0)]
+    background = Background(None, (), scene.StartCloseEvent)
+    workers = [Worker("slow", 0.04), Worker("a", 0.0), Worker("b", 0.0)]
     for _ in range(10):
-        turns.round(workers)
+        background.takeTurns(workers)
     assert ticks["slow"] <= 10 and ticks["a"] >= 5 and ticks["b"] >= 5
 
 

@@ -11,9 +11,8 @@ import pytest
 slicer = pytest.importorskip("slicer")
 
 from MedDDPMSlicerLib import Slabs  # noqa: E402
+from MedDDPMSlicerLib.Background import SlicedTask  # noqa: E402
 from MedDDPMSlicerLib.Display import setAffine  # noqa: E402
-from MedDDPMSlicerLib.SlicedTask import SlicedTask  # noqa: E402
-from MedDDPMSlicerLib.Tickers import TaskTicker  # noqa: E402
 from MedDDPMSlicerLib.Views import compositeNode  # noqa: E402
 from MedDDPMTrainingLib import RunLayout, SampleViews  # noqa: E402
 from training_helpers import AFFINE  # noqa: E402
@@ -184,7 +183,8 @@ def test_a_mask_without_a_tumor_has_no_middle(scene):
 
 def test_a_task_can_take_one_step_a_turn():
     steps = []
-    ticker = TaskTicker(SlicedTask((steps.append(n) for n in range(3)), steps.append, steps.append), 0)
+    ticker = SlicedTask((steps.append(n) for n in range(3)), steps.append, steps.append)
+    ticker.seconds = 0
     for count in (1, 2, 3):
         ticker.tick()
         assert len(steps) == count

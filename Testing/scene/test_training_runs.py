@@ -15,9 +15,9 @@ slicer = pytest.importorskip("slicer")
 from medddpm.errors import InputError  # noqa: E402
 from medddpm.jobs.folder import State  # noqa: E402
 from medddpm.jobs.owner import STALE_SECONDS, Owner  # noqa: E402
+from MedDDPMSlicerLib.Background import SlicedTask  # noqa: E402
 from MedDDPMSlicerLib.Models import ModelLibrary  # noqa: E402
 from MedDDPMSlicerLib.Settings import MemorySettings  # noqa: E402
-from MedDDPMSlicerLib.SlicedTask import SlicedTask  # noqa: E402
 from MedDDPMSlicerLib.Storage import Storage  # noqa: E402
 from MedDDPMTrainingLib.HandOver import handOver, openSynth  # noqa: E402
 from MedDDPMTrainingLib.RunControl import runBlockedReason  # noqa: E402

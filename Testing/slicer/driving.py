@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import slicer
-from MedDDPMSlicerLib.Waiting import waitUntil
+from MedDDPMSlicerLib.Background import waitUntil
 
 OUT = Path(os.environ.get("MEDDDPM_TEST_OUT") or tempfile.mkdtemp(prefix="medddpm-slicer-tests-"))
 OUT.mkdir(parents=True, exist_ok=True)

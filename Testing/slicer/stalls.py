@@ -19,8 +19,8 @@ class StallMeter:
     ``longestGap``: longest time between two ticks, as a person would feel it. ``longestCpu``: most processor time that
     the GUI thread used between two ticks: its own work, whatever else the machine is busy with; with the drawing of the
     views. ``overLimit``: how often that was more than LIMIT_SECONDS. ``longestCallback``: most processor time of one
-    call of ``timers`` (``MedDDPMSlicerLib.Timer.PollTimer``), ``slowest`` its name, ``longestCallbackWall`` the longest
-    such call by the clock. Seconds.
+    call of ``timers`` (``MedDDPMSlicerLib.Background.PollTimer``), ``slowest`` its name, ``longestCallbackWall`` the
+    longest such call by the clock. Seconds.
     """
 
     def __init__(self, *timers: Any) -> None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from ..Timer import PollTimer
+from ..Background import PollTimer
 from .Base import Panel, PanelContext
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
-from MedDDPMSlicerLib.Waiting import waitUntil
+from MedDDPMSlicerLib.Background import waitUntil
 
 from .. import Results
 from ..Options import Quality

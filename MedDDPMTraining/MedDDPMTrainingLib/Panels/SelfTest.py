@@ -13,7 +13,7 @@ from typing import Any
 
 import slicer
 from medddpm.jobs.folder import State
-from MedDDPMSlicerLib.Waiting import waitUntil
+from MedDDPMSlicerLib.Background import waitUntil
 
 from .. import OtherSlicer
 from ..HandOver import MODULE as SYNTH

@@ -7,9 +7,9 @@ from typing import Any
 
 import qt
 import slicer
+from MedDDPMSlicerLib.Background import SlicedTask
 from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
 from MedDDPMSlicerLib.Panels.Widgets import enable, say
-from MedDDPMSlicerLib.SlicedTask import SlicedTask
 
 from ..SampleScans import FOLDER, sampleScans
 from .CasesTable import CasesTable

@@ -7,9 +7,9 @@ from collections.abc import Generator
 from typing import Any
 
 import slicer
+from MedDDPMSlicerLib.Background import SlicedTask
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import chooseData, enable, fillComboBox, say
-from MedDDPMSlicerLib.SlicedTask import SlicedTask
 
 from .. import RunLayout, SampleViews
 from ..SampleVolumes import MASK
