@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__
+
 if TYPE_CHECKING:
     from .api import Case as Case
     from .api import check_mask as check_mask
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from .models.places import list_models as list_models
     from .models.registry import load_model as load_model
     from .sampling.sample import sample as sample
-
-__version__ = "0.1.0"
 
 _HOMES = dict.fromkeys(("Case", "check_mask", "edit", "fix_mask", "load_mask", "new_lesion", "synthesize"), ".api")
 _HOMES |= dict.fromkeys(("evaluate", "prepare", "train"), ".learning")

@@ -16,7 +16,8 @@ from typing import Any
 from medddpm.config import ModelConfig
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.labels.scheme import Label
-from medddpm.models.places import find_model, list_models, read_config
+from medddpm.models.config_file import read_config
+from medddpm.models.places import find_model, list_models
 
 from .Jobs import JobState
 from .PlainSentences import sentenceOf

@@ -38,7 +38,8 @@ def chooseScheme(segmentationNode: Any, parameterNode: Any = None) -> LabelSchem
 
 def schemeOfModel(key: str) -> LabelScheme | None:
     """The label scheme of a model by its name or folder; None where it is gone or cannot be read."""
-    from medddpm.models.places import find_model, read_config
+    from medddpm.models.config_file import read_config
+    from medddpm.models.places import find_model
 
     try:
         return read_config(find_model(key)).scheme

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from medddpm.cli.app import commands
+from medddpm.cli.app import app
 from medddpm.cli.console import ConsoleReporter
 from medddpm.errors import Cancelled, InputError, MedDDPMError
 from medddpm.files import csv_text, open_regular, read_text, sha256
@@ -73,7 +73,7 @@ def test_commands_refuse_pipes(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "x-scans").mkdir()
     for ending in ("", ".nii.gz", ".json", ".toml"):
         os.mkfifo(tmp_path / f"x{ending}")
-    result = CliRunner().invoke(commands(), [part.format(tmp_path / "x") for part in arguments])
+    result = CliRunner().invoke(app, [part.format(tmp_path / "x") for part in arguments])
     code = result.exception.exit_code if isinstance(result.exception, MedDDPMError) else result.exit_code
     assert code == 2, result.output
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 from medddpm.config import NetworkConfig
 from medddpm.errors import InputError
-from medddpm.models.places import CONFIG_NAME, WEIGHTS_NAME
+from medddpm.models.config_file import CONFIG_NAME, WEIGHTS_NAME
 from medddpm.models.registry import load_model
 from medddpm.network.unet import UNet3D
 from model_files import NO_CHECKPOINT, refused, weights, write_models, write_zip

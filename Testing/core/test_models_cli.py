@@ -117,7 +117,7 @@ def test_wrong_use_is_exit_code_2_and_a_sentence(arguments: list[str], words: st
 @pytest.mark.parametrize(("debug", "shown"), [(False, ""), (True, "INFO medddpm.jobs a ?detail\n")])
 def test_what_goes_to_the_log_of_a_job_is_not_shown_on_the_terminal(debug: bool, shown: str) -> None:
     script = (
-        f"import logging; from medddpm.cli.app import root; root(version=False, debug={debug});"
+        f"import logging; from medddpm.cli.root import root; root(version=False, debug={debug});"
         "logging.getLogger('medddpm').setLevel(logging.INFO); logging.getLogger('medddpm.jobs').info('a \\x1bdetail')"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

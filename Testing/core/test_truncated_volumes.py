@@ -30,6 +30,7 @@ META = (
 )
 VOXELS = np.arange(210, dtype=np.int16).tobytes()
 TEXT = " ".join(map(str, range(210))).encode() + b"\n"
+PACKED_HALVES = b"".join(gzip.compress(half, mtime=0) for half in (VOXELS[:100], VOXELS[100:]))
 
 
 def written(path: Path, data: np.ndarray, packed: bool) -> Path:
@@ -91,8 +92,12 @@ def test_the_sentence_tells_both_sizes_and_the_file_beside(tmp_path: Path) -> No
         ("a.nrrd", NRRD.format("raw", "byte skip: 7\n\n"), b"7 bytes" + VOXELS),
         ("a.nrrd", NRRD.format("raw", "line skip: 2\n\n"), b"one\ntwo\n" + VOXELS),
         ("a.nrrd", NRRD.format("raw", "byteskip: -1\n\n"), b"how long?" + VOXELS),
-        ("a.nrrd", NRRD.format("gz", "\n"), gzip.compress(VOXELS[:100]) + gzip.compress(VOXELS[100:])),
-        ("a.nrrd", NRRD.format("gzip", "byte skip: 7\n\n"), gzip.compress(b"7 bytes" + VOXELS)),
+        (
+            "a.nrrd",
+            NRRD.format("gz", "\n"),
+            gzip.compress(VOXELS[:100], mtime=0) + gzip.compress(VOXELS[100:], mtime=0),
+        ),
+        ("a.nrrd", NRRD.format("gzip", "byte skip: 7\n\n"), gzip.compress(b"7 bytes" + VOXELS, mtime=0)),
         ("a.nrrd", NRRD.format("ascii", "encoding:=raw\n\n"), TEXT),
         ("a.mha", META.format("True", "", "LOCAL"), VOXELS),
         ("a.mha", META.format("True", "HeaderSize = -1\n", "LOCAL"), b"how long?" + VOXELS),
@@ -111,8 +116,8 @@ def test_voxels_are_looked_for_where_the_header_says(tmp_path: Path, name: str, 
     ("name", "header", "content"),
     (
         ("a.nrrd", NRRD.format("raw", "byte skip: 7\n\n"), b"7 bytes" + VOXELS[1:]),
-        ("a.nrrd", NRRD.format("gzip", "byte skip: 7\n\n"), gzip.compress(b"7 bytes" + VOXELS[1:])),
-        ("a.nrrd", NRRD.format("gzip", "\n"), gzip.compress(VOXELS[:100])),
+        ("a.nrrd", NRRD.format("gzip", "byte skip: 7\n\n"), gzip.compress(b"7 bytes" + VOXELS[1:], mtime=0)),
+        ("a.nrrd", NRRD.format("gzip", "\n"), gzip.compress(VOXELS[:100], mtime=0)),
         ("a.mha", META.format("True", "HeaderSize = 200\n", "LOCAL"), VOXELS),
     ),
 )

@@ -13,8 +13,8 @@ import pytest
 import torch
 from medddpm.config import ScheduleConfig
 from medddpm.errors import InputError
+from medddpm.models.config_file import CONFIG_NAME, WEIGHTS_NAME
 from medddpm.models.folder import save_model_folder
-from medddpm.models.places import CONFIG_NAME, WEIGHTS_NAME
 from medddpm.models.published import read_published, whole_head_config
 from medddpm.models.registry import load_model
 from model_files import TINY, State, refused, weights, write_models

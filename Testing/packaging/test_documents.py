@@ -25,9 +25,9 @@ def readme_commands() -> list[str]:
 @pytest.mark.parametrize("line", readme_commands())
 def test_readme_command_lines_exist(line: str) -> None:
     import typer
-    from medddpm.cli.app import commands
+    from medddpm.cli.app import app
 
-    command = typer.main.get_command(commands())
+    command = typer.main.get_command(app)
     words = shlex.split(line)[1:]
     while hasattr(command, "commands"):
         command = command.commands[words.pop(0)]

@@ -1,4 +1,4 @@
-"""Entry point of the ``medddpm`` command."""
+"""Entry point of the ``medddpm`` command: all commands, and how they end."""
 
 from __future__ import annotations
 
@@ -8,54 +8,19 @@ from typing import Any
 
 import typer
 
-from .. import __version__
-from ..jobs.log import log_to_terminal
 from ..jobs.outcome import outcome_of
 from ..parse import printable
+from . import check, evaluate, masks, models, prepare, runs, synth, tissues, train, worker  # noqa: F401 - add theirs
+from .root import app
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 log = logging.getLogger("medddpm")
 UsageError: Any = typer.BadParameter.__mro__[1]  # of the click that comes with typer
 
 
-def _version(value: bool) -> None:
-    if value:
-        typer.echo(f"medddpm {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
-    debug: bool = typer.Option(False, "--debug", help="Show technical details of errors."),
-) -> None:
-    """Turn segmentation masks into synthetic brain MRI (Med-DDPM). For research; never for diagnosis."""
-    log_to_terminal(logging.DEBUG if debug else logging.CRITICAL)
-
-
-def commands() -> typer.Typer:
-    """The command with all its subcommands."""
-    from . import (  # noqa: F401 - each registers its own
-        check,
-        evaluate,
-        masks,
-        models,
-        prepare,
-        runs,
-        synth,
-        tissues,
-        train,
-        worker,
-    )
-
-    return app
-
-
 def main() -> None:
     """Run the command; an error becomes one plain message and the exit code of the job contract."""
-    command = commands()
     try:
-        sys.exit(command(standalone_mode=False))
+        sys.exit(app(standalone_mode=False))
     except UsageError as exc:
         exc.message = printable(exc.message, keep="\n")
         exc.show()

@@ -16,9 +16,9 @@ from ..labels.check import check_mask, mend_mask
 from ..labels.conventions import parse_labels
 from ..labels.findings import CheckResult, Finding
 from ..models.places import find_config
-from .app import app
 from .console import ConsoleReporter, say
 from .folders import masks_among
+from .root import app
 
 
 @app.command()

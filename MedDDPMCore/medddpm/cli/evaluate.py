@@ -11,9 +11,9 @@ import typer
 from ..errors import InputError
 from ..memory import keep_freed_memory
 from ..training.evaluation.request import EvaluationRequest
-from .app import app
 from .console import ConsoleReporter, say
 from .options import given, with_options
+from .root import app
 
 
 @app.command("evaluate")

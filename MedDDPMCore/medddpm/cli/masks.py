@@ -22,10 +22,10 @@ from ..masks import (
     shift_tumor,
 )
 from ..masks.stack import one_of
-from .app import app
 from .console import say
 from .mask_files import Reading, open_mask
 from .options import with_options
+from .root import app
 
 masks_app = typer.Typer(no_args_is_help=True, help="Move, reshape and create tumors in a mask.")
 app.add_typer(masks_app, name="masks")

@@ -9,8 +9,8 @@ import typer
 
 from ..config import ModelConfig
 from ..errors import InputError, MedDDPMError
-from .app import app
 from .console import say, show_table
+from .root import app
 
 models_app = typer.Typer(no_args_is_help=True, help="List, inspect and convert models.")
 app.add_typer(models_app, name="models")

@@ -15,9 +15,9 @@ from ..preparation.case_files import SourceScan
 from ..preparation.options import PrepareOptions, grid_text, parse_grid
 from ..preparation.scan import scan_source
 from ..preparation.source_labels import labels_of_source
-from .app import app
 from .console import ConsoleReporter, say, show_table
 from .options import given, with_options
+from .root import app
 
 ROWS_SHOWN = 40
 PRESET = "compact"  # whose memory is told: full resolution on modest machines

@@ -12,8 +12,8 @@ from ..jobs.folder import State
 from ..progress import duration
 from ..training.run import RunFolder, find_runs
 from ..training.summary import RunSummary
-from .app import app
 from .console import say, show_table
+from .root import app
 
 COLUMNS = ("Training", "State", "Iterations", "Loss", "Validation", "Time left", "How it goes")
 

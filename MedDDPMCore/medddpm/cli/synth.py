@@ -10,10 +10,10 @@ import typer
 
 from ..memory import keep_freed_memory
 from ..synthesis.request import SynthesisRequest, modality_files
-from .app import app
 from .console import ConsoleReporter, say
 from .folders import masks_among
 from .options import given, with_options
+from .root import app
 
 MasksArgument = Annotated[
     list[Path],

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from ..errors import InputError
-from .app import app
 from .console import ConsoleReporter, say
+from .root import app
 
 TargetArgument = Annotated[
     Path | None,

@@ -13,8 +13,8 @@ from ..jobs.outcome import EXIT_SENTENCES
 from ..jobs.runner import run_job
 from ..jobs.stop import Stop
 from ..jobs.worker import IDLE_SECONDS, Worker
-from .app import app
 from .console import say
+from .root import app
 
 
 @app.command("worker")

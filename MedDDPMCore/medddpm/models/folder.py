@@ -22,7 +22,7 @@ from ..config import ModelConfig
 from ..errors import InputError
 from ..files import atomic_path, sha256, write_text
 from ..network.layout import check_shapes, check_values
-from .places import CONFIG_NAME, WEIGHTS_NAME, read_config, require_file
+from .config_file import CONFIG_NAME, WEIGHTS_NAME, read_config, require_file
 
 _STAGED = re.compile(r"model-[0-9a-f]{16}\.safetensors")
 

@@ -22,7 +22,7 @@ from ..labels.scheme import load_scheme
 from ..network.layout import check_fits, network_config, without_prefixes
 from ..parse import shown
 from ..sampling.schedule import cosine_betas
-from .places import read_config_file, require_file
+from .config_file import read_config_file, require_file
 
 MAX_CHECKPOINT_BYTES = 16 * 2**30
 # torch's format before 1.6 begins with its magic number, pickled

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
 from ..config import GridConfig, MaskPrior
 from ..dataset import DatasetConfig, PreparedCase
 from ..labels.scheme import LabelScheme
+from ..version import __version__
 from .facts import CaseFacts, Geometry, ImageFacts
 from .options import grid_text
 from .plan import Plan

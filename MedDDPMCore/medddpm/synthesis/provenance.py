@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from .. import __version__
 from ..errors import InputError
 from ..files import read_text, sha256, write_text
 from ..models.model import Model
 from ..parse import parse_json
+from ..version import __version__
 from .case import INTENSITY_SCALE, PreparedCase
 from .local_edit import LocalEdit
 from .request import SynthesisRequest

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ... import __version__
 from ...page import Cell, Page, number
+from ...version import __version__
 from ..monitor.quality import Quality
 from ..monitor.samples import SHEET
 from .interval import Estimate

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ... import __version__
 from ...config import ModelConfig
 from ...geometry.grid import from_network, labels_from_fractions
 from ...geometry.nifti import write_image
@@ -24,6 +23,7 @@ from ...sampling.sample import SampleStep, sample
 from ...synthesis.case import stored_intensities
 from ...synthesis.comparison import write_comparison
 from ...synthesis.provenance import DESCRIPTION
+from ...version import __version__
 from ..dataset import PreparedDataset
 
 REAL_DESCRIPTION = f"REAL image as prepared for MedDDPM {__version__} - research only"
