@@ -26,7 +26,6 @@ from medddpm.training.dataset import PreparedDataset
 from medddpm.training.hooks import Context, Hook, Iteration
 from medddpm.training.metrics import MetricsLog, append_metric, valid
 from medddpm.training.start import use_activation_checkpointing
-from medddpm.training.state import moving_average
 from medddpm.training.trainer import Trainer
 from training_runs import make_dataset, tensors, tiny_config
 
@@ -314,14 +313,6 @@ def test_the_average_follows_its_rule(dataset: Path, tmp_path: Path) -> None:
     assert torch.allclose(pairs[3][0], mixed, atol=1e-7)
     assert torch.equal(pairs[4][0], pairs[3][0])
     assert torch.allclose(pairs[5][0], torch.lerp(pairs[3][0], pairs[5][1], 0.6), atol=1e-7)
-
-
-def test_the_decay_grows_to_its_limit() -> None:
-    update = moving_average(EmaConfig(decay=0.9))
-    for n, decay in ((0, 0.1), (10, 0.55), (1000, 0.9)):
-        average = [torch.zeros(1)]
-        update(average, [torch.ones(1)], torch.tensor(n))
-        assert float(average[0]) == pytest.approx(1 - decay)
 
 
 def test_a_dataset_that_does_not_fit_the_network_is_explained(dataset: Path, tmp_path: Path) -> None:

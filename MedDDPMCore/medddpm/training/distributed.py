@@ -11,26 +11,27 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import AveragedModel
 
-from ..errors import InputError
+from ..errors import InputError, MedDDPMError
+from ..network.blocks import Stage
 from ..progress import Reporter, SilentReporter
 from .config import TrainConfig
 from .ranks import Launch, launched
-from .sharding import WholeAverage, divided_like, full_tensors, shard
 from .state import TrainingState
-from .watch import Watch, watched
 
 FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-# For all processes to come together at the start. Later a process may wait for hours while the first one makes samples;
-# that the others are alive is watched in another way (``training.watch``).
+# How long processes wait for each other; and for the first one, while it makes samples.
 START = timedelta(minutes=10)
 PATIENCE = timedelta(days=2)
 
@@ -80,7 +81,7 @@ def _strategy(name: str, config: TrainConfig, launch: Launch) -> Strategy | str:
                 "The training options precision = 'fp16' and scale.strategy = 'fsdp' do not go together. Use bf16."
             )
         return ModelParallelStrategy(
-            shard,
+            _shard,
             data_parallel_size=launch.size,
             tensor_parallel_size=1,
             timeout=START,
@@ -89,6 +90,17 @@ def _strategy(name: str, config: TrainConfig, launch: Launch) -> Strategy | str:
     if name not in ("auto", "ddp"):
         raise InputError(f"There is no strategy '{name}' for training. Choose auto, ddp or fsdp.")
     return DDPStrategy(timeout=START, gradient_as_bucket_view=True)
+
+
+def _shard(network: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """Divide the parameters of ``network`` over all processes of ``mesh``, gathered again stage by stage (FSDP2).
+
+    Only the plain layout can be divided; convolutions take weights in any.
+    """
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    for module in (*(module for module in network.modules() if isinstance(module, Stage)), network):
+        fully_shard(module, mesh=mesh["data_parallel"])
+    return network
 
 
 def _on_cuda(device: str) -> bool:
@@ -128,6 +140,8 @@ class Team:
         self.local_rank = fabric.local_rank
         self.local_size = int(getattr(fabric.strategy, "num_processes", 1))
         self._sharded = isinstance(fabric.strategy, ModelParallelStrategy)
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self._patient = torch.distributed.new_group(timeout=PATIENCE, backend="gloo") if several else None
 
     def check(self, config: TrainConfig) -> TrainConfig:
         """The configuration with its iterations divided so that every process has as much to do.
@@ -153,12 +167,15 @@ class Team:
         return reporter if self.first else _Listener(reporter)
 
     def setup(self, network: Any, average: AveragedModel, optimizer: Any) -> tuple[Any, AveragedModel, Any]:
-        """Network and optimizer as Fabric makes them, and the average on the device, whole in every process."""
+        """Network and optimizer as Fabric makes them, and the average on the device, whole in every process.
+
+        So the first process can sample with it; it is small beside what training keeps for the backward pass.
+        """
+        whole = average.to(self.fabric.device)
         if not self._sharded:
             _name_one_layout(network)
             network, optimizer = self.fabric.setup(network, optimizer)
-            return network, average.to(self.fabric.device), optimizer
-        whole = WholeAverage(average).to(self.fabric.device)
+            return network, whole, optimizer
         network = self.fabric.setup_module(network)
         # Sharding has put other parameters in the place of those that the optimizer knew.
         optimizer = type(optimizer)(network.parameters(), **optimizer.defaults)
@@ -188,19 +205,49 @@ class Team:
 
     def full_state(self, state: TrainingState) -> dict[str, Any]:
         """What one process alone would put into a checkpoint; empty in all but the first. Called by all at once."""
-        if self._sharded:
-            full = full_tensors(state.to_dict(), keep=self.first)
-            return full if self.first else {}
-        return state.to_dict() if self.first else {}
+        network = state.network.module
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        tensors, named = get_state_dict(network, state.optimizer.optimizer, options=options)
+        if not self.first:
+            return {}
+        numbers = {name: i for i, (name, _) in enumerate(network.named_parameters())}
+        groups = [{**group, "params": [numbers[name] for name in group["params"]]} for group in named["param_groups"]]
+        moments = {numbers[name]: values for name, values in named["state"].items()}
+        return {
+            "network": tensors,
+            "average": state.average.state_dict(),
+            "optimizer": {"state": dict(sorted(moments.items())), "param_groups": groups},
+            "validation": state.validation,
+        }
 
     def load_full_state(self, state: TrainingState, checkpoint: dict[str, Any]) -> None:
-        """The inverse of ``full_state``, from the whole checkpoint in every process."""
-        state.load(divided_like(state, checkpoint))
+        """The inverse of ``full_state``, from the whole checkpoint in every process.
+
+        A fused optimizer takes parameter and moments by their place in memory, whatever layouts they say they have, so
+        that moments get the layout of their parameter.
+        """
+        network, stored = state.network.module, checkpoint["optimizer"]
+        names, parameters = zip(*network.named_parameters(), strict=True)
+        moments = {
+            names[i]: {key: _laid_out(value, parameters[i]) for key, value in values.items()}
+            for i, values in stored["state"].items()
+        }
+        groups = [{**group, "params": [names[i] for i in group["params"]]} for group in stored["param_groups"]]
+        set_state_dict(
+            network,
+            state.optimizer.optimizer,
+            model_state_dict=checkpoint["network"],
+            optim_state_dict={"state": moments, "param_groups": groups},
+            options=StateDictOptions(full_state_dict=True),
+        )
+        state.average.load_state_dict(checkpoint["average"])
+        state.iteration = int(checkpoint["step"])
+        state.validation = checkpoint.get("validation")
 
     def barrier(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes are here, for days where it takes so long."""
         if self.size > 1:
-            self.fabric.barrier()
+            torch.distributed.barrier(self._patient)
 
     def require_alike(self, what: str, value: Any) -> None:
         """Raise InputError where ``value`` differs among the processes; called by all at once."""
@@ -216,23 +263,32 @@ class Team:
                 )
 
     @contextmanager
-    def together(self, folder: Path) -> Iterator[None]:
-        """Watch the other processes within the block; one that is lost ends it with MedDDPMError and a sentence.
+    def together(self) -> Iterator[None]:
+        """Within the block, the loss of another process is a MedDDPMError with a sentence.
 
-        ``folder`` is the run folder, where the first process leaves that sentence even if it hangs itself.
+        Who started the processes (torchrun, srun, Fabric) ends the others where one is lost.
         """
-        if self.size == 1:
+        try:
             yield
-            return
-        self._be_patient()
-        with watched(Watch.begin(self.rank, self.size, Path(folder))):
-            yield
+        except RuntimeError as exc:  # gloo's have no type of their own
+            words = ("gloo", "nccl", "connection", "peer", "socket")
+            lost = isinstance(exc, torch.distributed.DistError) or any(word in str(exc).lower() for word in words)
+            if self.size == 1 or not lost:
+                raise
+            raise MedDDPMError(
+                f"One of the {self.size} processes of this training was lost: it failed or was killed, or its machine "
+                "or network failed. See what it printed. The last checkpoint is kept; start the training again to go "
+                "on from it."
+            ) from exc
 
-    def _be_patient(self) -> None:
-        strategy = self.fabric.strategy
-        sharded = strategy.device_mesh.get_all_groups() if isinstance(strategy, ModelParallelStrategy) else []
-        for group in (None, *sharded):
-            torch.distributed.distributed_c10d._set_pg_timeout(PATIENCE, group)
+
+def _laid_out(value: Any, parameter: Tensor) -> Any:
+    """A moment in the layout of its parameter; a count of steps as it is."""
+    if not isinstance(value, Tensor) or value.shape != parameter.shape:
+        return value
+    if isinstance(parameter, DTensor):
+        return value.contiguous()
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def _name_one_layout(network: nn.Module) -> None:

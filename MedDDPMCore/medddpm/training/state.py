@@ -1,14 +1,14 @@
-"""What changes while training, and how it goes into a checkpoint and back."""
+"""What changes while training, and the rule of the averaged weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
+from torch.distributed.tensor import DTensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..errors import MedDDPMError
 from .config import EmaConfig
@@ -28,28 +28,21 @@ class TrainingState:
     iteration: int = 0
     validation: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Tensors and plain data for a checkpoint."""
-        return {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "validation": self.validation,
-        }
-
-    def load(self, checkpoint: dict[str, Any]) -> None:
-        """The inverse of ``to_dict``; ``checkpoint`` also holds the number of iterations as ``step``."""
-        self.network.load_state_dict(checkpoint["network"])
-        self.average.load_state_dict(checkpoint["average"])
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
-        self.iteration = int(checkpoint["step"])
-        self.validation = checkpoint.get("validation")
-
     def update_average(self, config: EmaConfig) -> None:
         """Take the network's weights into the average, after an iteration that is already counted."""
-        if self.iteration % config.every == 0 or self.iteration <= config.start:
-            self.average.n_averaged.fill_(self.iteration - 1)  # the rule of ``moving_average`` counts iterations
-            self.average.update_parameters(self.network.module)
+        if self.iteration % config.every and self.iteration > config.start:
+            return
+        n = self.iteration - 1
+        decay = 0.0 if n < config.start else min(config.decay, (1 + n) / (10 + n))
+        network = self.network.module
+        # Of a network that is divided over processes, one parameter after the other is gathered.
+        whole: Any = SimpleNamespace(
+            parameters=lambda: (p.full_tensor() if isinstance(p, DTensor) else p for p in network.parameters()),
+            buffers=network.buffers,
+        )
+        self.average.multi_avg_fn = get_ema_multi_avg_fn(decay)
+        self.average.n_averaged.fill_(n)
+        self.average.update_parameters(whole)
 
     def require_finite(self) -> None:
         """Raise MedDDPMError if a weight is not a finite number: such a state is worth no checkpoint."""
@@ -59,15 +52,3 @@ class TrainingState:
                     f"The weights {name} became numbers that are not finite by iteration {self.iteration}. The last "
                     "checkpoint is kept; continue from it with a lower optimizer.lr or a smaller optimizer.clip_norm."
                 )
-
-
-def moving_average(config: EmaConfig) -> Callable[[Any, Any, Any], None]:
-    """The rule of ``EmaConfig`` for an AveragedModel that counts iterations."""
-
-    @torch.no_grad()
-    def update(average: Any, current: Any, iterations: Tensor) -> None:
-        n = float(iterations)
-        decay = 0.0 if n < config.start else min(config.decay, (1 + n) / (10 + n))
-        torch._foreach_lerp_(average, current, 1 - decay)
-
-    return update

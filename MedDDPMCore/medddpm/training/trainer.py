@@ -36,7 +36,7 @@ from .objective import Objective
 from .randomness import random_state, restore_random_state
 from .resume import dataset_identity, require_same, require_same_dataset
 from .start import StartModel, model_config, starting_network, use_activation_checkpointing
-from .state import TrainingState, moving_average
+from .state import TrainingState
 
 
 class Trainer:
@@ -111,7 +111,7 @@ class Trainer:
         if self.config.activation_checkpointing:
             use_activation_checkpointing(network)
         network = network.to(memory_format=torch.channels_last_3d)
-        average = AveragedModel(network, multi_avg_fn=moving_average(self.config.ema))
+        average = AveragedModel(network)
         plan = self.config.optimizer
         # A fused optimizer unscales fp16 gradients itself, so that they could not be clipped.
         optimizer = torch.optim.Adam(
@@ -141,7 +141,7 @@ class Trainer:
         """
         try:
             self.team.require_alike("the iteration to go on from", self.state.iteration)
-            with self.team.together(self.folder):
+            with self.team.together():
                 self._loop()
         finally:
             self.loader.close()
@@ -186,6 +186,9 @@ class Trainer:
                 hook.after_iteration(done)
             except Cancelled as exc:
                 self._stop = exc
+        monitor = self.config.monitor
+        if done.due(monitor.validate_every) or done.due(monitor.sample_every):
+            self.team.barrier()
 
     def _end(self, stop: Cancelled) -> NoReturn:
         """Stop here: with a checkpoint of what the last one does not have."""
