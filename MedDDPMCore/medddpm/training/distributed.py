@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -207,7 +207,7 @@ class Team:
         """What one process alone would put into a checkpoint; empty in all but the first. Called by all at once."""
         network = state.network.module
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        tensors, named = get_state_dict(network, state.optimizer.optimizer, options=options)
+        tensors, named = cast(Any, get_state_dict(network, state.optimizer.optimizer, options=options))
         if not self.first:
             return {}
         numbers = {name: i for i, (name, _) in enumerate(network.named_parameters())}
@@ -228,11 +228,11 @@ class Team:
         """
         network, stored = state.network.module, checkpoint["optimizer"]
         names, parameters = zip(*network.named_parameters(), strict=True)
-        moments = {
+        moments: Any = {
             names[i]: {key: _laid_out(value, parameters[i]) for key, value in values.items()}
             for i, values in stored["state"].items()
         }
-        groups = [{**group, "params": [names[i] for i in group["params"]]} for group in stored["param_groups"]]
+        groups: Any = [{**group, "params": [names[i] for i in group["params"]]} for group in stored["param_groups"]]
         set_state_dict(
             network,
             state.optimizer.optimizer,
