@@ -51,7 +51,8 @@ def make_fabric(config: TrainConfig) -> Fabric:
     try:
         with _without_fabric_run() as given:
             device = given.get("LT_ACCELERATOR", config.device)
-            if config.precision == "fp16" and not _on_cuda(device):
+            cuda = device in ("cuda", "gpu") or (device == "auto" and torch.cuda.is_available())
+            if config.precision == "fp16" and not cuda:
                 raise InputError(
                     "The training option precision is 'fp16', but only NVIDIA GPUs train in it. Use bf16 or fp32."
                 )
@@ -101,10 +102,6 @@ def _shard(network: nn.Module, mesh: DeviceMesh) -> nn.Module:
     for module in (*(module for module in network.modules() if isinstance(module, Stage)), network):
         fully_shard(module, mesh=mesh["data_parallel"])
     return network
-
-
-def _on_cuda(device: str) -> bool:
-    return device in ("cuda", "gpu") or (device == "auto" and torch.cuda.is_available())
 
 
 @contextmanager
@@ -183,17 +180,7 @@ class Team:
 
     def no_sync(self, network: Any, enabled: bool) -> AbstractContextManager[None]:
         """Do not sum gradients over the processes within the block: more parts of the iteration follow."""
-        if self.size == 1 or not enabled:
-            return nullcontext()
-        return self._unsynchronized(network) if self._sharded else self.fabric.no_backward_sync(network)
-
-    @contextmanager
-    def _unsynchronized(self, network: Any) -> Iterator[None]:
-        network.module.set_requires_gradient_sync(False)
-        try:
-            yield
-        finally:
-            network.module.set_requires_gradient_sync(True)
+        return self.fabric.no_backward_sync(network) if enabled and self.size > 1 else nullcontext()
 
     def mean_and_stop(self, loss: Tensor, stop: bool) -> tuple[float, bool]:
         """The mean of ``loss`` over all processes, and whether any of them wants to stop; called by all at once."""
