@@ -1,185 +1,176 @@
-"""The list of training runs with their states, kept up to date from their folders."""
+"""The list of trainings: found below the user's folders, remembered, forgotten, kept up to date from their folders."""
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError
-from medddpm.jobs.folder import State
-from medddpm.training.run import RunFolder
+from medddpm.training.run import RunFolder, find_runs
 from medddpm.training.summary import RunSummary
-from MedDDPMSlicerLib.Background import Observed, SlicedTask
-from MedDDPMSlicerLib.PlainSentences import plainSentence
-from MedDDPMSlicerLib.Texts import duration
+from MedDDPMSlicerLib.Background import Observed
+from MedDDPMSlicerLib.Settings import Settings, readList, writeList
 
-from .RunPlaces import RunPlaces
+from .Rounds import Rounds
+from .Run import TrainingRun
 
-logger = logging.getLogger(__name__)
-
+# Names in the settings: single runs, folders below which all runs are listed, what the user does not want to see.
+RUNS, ROOTS, FORGOTTEN = "trainingRuns", "trainingRunFolders", "forgottenTrainingRuns"
+# A list in the settings does not grow for ever.
+MAX_REMEMBERED = 500
 # Between two rounds through all runs, and between two searches for new ones (seconds).
 ROUND_SECONDS, SEARCH_SECONDS = 2.0, 15.0
-# A round takes at most this share of the time: the folders of a slow disk are looked at less often.
-MAX_SHARE = 0.05
-SLICE_SECONDS = 0.01
-
-STATE_WORDS = {
-    State.PENDING: "not started",
-    State.RUNNING: "running",
-    State.DONE: "done",
-    State.FAILED: "failed",
-    State.CANCELLED: "stopped",
-    State.INTERRUPTED: "interrupted",
-    State.PAUSED: "paused",
-}
 
 
 class Runs(Observed):
-    """``summaries`` are the runs of ``places``, those that were active last first. Call ``tick`` regularly.
+    """``runs`` are those that are listed, the last active first. Call ``tick`` regularly.
 
-    ``clock`` gives seconds and is replaced in tests.
+    ``settings`` are those of the user; ``home`` is the folder for runs without another place. ``python``: the
+    interpreter of trainings, None for Slicer's own. ``clock`` gives seconds and is replaced in tests.
     """
 
-    def __init__(self, places: RunPlaces, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        home: Path,
+        python: Sequence[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__()
-        self.places = places
-        self.summaries: list[RunSummary] = []
-        self._clock = clock
+        self.runs: list[TrainingRun] = []
+        self.home = Path(home)
+        self._settings, self._python, self._clock = settings, python, clock
+        self._rounds = Rounds(self._round, ROUND_SECONDS, clock)
         self._paths: list[Path] = []
-        self._signatures: dict[Path, tuple[int, ...]] = {}
-        self._task: Any = None
-        self._nextRound = self._nextSearch = 0.0
-        self._spent = 0.0
+        self._nextSearch = 0.0
+        self._told: list[RunSummary] = []
 
-    def find(self, path: str | Path) -> RunSummary | None:
-        """The summary of a run of the list; None where it is not (yet) in it."""
-        wanted = Path(path) if path else None
-        return next((summary for summary in self.summaries if summary.path == wanted), None)
+    @property
+    def summaries(self) -> list[RunSummary]:
+        """Where the listed runs stand."""
+        return [run.summary for run in self.runs]
 
-    def look(self, path: str | Path) -> RunSummary:
-        """The state of a run as it is now; the list gets it, too. Reads some small files."""
-        summary = RunFolder(path).summary()
-        others = [known for known in self.summaries if known.path != summary.path]
-        if len(others) < len(self.summaries):
-            self._show([*others, summary])
-        return summary
+    def find(self, path: str | Path) -> TrainingRun | None:
+        """The run of the list; None where it is not (yet) in it."""
+        return next((run for run in self.runs if run.folder == Path(path)), None) if str(path) else None
+
+    def of(self, path: str | Path) -> TrainingRun:
+        """The run in a folder, that of the list where it is in it. Raises InputError where there is none."""
+        if not str(path):
+            raise InputError("Choose a training in the list first.")
+        RunFolder.open(path)
+        return self.find(path) or TrainingRun(path, self._python, self._clock)
+
+    def begin(self, folder: str | Path, config: Any) -> TrainingRun:
+        """Make the folder of a new run with its ``TrainConfig``, list it and start it.
+
+        Raises InputError where the folder is taken or cannot be written, or the process cannot be started.
+        """
+        path = Path(folder).expanduser().absolute()
+        RunFolder(path).create(config)
+        run = self.add(path)
+        run.resume()
+        return run
+
+    def add(self, path: str | Path) -> TrainingRun:
+        """List a run from now on, wherever it is. Raises InputError where the folder holds none."""
+        whole = RunFolder.open(Path(path).expanduser().absolute()).path
+        self._remove(FORGOTTEN, whole)
+        self._add(RUNS, whole)
+        run = self.of(whole)
+        self._list([known for known in self.runs if known is not run] + [run])
+        self.refresh()
+        return run
+
+    def forget(self, path: str | Path, gone: bool = False) -> None:
+        """Do not list a run any more; the training goes on if it does. ``gone``: its folder is not there any more."""
+        self._remove(RUNS, Path(path))
+        if not gone and any(root in Path(path).parents for root in self.roots()):
+            self._add(FORGOTTEN, Path(path))
+        self._list([run for run in self.runs if run.folder != Path(path)])
+        self.refresh()
+
+    def roots(self) -> list[Path]:
+        """Folders below which all runs are found: ``home`` and those that the user added (also of other computers)."""
+        added = [Path(text) for text in readList(self._settings, ROOTS)]
+        return [self.home, *(path for path in added if path != self.home)]
+
+    def addRoot(self, folder: str | Path) -> None:
+        """Look for runs below a folder from now on. Raises InputError where it is none."""
+        path = Path(folder).expanduser().absolute()
+        if not path.is_dir():
+            raise InputError(f"The folder {path} does not exist or cannot be reached. Choose another one.")
+        self._add(ROOTS, path)
+        self.refresh()
+
+    def removeRoot(self, folder: str | Path) -> None:
+        """Look no more below a folder; nothing is deleted."""
+        self._remove(ROOTS, Path(folder))
+        self.refresh()
 
     def refresh(self) -> None:
         """Search anew with the next ticks: something was added, removed or started."""
-        self._nextRound = self._nextSearch = 0.0
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
-
-    def add(self, path: str | Path) -> Path:
-        """List a run and show it at once; see ``RunPlaces.remember``."""
-        remembered = self.places.remember(path)
-        self._show([*(s for s in self.summaries if s.path != remembered), RunFolder(remembered).summary()])
-        self.refresh()
-        return remembered
-
-    def forget(self, path: str | Path) -> None:
-        """See ``RunPlaces.forget``."""
-        self.places.forget(path)
-        self._show([summary for summary in self.summaries if summary.path != Path(path)])
-        self.refresh()
-
-    def erase(self, path: str | Path) -> None:
-        """The folder of a run is gone."""
-        self.places.erase(Path(path))
-        self._show([summary for summary in self.summaries if summary.path != Path(path)])
-        self.refresh()
+        self._nextSearch = 0.0
+        self._rounds.again()
 
     def tick(self) -> None:
         """Look at some of the folders; takes milliseconds where the disk does."""
-        if self._task is None and self._clock() >= self._nextRound:
-            self._spent = 0.0
-            self._task = SlicedTask(self._round(), self._end, self._fail, self._clock)
-        if self._task is not None:
-            began = self._clock()
-            self._task.step(SLICE_SECONDS)
-            self._spent += self._clock() - began
-            if self._task is not None and self._task.finished:
-                self._task = None
-                self._nextRound = self._clock() + max(ROUND_SECONDS, self._spent / MAX_SHARE)
+        for run in self.runs:
+            if run.starting:
+                run.tick()
+        self._rounds.tick()
+        self._list(self.runs)
         self.notify()
 
-    def _round(self) -> Generator[None, None, list[RunSummary]]:
+    def _round(self) -> Generator[None, None, None]:
         if self._clock() >= self._nextSearch:
-            self._paths = yield from self.places.search()
+            self._paths = yield from self._search()
             self._nextSearch = self._clock() + SEARCH_SECONDS
         found = []
         for path in self._paths:
-            found.append(self._read(path))
+            run = self.find(path) or TrainingRun(path, self._python, self._clock)
+            run.lookIfChanged()
+            found.append(run)
             yield
-        return found
+        self._list(found)
 
-    def _read(self, path: Path) -> RunSummary:
-        """The summary; of a run that does nothing it is read again only when its files have changed."""
-        run = RunFolder(path)
-        signature = tuple(_modified(path / name) for name in ("job.json", "events.jsonl", "metrics.jsonl"))
-        known = self.find(path)
-        same = self._signatures.get(path) == signature
-        if known is not None and same and known.state not in (State.RUNNING, State.PENDING):
-            return known
-        self._signatures[path] = signature
-        return run.summary()
+    def _search(self) -> Generator[None, None, list[Path]]:
+        """Steps that look through all places; they return the folders of the runs, each once."""
+        found = [Path(text) for text in readList(self._settings, RUNS)]
+        for root in self.roots():
+            yield
+            for folder in _subfolders(root):
+                try:
+                    found += [run.path for run in find_runs(folder, depth=1)]
+                except InputError:
+                    continue  # a disk that is away
+                yield
+        forgotten = {Path(text) for text in readList(self._settings, FORGOTTEN)}
+        return [path for path in dict.fromkeys(found) if path not in forgotten]
 
-    def _end(self, found: list[RunSummary]) -> None:
-        self._show(found)
-
-    def _fail(self, error: Exception) -> None:
-        logger.error("the runs could not be listed: %s", type(error).__name__)
-
-    def _show(self, summaries: list[RunSummary]) -> None:
-        ordered = sorted(summaries, key=lambda summary: (-(summary.updated or 0.0), str(summary.path)))
-        if ordered != self.summaries:
-            self.summaries = ordered
+    def _list(self, runs: list[TrainingRun]) -> None:
+        self.runs = sorted(runs, key=lambda run: (-(run.summary.updated or 0.0), str(run.folder)))
+        if self.summaries != self._told:
+            self._told = self.summaries
             self.changed()
 
+    def _add(self, name: str, path: Path) -> None:
+        known = [text for text in readList(self._settings, name) if text != str(path)]
+        writeList(self._settings, name, [*known, str(path)][-MAX_REMEMBERED:])
 
-def stateWords(summary: RunSummary) -> str:
-    """The state of a run for a person."""
-    if summary.problem:
-        return "damaged"
-    return STATE_WORDS.get(summary.state, str(summary.state))
-
-
-def progressWords(summary: RunSummary) -> str:
-    """ "12,000 of 100,000 – about 2.1 days left"."""
-    if not summary.total:
-        return ""
-    done = f"{summary.iteration:,} of {summary.total:,}"
-    return done if summary.seconds_left is None else f"{done} – about {duration(summary.seconds_left)} left"
+    def _remove(self, name: str, path: Path) -> None:
+        known = readList(self._settings, name)
+        if str(path) in known:
+            writeList(self._settings, name, [text for text in known if text != str(path)])
 
 
-def message(summary: RunSummary) -> str:
-    """What is to be said of a run: what is wrong with it, how it ended, else how it goes."""
-    if summary.problem:
-        return plainSentence(summary.problem)
-    if summary.state is State.INTERRUPTED:
-        return (
-            "The process that trained has ended without a word (the computer was switched off, or it was killed). "
-            "Press Resume; it goes on from its last checkpoint."
-        )
-    if summary.state in (State.FAILED, State.PAUSED, State.CANCELLED) and summary.message:
-        return plainSentence(summary.message)
-    return summary.sentence or ""
-
-
-def _modified(path: Path) -> int:
-    """When a file was written last (ns); 0 where there is none."""
+def _subfolders(root: Path) -> list[Path]:
+    """The folder itself where it is a run, else those in it; none where it cannot be read (a disk that is away)."""
+    if (root / "job.json").is_file():
+        return [root]
     try:
-        return path.lstat().st_mtime_ns
+        return sorted(path for path in root.iterdir() if not path.name.startswith(".") and path.is_dir())
     except OSError:
-        return 0
-
-
-def requireRun(path: str | Path) -> RunFolder:
-    """The run folder at ``path``. Raises InputError where there is none."""
-    if not str(path):
-        raise InputError("Choose a training in the list first.")
-    return RunFolder.open(path)
+        return []

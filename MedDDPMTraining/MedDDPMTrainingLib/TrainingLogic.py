@@ -13,7 +13,7 @@ from MedDDPMSlicerLib.ModuleLogic import ModuleLogic
 
 if TYPE_CHECKING:
     from .Preparation import Preparation
-    from .ScriptedRun import ScriptedRun
+    from .Run import TrainingRun
     from .TrainingService import TrainingService
 
 
@@ -71,22 +71,21 @@ class TrainingLogic(ModuleLogic):
         iterations: int = 0,
         device: str = "auto",
         precision: str = "auto",
-        onFinished: Callable[[ScriptedRun], None] | None = None,
+        onFinished: Callable[[TrainingRun], None] | None = None,
         waitForCompletion: bool = False,
         **changes: Any,
-    ) -> ScriptedRun:
+    ) -> TrainingRun:
         """Start a training on a prepared dataset, in a process of its own that goes on when Slicer is closed.
 
         Returns at once, unless ``waitForCompletion``. ``runFolder``: a new folder, by default a private one of this
         user. ``preset``, ``startModel`` (name or path), ``iterations`` (0: those of the preset), ``device``,
         ``precision`` as in the panel; ``changes``: further fields of ``medddpm.training.config.TrainConfig``.
-        ``onFinished`` is called with the ScriptedRun, if Slicer is still open then.
+        ``onFinished`` is called with the TrainingRun, if Slicer is still open then.
 
         Raises InputError for an order that makes no sense. With ``waitForCompletion`` also MedDDPMError, with the
         sentence, where the training fails or is stopped.
         """
         from . import Orders
-        from .ScriptedRun import ScriptedRun
 
         service = self.service
         service.datasets.describe(datasetFolder)
@@ -102,33 +101,27 @@ class TrainingLogic(ModuleLogic):
             **changes,
         )
         folder = Orders.newRunFolder("", config.name, service.storage.runs) if runFolder is None else runFolder
-        return self._follow(ScriptedRun(service, service.startTraining(folder, config)), onFinished, waitForCompletion)
+        return self._follow(service.runs.begin(folder, config), onFinished, waitForCompletion)
 
     def resume(
         self,
         runFolder: str | Path,
         moreIterations: int = 0,
         *,
-        onFinished: Callable[[ScriptedRun], None] | None = None,
+        onFinished: Callable[[TrainingRun], None] | None = None,
         waitForCompletion: bool = False,
-    ) -> ScriptedRun:
+    ) -> TrainingRun:
         """Go on with a run that has ended or was interrupted, for ``moreIterations`` than it was asked for.
 
         See ``train``. Raises InputError where it cannot go on.
         """
-        from .ScriptedRun import ScriptedRun
-
-        control = self.service.control
-        if moreIterations:
-            control.extend(_absolute(runFolder), moreIterations)
-        else:
-            control.resume(_absolute(runFolder))
-        run = ScriptedRun(self.service, _absolute(runFolder))
+        run = self.service.runs.of(_absolute(runFolder))
+        run.resume(moreIterations)
         return self._follow(run, onFinished, waitForCompletion)
 
     def _follow(
-        self, run: ScriptedRun, onFinished: Callable[[ScriptedRun], None] | None, waitForCompletion: bool
-    ) -> ScriptedRun:
+        self, run: TrainingRun, onFinished: Callable[[TrainingRun], None] | None, waitForCompletion: bool
+    ) -> TrainingRun:
         _callAtEnd(run, onFinished)
         self.service.startTask(run)
         if waitForCompletion:

@@ -21,12 +21,9 @@ from MedDDPMSlicerLib.Settings import Settings, defaultSettings
 from . import Orders
 from .Datasets import Datasets
 from .Estimate import TrainEstimate, TrainingEstimator
-from .HandOver import handOver
 from .Preparation import Preparation
 from .Readiness import Readiness
-from .RunControl import RunControl, runBlockedReason
-from .RunDeletion import deleteRun
-from .RunPlaces import RunPlaces
+from .Run import TrainingRun
 from .Runs import Runs
 from .RunView import RunView
 from .SourceScan import SourceScanner
@@ -38,9 +35,9 @@ class TrainingService(Background):
     """Owns storage, workers and whatever runs; ``poll`` lets it go on, which a timer calls.
 
     ``scan`` looks at source folders, ``preparation`` makes datasets, ``datasets`` describes them, ``estimate`` answers
-    before a start, ``runs`` lists the trainings, ``control`` starts and ends them, ``view`` follows one, ``library``
-    has the models. ``python``: the interpreter of workers and trainings, None for Slicer's own. All methods return at
-    once; only impossible orders raise MedDDPMError.
+    before a start, ``runs`` lists, starts and ends trainings, ``view`` follows one, ``library`` has the models.
+    ``python``: the interpreter of workers and trainings, None for Slicer's own. All methods return at once; only
+    impossible orders raise MedDDPMError.
     """
 
     def __init__(
@@ -60,8 +57,7 @@ class TrainingService(Background):
         self.preparation = Preparation(self.preparationJobs)
         self.datasets = Datasets()
         self.estimate = TrainingEstimator(self.toolsJobs)
-        self.runs = Runs(RunPlaces(self.settings, storage.runs), clock)
-        self.control = RunControl(self.runs, python, clock)
+        self.runs = Runs(self.settings, storage.runs, python, clock)
         self.view = RunView(clock)
         self._packages = PackageWatch(missing)
         self._readiness = Readiness(self.scan, self.datasets, self.library, self._packages)
@@ -87,8 +83,8 @@ class TrainingService(Background):
         self.startTimer()
         return self.preparation
 
-    def train(self, parameterNode: Any) -> Path:
-        """Start the training of the parameter node, detached; returns the folder of the run.
+    def train(self, parameterNode: Any) -> TrainingRun:
+        """Start the training of the parameter node, detached.
 
         Raises InputError where ``blockedReason`` has one, or a choice does not fit.
         """
@@ -96,16 +92,7 @@ class TrainingService(Background):
         node = parameterNode
         config = Orders.trainConfig(node, self.library)
         folder = Orders.newRunFolder(node.runsFolder, config.name, self.storage.runs)
-        return self.startTraining(folder, config)
-
-    def startTraining(self, folder: str | Path, config: Any) -> Path:
-        """Start the training of a ``TrainConfig`` in a new run folder, detached; returns the folder.
-
-        Raises InputError where it is taken, cannot be written, or the process cannot be started.
-        """
-        path = self.control.begin(folder, config)
-        self.startTimer()
-        return path
+        return self.runs.begin(folder, config)
 
     def requestEstimate(
         self,
@@ -125,8 +112,15 @@ class TrainingService(Background):
             onError(reason)
 
     def useInSynth(self, path: str | Path) -> str:
-        """Hand the model of a run to MedDDPM Synth; returns its key (see HandOver). Raises InputError."""
-        return handOver(self.runs.look(path), self.library)
+        """Put the newest model of a run into the list that MedDDPM Synth offers; returns its key there.
+
+        It stays where it is, so that a training that goes on improves it. Raises InputError where there is none yet, or
+        it is damaged.
+        """
+        run = self.runs.of(path)
+        run.look()
+        self.library.lastUsed = key = self.library.remember(run.modelFolder)
+        return key
 
     def datasetSummary(self, folder: str | Path) -> str:
         """A line on a prepared dataset. Raises InputError where the folder is none."""
@@ -137,30 +131,22 @@ class TrainingService(Background):
         return self.storage.datasets / (Orders.safeName(Path(sourceFolder).name) or "dataset")
 
     def deleteRun(
-        self,
-        path: str | Path,
-        onDone: Callable[[str], None] | None = None,
-        onError: Callable[[str], None] | None = None,
-    ) -> Any:
-        """Delete the folder of a run that does not run; a callback gets a sentence. Returns the SlicedTask."""
-        run = Path(path)
-        if self.view.path == run:
+        self, path: str | Path, onDone: Callable[[str], None], onError: Callable[[str], None] = logger.warning
+    ) -> None:
+        """Delete the folder of a run that does not run; a callback gets a sentence."""
+        folder = Path(path)
+        if self.view.path == folder:
             self.view.release()
 
         def done(sentence: str) -> None:
-            self.runs.erase(run)
-            if onDone is not None:
-                onDone(sentence)
+            self.runs.forget(folder, gone=True)
+            onDone(sentence)
 
         def failed(error: Exception) -> None:
             self.runs.refresh()
-            logger.warning("a run could not be deleted: %s", type(error).__name__)
-            if onError is not None:
-                onError(sentenceOf(error))
+            onError(sentenceOf(error))
 
-        task = SlicedTask(deleteRun(run), done, failed)
-        self.startTask(task)
-        return task
+        self.startTask(SlicedTask(TrainingRun(folder).delete(), done, failed))
 
     def blockedReason(self, action: str, parameterNode: Any) -> str | None:
         """Why "scan", "prepare" or "train" cannot start now, in a sentence; None where it can."""
@@ -173,8 +159,10 @@ class TrainingService(Background):
 
     def runBlockedReason(self, action: str, path: str | Path) -> str | None:
         """Why pause, stop, resume, extend, use, forget or delete is not possible with a run now; None where it is."""
-        starting = bool(path) and self.control.starting(path)
-        reason = runBlockedReason(action, self.runs.find(path), starting)
+        run = self.runs.find(path)
+        if run is None:
+            return "Choose a training in the list first."
+        reason = None if action == "forget" else run.blockedReason(action)
         if reason is None and action in ("resume", "extend"):
             return self._packages.reason(TRAINING)
         return reason
@@ -185,7 +173,7 @@ class TrainingService(Background):
 
     def tickers(self) -> list[Any]:
         """See Background."""
-        return [*super().tickers(), self.scan, self.preparation, self.runs, self.control, self.view]
+        return [*super().tickers(), self.scan, self.preparation, self.runs, self.view]
 
     def endWork(self, keepJobs: bool) -> None:
         """See Background. Trainings are left alone: they go on."""

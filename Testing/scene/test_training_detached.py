@@ -72,8 +72,9 @@ def session(makeTrainingService, monkeypatch):
 
 
 def waitFor(service, path, state):
-    pollUntil(service, lambda: service.runs.look(path).state is state and not service.control.starting(path))
-    return service.runs.look(path)
+    run = service.runs.find(path)
+    pollUntil(service, lambda: run.look().state is state and not run.starting)
+    return run.summary
 
 
 def test_a_training_outlives_slicer_and_is_found_again(session, dataset):
@@ -87,23 +88,24 @@ def test_a_training_outlives_slicer_and_is_found_again(session, dataset):
     assert process_alive(pid), "it goes on when Slicer is closed"
     second = session()
     pollUntil(second, lambda: second.runs.find(run.folder))
-    found = second.runs.find(run.folder)
+    again = second.runs.find(run.folder)
+    found = again.summary
     assert found.state is State.RUNNING and found.name == "long" and found.dataset == str(dataset)
     second.view.observe(run.folder)
-    pollUntil(second, lambda: len(second.view.history.train) > 1)
+    pollUntil(second, lambda: len(second.view.figures.lines["train"]) > 1)
     key = second.useInSynth(run.folder)
     assert key in dict(second.library.entries()), "also while it trains"
-    second.control.pause(run.folder)
+    again.pause()
     paused = waitFor(second, run.folder, State.PAUSED)
     assert second.runBlockedReason("resume", run.folder) is None
     pollUntil(second, lambda: not process_alive(pid))
-    second.control.resume(run.folder)
-    assert second.control.starting(run.folder)
+    again.resume()
+    assert again.starting
     waitFor(second, run.folder, State.RUNNING)
-    pollUntil(second, lambda: second.runs.look(run.folder).iteration > paused.iteration)
-    second.control.stop(run.folder)
+    pollUntil(second, lambda: again.look().iteration > paused.iteration)
+    again.stop()
     stopped = waitFor(second, run.folder, State.CANCELLED)
-    assert stopped.iteration > paused.iteration and stopped.message and second.control.details(run.folder)
+    assert stopped.iteration > paused.iteration and stopped.message and again.details()
 
 
 def examples(tmp_path, scans):
@@ -124,7 +126,7 @@ def examples(tmp_path, scans):
 
 
 def test_the_example_of_the_documentation_runs(session, dataset, tmp_path, monkeypatch):
-    service = session()
+    session()
     module = SimpleNamespace(logic=lambda: TrainingLogic())
     monkeypatch.setattr(slicer.modules, "medddpmtraining", module, raising=False)
     names = {"slicer": slicer, "TINY": TINY, "ended": []}
@@ -134,7 +136,7 @@ def test_the_example_of_the_documentation_runs(session, dataset, tmp_path, monke
     assert run.summary.name == "First try" and (run.modelFolder / "config.json").is_file()
     assert names["preparation"].result.cases == 2
     with pytest.raises(InputError, match="done"):
-        service.control.resume(run.folder)
+        run.resume()
     again = TrainingLogic().resume(run.folder, moreIterations=1, waitForCompletion=True)
     assert again.summary.iteration == again.summary.total == 3
 
@@ -151,8 +153,7 @@ def test_the_panel_asks_estimates_and_starts(session, dataset, workerPython):
     (estimate,) = answers
     assert estimate.seconds > 0 and estimate.memoryBytes > 0 and estimate.diskBytes > 0, estimate
     assert estimate.fits and "GB of memory" in estimate.sentence and estimate.device == "cpu"
-    folder = service.train(node)
-    assert folder == service.storage.runs / "from_the_panel" and service.runs.find(folder).name == "from the panel"
-    service.control.stop(folder)
-    pollUntil(service, lambda: not service.control.starting(folder))
-    waitFor(service, folder, State.CANCELLED)
+    run = service.train(node)
+    assert run.folder == service.storage.runs / "from_the_panel" and run.summary.name == "from the panel"
+    run.stop()
+    waitFor(service, run.folder, State.CANCELLED)

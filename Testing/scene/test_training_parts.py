@@ -205,9 +205,9 @@ def test_the_scene_may_close_at_any_time(service, tmp_path):
     service.view.observe(run.path)
     for _ in range(3):
         service.poll()
-    assert service.view.chart.loss is not None
+    assert service.view.charts.loss is not None
     service.closeScene()
     slicer.mrmlScene.Clear(0)
-    assert service.view.chart.loss is None
-    pollUntil(service, lambda: service.view.chart.loss is not None, 10)
+    assert service.view.charts.loss is None
+    pollUntil(service, lambda: service.view.charts.loss is not None, 10)
     assert NetworkConfig(**run.read().request["network"]).base_channels == 8

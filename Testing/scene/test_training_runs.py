@@ -19,11 +19,8 @@ from MedDDPMSlicerLib.Background import SlicedTask  # noqa: E402
 from MedDDPMSlicerLib.Models import ModelLibrary  # noqa: E402
 from MedDDPMSlicerLib.Settings import MemorySettings  # noqa: E402
 from MedDDPMSlicerLib.Storage import Storage  # noqa: E402
-from MedDDPMTrainingLib.HandOver import handOver, openSynth  # noqa: E402
-from MedDDPMTrainingLib.RunControl import runBlockedReason  # noqa: E402
-from MedDDPMTrainingLib.RunDeletion import deleteRun, deletionQuestion  # noqa: E402
-from MedDDPMTrainingLib.RunPlaces import RunPlaces  # noqa: E402
-from MedDDPMTrainingLib.Runs import Runs, message, progressWords, stateWords  # noqa: E402
+from MedDDPMTrainingLib.Run import TrainingRun  # noqa: E402
+from MedDDPMTrainingLib.Runs import Runs  # noqa: E402
 from training_helpers import newRun, pollUntil, tinyConfig, trained  # noqa: E402
 
 
@@ -39,13 +36,18 @@ def home(tmp_path):
     return folder
 
 
-def listed(settings, home):
-    """The summaries of a session that has looked once."""
-    runs = Runs(RunPlaces(settings, home))
+def looked(runs):
+    """A list that has gone through all places."""
+    runs.refresh()
     runs.tick()
-    while runs._task is not None:
+    while runs._rounds._task is not None:
         runs.tick()
-    return {summary.path: summary for summary in runs.summaries}
+    return runs
+
+
+def listed(settings, home):
+    """The runs of a session that has looked once."""
+    return {run.folder: run for run in looked(Runs(settings, home)).runs}
 
 
 def addModel(run):
@@ -63,10 +65,10 @@ def test_runs_are_found_again_by_the_next_session(settings, home, tmp_path):
     shared = tmp_path / "shared disk"
     far = trained(newRun(shared / "group" / "far"), 100)
     elsewhere = newRun(tmp_path / "elsewhere")
-    places = RunPlaces(settings, home)
-    places.addRoot(shared)
-    places.remember(elsewhere.path)
-    found = listed(settings, home)
+    runs = Runs(settings, home)
+    runs.addRoot(shared)
+    runs.add(elsewhere.path)
+    found = {path: run.summary for path, run in listed(settings, home).items()}
     assert set(found) == {own.path, far.path, elsewhere.path}
     assert [found[r.path].state for r in (own, far, elsewhere)] == [State.PAUSED, State.DONE, State.PENDING]
     assert found[own.path].iteration == 50 and found[own.path].total == 100
@@ -74,7 +76,7 @@ def test_runs_are_found_again_by_the_next_session(settings, home, tmp_path):
 
 def test_a_folder_of_runs_can_be_a_run_and_a_lost_disk_is_no_error(settings, home, tmp_path):
     run = newRun(tmp_path / "alone")
-    places = RunPlaces(settings, home)
+    places = Runs(settings, home)
     places.addRoot(run.path)
     assert set(listed(settings, home)) == {run.path}
     shutil.rmtree(run.path)
@@ -87,36 +89,36 @@ def test_a_folder_of_runs_can_be_a_run_and_a_lost_disk_is_no_error(settings, hom
 
 def test_a_forgotten_run_stays_where_it_is_and_can_be_added_again(settings, home, tmp_path):
     inside, outside = newRun(home / "inside"), newRun(tmp_path / "outside")
-    places = RunPlaces(settings, home)
-    places.remember(outside.path)
+    places = Runs(settings, home)
+    places.add(outside.path)
     for run in (inside, outside):
         places.forget(run.path)
     assert not listed(settings, home) and inside.submitted and outside.submitted
     for run in (inside, outside):
-        places.remember(run.path)
+        places.add(run.path)
     assert set(listed(settings, home)) == {inside.path, outside.path}
 
 
 def test_what_is_no_run_is_not_remembered(settings, home, tmp_path):
     with pytest.raises(InputError, match=r"no job\.json"):
-        RunPlaces(settings, home).remember(tmp_path)
+        Runs(settings, home).add(tmp_path)
 
 
 def test_the_list_shows_a_damaged_run_with_its_problem(settings, home):
     run = trained(newRun(home / "bad"), 30)
     (run.path / "job.json").write_text("{")
-    summary = listed(settings, home)[run.path]
-    assert stateWords(summary) == "damaged" and "job.json" in message(summary)
-    assert runBlockedReason("resume", summary) and runBlockedReason("delete", summary) is None
+    shown = listed(settings, home)[run.path]
+    assert shown.state == "damaged" and "job.json" in shown.message
+    assert shown.blockedReason("resume") and shown.blockedReason("delete") is None
 
 
 def test_what_is_said_of_a_run_in_the_storage_holds_no_path_of_it(settings, tmp_path):
     storage = Storage(tmp_path / "Somebody" / "MedDDPM")
     run = trained(newRun(storage.root / "runs" / "bad"), 30)
     (run.path / "job.json").write_text("{")
-    summary = listed(settings, storage.root / "runs")[run.path]
-    for sentence in (message(summary), runBlockedReason("resume", summary), runBlockedReason("extend", summary)):
-        assert "Somebody" in summary.problem and "Somebody" not in sentence and "job.json" in sentence
+    shown = listed(settings, storage.root / "runs")[run.path]
+    for sentence in (shown.message, shown.blockedReason("resume"), shown.blockedReason("extend")):
+        assert "Somebody" in shown.summary.problem and "Somebody" not in sentence and "job.json" in sentence
 
 
 def test_the_last_active_run_comes_first(settings, home):
@@ -131,7 +133,7 @@ def test_the_last_active_run_comes_first(settings, home):
 def test_observers_hear_of_changes_only(settings, home):
     run = trained(newRun(home / "run"), 20, None)
     clock = [0.0]
-    runs = Runs(RunPlaces(settings, home), lambda: clock[0])
+    runs = Runs(settings, home, clock=lambda: clock[0])
     heard = []
     runs.observers.append(lambda r: heard.append([s.iteration for s in r.summaries]))
 
@@ -155,29 +157,30 @@ def test_words_for_people(home):
     run = trained(newRun(home / "run"), 30, None)
     owner = Owner(1, None, "elsewhere")
     (run.path / "claim.json").write_text(json.dumps(owner.__dict__))
-    running = run.summary()
-    assert stateWords(running) == "running" and progressWords(running) == "30 of 100 – about 7 s left"
+    shown = TrainingRun(run.path)
+    assert shown.state == "running" and shown.progress == "Step 30 of 100 – about 7 s left"
+    run.request_pause()
+    assert shown.progress == "Pausing: the state is being written…"
 
     old = time.time() - STALE_SECONDS - 5
     os.utime(run.path / "claim.json", (old, old))
-    lost = run.summary()
-    assert stateWords(lost) == "interrupted" and "Resume" in message(lost)
-    assert progressWords(lost) == "30 of 100"
+    shown.look()
+    assert shown.state == "interrupted" and "Resume" in shown.message and shown.progress == "" and shown.finished
 
 
 # --- what can be done -----------------------------------------------------------------------------------------------
 
-ALL = ("pause", "stop", "resume", "extend", "use", "forget", "delete")
+ALL = ("pause", "stop", "resume", "extend", "use", "delete")
 
 
 @pytest.mark.parametrize(
     ("end", "possible"),
     [
-        (None, {"pause", "stop", "forget"}),
-        ("paused", {"resume", "extend", "forget", "delete"}),
-        ("cancelled", {"resume", "extend", "forget", "delete"}),
-        ("failed", {"resume", "extend", "forget", "delete"}),
-        ("done", {"extend", "forget", "delete"}),
+        (None, {"pause", "stop"}),
+        ("paused", {"resume", "extend", "delete"}),
+        ("cancelled", {"resume", "extend", "delete"}),
+        ("failed", {"resume", "extend", "delete"}),
+        ("done", {"extend", "delete"}),
     ],
 )
 def test_buttons_say_why_they_are_disabled(home, end, possible):
@@ -185,72 +188,64 @@ def test_buttons_say_why_they_are_disabled(home, end, possible):
     if end is None:
         run.begin()
     trained(run, 20, end)
-    summary = run.summary()
-    reasons = {action: runBlockedReason(action, summary) for action in ALL}
+    shown = TrainingRun(run.path)
+    reasons = {action: shown.blockedReason(action) for action in ALL}
     assert {action for action, reason in reasons.items() if reason is None} == possible
     assert all(reason.endswith(".") for reason in reasons.values() if reason)
-    assert runBlockedReason("pause", None) == "Choose a training in the list first."
-    assert "starting" in runBlockedReason("pause", summary, starting=True)
 
 
 def test_requests_reach_the_folder(makeTrainingService, home):
     service = makeTrainingService()
     run = newRun(home / "run")
     run.begin()
-    service.runs.add(run.path)
-    service.control.pause(run.path)
-    assert run.pause_requested and service.control.ending(run.path) == "pausing"
-    service.control.stop(run.path)
-    assert run.cancel_requested and service.control.ending(run.path) == "stopping"
-    with pytest.raises(InputError, match="hands of process"):
-        service.control.resume(run.path)
-    with pytest.raises(InputError, match="1 or more"):
-        service.control.extend(run.path, 0)
+    shown = service.runs.add(run.path)
+    assert service.runBlockedReason("forget", run.path) is None
+    assert service.runBlockedReason("pause", "") == "Choose a training in the list first."
+    shown.pause()
+    assert run.pause_requested and shown.ending == "pausing"
+    shown.stop()
+    assert run.cancel_requested and shown.ending == "stopping"
+    with pytest.raises(InputError, match="process"):
+        shown.resume()
     with pytest.raises(InputError, match="Choose a training"):
-        service.control.pause("")
+        service.runs.of("")
     service.shutdown()
     assert run.state() is State.RUNNING, "the end of Slicer ends no training"
 
 
-def test_a_model_goes_to_synth(settings, home, tmp_path):
+def test_a_model_goes_to_synth(makeTrainingService, home):
+    service = makeTrainingService()
     run = trained(newRun(home / "run"), 50, "paused")
-    library = ModelLibrary(tmp_path / "models", settings)
+    shown = service.runs.add(run.path)
+    assert service.runBlockedReason("use", run.path)
     with pytest.raises(InputError, match="no model yet"):
-        handOver(run.summary(), library)
+        service.useInSynth(run.path)
     addModel(run)
-    assert runBlockedReason("use", run.summary()) is None
-    key = handOver(run.summary(), library)
-    other = ModelLibrary(tmp_path / "models", settings)  # that of the other module
+    shown.look()
+    assert service.runBlockedReason("use", run.path) is None
+    key = service.useInSynth(run.path)
+    other = ModelLibrary(service.storage.models, service.settings)  # that of the other module
     assert key in dict(other.entries()) and other.lastUsed == key
     assert other.describe(key).path == run.model
-
-
-def test_synth_is_opened_where_it_is_there(application, monkeypatch):
-    opened, node = [], type("Node", (), {"model": "demo"})()
-    logic = type("Logic", (), {"parameterNode": lambda self: node})()
-    assert openSynth("key") is False
-    monkeypatch.setattr(slicer.modules, "medddpmsynth", type("M", (), {"logic": lambda self: logic})(), raising=False)
-    monkeypatch.setattr(slicer, "util", type("U", (), {"selectModule": staticmethod(opened.append)}), raising=False)
-    assert openSynth("key") is True and opened == ["MedDDPMSynth"] and node.model == "key"
 
 
 def test_a_process_that_cannot_begin_says_why(makeTrainingService, tmp_path):
     python = [sys.executable, "-c", "import sys; sys.exit('Error: torch is not installed here.')"]
     service = makeTrainingService(python)
-    folder = service.startTraining(tmp_path / "run", tinyConfig())
-    assert service.control.starting(folder)
-    pollUntil(service, lambda: not service.control.starting(folder))
-    assert service.control.problems[folder].endswith("before it began. torch is not installed here.")
-    assert "torch is not installed" in service.control.details(folder)
-    assert service.runBlockedReason("resume", folder) is None
+    run = service.runs.begin(tmp_path / "run", tinyConfig())
+    assert run.starting and "starting" in run.blockedReason("pause") and not run.finished
+    pollUntil(service, lambda: not run.starting)
+    assert run.message.endswith("before it began. torch is not installed here.") and run.finished
+    assert "torch is not installed" in run.details()
+    assert service.runBlockedReason("resume", run.folder) is None
     with pytest.raises(InputError, match="training already"):
-        service.startTraining(folder, tinyConfig())
+        service.runs.begin(run.folder, tinyConfig())
 
 
 def test_an_interpreter_that_is_gone_is_told(makeTrainingService, tmp_path):
     service = makeTrainingService(str(tmp_path / "python"))
     with pytest.raises(InputError, match="could not be started"):
-        service.startTraining(tmp_path / "run", tinyConfig())
+        service.runs.begin(tmp_path / "run", tinyConfig())
     assert service.runs.find(tmp_path / "run") is not None, "the run is there, to be started again"
 
 
@@ -259,7 +254,7 @@ def test_an_interpreter_that_is_gone_is_told(makeTrainingService, tmp_path):
 
 def deleted(path):
     said = []
-    task = SlicedTask(deleteRun(path), said.append, said.append)
+    task = SlicedTask(TrainingRun(path).delete(), said.append, said.append)
     task.runToEnd()
     return said[0]
 
@@ -270,7 +265,8 @@ def test_deleting_removes_what_the_training_wrote(home, tmp_path):
     (run.checkpoints).mkdir()
     (run.checkpoints / "step-00000050.pt").write_bytes(b"x" * 3_000_000)
     (run.samples / "iteration-00000050" / "c1").mkdir(parents=True)
-    question = deletionQuestion(run.summary())
+    (run.path / "loss.png").write_bytes(b"a picture")
+    question = TrainingRun(run.path).deletionQuestion()
     assert "3 MB" in question and "MedDDPM Synth" in question and "dataset stays" in question
     assert deleted(run.path) == "The run was deleted." and not run.path.exists()
 
@@ -293,7 +289,7 @@ def test_files_of_others_and_what_links_lead_to_are_kept(home, tmp_path):
 def test_a_running_training_is_not_deleted(home):
     run = newRun(home / "run")
     run.begin()
-    assert "hands of process" in str(deleted(run.path))
+    assert "process" in str(deleted(run.path))
     assert run.submitted
 
 
@@ -306,6 +302,6 @@ def test_the_service_deletes_and_forgets(makeTrainingService):
     service.deleteRun(run.path, said.append)
     pollUntil(service, lambda: said)
     assert said == ["The run was deleted."] and service.runs.summaries == [] and service.view.path is None
-    service.deleteRun(run.path, onError=said.append)
+    service.deleteRun(run.path, said.append, said.append)
     pollUntil(service, lambda: len(said) > 1)
     assert "not the folder of a training" in said[1]

@@ -19,11 +19,18 @@ from MedDDPMSlicerLib.Hierarchy import hierarchyOf, parentOf  # noqa: E402
 from MedDDPMSlicerLib.PlainNifti import unpackNifti  # noqa: E402
 from MedDDPMSlicerLib.SyntheticNodes import field, isSynthetic  # noqa: E402
 from MedDDPMSlicerLib.VolumeNodes import affineOf, volumeOf  # noqa: E402
-from MedDDPMTrainingLib.History import MAX_POINTS, Band, History  # noqa: E402
-from MedDDPMTrainingLib.LossChart import LossChart  # noqa: E402
+from MedDDPMTrainingLib.Charts import (  # noqa: E402
+    LOGGED,
+    MAX_POINTS,
+    NEAREST,
+    REAL,
+    VALIDATION,
+    Charts,
+    Figures,
+    smoothed,
+)
 from MedDDPMTrainingLib.RunView import RunView  # noqa: E402
-from MedDDPMTrainingLib.SampleFiles import newestSamples  # noqa: E402
-from MedDDPMTrainingLib.SampleVolumes import MASK, REAL, SYNTHETIC  # noqa: E402
+from MedDDPMTrainingLib.Samples import MASK, SYNTHETIC, newestSamples  # noqa: E402
 from training_helpers import AFFINE, newRun, trained, writeSamples  # noqa: E402
 
 
@@ -57,8 +64,13 @@ def view(scene, clock):
 def settle(view, rounds=60):
     """Let it go on for ten minutes of its clock."""
     for _ in range(rounds):
-        view._clock.seconds += 10.0
+        view._rounds.clock.seconds += 10.0
         view.tick()
+
+
+def losses(view):
+    """The training loss by iteration."""
+    return view.figures.curves("train").get(LOGGED, {})
 
 
 def columnOf(tableNode, name):
@@ -82,56 +94,63 @@ def validation(run, iteration, loss=0.5):
 # --- figures --------------------------------------------------------------------------------------------------------
 
 
+def figuresOf(*lines):
+    figures = Figures()
+    figures.add(lines)
+    return figures
+
+
+def lines(kind, iterations, **values):
+    return [{"kind": kind, "iteration": iteration, **values} for iteration in iterations]
+
+
 def test_the_smoothed_loss_follows_the_mean():
-    history = History()
-    history.add({"kind": "train", "iteration": i, "loss": 5.0 + (-1) ** i} for i in range(1, 401))
-    smoothed = history.smoothed()
-    assert smoothed[0] == history.train.column(1)[0], "no start from zero"
-    assert all(4.9 < value < 5.1 for value in smoothed[100:])
+    values = [5.0 + (-1) ** i for i in range(1, 401)]
+    assert smoothed(values)[0] == values[0], "no start from zero"
+    assert all(4.9 < value < 5.1 for value in smoothed(values)[100:])
 
 
 def test_what_a_killed_run_did_again_counts_once():
-    history = History()
-    history.add({"kind": "train", "iteration": i, "loss": 9.0} for i in (10, 20, 30))
-    history.add([{"kind": "validation", "iteration": 30, "loss": 9.0}, {"kind": "resumed", "iteration": 15}])
-    history.add({"kind": "train", "iteration": i, "loss": 1.0} for i in (20, 30))
-    assert history.train.column(0) == [10, 20, 30] and history.train.column(1) == [9.0, 1.0, 1.0]
-    assert len(history.validation) == 0
+    figures = figuresOf(
+        *lines("train", (10, 20, 30), loss=9.0),
+        *lines("validation", (30,), loss=9.0),
+        *lines("resumed", (15,)),
+        *lines("train", (20, 30), loss=1.0),
+    )
+    assert figures.curves("train")[LOGGED] == {10: 9.0, 20: 1.0, 30: 1.0}
+    assert figures.curves("validation") == {}
 
 
 def test_lines_of_strangers_do_no_harm():
-    history = History()
-    history.add(
-        [
-            {"kind": "unknown", "iteration": 1},
-            {"kind": "train", "iteration": 1, "loss": None},
-            {"kind": "train", "iteration": 2, "loss": "low"},
-            {"kind": "validation", "iteration": 3, "loss": None, "bands": [3, {"low": 0}, {"low": 0, "high": 9}]},
-            {"kind": "quality", "iteration": 3, "nearest_training": 7},
-            {"kind": "verdict", "iteration": 3},
-        ]
+    figures = figuresOf(
+        {"kind": "unknown", "iteration": 1},
+        {"kind": "train", "iteration": 1, "loss": None},
+        {"kind": "train", "iteration": 2, "loss": "low"},
+        {"kind": "validation", "iteration": 3, "loss": 1, "bands": [3, {"low": 0}, {"low": 0, "high": 9}]},
+        {"kind": "quality", "iteration": 3, "nearest_training": 7},
+        {"kind": "verdict", "iteration": 3},
     )
-    assert len(history.train) == 0 and history.bands == (Band(0, 9),)
-    assert np.isnan(history.validation.column(1)[0]) and np.isnan(history.quality.column(2)[0])
+    assert figures.curves("train") == figures.curves("quality") == {}
+    assert figures.curves("validation") == {VALIDATION: {3: 1.0}}
 
 
 def test_long_runs_are_thinned():
-    history = History()
+    figures = Figures()
     for start in range(0, 3 * MAX_POINTS, 1000):
-        history.add({"kind": "train", "iteration": i, "loss": 1.0} for i in range(start, start + 1000))
-    assert MAX_POINTS / 2 <= len(history.train) <= MAX_POINTS
-    assert history.train.column(0)[-1] == 3 * MAX_POINTS - 1
+        figures.add(lines("train", range(start, start + 1000), loss=1.0))
+    shown = list(figures.curves("train")[LOGGED])
+    assert MAX_POINTS / 2 <= len(shown) <= MAX_POINTS
+    assert shown[-1] == 3 * MAX_POINTS - 1
 
 
 def test_quality_is_the_mean_over_the_cases_of_an_iteration():
-    history = History()
     nearest = {"case": "t1", "similarity": 0.25}
-    for iteration, values in ((100, (0.2, 0.4)), (200, (0.6,))):
-        for case, value in enumerate(values):
-            line = {"kind": "quality", "iteration": iteration, "case": f"c{case}", "ms_ssim": value}
-            history.add([{**line, "nearest_training": nearest}])
-    assert history.quality.column(1) == pytest.approx([0.3, 0.6])
-    assert history.quality.column(2) == [0.25, 0.25]
+    found = [
+        {"kind": "quality", "iteration": at, "case": case, "ms_ssim": value, "nearest_training": nearest}
+        for at, case, value in ((100, "c0", 0.2), (100, "c1", 0.4), (200, "c0", 0.6))
+    ]
+    curves = figuresOf(*found).curves("quality")
+    assert curves[REAL] == pytest.approx({100: 0.3, 200: 0.6}) and curves[NEAREST] == {100: 0.25, 200: 0.25}
 
 
 # --- charts ---------------------------------------------------------------------------------------------------------
@@ -144,19 +163,19 @@ def test_the_chart_shows_the_figures_and_follows_them(view, run):
     run.metrics.append("verdict", 30, verdict="improving", sentence="The validation loss is falling.")
     view.observe(run.path)
     settle(view, 3)
-    chart = view.chart.loss
+    chart = view.charts.loss
     series = seriesOf(chart)
     assert "Loss" in chart.GetTitle() and "tiny" in chart.GetTitle()
     names = ["Training loss", "Training loss, smoothed", "Validation loss"]
     assert list(series) == [*names, "Noise level 0 to 500", "Noise level 500 to 1000"]
     table = series["Training loss"].GetTableNode()
-    assert columnOf(table, "Iteration") == [10, 20, 30] and columnOf(table, "Loss") == [1 / 10, 1 / 20, 1 / 30]
+    assert columnOf(table, "Iteration") == [10, 20, 30] and columnOf(table, LOGGED) == [1 / 10, 1 / 20, 1 / 30]
     assert columnOf(series["Noise level 0 to 500"].GetTableNode(), "Noise level 0 to 500") == [0.6, 0.6]
     assert view.summary.sentence == "The validation loss is falling." and view.summary.iteration == 30
     run.metrics.append("train", 40, loss=0.02)
     settle(view, 3)
     assert columnOf(table, "Iteration")[-1] == 40, "in the same table"
-    assert view.chart.loss is chart and chart.GetSaveWithScene() == 0
+    assert view.charts.loss is chart and chart.GetSaveWithScene() == 0
 
 
 def test_a_file_of_many_lines_is_read_in_pieces(view, run):
@@ -169,7 +188,7 @@ def test_a_file_of_many_lines_is_read_in_pieces(view, run):
         began = time.process_time()
         settle(view, 1)
         slowest = max(slowest, time.process_time() - began)
-    assert view.history.train.column(0)[-1] == 6000
+    assert max(losses(view)) == 6000
     assert slowest < 0.1, "seconds of work between two events of the GUI"
 
 
@@ -181,7 +200,7 @@ def test_another_run_chosen_while_a_long_file_is_read(view, run, tmp_path):
     settle(view, 1)
     view.observe(other.path)
     settle(view, 40)
-    assert view.history.train.column(0) == [10, 20]
+    assert list(losses(view)) == [10, 20]
 
 
 def test_another_run_takes_the_place_of_the_first(view, run, tmp_path):
@@ -190,7 +209,7 @@ def test_another_run_takes_the_place_of_the_first(view, run, tmp_path):
     for folder in (run, other):
         view.observe(folder.path)
         settle(view, 3)
-    assert view.history.train.column(0) == [10, 20] and "other" in view.chart.loss.GetTitle()
+    assert list(losses(view)) == [10, 20] and "other" in view.charts.loss.GetTitle()
     charts = slicer.mrmlScene.GetNodesByClass("vtkMRMLPlotChartNode")
     charts.UnRegister(None)
     assert charts.GetNumberOfItems() == 2, "loss and quality, once"
@@ -206,7 +225,7 @@ def test_the_charts_come_again_in_a_new_scene(view, run):
     slicer.mrmlScene.Clear(0)
     view.sceneClosed()
     settle(view, 3)
-    assert view.chart.loss is not None and columnOf(seriesOf(view.chart.loss)["Training loss"].GetTableNode(), "Loss")
+    assert view.charts.loss is not None and columnOf(seriesOf(view.charts.loss)["Training loss"].GetTableNode(), LOGGED)
 
 
 def test_a_single_figure_is_a_curve_that_vtk_can_draw(view, run):
@@ -215,7 +234,7 @@ def test_a_single_figure_is_a_curve_that_vtk_can_draw(view, run):
     validation(run, 30)
     view.observe(run.path)
     settle(view, 3)
-    table = seriesOf(view.chart.loss)["Validation loss"].GetTableNode()
+    table = seriesOf(view.charts.loss)["Validation loss"].GetTableNode()
     assert columnOf(table, "Iteration") == [30, 30] and columnOf(table, "Validation loss") == [0.5, 0.5]
     validation(run, 40)
     settle(view, 3)
@@ -223,8 +242,8 @@ def test_a_single_figure_is_a_curve_that_vtk_can_draw(view, run):
 
 
 def test_a_chart_of_nothing_is_empty(scene):
-    chart = LossChart()
-    list(chart.show(History(), "new"))
+    chart = Charts()
+    list(chart.show(Figures(), "new"))
     assert chart.loss.GetTitle() == "Loss – new" and (count(chart.loss), count(chart.quality)) == (0, 0)
     chart.remove()
     assert chart.loss is None
@@ -236,12 +255,12 @@ def test_a_curve_comes_with_its_first_figure(view, run):
     run.metrics.append("quality", 10, case="c1", ms_ssim=0.4, nearest_training={"similarity": None})
     view.observe(run.path)
     settle(view, 3)
-    assert list(seriesOf(view.chart.loss)) == ["Training loss", "Training loss, smoothed"]
-    assert list(seriesOf(view.chart.quality)) == ["Similarity to the real image"]
+    assert list(seriesOf(view.charts.loss)) == ["Training loss", "Training loss, smoothed"]
+    assert list(seriesOf(view.charts.quality)) == ["Similarity to the real image"]
     validation(run, 10)
     run.metrics.append("quality", 20, case="c1", ms_ssim=0.5, nearest_training={"similarity": 0.2})
     settle(view, 3)
-    assert count(view.chart.loss) == 5 and count(view.chart.quality) == 2
+    assert count(view.charts.loss) == 5 and count(view.charts.quality) == 2
 
 
 # --- samples --------------------------------------------------------------------------------------------------------
@@ -264,7 +283,7 @@ def test_samples_come_into_the_scene_side_by_side(view, run):
     tree = hierarchyOf()
     assert tree.GetItemName(parentOf(real)) == "c1" and parentOf(real) == parentOf(synthetic)
     assert tree.GetItemName(tree.GetItemParent(parentOf(real))) == "tiny – training samples"
-    assert view.volume("c1", MASK, "").IsA("vtkMRMLLabelMapVolumeNode")
+    assert view.volumes.volume("c1", MASK, "").IsA("vtkMRMLLabelMapVolumeNode")
 
 
 def test_the_outlines_have_the_colors_of_the_labels(view, tmp_path):
@@ -276,14 +295,13 @@ def test_the_outlines_have_the_colors_of_the_labels(view, tmp_path):
     writeSamples(run, 100)
     view.observe(run.path)
     settle(view)
-    colors = view.volume("c1", MASK, "").GetDisplayNode().GetColorNode()
+    colors = view.volumes.volume("c1", MASK, "").GetDisplayNode().GetColorNode()
     color = [0.0] * 4
     for label in scheme.labels:
         colors.GetColor(label.value, color)
         assert color == pytest.approx([*(part / 255 for part in label.color), 1.0], abs=0.003)
     colors.GetColor(0, color)
     assert color[3] == 0 and colors.GetSaveWithScene() == 0
-    assert view.tumorValues == (1, 2, 3)
     view.release()
     assert colors.GetScene() is None
 
@@ -315,6 +333,7 @@ def test_samples_can_stay_out_of_the_scene(view, run):
     settle(view)
     assert view.pair() is not None
     view.showSamples = False
+    view.tick()
     assert slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode") is None
     tree = hierarchyOf()
     assert tree.GetItemByName("tiny – training samples") == 0
@@ -329,8 +348,11 @@ def test_damaged_samples_are_passed_over(view, run):
     )
     view.observe(run.path)
     settle(view)
-    assert view.volume("c1", SYNTHETIC, "T1") is None and view.volume("c1", REAL, "FLAIR") is None
-    assert view.volume("c1", REAL, "T1") is not None and view.volume("c1", SYNTHETIC, "FLAIR") is not None
+    assert view.volumes.volume("c1", SYNTHETIC, "T1") is None and view.volumes.volume("c1", "real", "FLAIR") is None
+    assert (
+        view.volumes.volume("c1", "real", "T1") is not None
+        and view.volumes.volume("c1", SYNTHETIC, "FLAIR") is not None
+    )
 
 
 def test_links_and_strange_names_are_no_samples(run, tmp_path):

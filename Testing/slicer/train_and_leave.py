@@ -21,7 +21,7 @@ end = time.monotonic() + 240
 while time.monotonic() < end and not ui.StartButton.enabled:
     slicer.app.processEvents()
 ui.StartButton.click()
-while time.monotonic() < end and (context.chosenSummary is None or context.chosenSummary.iteration < 1):
+while time.monotonic() < end and (context.chosenRun is None or context.chosenRun.look().iteration < 1):
     slicer.app.processEvents()
     time.sleep(0.01)
 Path(os.environ["MEDDDPM_SIGNAL"]).write_text(context.chosen or f"not started: {ui.TrainMessageLabel.text}")

@@ -67,13 +67,13 @@ class TrainingTestCase(ModuleTestCase):
     def waitForState(self, path: str, *names: str) -> Any:
         """Wait until a training is in one of these states; returns its summary."""
         waitUntil(lambda: self.state(path) in (*names, "failed"), f"the state {names}", TRAINING_SECONDS)
-        summary = self.service.runs.look(path)
-        self.assertIn(self.state(path), names, self.service.control.details(path))
-        return summary
+        run = self.service.runs.of(path)
+        self.assertIn(self.state(path), names, run.details())
+        return run.look()
 
     def state(self, path: str) -> str:
         """The state of a training, as it is now on the disk."""
-        return self.service.runs.look(path).state.value
+        return self.service.runs.of(path).look().state.value
 
     def press(self, name: str) -> None:
         """Press a button as soon as it can be pressed."""
@@ -89,9 +89,10 @@ def openTraining() -> Any:
 
 def endTraining(service: Any, path: Path) -> None:
     """Stop a training and wait for its end."""
-    if service.runs.look(path).state.value == "running":
-        service.control.stop(path)
-        waitUntil(lambda: service.runs.look(path).state.value != "running", "the end of a training")
+    run = service.runs.of(path)
+    if run.look().state.value == "running":
+        run.stop()
+        waitUntil(lambda: run.look().state.value != "running", "the end of a training")
 
 
 def trainingProcesses(path: str) -> list[int]:

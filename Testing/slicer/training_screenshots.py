@@ -143,7 +143,7 @@ class Photographer:
         """A training of the earlier call, else a new one; returns its folder."""
         known = sorted((self.work / "runs").glob("*/job.json"))
         if known:
-            path = self.widget.logic.service.runs.add(known[0].parent)
+            path = self.widget.logic.service.runs.add(known[0].parent).folder
             self.context.choose(path)
             return path
         waitUntil(lambda: self.ui.StartButton.enabled, "the Start button")

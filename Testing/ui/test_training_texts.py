@@ -12,9 +12,7 @@ for name in ("MedDDPMCore", "MedDDPMSlicer", "MedDDPMTraining"):
     if str(ROOT / name) not in sys.path:
         sys.path.insert(0, str(ROOT / name))
 
-from medddpm.jobs.folder import State  # noqa: E402
 from medddpm.preparation import options  # noqa: E402
-from medddpm.training.summary import RunSummary  # noqa: E402
 from MedDDPMTrainingLib.Panels import Texts  # noqa: E402
 from MedDDPMTrainingLib.SourceTable import tableOf  # noqa: E402
 
@@ -26,11 +24,6 @@ def table(problems=(), cases=("a", "b", "c")):
     found = [dict(zip(("code", "severity", "sentence", "case", "file"), problem, strict=True)) for problem in problems]
     scan = {"layout": "brats", "modalities": ["T1", "T2"], "cases": [case(name) for name in cases], "problems": found}
     return tableOf(scan)
-
-
-def summary(**changes):
-    values = {"path": Path("r"), "state": State.RUNNING, "name": "n", "dataset": "d", "iteration": 1200, "total": 5000}
-    return RunSummary(**{**values, **changes})
 
 
 @pytest.mark.parametrize(
@@ -97,24 +90,6 @@ def test_the_progress_of_a_preparation(arguments, expected):
     assert Texts.preparationText(*arguments) == expected
 
 
-@pytest.mark.parametrize(
-    ("changes", "starting", "ending", "expected"),
-    [
-        ({"seconds_left": 7200.0}, False, "", "Step 1,200 of 5,000 – about 2.0 h left"),
-        ({}, False, "pausing", "Pausing: the state is being written…"),
-        ({"state": State.PENDING}, True, "", "Starting: the network and the images are being loaded…"),
-        ({"state": State.DONE}, False, "", ""),
-    ],
-)
-def test_the_progress_of_a_training(changes, starting, ending, expected):
-    assert Texts.runProgress(summary(**changes), starting, ending) == expected
-
-
 def test_every_verdict_of_the_core_has_words():
     assert set(Texts.VERDICTS) == {"improving", "flat", "diverging", "memorizing", "early"}
     assert Texts.verdictWords(None) == ("", "info") and Texts.verdictWords("diverging")[1] == "error"
-
-
-def test_what_the_views_show_is_said_with_side_and_step():
-    text = Texts.samplesText("case-7", 12000, "T1ce")
-    assert "left the real image" in text and "12,000 steps" in text and "T1ce of case-7" in text

@@ -17,11 +17,8 @@ class Context(PanelContext):
         return self.parameters.chosenRun if self.parameters is not None else ""
 
     @property
-    def chosenSummary(self) -> Any:
-        """Where the chosen training stands (RunSummary), as fresh as it is known; None without one."""
-        view = self.service.view
-        if view.summary is not None and str(view.path) == self.chosen:
-            return view.summary
+    def chosenRun(self) -> Any:
+        """The chosen training (TrainingRun); None without one."""
         return self.service.runs.find(self.chosen)
 
     @property

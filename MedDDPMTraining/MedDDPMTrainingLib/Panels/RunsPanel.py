@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,11 @@ from medddpm.jobs.folder import State
 from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
 from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, enable, say
 
-from ..HandOver import openSynth
-from ..RunDeletion import deletionQuestion
-from ..Runs import message
 from .Context import Context
 from .RunsTable import RunsTable
-from .Texts import runProgress, verdictWords
+from .Texts import verdictWords
 
-# Which button does what; the service says why one cannot be pressed.
-_ACTIONS = (
-    ("PauseButton", "pause"),
-    ("ResumeButton", "resume"),
-    ("StopButton", "stop"),
-    ("ExtendButton", "extend"),
-    ("UseButton", "use"),
-    ("ForgetRunButton", "forget"),
-    ("DeleteRunButton", "delete"),
-)
+SYNTH = "MedDDPMSynth"
 
 
 class RunsPanel(Panel):
@@ -38,16 +27,21 @@ class RunsPanel(Panel):
         self.details = DetailsDialog(slicer.util.mainWindow())
         self.table = RunsTable(ui.RunsTable, context.choose)
         self._said = ("", "")
+        # The service says why one cannot be pressed.
+        self._actions: dict[str, tuple[Any, Callable[[], object]]] = {
+            "pause": (ui.PauseButton, lambda: context.chosenRun.pause()),
+            "resume": (ui.ResumeButton, lambda: context.chosenRun.resume()),
+            "stop": (ui.StopButton, lambda: context.chosenRun.stop()),
+            "extend": (ui.ExtendButton, lambda: context.chosenRun.resume(ui.MoreStepsSpinBox.value)),
+            "use": (ui.UseButton, self.useInSynth),
+            "forget": (ui.ForgetRunButton, self.forget),
+            "delete": (ui.DeleteRunButton, self.onDelete),
+        }
+        for button, action in self._actions.values():
+            button.clicked.connect(lambda *_, action=action: self._do(action))
         ui.AddFolderButton.clicked.connect(self.onAddFolder)
         ui.OpenRunButton.clicked.connect(self.openFolder)
-        ui.ForgetRunButton.clicked.connect(self.forget)
-        ui.DeleteRunButton.clicked.connect(self.onDelete)
         ui.RunDetailsButton.clicked.connect(self.showDetails)
-        ui.PauseButton.clicked.connect(lambda *_: self._do("pause"))
-        ui.ResumeButton.clicked.connect(lambda *_: self._do("resume"))
-        ui.StopButton.clicked.connect(lambda *_: self._do("stop"))
-        ui.ExtendButton.clicked.connect(lambda *_: self._do("extend", self.ui.MoreStepsSpinBox.value))
-        ui.UseButton.clicked.connect(self.useInSynth)
         for label in (ui.RunProgressLabel, ui.RunMessageLabel):
             say(label, "")
 
@@ -57,10 +51,13 @@ class RunsPanel(Panel):
 
     def tick(self) -> None:
         """Show the states."""
-        self.table.show(self.context.service.runs.summaries)
+        runs = self.context.service.runs.runs
+        self.table.show(runs)
         for widget in (self.ui.RunsTable, self.ui.WatchGroup):
-            widget.visible = bool(self.context.service.runs.summaries)
-        self._chooseRunning()
+            widget.visible = bool(runs)
+        running = next((run for run in runs if run.running), None)
+        if running is not None and self.context.parameters is not None and not self.context.chosen:
+            self.context.choose(running.folder)  # a training that goes on is followed without being asked for
         self.table.select(self.context.chosen)
         self._showButtons()
         self._showProgress()
@@ -83,106 +80,84 @@ class RunsPanel(Panel):
         """Let the user choose a folder whose trainings are listed, too."""
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Choose a folder with trainings")
         if folder:
-            self.addFolder(Path(folder))
+            self._do(lambda: self.addFolder(Path(folder)))
 
     def addFolder(self, folder: Path) -> None:
         """List a training, or all trainings below a folder."""
-        with self._told():
-            if (folder / "job.json").is_file():
-                self.context.choose(self.context.service.runs.add(folder))
-            else:
-                self.context.service.runs.places.addRoot(folder)
-                self.context.service.runs.refresh()
-                self._said = (f"Trainings in {folder} are listed from now on.", "info")
+        if (folder / "job.json").is_file():
+            self.context.choose(self.context.service.runs.add(folder).folder)
+        else:
+            self.context.service.runs.addRoot(folder)
+            self._said = (f"Trainings in {folder} are listed from now on.", "info")
 
     def openFolder(self) -> None:
         """Show the folder of the training in the file browser."""
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(self.context.chosen))
 
+    def showDetails(self) -> None:
+        """Show the log of the training."""
+        run = self.context.chosenRun
+        self.details.show("Log of the training", run.details() if run is not None else "")
+
     def forget(self) -> None:
         """Take the training from the list; its folder stays."""
-        with self._told():
-            path = self.context.chosen
-            self.context.choose("")
-            self.context.service.runs.forget(path)
+        path = self.context.chosen
+        self.context.choose("")
+        self.context.service.runs.forget(path)
 
     def onDelete(self) -> None:
-        """Delete the training after asking."""
-        summary = self.context.chosenSummary
-        if summary is not None and slicer.util.confirmOkCancelDisplay(deletionQuestion(summary), "Delete a training"):
-            self.delete()
-
-    def delete(self) -> None:
-        """Delete the folder of the training."""
-        with self._told():
+        """Delete the folder of the training after asking."""
+        question = self.context.chosenRun.deletionQuestion()
+        if slicer.util.confirmOkCancelDisplay(question, "Delete a training"):
             path = self.context.chosen
             self.context.choose("")
             self.context.service.deleteRun(path, self._tell, self._sayError)
 
     def useInSynth(self) -> None:
         """Open MedDDPM Synth with the model of the training."""
-        with self._told():
-            if not openSynth(self.context.service.useInSynth(self.context.chosen)):
-                self._sayError("The module MedDDPM Synth is not installed. Install the extension again.")
+        key = self.context.service.useInSynth(self.context.chosen)
+        module = getattr(slicer.modules, SYNTH.lower(), None)
+        if module is None:
+            self._sayError("The module MedDDPM Synth is not installed. Install the extension again.")
+            return
+        if hasattr(module.logic(), "parameterNode"):  # offered to scripts once the application has started
+            module.logic().parameterNode().model = key
+        slicer.util.selectModule(SYNTH)
 
-    def showDetails(self) -> None:
-        """Show the log of the training."""
-        self.details.show("Log of the training", self.context.service.control.details(self.context.chosen))
-
-    def _do(self, action: str, *arguments: Any) -> None:
-        with self._told():
-            getattr(self.context.service.control, action)(self.context.chosen, *arguments)
+    def _do(self, action: Callable[[], object]) -> None:
+        """What was said before is over; errors of the action are said."""
+        self._said = ("", "")
+        with plainErrors(self._sayError):
+            action()
         self.tick()
 
-    def _chooseRunning(self) -> None:
-        """A training that goes on is followed without being asked for."""
-        if self.context.parameters is None or self.context.chosen:
-            return
-        running = [run for run in self.context.service.runs.summaries if run.state is State.RUNNING]
-        if running:
-            self.context.choose(running[0].path)
-
     def _showButtons(self) -> None:
-        service, path = self.context.service, self.context.chosen
-        for name, action in _ACTIONS:
-            enable(getattr(self.ui, name), service.runBlockedReason(action, path))
-        none = None if path else "Choose a training in the list first."
+        for action, (button, _) in self._actions.items():
+            enable(button, self.context.service.runBlockedReason(action, self.context.chosen))
+        none = None if self.context.chosenRun is not None else "Choose a training in the list first."
         enable(self.ui.OpenRunButton, none)
         enable(self.ui.RunDetailsButton, none)
         self.ui.MoreStepsSpinBox.enabled = self.ui.ExtendButton.enabled
 
     def _showProgress(self) -> None:
-        summary, control, path = self.context.chosenSummary, self.context.service.control, self.context.chosen
-        starting = bool(path) and control.starting(path)
-        running = summary is not None and summary.state is State.RUNNING
-        ending = control.ending(path) if running else ""
-        bar = self.ui.RunProgressBar
-        bar.visible = starting or running
-        if starting or ending or not running:
+        run, bar = self.context.chosenRun, self.ui.RunProgressBar
+        bar.visible = run is not None and (run.starting or run.running)
+        if run is None or run.starting or run.ending or not run.running:
             bar.maximum = 0
         else:
-            bar.maximum, bar.value = max(1, summary.total), summary.iteration
-        say(self.ui.RunProgressLabel, runProgress(summary, starting, ending))
+            bar.maximum, bar.value = max(1, run.summary.total), run.summary.iteration
+        say(self.ui.RunProgressLabel, run.progress if run is not None else "")
 
     def _showMessage(self) -> None:
-        label, summary = self.ui.RunMessageLabel, self.context.chosenSummary
-        problem = self.context.service.control.problems.get(Path(self.context.chosen)) if self.context.chosen else None
+        label, run = self.ui.RunMessageLabel, self.context.chosenRun
         if self._said[0]:
             say(label, *self._said)
-        elif problem:
-            say(label, problem, "error")
-        elif summary is None:
-            none = "There are no trainings yet." if not self.context.service.runs.summaries else ""
-            say(label, none)
+        elif run is None:
+            say(label, "" if self.context.service.runs.runs else "There are no trainings yet.")
         else:
-            failed = summary.problem or summary.state in (State.FAILED, State.INTERRUPTED)
-            say(label, message(summary), "error" if failed else verdictWords(summary.verdict)[1])
+            failed = run.problem or run.summary.problem or run.summary.state in (State.FAILED, State.INTERRUPTED)
+            say(label, run.message, "error" if failed else verdictWords(run.summary.verdict)[1])
         label.visible = True  # keeps the Details button at the right
-
-    def _told(self) -> Any:
-        """What was said before is over; errors of the block are said."""
-        self._said = ("", "")
-        return plainErrors(self._sayError)
 
     def _tell(self, text: str) -> None:
         self._said = (text, "info")

@@ -7,14 +7,14 @@ from typing import Any
 
 import qt
 
-from ..Runs import progressWords, stateWords
+from ..Run import progressWords
 from .Texts import figure, verdictWords
 
 NAME, STATE, STEPS, LOSS, VERDICT = range(5)
 
 
 class RunsTable:
-    """Shows RunSummary objects; ``onChosen`` is called with the folder of the row that the user selects."""
+    """Shows TrainingRun objects; ``onChosen`` is called with the folder of the row that the user selects."""
 
     def __init__(self, table: Any, onChosen: Callable[[Any], None]) -> None:
         self._table, self._onChosen = table, onChosen
@@ -27,10 +27,10 @@ class RunsTable:
         header.setSectionResizeMode(VERDICT, qt.QHeaderView.Stretch)
         table.itemSelectionChanged.connect(self._onSelection)
 
-    def show(self, summaries: Sequence[Any]) -> None:
+    def show(self, runs: Sequence[Any]) -> None:
         """Show other rows, or newer figures in them."""
-        rows = [_row(summary) for summary in summaries]
-        self._paths = [summary.path for summary in summaries]
+        rows = [_row(run) for run in runs]
+        self._paths = [run.folder for run in runs]
         if rows == self._rows:
             return
         blocked = self._table.blockSignals(True)
@@ -69,7 +69,7 @@ class RunsTable:
             self._onChosen(self._paths[rows[0]])
 
 
-def _row(summary: Any) -> tuple[str, ...]:
-    steps = progressWords(summary).split(" – ")[0]
+def _row(run: Any) -> tuple[str, ...]:
+    summary = run.summary
     loss = figure(summary.loss if summary.validation is None else summary.validation)
-    return (summary.name, stateWords(summary), steps, loss, verdictWords(summary.verdict)[0], str(summary.path))
+    return (summary.name, run.state, progressWords(summary), loss, verdictWords(summary.verdict)[0], str(run.folder))

@@ -22,8 +22,8 @@ class StoragePanel(SharedStoragePanel):
 
     def tick(self) -> None:
         """Show the folders; they change with the button "Add a folder"."""
-        places = self.context.service.runs.places
-        folders = [str(path) for path in places.roots() if path != places.home]
+        runs = self.context.service.runs
+        folders = [str(path) for path in runs.roots() if path != runs.home]
         if folders != self._folders:
             self._folders = folders
             self.ui.FoldersList.clear()
@@ -34,8 +34,7 @@ class StoragePanel(SharedStoragePanel):
     def removeFolder(self) -> None:
         """Search the selected folder no more."""
         with plainErrors(self._sayError):
-            self.context.service.runs.places.removeRoot(self._folders[self.ui.FoldersList.currentRow])
-            self.context.service.runs.refresh()
+            self.context.service.runs.removeRoot(self._folders[self.ui.FoldersList.currentRow])
 
     def _updateButtons(self) -> None:
         row = self.ui.FoldersList.currentRow

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
 
-from medddpm.jobs.folder import State
 from MedDDPMSlicerLib.Texts import duration
 
 from ..SourceTable import CaseRow, Problem, SourceTable
@@ -128,23 +126,6 @@ def preparationText(stage: str, step: int | None, total: int | None, secondsLeft
     return " – ".join(parts)
 
 
-def runProgress(summary: Any, starting: bool, ending: str) -> str:
-    """One line on a training that goes on: where it is, the time left, what was asked of it; empty for others.
-
-    ``ending`` is "pausing", "stopping" or empty.
-    """
-    if starting:
-        return "Starting: the network and the images are being loaded…"
-    if summary is None or summary.state is not State.RUNNING:
-        return ""
-    if ending:
-        return f"{ending.capitalize()}: the state is being written…"
-    parts = [f"Step {summary.iteration:,} of {summary.total:,}"]
-    if summary.seconds_left is not None:
-        parts.append(f"about {duration(summary.seconds_left)} left")
-    return " – ".join(parts)
-
-
 def verdictWords(verdict: str | None) -> tuple[str, str]:
     """The verdict in a few words, and the severity that it is shown with."""
     return VERDICTS.get(verdict or "", (verdict or "", "info"))
@@ -153,11 +134,3 @@ def verdictWords(verdict: str | None) -> tuple[str, str]:
 def figure(value: float | None) -> str:
     """A loss for reading: "0.0213"; empty where there is none."""
     return "" if value is None else f"{value:.3g}"
-
-
-def samplesText(case: str, iteration: int, modality: str) -> str:
-    """What the slice views show."""
-    return (
-        f"{modality} of {case}: left the real image, right what the model made of the mask after {iteration:,} steps. "
-        "The training does not learn from this patient."
-    )

@@ -79,7 +79,7 @@ class TrainPanel(Panel):
         """Start the training and follow it."""
         self._problem = ""
         with plainErrors(self._sayError):
-            self.context.choose(self.context.service.train(self.context.parameters))
+            self.context.choose(self.context.service.train(self.context.parameters).folder)
 
     def _reason(self) -> str | None:
         """Why no training can start; None where it can."""

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Generator
 from typing import Any
 
 import slicer
-from MedDDPMSlicerLib.Background import SlicedTask
 from MedDDPMSlicerLib.Panels.Base import Panel
-from MedDDPMSlicerLib.Panels.Widgets import chooseData, enable, fillComboBox, say
+from MedDDPMSlicerLib.Panels.Widgets import enable, fillComboBox, say
 
-from .. import RunLayout, SampleViews
-from ..SampleVolumes import MASK
+from .. import RunLayout
+from ..Samples import MASK
 from .Context import Context
-from .Texts import samplesText
-
-logger = logging.getLogger(__name__)
 
 _NONE_YET = "There are no samples yet. The training makes the first ones after some time."
 
 
 class WatchPanel(Panel):
-    """Shows ``service.view`` in the views; the parameter node says which sample.
-
-    Every step on the views makes the application draw. So the steps are a task of the service, one at each of its
-    ticks.
-    """
+    """Shows ``service.view`` in the views; the parameter node says which sample."""
 
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
         self._before: int | None = None
         self._showAgain = False
-        self._fitted: tuple[int, ...] = ()
-        self._lookedAt: tuple[Any, ...] = ()
-        self._task: Any = None
-        self._arranging = False
-        self._samples: list[tuple[str, tuple[str, ...]]] | None = None
+        self._drawn: tuple[Any, ...] = ()
+        self._seen: tuple[Any, ...] = ()
+        self._offered: Any = None
         ui.SampleCaseComboBox.activated.connect(self._onCase)
         ui.SampleModalityComboBox.activated.connect(self._onModality)
         ui.WatchButton.clicked.connect(self.onWatch)
@@ -47,19 +35,22 @@ class WatchPanel(Panel):
         view, parameters = self.context.service.view, self.context.parameters
         view.observe(self.context.chosen or None)
         view.showSamples = parameters.showSamples
-        chooseData(self.ui.SampleCaseComboBox, parameters.sampleCase)
-        chooseData(self.ui.SampleModalityComboBox, parameters.sampleModality)
 
     def tick(self) -> None:
         """Show what is new in the views."""
-        view = self.context.service.view
-        samples = [(sample.case, tuple(sample.modalities)) for sample in view.samples]
-        if samples != self._samples:
-            self._samples = samples
-            self._fillChoices()
-        self._fillViews()
-        self._showButton()
-        say(self.ui.SamplesLabel, self._sentence() if self.shown else "")
+        self._fillChoices()
+        shown, sample = self.shown, self._sample()
+        if shown and self.context.parameters is not None:
+            self._fillViews(sample)
+        self.ui.WatchButton.text = "Back to the former views" if shown else "Show charts and samples"
+        enable(self.ui.WatchButton, None if shown or self.context.chosen else "Choose a training in the list first.")
+        text = _NONE_YET
+        if sample is not None:
+            text = (
+                f"{self._modality(sample)} of {sample.case}: left the real image, right what the model made of the "
+                f"mask after {sample.iteration:,} steps. The training does not learn from this patient."
+            )
+        say(self.ui.SamplesLabel, text if shown else "")
 
     def enter(self) -> None:
         """The module was opened: its views come back."""
@@ -70,82 +61,46 @@ class WatchPanel(Panel):
     def exit(self) -> None:
         """Another module was opened: it finds the views as they were."""
         self._showAgain = self.shown
-        if self.shown:
-            self._restore()
+        if self._showAgain:
+            self.onWatch()
 
     def sceneClosing(self) -> None:
         """Neither charts nor samples are there any more."""
-        self._endTask()
         self.context.service.view.observe(None)
-        self._samples, self._lookedAt = None, ()
-
-    def cleanup(self) -> None:
-        """See Panel."""
-        self._endTask()
+        self._drawn = self._seen = ()
 
     @property
     def shown(self) -> bool:
-        """Whether the views are arranged for a training, or are about to be."""
-        return RunLayout.shown(_layoutNode()) or (self._arranging and self._busy)
+        """Whether the views are arranged for a training."""
+        return RunLayout.shown(_layoutNode())
 
     def onWatch(self) -> None:
         """Arrange the views for the training, or as they were."""
         if self.shown:
-            self._restore()
+            _layoutNode().SetViewArrangement(self._before or slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         else:
             self._before = _layoutNode().GetViewArrangement()
-            self._fitted, self._arranging = (), True
-            self._start(RunLayout.arrange(_layoutNode()))
+            self._drawn = self._seen = ()
+            RunLayout.arrange(_layoutNode())
         self.tick()
 
-    def _restore(self) -> None:
-        self._endTask()
-        self._arranging = False
-        _layoutNode().SetViewArrangement(self._before or slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
-
-    @property
-    def _busy(self) -> bool:
-        return self._task is not None and not self._task.finished
-
-    def _start(self, steps: Generator[None, None, None]) -> None:
-        """Begin with steps on the views; those that need none are over at once."""
-        self._task = SlicedTask(steps, lambda _: None, _logFailure)
-        if not self._task.step(0):
-            self.context.service.startTask(self._task, 0)
-
-    def _endTask(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    def _fillViews(self) -> None:
-        """Bring the views up to date where they are shown."""
-        if self.context.parameters is not None and self.shown and not self._busy:
-            self._start(self._fillingSteps())
-
-    def _fillingSteps(self) -> Generator[None, None, None]:
-        view, sample = self.context.service.view, self._sample()
-        yield from RunLayout.showCharts(view.chart.loss, view.chart.quality)
-        self._fitCharts()
+    def _fillViews(self, sample: Any) -> None:
+        """Bring the views up to date; what a person has zoomed to is kept until there is something new."""
+        view = self.context.service.view
+        drawn = (view.path, view.shown, view.charts.loss)
+        if drawn != self._drawn:
+            self._drawn = drawn
+            RunLayout.showCharts(view.charts.loss, view.charts.quality, fit=True)
         pair = view.pair(sample.case, self._modality(sample)) if sample is not None else None
         if pair is None:
             return
-        mask = view.volume(sample.case, MASK, "")
-        yield from SampleViews.showPair(*pair, mask)
-        what = (view.path, sample.case, mask is not None)
-        if what != self._lookedAt:  # another modality is seen in the same place
-            self._lookedAt = what
-            yield from SampleViews.lookAt(mask, view.tumorValues)
-
-    def _fitCharts(self) -> None:
-        """Let the axes follow the curves; they keep what a person has zoomed to until there are new figures."""
-        history = self.context.service.view.history
-        figures = (len(history.train), len(history.validation), len(history.quality))
-        if figures == self._fitted:
-            return
-        self._fitted = figures
-        for canvas in (view.canvas() for view in RunLayout.PLOTS):
-            if canvas is not None:
-                canvas.fitToContent()
+        mask = view.volumes.volume(sample.case, MASK)
+        if (*pair, mask) != self._seen:
+            another = self._seen[-1:] != (mask,)  # another modality is seen in the same place
+            self._seen = (*pair, mask)
+            RunLayout.showPair(*pair, mask)
+            if another:
+                RunLayout.lookAt(view.volumes.center(sample.case))
 
     def _sample(self) -> Any:
         """The sample of the chosen patient, else the first; None without samples."""
@@ -157,38 +112,26 @@ class WatchPanel(Panel):
         chosen = self.context.parameters.sampleModality if self.context.parameters is not None else ""
         return chosen if chosen in sample.modalities else sample.modalities[0]
 
-    def _sentence(self) -> str:
-        sample = self._sample()
-        return samplesText(sample.case, sample.iteration, self._modality(sample)) if sample is not None else _NONE_YET
-
-    def _showButton(self) -> None:
-        shown = self.shown
-        button = self.ui.WatchButton
-        button.text = "Back to the former views" if shown else "Show charts and samples"
-        enable(button, None if shown or self.context.chosen else "Choose a training in the list first.")
-
     def _fillChoices(self) -> None:
-        sample, samples = self._sample(), self._samples or []
-        case, modalities = (sample.case, sample.modalities) if sample is not None else ("", [])
-        fillComboBox(self.ui.SampleCaseComboBox, [(name, name) for name, _ in samples], case)
-        modality = self._modality(sample) if sample is not None else ""
-        fillComboBox(self.ui.SampleModalityComboBox, [(name, name) for name in modalities], modality)
-        for box in (self.ui.SampleCaseComboBox, self.ui.SampleModalityComboBox):
+        sample, samples = self._sample(), self.context.service.view.samples
+        chosen = (sample.case, self._modality(sample)) if sample is not None else ("", "")
+        offered = ([one.case for one in samples], sample.modalities if sample is not None else [])
+        if (offered, chosen) == self._offered:
+            return
+        self._offered = (offered, chosen)
+        boxes = (self.ui.SampleCaseComboBox, self.ui.SampleModalityComboBox)
+        for box, names, name in zip(boxes, offered, chosen, strict=True):
+            fillComboBox(box, [(text, text) for text in names], name)
             enable(box, None if samples else _NONE_YET)
 
     def _onCase(self, index: int) -> None:
         self.context.parameters.sampleCase = self.ui.SampleCaseComboBox.itemData(index)
-        self._fillChoices()
-        self._fillViews()
+        self.tick()
 
     def _onModality(self, index: int) -> None:
         self.context.parameters.sampleModality = self.ui.SampleModalityComboBox.itemData(index)
-        self._fillViews()
+        self.tick()
 
 
 def _layoutNode() -> Any:
     return slicer.app.layoutManager().layoutLogic().GetLayoutNode()
-
-
-def _logFailure(error: Exception) -> None:
-    logger.error("the views of a training could not be filled", exc_info=error)
