@@ -45,18 +45,21 @@ def showCharts(loss: Any, quality: Any, fit: bool) -> None:
 
 def showPair(real: Any, synthetic: Any, mask: Any = None) -> None:
     """Put two volumes into the slice views, with the outline of a label map (None for none) over both."""
-    for tag, volume in ((REAL, real), (SYNTHETIC, synthetic)):
+    composites = [compositeNode(tag) for tag in (REAL, SYNTHETIC)]
+    for composite in composites:  # a view that is linked would give its volume to the other one
+        composite.SetLinkedControl(False)
+    for tag, composite, volume in zip((REAL, SYNTHETIC), composites, (real, synthetic), strict=True):
         sliceNode = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLSliceNode")
         if sliceNode is not None:
             sliceNode.SetUseLabelOutline(True)
-        composite = compositeNode(tag)
         wasModifying = composite.StartModify()
         composite.SetBackgroundVolumeID(volume.GetID())
         composite.SetForegroundVolumeID(None)
         composite.SetLabelVolumeID(mask.GetID() if mask is not None else None)
         composite.SetLabelOpacity(MASK_OPACITY)
-        composite.SetLinkedControl(True)
         composite.EndModify(wasModifying)
+    for composite in composites:
+        composite.SetLinkedControl(True)
 
 
 def lookAt(center: tuple[float, float, float] | None) -> None:
@@ -82,6 +85,7 @@ def _layoutXml() -> str:
     """Slicer's layout description."""
     plots = "".join(_plotViewXml(tag, title) for tag, title in ((LOSS, "Loss"), (QUALITY, "Quality")))
     slices = sliceViewXml(2, REAL, "Real", "Axial") + sliceViewXml(0, SYNTHETIC, "Synthetic", "Axial")
+    plots, slices = (views.replace("<item>", '<item splitSize="500">') for views in (plots, slices))
     rows = [f'<layout type="horizontal" split="true">{views}</layout>' for views in (plots, slices)]
     sizes = "".join(f'<item splitSize="{size}">{row}</item>' for size, row in zip((450, 550), rows, strict=True))
     return f'<layout type="vertical" split="true">{sizes}</layout>'

@@ -15,8 +15,8 @@ from .Charts import Charts, Figures
 from .Rounds import Rounds
 from .Samples import REAL, SYNTHETIC, SampleVolumes, TrainingSample, newestSamples
 
-# Between two looks (seconds).
-LOOK_SECONDS = 1.0
+# Between two looks at the figures and at the samples (seconds).
+FIGURES_SECONDS, SAMPLES_SECONDS = 1.0, 3.0
 # Of metrics.jsonl at one go: some milliseconds.
 READ_BYTES = 64 * 1024
 
@@ -36,7 +36,8 @@ class RunView(Observed):
         self.samples: list[TrainingSample] = []
         self.volumes: SampleVolumes | None = None
         self.showSamples = True
-        self._rounds = Rounds(self._look, LOOK_SECONDS, clock)
+        self._rounds = Rounds(self._lookAtFigures, FIGURES_SECONDS, clock)
+        self._sampleRounds = Rounds(self._lookAtSamples, SAMPLES_SECONDS, clock)
         self._offset, self.shown = 0, -1
 
     def observe(self, path: str | Path | None) -> None:
@@ -49,6 +50,7 @@ class RunView(Observed):
     def release(self) -> None:
         """Follow no run, and take out of the scene what was shown of it."""
         self._rounds.again()
+        self._sampleRounds.again()
         self._dropSamples()
         self.charts.remove()
         self.path = self.summary = None
@@ -58,6 +60,7 @@ class RunView(Observed):
     def sceneClosed(self) -> None:
         """The nodes are gone with their scene: they are made anew where a run is followed on."""
         self._rounds.again()
+        self._sampleRounds.again()
         self.charts, self.volumes, self.shown = Charts(), None, -1
 
     def pair(self, case: str = "", modality: str = "") -> tuple[Any, Any] | None:
@@ -75,24 +78,36 @@ class RunView(Observed):
             self._dropSamples()
         if self.path is not None:
             self._rounds.tick()
+            self._sampleRounds.tick()
         self.notify()
 
-    def _look(self) -> Generator[None, None, None]:
-        """Steps that take in what is new, and show it."""
+    def _lookAtFigures(self) -> Generator[None, None, None]:
+        """Steps that take in the new figures, and show them."""
         assert self.path is not None
         run = RunFolder(self.path)
         yield from self._read(run)
-        summary, samples = run.summary(), newestSamples(run)
-        if (summary, samples) != (self.summary, self.samples):
-            self.summary, self.samples = summary, samples
+        summary = run.summary()
+        if summary != self.summary:
+            self.summary = summary
             self.changed()
         yield
         if self.shown != self._offset:
             yield from self.charts.show(self.figures, summary.name)
             self.shown = self._offset
             self.changed()
+
+    def _lookAtSamples(self) -> Generator[None, None, None]:
+        """Steps that load the samples that are new."""
+        assert self.path is not None
+        run = RunFolder(self.path)
+        samples = newestSamples(run)
+        if samples != self.samples:
+            self.samples = samples
+            self.changed()
+        yield
         if samples and self.showSamples:
             if self.volumes is None:
+                summary = self.summary or run.summary()
                 self.volumes = SampleVolumes(run.path, summary.name, summary.dataset)
             if (yield from self.volumes.update(samples)):
                 self.changed()
@@ -110,7 +125,7 @@ class RunView(Observed):
 
     def _dropSamples(self) -> None:
         if self.volumes is not None:
-            self._rounds.again()
+            self._sampleRounds.again()
             self.volumes.remove()
             self.volumes = None
             self.changed()

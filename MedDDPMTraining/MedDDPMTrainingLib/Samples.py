@@ -136,6 +136,8 @@ class SampleVolumes:
         try:
             read = (yield from unpackNifti(path)) if path.name.endswith(".gz") else openPlainNifti(path)
             image = yield from copied(read.voxels)
+            if kind == MASK:
+                self._centers[case] = yield from self._tumorCenter(read.voxels, read.affine)
         except MedDDPMError as exc:
             logger.info("a sample was passed over: %s", type(exc).__name__)
             return False
@@ -143,8 +145,6 @@ class SampleVolumes:
         node.SetAndObserveImageData(image)
         if kind == SYNTHETIC:
             node.SetName(f"{modality} synthetic – {case} (iteration {iteration:,})")
-        if kind == MASK:
-            self._centers[case] = yield from self._tumorCenter(read.voxels, read.affine)
         node.SetAttribute(ITERATION, str(iteration))
         self._files[key] = path
         yield

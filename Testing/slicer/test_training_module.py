@@ -12,6 +12,7 @@ from pathlib import Path
 import qt
 import slicer
 from driving import OUT, grab, openModule, rest, say, waitUntil
+from MedDDPMTrainingLib.Charts import REAL
 from stalls import StallMeter
 from training_driving import TrainingTestCase, endTraining, openTraining, trainingProcesses
 
@@ -152,7 +153,13 @@ class WholeWayTest(TrainingTestCase):
         waitUntil(lambda: view.samples and view.samples[0].iteration == 30, "the samples")
         waitUntil(lambda: view.pair() is not None, "the volumes of the samples")
         waitUntil(lambda: "after 30 steps" in self.ui.SamplesLabel.text, "the sentence on the samples")
+        waitUntil(lambda: 30 in view.figures.curves("quality").get(REAL, {}), "the quality of the last samples")
+        waitUntil(lambda: view.volumes.center(view.samples[0].case), "the place of the tumor")
+        rest(1.0)
         real, synthetic = view.pair()
+        sliceNode = slicer.mrmlScene.GetSingletonNode("MedDDPMReal", "vtkMRMLSliceNode")
+        tumor = view.volumes.center(view.samples[0].case)
+        self.assertAlmostEqual(sliceNode.GetSliceOffset(), tumor[2], delta=8.0)
         shown = {name: slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceCompositeNode") for name in _SLICES}
         self.assertEqual([shown[name].GetBackgroundVolumeID() for name in _SLICES], [real.GetID(), synthetic.GetID()])
         self.assertEqual(synthetic.GetAttribute("MedDDPM.synthetic"), "1")
