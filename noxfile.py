@@ -16,7 +16,7 @@ STABLE = "5.12.4.0"  # what the stable Slicer is made of; the tests run with new
 PINNED_OTHERWISE = ("slicer-core==", "vtk==")
 SLICER_PATHS = ("MedDDPMCore", "MedDDPMSlicer")
 MODULES = ("MedDDPMSynth", "MedDDPMTraining", "SegmentEditorMedDDPM")
-PARALLEL = ("-m", "pytest", "--numprocesses", "logical", "--dist", "worksteal")
+PARALLEL = ("-m", "pytest", "--numprocesses", "logical", "--maxprocesses", "8", "--dist", "worksteal")
 
 nox.options.sessions = ["check", "tests"]
 nox.options.default_venv_backend = "uv|virtualenv"

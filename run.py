@@ -1,7 +1,7 @@
 """Sets MedDDPM up in the folder .venv of this clone and runs it: ``python3 run.py demo`` or ``python3 run.py test``.
 
-Needs nothing but Python 3.11 or newer. Further arguments go to ``medddpm synth`` or pytest. What developers run besides is
-in noxfile.py.
+Needs nothing but Python 3.11 or newer. Further arguments go to ``medddpm synth`` or pytest. What else developers run
+is in noxfile.py.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 DEMO = ("-m", "medddpm.cli", "synth", "Resources/SampleMasks/glioma.nii.gz", "--out", "out/demo")
-TEST = ("-m", "pytest", "--numprocesses", "logical", "--dist", "worksteal")
+TEST = ("-m", "pytest", "--numprocesses", "logical", "--maxprocesses", "8", "--dist", "worksteal")
 CHECK = ("-m", "nox", "--session", "check")
 
 USAGE = """Usage: python3 run.py COMMAND
@@ -41,8 +41,8 @@ def main(arguments):
 def set_up(extra):
     """Install the clone and its requirements into .venv, unless that was done from the same files before.
 
-    The install is editable, so that the sources of the clone are what runs, also after an update of them. Returns whether
-    it worked.
+    The install is editable, so that the sources of the clone are what runs, also after an update of them. Returns
+    whether it worked.
     """
     files = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
     wanted = hashlib.sha256(b"\0".join([str(ROOT).encode(), *files])).hexdigest()

@@ -1,7 +1,7 @@
 """Which tests run, and how long they may take.
 
-Without arguments the slow tests are left out, and parsers get few mutated files. ``--all`` runs everything; so does naming
-files, or choosing with -k or -m.
+Without arguments the slow tests are left out, and parsers get few mutated files. ``--all`` runs everything; so does
+naming files, or choosing with -k or -m.
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from medddpm.errors import MedDDPMError
+from patience import patient
 
-SECONDS, MEMORY = 10, 3 * 2**30  # what an input of some kilobytes may take at most
+SECONDS, MEMORY = 10, 3 * 2**30  # of the processor, and of memory: what an input of some kilobytes may take at most
 NUMBERS = (b"-1", b"0", b"1", b"7", b"1000", b"2147483648", b"99999999999999999999", b"1e400", b"nan", b"inf", b"0x10")
 PIECES = (
     b"\n",
@@ -84,7 +85,7 @@ def _problem(read: Callable[[Path], object], file: Path) -> str:
         os.close(told)
         _read_alone(read, file, tell)
     os.close(tell)
-    ended, deadline = 0, time.monotonic() + 2 * SECONDS
+    ended, deadline = 0, time.monotonic() + patient(SECONDS)
     while not ended and time.monotonic() < deadline:
         ended, status = os.waitpid(child, os.WNOHANG)
         time.sleep(0 if ended else 0.001)

@@ -19,23 +19,6 @@ import pytest
 import yaml
 from repository import MAX_BYTES, PACKAGE, README, ROOT, python, readme_blocks, repository_files, text_files
 
-# The rule of docs/architecture.md: what each room may import besides the standard library and medddpm.
-ROOMS = {
-    "geometry": {"numpy", "SimpleITK", "nibabel"},
-    "labels": {"numpy", "SimpleITK", "nibabel"},
-    "masks": {"numpy", "SimpleITK"},
-    "anatomy": {"numpy", "SimpleITK"},
-    "network": {"torch"},
-    "sampling": {"torch", "numpy"},
-    "models": {"torch", "safetensors", "numpy"},
-    "synthesis": {"torch", "numpy", "nibabel", "PIL"},
-    "preparation": {"numpy", "SimpleITK", "safetensors", "PIL"},
-    "jobs": {"numpy"},
-    "training": {"torch", "numpy", "safetensors", "lightning_fabric", "monai", "PIL"},
-    "cli": {"typer", "rich", "numpy"},
-    "": {"torch", "numpy", "nibabel"},
-}
-
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "slicer": "slicer-core", "vtk": "slicer-core"}
 # What only the application has: its windows, and modules of Slicer and of the extension that this one depends on.
@@ -58,28 +41,28 @@ def test_readme_begins_with_commands_that_run_py_knows() -> None:
 
 def test_run_py_skips_the_installation_until_requirements_change(tmp_path: Path, monkeypatch) -> None:
     run = runpy.run_path(str(ROOT / "run.py"), run_name="run")
-    installed: list[tuple[str, ...]] = []
-    fake = {"ROOT": tmp_path, "VENV": tmp_path / ".venv"}
-    for name, value in {**fake, "python": lambda *a, venv: installed.append(a) or 0}.items():
-        monkeypatch.setitem(run["set_up"].__globals__, name, value)
+    calls: list[tuple[str, ...]] = []
+    program = tmp_path / ".venv" / run["PYTHON"].name
+    fake = {"ROOT": tmp_path, "VENV": tmp_path / ".venv", "PYTHON": program}
+    for name, value in {**fake, "python": lambda *a: calls.append(a) or 0}.items():
+        monkeypatch.setitem(run["main"].__globals__, name, value)
     for name in ("pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
-    program = fake["VENV"] / run["BIN"]
     program.parent.mkdir(parents=True)
     program.touch()
 
-    def pip_runs(extra: str) -> int:
-        installed.clear()
-        assert run["set_up"](extra)
-        return sum("install" in arguments for arguments in installed)
+    def pip_runs(command: str) -> int:
+        calls.clear()
+        assert run["main"]([command]) == 0
+        return sum("install" in arguments for arguments in calls)
 
-    assert pip_runs("") == 1
-    assert installed[-1][-4:] == ("-c", "constraints.txt", "-e", ".")
-    assert pip_runs("") == 0
-    assert pip_runs("[dev]") == 1  # more is needed than the demo's installation has
-    assert pip_runs("") == 0
+    assert pip_runs("demo") == 1
+    assert calls[-2][-4:] == ("-c", "constraints.txt", "-e", ".") and calls[-1] == run["DEMO"]
+    assert pip_runs("demo") == 0
+    assert pip_runs("setup") == 1  # more is needed than the demo's installation has
+    assert pip_runs("demo") == pip_runs("test") == 0
     (tmp_path / "constraints.txt").write_text("torch==2.13.0\n")
-    assert pip_runs("") == 1
+    assert pip_runs("demo") == 1
 
 
 def test_the_demo_has_its_mask_and_model() -> None:
@@ -133,8 +116,8 @@ def test_every_direct_dependency_has_a_pin() -> None:
     assert requirements() <= {_normal(line.split("==")[0]) for line in pins if "==" in line}
 
 
-def test_the_dev_extra_has_all_that_tests_and_tools_import() -> None:
-    files = [path for path in repository_files() if path.suffix == ".py" and not path.is_relative_to(PACKAGE)]
+def test_all_that_is_imported_is_required_by_the_package_or_its_extras() -> None:
+    files = [path for path in repository_files() if path.suffix == ".py"]
     own = {path.stem for path in files} | {path.parent.name for path in files}
     imported = {name for path in files for name in third_party(path)} - own - APPLICATION
     assert {_normal(DISTRIBUTIONS.get(name, name)) for name in imported} <= requirements()
@@ -163,17 +146,6 @@ def test_the_command_tells_its_version() -> None:
 
 
 # --- dependency rule ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("room", sorted(ROOMS))
-def test_rooms_import_only_what_they_may(room: str) -> None:
-    files = (PACKAGE / room).glob("**/*.py" if room else "*.py")
-    beyond = {(path.name, name) for path in files for name in third_party(path) if name not in ROOMS[room]}
-    assert not beyond
-
-
-def test_every_room_has_its_rule() -> None:
-    assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(ROOMS) - {""}
 
 
 def third_party(path: Path) -> set[str]:
@@ -297,11 +269,11 @@ def test_the_license_is_apache_2() -> None:
 def test_the_continuous_integration_runs_the_readme_command() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert '"$python" run.py test' in script.read_text(encoding="utf-8")
+    assert '"$python" run.py test --all' in script.read_text(encoding="utf-8")
     nightly = ROOT / ".ci" / "nightly"
     assert os.access(nightly, os.X_OK)
     (name,) = re.findall(r"export (\w+)=\d{4,}\n", nightly.read_text(encoding="utf-8"))
-    assert f'os.environ.get("{name}", ' in (ROOT / "Testing" / "core" / "test_fuzz.py").read_text(encoding="utf-8")
+    assert f'os.environ["{name}"]' in (ROOT / "Testing" / "core" / "test_fuzz.py").read_text(encoding="utf-8")
 
 
 def test_test_files_have_different_names() -> None:

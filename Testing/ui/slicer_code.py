@@ -32,10 +32,6 @@ def functions(path: Path) -> list[Function]:
     return [node for node in ast.walk(tree(path)) if isinstance(node, Function)]
 
 
-def length(node: Function) -> int:
-    return (node.end_lineno or node.lineno) - node.lineno + 1
-
-
 def imports(path: Path, file_scope: bool) -> Iterator[str]:
     """The full names of absolute imports; with ``file_scope`` only those that run when the file is imported."""
     nodes = _at_file_scope(tree(path)) if file_scope else ast.walk(tree(path))
@@ -64,5 +60,6 @@ def _at_file_scope(node: ast.AST) -> Iterator[ast.AST]:
         yield from _at_file_scope(child)
 
 
-def top_packages(path: Path, file_scope: bool) -> set[str]:
-    return {name.split(".")[0] for name in imports(path, file_scope)} - set(sys.stdlib_module_names)
+def top_packages(path: Path) -> set[str]:
+    """The packages that a file imports when it is imported, but for those of Python."""
+    return {name.split(".")[0] for name in imports(path, True)} - set(sys.stdlib_module_names)
