@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from .errors import InputError
@@ -56,10 +57,10 @@ def _unprintable(value: object) -> bool:
 def from_dict(cls: type[T], data: Any, where: str) -> T:
     """Build the dataclass ``cls`` from plain data, strictly by its type hints.
 
-    Understands nested dataclasses, tuples (written as lists), ``dict[str, Any]``, ``X | None`` and plain values; a
-    whole number serves as a float. Former names are read (see ``renewed``). Raises InputError that begins with
-    ``where`` and names the field which is missing, unknown, of the wrong type or, by the dataclass's own checks, out of
-    range.
+    Understands nested dataclasses, tuples (written as lists), ``dict[str, Any]``, ``X | None``, paths (written as text)
+    and plain values; a whole number serves as a float. Former names are read (see ``renewed``). Raises InputError that
+    begins with ``where`` and names the field which is missing, unknown, of the wrong type or, by the dataclass's own
+    checks, out of range.
     """
     if not isinstance(data, Mapping):
         raise InputError(f"{where} must be an object with named fields, not {shown(data)}.")
@@ -129,6 +130,8 @@ def _tuple(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
 def _plain(hint: type, value: Any, where: str) -> Any:
     """A value of exactly the type ``hint``: true is no number, although Python would take it for 1."""
     number = type(value) in (int, float)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
     if type(value) is not hint and not (hint is float and number):
         raise InputError(f"{where} must be {KINDS.get(hint, hint.__name__)}, not {shown(value)}.")
     return _finite(value, where) if hint is float else value

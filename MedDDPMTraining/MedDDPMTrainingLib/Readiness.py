@@ -13,6 +13,7 @@ from MedDDPMSlicerLib.PlainSentences import sentenceOf
 
 from .Datasets import Datasets
 from .SourceScan import SourceScanner
+from .SourceTable import obstacles
 
 
 class Readiness:
@@ -67,7 +68,7 @@ class Readiness:
         table = self._scanner.table
         if table is None or self._scanner.source != str(Path(node.sourceFolder).expanduser()):
             return None
-        if not table.rows:
+        if not table.cases:
             return "No cases were found in the folder. Choose another folder or layout."
-        obstacles = table.obstacles(tuple(node.leaveOut))
-        return f"{obstacles[0].sentence} Put it right and scan again, or leave the case out." if obstacles else None
+        left = obstacles(table, list(node.leaveOut))
+        return f"{left[0].sentence} Fix it and scan again, or leave the case out." if left else None

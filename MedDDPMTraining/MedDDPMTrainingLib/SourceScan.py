@@ -8,10 +8,9 @@ from typing import Any
 
 from medddpm.errors import InputError
 from medddpm.files import read_bounded
+from medddpm.preparation.case_files import SourceScan
 from MedDDPMSlicerLib.Background import Observed
 from MedDDPMSlicerLib.ToolJob import Steps, ToolJob
-
-from .SourceTable import SourceTable, tableOf
 
 NAME, MAX_BYTES = "scan.json", 64 * 2**20
 
@@ -25,7 +24,7 @@ class SourceScanner(Observed):
     def __init__(self, jobs: Any) -> None:
         super().__init__()
         self.source = ""
-        self.table: SourceTable | None = None
+        self.table: SourceScan | None = None
         self.message = ""
         self._jobs = jobs
         self._job: ToolJob | None = None
@@ -78,13 +77,13 @@ class SourceScanner(Observed):
         except (OSError, ValueError, RecursionError) as exc:
             raise InputError("The result of the scan could not be read. Scan again.") from exc
         yield
-        table = tableOf(scan)
+        table = SourceScan.from_dict(scan)
         return lambda: self._tell(table, "")
 
     def _fail(self, sentence: str) -> None:
         self._tell(None, sentence)
 
-    def _tell(self, table: SourceTable | None, message: str) -> None:
+    def _tell(self, table: SourceScan | None, message: str) -> None:
         self.table, self.message = table, message
         self.changed()
 

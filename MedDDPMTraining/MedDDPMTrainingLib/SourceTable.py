@@ -1,12 +1,12 @@
-"""What a scan of a source folder found, as the table that a person reads."""
+"""What a scan of a source folder found, as a person reads it: the lines of a table, and a summary."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import PurePath
 
-from medddpm.errors import InputError
+from medddpm.preparation.case_files import ERROR, SourceProblem, SourceScan
 from MedDDPMSlicerLib.Texts import counted
 
 LAYOUT_WORDS = {
@@ -18,120 +18,69 @@ LAYOUT_WORDS = {
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Something wrong: ``severity`` is "error" (it keeps the case from being prepared) or "warning"."""
+class CaseLine:
+    """A line of the table: ``key`` is what leaves it out (a case or a file), empty where nothing can.
 
-    code: str
+    ``text`` has all that is wrong with it in sentences; ``severity`` is that of the worst: error, warning or empty.
+    """
+
+    key: str
+    name: str
+    files: str
+    text: str
     severity: str
-    sentence: str
-    case: str | None
-    file: str | None
 
 
-@dataclass(frozen=True)
-class CaseRow:
-    """One case of the source. ``modalities`` are those whose file is there; ``split`` None where it is drawn."""
-
-    id: str
-    patient: str
-    modalities: tuple[str, ...]
-    hasMask: bool
-    split: str | None
-    problems: tuple[Problem, ...]
-
-    @property
-    def severity(self) -> str:
-        """That of the worst problem: "error", "warning", or "" without any."""
-        found = {problem.severity for problem in self.problems}
-        return "error" if "error" in found else "warning" if found else ""
-
-    @property
-    def explanation(self) -> str:
-        """All its problems in sentences."""
-        return " ".join(problem.sentence for problem in self.problems)
+def linesOf(scan: SourceScan) -> list[CaseLine]:
+    """All cases, and the files that belong to none but have a problem; what needs attention first."""
+    of: dict[str, list[SourceProblem]] = {case.id: [] for case in sorted(scan.cases, key=lambda case: case.id)}
+    others: dict[str, list[SourceProblem]] = {}
+    for problem in scan.problems:
+        (of[problem.case] if problem.case in of else others.setdefault(problem.file or "", [])).append(problem)
+    cases = {case.id: case for case in scan.cases}
+    lines = [_line(file, PurePath(file).name or "The folder", "", problems) for file, problems in others.items()]
+    for name, problems in of.items():
+        there = f"{len(cases[name].images)} of {len(scan.modalities)}"
+        lines.append(_line(name, name, there if cases[name].mask else f"{there}, no mask", problems))
+    return sorted(lines, key=lambda line: ("error", "warning", "").index(line.severity))
 
 
-@dataclass(frozen=True)
-class SourceTable:
-    """The cases of a source in the order of their ids; ``problems`` are those that belong to no case of the table."""
-
-    layout: str
-    modalities: tuple[str, ...]
-    rows: tuple[CaseRow, ...]
-    problems: tuple[Problem, ...]
-
-    def obstacles(self, leaveOut: Collection[str] = ()) -> list[Problem]:
-        """The errors that remain when the cases ``leaveOut`` are not used."""
-        return [problem for problem in self._remaining(leaveOut) if problem.severity == "error"]
-
-    def summary(self, leaveOut: Collection[str] = ()) -> str:
-        """One or two sentences: what was found, and what stands in the way."""
-        used = [row for row in self.rows if row.id not in leaveOut]
-        if not self.rows:
-            return "No cases were found. " + " ".join(problem.sentence for problem in self.problems)
-        patients = len({row.patient for row in used})
-        found = f"{counted(len(used), 'case')} of {counted(patients, 'patient')} in {self._layoutWords()}"
-        left = f", {len(self.rows) - len(used)} left out" if len(used) < len(self.rows) else ""
-        return f"{found}{left}. Images: {', '.join(self.modalities) or 'none'}. {self._verdict(leaveOut)}"
-
-    def withErrors(self) -> list[str]:
-        """The ids of the cases that cannot be prepared as they are."""
-        return [row.id for row in self.rows if row.severity == "error"]
-
-    def _layoutWords(self) -> str:
-        return LAYOUT_WORDS.get(self.layout, f"the layout {self.layout}")
-
-    def _verdict(self, leaveOut: Collection[str]) -> str:
-        remaining = self._remaining(leaveOut)
-        errors = sum(problem.severity == "error" for problem in remaining)
-        if errors:
-            return f"{counted(errors, 'problem')} must be put right, or the cases left out, before they are prepared."
-        if remaining:
-            return f"They can be prepared; {counted(len(remaining), 'remark')} to look at."
-        return "They can be prepared."
-
-    def _remaining(self, leaveOut: Collection[str]) -> list[Problem]:
-        """Problems that are not settled by leaving out their case, its patient, or their file."""
-        own = [p for row in self.rows if not {row.id, row.patient} & set(leaveOut) for p in row.problems]
-        return [problem for problem in (*self.problems, *own) if problem.file not in leaveOut]
+def obstacles(scan: SourceScan, leaveOut: Collection[str] = ()) -> list[SourceProblem]:
+    """The errors that remain when the cases, patients or files ``leaveOut`` are not used."""
+    return [problem for problem in _remaining(scan, leaveOut) if problem.severity == ERROR]
 
 
-def tableOf(scan: Any) -> SourceTable:
-    """The table of a ``scan.json`` (``SourceScan.to_dict``). Raises InputError where it cannot be one."""
-    try:
-        problems = [_problem(entry) for entry in scan["problems"]]
-        ids = {str(case["id"]) for case in scan["cases"]}
-        rows = sorted((_row(case, problems) for case in scan["cases"]), key=lambda row: row.id)
-        others = tuple(problem for problem in problems if problem.case not in ids)
-        return SourceTable(str(scan["layout"]), _texts(scan["modalities"]), tuple(rows), others)
-    except (KeyError, TypeError, AttributeError) as exc:
-        raise InputError("The result of the scan could not be read. Scan again.") from exc
+def toLeaveOut(lines: Iterable[CaseLine], already: Collection[str]) -> list[str]:
+    """What is left out when everything with errors is, too."""
+    added = [line.key for line in lines if line.severity == ERROR and line.key]
+    return [*already, *(key for key in added if key not in already)]
 
 
-def _row(case: dict[str, Any], problems: Iterable[Problem]) -> CaseRow:
-    case_id = str(case["id"])
-    own = tuple(problem for problem in problems if problem.case == case_id)
-    split = case.get("split")
-    return CaseRow(
-        case_id,
-        str(case["patient"]),
-        _texts(case["images"]),
-        bool(case.get("mask")),
-        None if split is None else str(split),
-        own,
-    )
+def summary(scan: SourceScan, leaveOut: Collection[str] = ()) -> str:
+    """One or two sentences: what was found, and what stands in the way."""
+    if not scan.cases:
+        return "No cases were found. " + " ".join(problem.sentence for problem in scan.problems)
+    used = [case for case in scan.cases if case.id not in leaveOut]
+    patients = counted(len({case.patient for case in used}), "patient")
+    layout = LAYOUT_WORDS.get(scan.layout, f"the layout {scan.layout}")
+    left = f", {len(scan.cases) - len(used)} left out" if len(used) < len(scan.cases) else ""
+    found = f"{counted(len(used), 'case')} of {patients} in {layout}{left}. Images: {', '.join(scan.modalities)}."
+    remaining, errors = _remaining(scan, leaveOut), obstacles(scan, leaveOut)
+    if errors:
+        return f"{found} Fix {counted(len(errors), 'problem')}, or leave the cases out, before you prepare them."
+    remarks = f"; {counted(len(remaining), 'remark')} to look at" if remaining else ""
+    return f"{found} They can be prepared{remarks}."
 
 
-def _problem(entry: dict[str, Any]) -> Problem:
-    case, file = entry.get("case"), entry.get("file")
-    return Problem(
-        str(entry["code"]),
-        "error" if entry["severity"] == "error" else "warning",
-        str(entry["sentence"]),
-        None if case is None else str(case),
-        None if file is None else str(file),
-    )
+def _remaining(scan: SourceScan, leaveOut: Collection[str]) -> list[SourceProblem]:
+    """Problems that are not settled by leaving out their case, its patient, or their file."""
+    patients = {case.id: case.patient for case in scan.cases}
+    out = set(leaveOut)
+    settled = lambda problem: out & {problem.file, problem.case, patients.get(problem.case or "")}  # noqa: E731
+    return [problem for problem in scan.problems if not settled(problem)]
 
 
-def _texts(values: Iterable[Any]) -> tuple[str, ...]:
-    return tuple(str(value) for value in values)
+def _line(key: str, name: str, files: str, problems: list[SourceProblem]) -> CaseLine:
+    severities = {problem.severity for problem in problems}
+    severity = ERROR if ERROR in severities else "warning" if severities else ""
+    return CaseLine(key, name, files, " ".join(problem.sentence for problem in problems), severity)

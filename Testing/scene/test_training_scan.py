@@ -8,7 +8,8 @@ slicer = pytest.importorskip("slicer")
 pytest.importorskip("nibabel")
 
 from medddpm.errors import InputError  # noqa: E402
-from MedDDPMTrainingLib.SourceTable import tableOf  # noqa: E402
+from medddpm.preparation.case_files import SourceScan  # noqa: E402
+from MedDDPMTrainingLib.SourceTable import linesOf, obstacles, summary  # noqa: E402
 from training_helpers import parameters, pollUntil  # noqa: E402
 
 from source_phantoms import brats_case  # noqa: E402  # isort: skip - its folder is found by training_helpers
@@ -37,18 +38,17 @@ def test_a_folder_becomes_a_table_that_explains_itself(trainingService, source):
     table = scanned(trainingService, source)
     assert trainingService.scan.message == "" and told[-1]
     assert table.layout == "brats" and table.modalities == ("T1", "T1ce", "T2", "FLAIR")
-    assert [row.id for row in table.rows][:2] == ["BraTS-GLI-00001-000", "BraTS-GLI-00001-001"]
-    assert len({row.patient for row in table.rows}) == 3
-    bad = next(row for row in table.rows if row.id == "BraTS2021_00003")
-    assert not bad.hasMask and bad.severity == "error" and "BraTS2021_00003" in bad.explanation
-    assert table.withErrors() == ["BraTS2021_00003"]
-    assert "4 cases of 3 patients" in table.summary() and "must be put right" in table.summary()
+    assert len({case.patient for case in table.cases}) == 3
+    bad, *others = linesOf(table)
+    assert [line.key for line in others][:2] == ["BraTS-GLI-00001-000", "BraTS-GLI-00001-001"]
+    assert bad.files == "4 of 4, no mask" and bad.severity == "error" and "BraTS2021_00003" in bad.text
+    assert "4 cases of 3 patients" in summary(table) and "Fix 1 problem" in summary(table)
 
 
 def test_a_case_left_out_is_no_obstacle(trainingService, source):
     table = scanned(trainingService, source)
-    assert table.obstacles() and not table.obstacles(["BraTS2021_00003"])
-    said = table.summary(["BraTS2021_00003"])
+    assert obstacles(table) and not obstacles(table, ["BraTS2021_00003"])
+    said = summary(table, ["BraTS2021_00003"])
     assert "3 cases of 2 patients" in said and "1 left out" in said and "can be prepared" in said
 
 
@@ -60,7 +60,7 @@ def test_no_job_stays_behind(trainingService, source):
 def test_a_folder_without_cases_is_told(trainingService, tmp_path):
     (tmp_path / "notes.txt").write_text("nothing here")
     table = scanned(trainingService, tmp_path)
-    said = trainingService.scan.message if table is None else table.summary()
+    said = trainingService.scan.message if table is None else summary(table)
     assert str(tmp_path) in said or "No cases" in said
     node = parameters(sourceFolder=str(tmp_path), datasetFolder=str(tmp_path / "out"))
     if table is not None:
@@ -76,7 +76,7 @@ def test_a_newer_scan_replaces_the_one_that_goes_on(trainingService, source, tmp
     trainingService.scan.scan(other)
     pollUntil(trainingService, lambda: trainingService.scan.finished)
     assert trainingService.scan.source == str(other)
-    assert [row.id for row in trainingService.scan.table.rows] == ["BraTS2021_00009"]
+    assert [case.id for case in trainingService.scan.table.cases] == ["BraTS2021_00009"]
 
 
 def test_impossible_orders_are_refused(trainingService, tmp_path):
@@ -94,5 +94,5 @@ def test_impossible_orders_are_refused(trainingService, tmp_path):
     "scan", [{}, {"cases": 3}, [], {"layout": "x", "modalities": [], "cases": [{}], "problems": []}]
 )
 def test_a_damaged_result_is_told(scan):
-    with pytest.raises(InputError, match="Scan again"):
-        tableOf(scan)
+    with pytest.raises(InputError, match="result of the scan"):
+        SourceScan.from_dict(scan)

@@ -46,9 +46,7 @@ class PanelTest(TrainingTestCase):
         (scans / "Sample_03" / "Sample_03_flair.nrrd").unlink()
         (scans / "Sample_01" / "notes_old.nrrd").write_bytes(b"no image")
         self.press("ScanButton")
-        waitUntil(
-            lambda: self.service.scan.finished and "must be put right" in self.ui.ScanStatusLabel.text, "the scan"
-        )
+        waitUntil(lambda: self.service.scan.finished and "Fix 3 problems" in self.ui.ScanStatusLabel.text, "the scan")
         for word in ("Sample_02_t2.nrrd", "FLAIR", "notes_old.nrrd"):
             waitUntil(lambda word=word: word in self._explanations(), f"a line on {word}", 30)
         self.assertFalse(self.ui.PrepareButton.enabled)

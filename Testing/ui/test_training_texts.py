@@ -13,8 +13,9 @@ for name in ("MedDDPMCore", "MedDDPMSlicer", "MedDDPMTraining"):
         sys.path.insert(0, str(ROOT / name))
 
 from medddpm.preparation import options  # noqa: E402
+from medddpm.preparation.case_files import SourceScan  # noqa: E402
 from MedDDPMTrainingLib.Panels import Texts  # noqa: E402
-from MedDDPMTrainingLib.SourceTable import tableOf  # noqa: E402
+from MedDDPMTrainingLib.SourceTable import linesOf, obstacles, toLeaveOut  # noqa: E402
 
 
 def table(problems=(), cases=("a", "b", "c")):
@@ -23,7 +24,7 @@ def table(problems=(), cases=("a", "b", "c")):
 
     found = [dict(zip(("code", "severity", "sentence", "case", "file"), problem, strict=True)) for problem in problems]
     scan = {"layout": "brats", "modalities": ["T1", "T2"], "cases": [case(name) for name in cases], "problems": found}
-    return tableOf(scan)
+    return SourceScan.from_dict(scan)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_what_needs_attention_comes_first_with_all_that_is_said_of_it():
         ("stranger", "error", "old/x.nii belongs to no case.", None, "old/x.nii"),
         ("damaged", "error", "c is damaged.", "c", None),
     ]
-    lines = Texts.caseLines(table(problems))
+    lines = linesOf(table(problems))
     assert [(line.key, line.severity) for line in lines] == [
         ("old/x.nii", "error"),
         ("c", "error"),
@@ -67,15 +68,15 @@ def test_leaving_out_takes_all_errors_and_keeps_what_was_left_out():
         ("w", "warning", "So.", "a", None),
     ]
     found = table(problems)
-    out = Texts.toLeaveOut(Texts.caseLines(found), ["b"])
+    out = toLeaveOut(linesOf(found), ["b"])
     assert sorted(out) == ["b", "c", "x.nii"]
-    assert not found.obstacles(out)
+    assert not obstacles(found, out)
 
 
 def test_a_problem_of_the_whole_folder_cannot_be_left_out():
-    lines = Texts.caseLines(table([("empty", "error", "Nothing is there.", None, None)], cases=()))
+    lines = linesOf(table([("empty", "error", "Nothing is there.", None, None)], cases=()))
     assert [(line.key, line.name) for line in lines] == [("", "The folder")]
-    assert Texts.toLeaveOut(lines, []) == []
+    assert toLeaveOut(lines, []) == []
 
 
 @pytest.mark.parametrize(

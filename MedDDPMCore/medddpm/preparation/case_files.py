@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import MODALITY
+from ..parse import from_dict
 
 ERROR, WARNING = "error", "warning"
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -78,6 +79,11 @@ class SourceScan:
     def errors(self) -> tuple[SourceProblem, ...]:
         """The problems that keep the source from being prepared as it is."""
         return tuple(problem for problem in self.problems if problem.severity == ERROR)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> SourceScan:
+        """Parse ``scan.json``; ``images`` have texts then. Raises InputError."""
+        return from_dict(cls, data, "The result of the scan")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data, paths as text."""

@@ -23,7 +23,7 @@ class Context(PanelContext):
 
     @property
     def table(self) -> Any:
-        """What was found in the chosen source folder (SourceTable); None before it was looked at."""
+        """What was found in the chosen source folder (SourceScan); None before it was looked at."""
         source = self.parameters.sourceFolder if self.parameters is not None else ""
         scan = self.service.scan
         return scan.table if source and scan.source == str(Path(source).expanduser()) else None

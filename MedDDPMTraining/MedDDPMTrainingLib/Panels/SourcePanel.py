@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,24 @@ import qt
 import slicer
 from MedDDPMSlicerLib.Background import SlicedTask
 from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
-from MedDDPMSlicerLib.Panels.Widgets import enable, say
+from MedDDPMSlicerLib.Panels.Widgets import enable, say, severityIcon
 
 from ..SampleScans import FOLDER, sampleScans
-from .CasesTable import CasesTable
+from ..SourceTable import CaseLine, linesOf, obstacles, summary, toLeaveOut
 from .Context import Context
 from .Inputs import ChoiceInput, PathInput
-from .Texts import LAYOUTS, caseLines, toLeaveOut
+from .Texts import LAYOUTS
 
 # Ticks without a change before a folder is looked at by itself.
 _SCAN_DELAY = 3
 _NOTHING = "Look at the folder first."
+USE, NAME, FILES, TEXT = range(4)
+# Names are read whole up to this width; the rest is for what is wrong.
+MAX_NAME_PIXELS = 220
 
 
 class SourcePanel(Panel):
-    """Shows ``service.scan``."""
+    """Shows ``service.scan``; ``lines`` are those of the table of cases."""
 
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
@@ -32,12 +36,18 @@ class SourcePanel(Panel):
             PathInput(ui.TablePath, context, "tableFile"),
             ChoiceInput(ui.LayoutComboBox, context, "layout", LAYOUTS),
         ]
-        self.cases = CasesTable(ui.CasesTable, self._leaveOut)
-        self._shownTable: Any = None
+        self.lines: list[CaseLine] = []
+        self._shown: Any = None
         self._problem = ""
         self._asked: tuple[str, ...] = ()
         self._scanIn = 0
         self._filling = self._writing = None
+        ui.CasesTable.verticalHeader().visible = False
+        header = ui.CasesTable.horizontalHeader()
+        for column in (USE, FILES):
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(TEXT, qt.QHeaderView.Stretch)
+        ui.CasesTable.itemChanged.connect(self._onItem)
         ui.ScanButton.clicked.connect(self.onScan)
         ui.SampleScansButton.clicked.connect(self.onSampleScans)
         ui.LeaveOutButton.clicked.connect(self.leaveOutProblems)
@@ -51,7 +61,7 @@ class SourcePanel(Panel):
             one.refresh()
         for widget in (self.ui.TablePath, self.ui.TablePathCaption):
             widget.visible = parameters.layout == "table"
-        self.cases.showLeftOut(set(parameters.leaveOut))
+        self._showLeftOut(set(parameters.leaveOut))
         wanted = (parameters.sourceFolder, parameters.layout, parameters.tableFile)
         if wanted != self._asked:
             self._sourceChosen(wanted)
@@ -62,10 +72,15 @@ class SourcePanel(Panel):
             self._scanIn -= 1
             if self._scanIn == 0 and self._blocked() is None:
                 self.scan()
-        table = self.context.table
-        if table is not self._shownTable:
-            self._show(table)
-        self._showState()
+        scan = self.context.table
+        if scan is not self._shown:
+            self._shown = scan
+            if self._filling is not None:
+                self._filling.cancel()
+            lines = linesOf(scan) if scan is not None else []
+            self._filling = SlicedTask(self._fill(lines), lambda _: None, self._onFailed)
+            self.context.service.startTask(self._filling)
+        self._showState(scan)
 
     def sceneClosing(self) -> None:
         """The next scene begins without a source."""
@@ -105,7 +120,7 @@ class SourcePanel(Panel):
     def leaveOutProblems(self) -> None:
         """Leave out all that keeps the others from being prepared."""
         parameters = self.context.parameters
-        parameters.leaveOut = toLeaveOut(self.cases.lines, list(parameters.leaveOut))
+        parameters.leaveOut = toLeaveOut(self.lines, list(parameters.leaveOut))
 
     def useAll(self) -> None:
         """Leave out nothing."""
@@ -124,16 +139,58 @@ class SourcePanel(Panel):
         if parameters.datasetFolder in ("", usual):
             parameters.datasetFolder = str(service.defaultDatasetFolder(wanted[0]))
 
-    def _show(self, table: Any) -> None:
-        self._shownTable = table
-        if self._filling is not None:
-            self._filling.cancel()
+    def _fill(self, lines: list[CaseLine]) -> Generator[None, None, None]:
+        """Steps that fill the table; a source may have thousands of cases."""
+        table, metrics = self.ui.CasesTable, qt.QFontMetrics(self.ui.CasesTable.font)
         leftOut = set(self.context.parameters.leaveOut) if self.context.parameters is not None else set()
-        lines = caseLines(table) if table is not None else []
-        self._filling = SlicedTask(self.cases.fill(lines, leftOut), lambda _: None, self._onFailed)
-        self.context.service.startTask(self._filling)
+        widest = max((metrics.boundingRect(line.name).width() for line in lines[:500]), default=0)
+        blocked = table.blockSignals(True)
+        table.rowCount = 0
+        self.lines = lines
+        table.rowCount = len(lines)
+        table.horizontalHeader().resizeSection(NAME, min(MAX_NAME_PIXELS, widest + 24))
+        table.blockSignals(blocked)
+        for row, line in enumerate(lines):
+            blocked = table.blockSignals(True)
+            self._fillRow(table, row, line, line.key not in leftOut)
+            table.blockSignals(blocked)
+            yield
 
-    def _showState(self) -> None:
+    def _fillRow(self, table: Any, row: int, line: CaseLine, used: bool) -> None:
+        for column, text in ((NAME, line.name), (FILES, line.files), (TEXT, line.text)):
+            item = qt.QTableWidgetItem(text)
+            item.setToolTip(line.text or text)
+            if column == TEXT and line.severity:
+                item.setIcon(severityIcon(line.severity))
+            table.setItem(row, column, item)
+        box = qt.QTableWidgetItem()
+        if line.key:
+            box.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+            box.setCheckState(qt.Qt.Checked if used else qt.Qt.Unchecked)
+        box.setToolTip("Uncheck to leave it out.")
+        table.setItem(row, USE, box)
+        if line.text:
+            table.resizeRowToContents(row)  # the whole explanation is read without pointing at it
+
+    def _showLeftOut(self, leftOut: set[str]) -> None:
+        """Check what is used."""
+        blocked = self.ui.CasesTable.blockSignals(True)
+        for row, line in enumerate(self.lines):
+            item = self.ui.CasesTable.item(row, USE)
+            state = qt.Qt.Unchecked if line.key in leftOut else qt.Qt.Checked
+            if item is not None and line.key and item.checkState() != state:
+                item.setCheckState(state)
+        self.ui.CasesTable.blockSignals(blocked)
+
+    def _onItem(self, item: Any) -> None:
+        """A box was checked or unchecked."""
+        parameters = self.context.parameters
+        if item.column() == USE and item.row() < len(self.lines) and parameters is not None:
+            key = self.lines[item.row()].key
+            others = [known for known in parameters.leaveOut if known != key]
+            parameters.leaveOut = [*others, key] if item.checkState() == qt.Qt.Unchecked else others
+
+    def _showState(self, found: Any) -> None:
         scan, ui = self.context.service.scan, self.ui
         writing = self._writing is not None and not self._writing.finished
         ui.ScanButton.text = "Look at the folder" if scan.finished else "Cancel"
@@ -142,35 +199,21 @@ class SourcePanel(Panel):
         ui.ScanProgressBar.visible = not scan.finished or writing
         done, total = scan.progress or (0, 0)
         ui.ScanProgressBar.maximum, ui.ScanProgressBar.value = total, done
-        table = self.context.table
         leftOut = list(self.context.parameters.leaveOut) if self.context.parameters is not None else []
-        some = table is not None and bool(self.cases.lines)
+        some = found is not None and bool(self.lines)
         for widget in (ui.CasesTable, ui.LeaveOutButton, ui.UseAllButton):
             widget.visible = some
-        obstacles = table.obstacles(leftOut) if table is not None else []
-        none = _NOTHING if not some else None if obstacles else "No case has a problem that keeps it from being used."
+        left = obstacles(found, leftOut) if found is not None else []
+        none = _NOTHING if not some else None if left else "No case has a problem that keeps it from being used."
         enable(ui.LeaveOutButton, none)
         enable(ui.UseAllButton, _NOTHING if not some else None if leftOut else "All cases are used.")
-        self._say(scan, writing, leftOut, bool(obstacles))
-
-    def _say(self, scan: Any, writing: bool, leftOut: list[str], obstacles: bool) -> None:
-        label = self.ui.ScanStatusLabel
         if self._problem or scan.message:
-            say(label, self._problem or scan.message, "error")
-        elif writing:
-            say(label, "Writing the sample scans…")
-        elif not scan.finished:
-            say(label, "Looking at the files…")
-        elif self.context.table is not None:
-            say(label, self.context.table.summary(leftOut), "error" if obstacles else "info")
+            say(ui.ScanStatusLabel, self._problem or scan.message, "error")
+        elif writing or not scan.finished:
+            say(ui.ScanStatusLabel, "Writing the sample scans…" if writing else "Looking at the files…")
         else:
-            say(label, "")
-
-    def _leaveOut(self, key: str, out: bool) -> None:
-        parameters = self.context.parameters
-        if parameters is not None:
-            others = [known for known in parameters.leaveOut if known != key]
-            parameters.leaveOut = [*others, key] if out else others
+            text = summary(found, leftOut) if found is not None else ""
+            say(ui.ScanStatusLabel, text, "error" if left else "info")
 
     def _blocked(self) -> str | None:
         return self.context.service.blockedReason("scan", self.context.parameters)
@@ -182,11 +225,8 @@ class SourcePanel(Panel):
             parameters.sourceFolder = str(folder)
 
     def _onFailed(self, error: BaseException) -> None:
-        def fail() -> None:
-            raise error
-
         with plainErrors(self._sayError):
-            fail()
+            raise error
 
     def _sayError(self, text: str) -> None:
         self._problem = text

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import PurePath
-
 from MedDDPMSlicerLib.Texts import duration
-
-from ..SourceTable import CaseRow, Problem, SourceTable
 
 # (what a person reads, what the parameter node holds)
 Choices = tuple[tuple[str, str], ...]
@@ -69,50 +63,6 @@ VERDICTS = {
     "diverging": ("getting worse", "error"),
     "memorizing": ("copies its training images", "warning"),
 }
-
-
-@dataclass(frozen=True)
-class CaseLine:
-    """A line of the table of cases: ``key`` is what leaves it out (a case or a file), empty where nothing can."""
-
-    key: str
-    name: str
-    files: str
-    text: str
-    severity: str
-
-
-def caseLines(table: SourceTable) -> list[CaseLine]:
-    """The lines of the table, what needs attention first."""
-    lines = [_fileLine(file, problems) for file, problems in _byFile(table.problems)]
-    lines += [_caseLine(row, table.modalities) for row in table.rows]
-    rank = {"error": 0, "warning": 1, "": 2}
-    return sorted(lines, key=lambda line: rank[line.severity])
-
-
-def _caseLine(row: CaseRow, modalities: Sequence[str]) -> CaseLine:
-    there = len(set(modalities) & set(row.modalities))
-    files = f"{there} of {len(modalities)}" + ("" if row.hasMask else ", no mask")
-    return CaseLine(row.id, row.id, files, row.explanation, row.severity)
-
-
-def _fileLine(file: str, problems: Sequence[Problem]) -> CaseLine:
-    severity = "error" if any(problem.severity == "error" for problem in problems) else "warning"
-    text = " ".join(problem.sentence for problem in problems)
-    return CaseLine(file, PurePath(file).name or "The folder", "", text, severity)
-
-
-def _byFile(problems: Iterable[Problem]) -> list[tuple[str, list[Problem]]]:
-    found: dict[str, list[Problem]] = {}
-    for problem in problems:
-        found.setdefault(problem.file or "", []).append(problem)
-    return list(found.items())
-
-
-def toLeaveOut(lines: Iterable[CaseLine], already: Collection[str]) -> list[str]:
-    """What is left out when everything with errors is, too."""
-    added = [line.key for line in lines if line.severity == "error" and line.key]
-    return [*already, *(key for key in added if key not in already)]
 
 
 def preparationText(stage: str, step: int | None, total: int | None, secondsLeft: float | None) -> str:
