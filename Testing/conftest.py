@@ -7,9 +7,14 @@ naming files, or choosing with -k or -m.
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 from patience import patient
+
+# With this folder on the path, Testing/slicer would be taken for a part of the package slicer.
+sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
 
 os.environ.setdefault("PYTEST_TIMEOUT", str(patient(60)))
 
