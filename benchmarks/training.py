@@ -189,7 +189,7 @@ def _plain(config: TrainConfig, clock: Clock) -> float:
         torch.set_num_threads(config.threads)
     device = torch.device(config.device)
     data = PreparedDataset(Path(config.dataset), "train")
-    model = model_config(config, data)
+    model = model_config(config, data.config)
     objective = Objective(model, Schedule.from_config(config.schedule), config.loss)
     source = BatchSource(data, Augmentation(config.augment, model), objective, config)
     torch.manual_seed(config.seed)

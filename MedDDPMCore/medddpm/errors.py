@@ -30,6 +30,10 @@ class Cancelled(MedDDPMError):  # noqa: N818 - a request that was honoured, not 
     exit_code = 3
 
 
+class Paused(Cancelled):
+    """Work that can go on later was asked to pause. Exit code 3."""
+
+
 class OutOfMemory(MedDDPMError):  # noqa: N818 - named as the user reads it
     """The device has too little memory for the request. Exit code 4."""
 

@@ -36,10 +36,10 @@ def train(
     failed.
     """
     from .jobs.stop import Stop
-    from .training.opening import Asked, open_run
+    from .training.opening import open_run
     from .training.runner import run_training
 
-    run = open_run(Asked(None, Path(dataset), preset, Path(out), changes))
+    run = open_run(None, Path(dataset), preset, Path(out), changes)
     code = run_training(run, Stop(), console=CallingReporter(progress))
     if code:
         events = run.recent_events()

@@ -55,7 +55,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def config(dataset: Path) -> ModelConfig:
-    made = model_config(tiny_config(dataset), PreparedDataset(dataset, "train"))
+    made = model_config(tiny_config(dataset), read_dataset_config(dataset))
     return replace(made, name="tiny <model>", training={"training_cases": ["case0", "case1", "case2"]})
 
 

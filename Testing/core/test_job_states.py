@@ -16,7 +16,7 @@ import pytest
 from job_folders import last, made_job, nothing
 from medddpm.files import atomic_path, sha256
 from medddpm.jobs import owner as owners
-from medddpm.jobs.folder import MAX_ATTEMPTS, JobFolder, State
+from medddpm.jobs.folder import JobFolder, State
 from medddpm.jobs.owner import Held, OwnerFile
 from medddpm.jobs.runner import run_job
 from medddpm.jobs.stop import Stop
@@ -86,7 +86,7 @@ def test_an_unreadable_claim_belongs_to_nobody(folder, text):
 
 
 def test_a_job_that_kills_its_process_again_and_again_is_given_up(folder):
-    claim(folder, dead_pid(), attempt=MAX_ATTEMPTS)
+    claim(folder, dead_pid(), attempt=JobFolder.most_attempts)
     assert run_job(folder, {"toy": nothing}) == 5
     assert folder.state() is State.FAILED and "abruptly" in last(folder).message
 

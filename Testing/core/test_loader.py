@@ -36,7 +36,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def source(config: TrainConfig, rank: int = 0, world: int = 1) -> BatchSource:
     data = PreparedDataset(Path(config.dataset), "train")
-    model = model_config(config, data)
+    model = model_config(config, data.config)
     objective = Objective(model, Schedule.from_config(config.schedule), config.loss)
     return BatchSource(data, Augmentation(config.augment, model), objective, config, rank, world)
 

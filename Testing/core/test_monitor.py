@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from medddpm.config import ModelConfig, NetworkConfig, ScheduleConfig
+from medddpm.dataset import read_dataset_config
 from medddpm.errors import Cancelled, InputError
 from medddpm.geometry.volume import axis_codes, centered_affine
 from medddpm.jobs.events import Event
@@ -22,16 +23,15 @@ from medddpm.sampling.schedule import Schedule
 from medddpm.training.checkpoint import Checkpoints
 from medddpm.training.config import MonitorConfig, TrainConfig
 from medddpm.training.dataset import PreparedDataset
-from medddpm.training.hooks import Context, Hook, TrainLog
-from medddpm.training.metrics import MetricsLog, append_metric
+from medddpm.training.metrics import MetricsLog
 from medddpm.training.monitor import rounds
 from medddpm.training.monitor.loss_chart import draw_loss
 from medddpm.training.monitor.monitor import PATIENCE_SECONDS, Monitor, Share
 from medddpm.training.monitor.samples import forget_volumes, frozen_model, round_folder, spread
 from medddpm.training.monitor.validation import Validation, bands, levels, mean_loss
 from medddpm.training.objective import Objective
-from medddpm.training.reporter import RunReporter
 from medddpm.training.run import RunFolder
+from medddpm.training.runner import RunReporter
 from medddpm.training.start import model_config
 from medddpm.training.trainer import Trainer
 from PIL import Image
@@ -272,7 +272,7 @@ def test_tensorboard_gets_figures_and_pictures(dataset: Path, tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def model(dataset: Path) -> ModelConfig:
-    return model_config(tiny_config(dataset), PreparedDataset(dataset, "train"))
+    return model_config(tiny_config(dataset), read_dataset_config(dataset))
 
 
 def validation(dataset: Path, model: ModelConfig, seed: int = 0) -> Validation:
@@ -300,7 +300,7 @@ def test_a_band_that_is_not_finite_stays_visible(dataset: Path, model: ModelConf
         next(network.parameters()).fill_(math.nan)
     found = validation(dataset, model)(network, torch.device("cpu"))
     assert math.isnan(mean_loss(found))
-    append_metric(tmp_path, "validation", 1, loss=mean_loss(found))
+    MetricsLog(tmp_path).append("validation", 1, loss=mean_loss(found))
     assert metrics(tmp_path, "validation")[0]["loss"] is None
 
 
@@ -368,12 +368,9 @@ def test_a_centered_grid(orientation: str) -> None:
     assert np.linalg.norm(affine[:3, :3], axis=0) == pytest.approx([1, 2, 3])
 
 
-def test_the_monitor_is_a_hook_after_the_log(dataset: Path, tmp_path: Path) -> None:
-    def hooks(context: Context) -> list[Hook]:
-        return [TrainLog(context), Monitor(context)]
-
-    trainer = Trainer(watched(dataset), tmp_path, SilentReporter(), hooks=hooks)
-    assert [type(hook) for hook in Trainer(watched(dataset), tmp_path, SilentReporter()).hooks] == [TrainLog, Monitor]
+def test_a_line_of_the_log_comes_before_what_else_is_told_of_its_iteration(dataset: Path, tmp_path: Path) -> None:
+    trainer = Trainer(watched(dataset), tmp_path, SilentReporter())
+    assert [type(hook) for hook in trainer.hooks] == [Monitor]
     trainer.run()
     kinds = [m["kind"] for m in MetricsLog(tmp_path).read()[0] if m["iteration"] == 2]
     assert kinds == ["train", "validation", "verdict"]

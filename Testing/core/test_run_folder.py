@@ -19,7 +19,7 @@ from pathlib import Path
 import medddpm.cli.runs  # noqa: F401 - registers its command
 import pytest
 from medddpm.cli.app import app
-from medddpm.errors import Cancelled, InputError, MedDDPMError
+from medddpm.errors import InputError, MedDDPMError, Paused
 from medddpm.jobs.events import Event
 from medddpm.jobs.folder import JobFolder, State
 from medddpm.jobs.owner import STALE_SECONDS, Held, Owner
@@ -28,7 +28,7 @@ from medddpm.progress import Reporter
 from medddpm.training.launch import start
 from medddpm.training.resume import dataset_identity
 from medddpm.training.run import RunFolder
-from medddpm.training.runner import EXIT_REQUEUE, SIGNALS, run_training
+from medddpm.training.runner import ENDED, EXIT_REQUEUE, SIGNALS, run_training
 from run_folders import config, made_run, train
 from training_runs import make_dataset
 from typer.testing import CliRunner
@@ -201,7 +201,7 @@ def test_signals_pause_it_and_tell_a_queue_whether_to_try_again(run: RunFolder, 
 
 def test_what_ends_because_another_process_of_the_group_got_a_signal_is_queued_again(run: RunFolder) -> None:
     def training(run: RunFolder, reporter: Reporter) -> None:
-        raise Cancelled("The training was stopped, as one of its processes was asked to.")
+        raise Paused(ENDED)
 
     assert run_training(run, Stop(), training) == EXIT_REQUEUE
     assert run.state() is State.PAUSED

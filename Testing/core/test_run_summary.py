@@ -9,15 +9,14 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from medddpm.errors import Cancelled, InputError
+from medddpm.errors import Cancelled, InputError, Paused
 from medddpm.jobs.events import Event
 from medddpm.jobs.folder import JobFolder, State
 from medddpm.jobs.stop import Stop
 from medddpm.progress import SilentReporter
-from medddpm.training.metrics import MetricsLog, append_metric, number, valid
-from medddpm.training.reporter import RunReporter
-from medddpm.training.run import Paused, RunFolder, find_runs
-from medddpm.training.runner import run_training
+from medddpm.training.metrics import MetricsLog, number, valid
+from medddpm.training.run import RunFolder, find_runs
+from medddpm.training.runner import RunReporter, run_training
 from run_folders import config, made_run, train
 
 
@@ -46,8 +45,8 @@ def test_a_summary_tells_loss_validation_verdict_and_time_left(run: RunFolder) -
 
 def test_after_a_resume_the_iteration_is_that_of_the_new_process(run: RunFolder) -> None:
     run.append(Event("step", step=90, total=100, time=time.time() - 5))
-    append_metric(run.path, "train", 90, loss=0.1)
-    append_metric(run.path, "resumed", 40)
+    MetricsLog(run.path).append("train", 90, loss=0.1)
+    MetricsLog(run.path).append("resumed", 40)
     assert run.summary().iteration == 40
     assert run.summary().loss is None
 
@@ -138,7 +137,7 @@ def test_metrics_through_a_link_are_refused(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("no links here")
     with pytest.raises(InputError, match="link"):
-        append_metric(tmp_path, "train", 1, loss=1.0)
+        MetricsLog(tmp_path).append("train", 1, loss=1.0)
     assert MetricsLog(tmp_path).read() == ([], 0)
 
 

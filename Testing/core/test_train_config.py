@@ -13,6 +13,7 @@ from medddpm.cli import train as cli
 from medddpm.cli.app import app
 from medddpm.cli.train import train_command  # noqa: F401 - registers its command
 from medddpm.config import NetworkConfig, ScheduleConfig, from_dict
+from medddpm.dataset import read_dataset_config
 from medddpm.errors import InputError
 from medddpm.models.places import find_config
 from medddpm.training import estimate
@@ -26,8 +27,7 @@ from medddpm.training.config import (
     TrainConfig,
 )
 from medddpm.training.configfile import read_train_file
-from medddpm.training.dataset import PreparedDataset
-from medddpm.training.opening import Asked, open_run
+from medddpm.training.opening import open_run
 from medddpm.training.presets import PRESETS, preset_config, preset_data
 from medddpm.training.run import RunFolder
 from medddpm.training.start import model_config
@@ -204,7 +204,7 @@ def test_former_names_of_options_are_read(dataset: Path, tmp_path: Path) -> None
 
 def test_the_sampler_of_the_samples_is_the_models_own(dataset: Path) -> None:
     config = tiny_config(dataset, monitor=MonitorConfig(sampler="ddim", sample_steps=7))
-    made = model_config(config, PreparedDataset(dataset, "train"))
+    made = model_config(config, read_dataset_config(dataset))
     assert (made.sampler, made.sampler_steps) == ("ddim", 7)
 
 
@@ -263,42 +263,42 @@ def small_file(folder: Path, dataset: Path, more: str = "") -> Path:
 
 
 def test_the_same_file_again_goes_on_and_takes_what_is_free_to_change(dataset: Path, tmp_path: Path) -> None:
-    run = open_run(Asked(small_file(tmp_path, dataset)))
+    run = open_run(small_file(tmp_path, dataset))
     assert run.path == (tmp_path / "run").resolve()
     assert run.config().iterations == 2
-    again = open_run(Asked(small_file(tmp_path, dataset), changes={"iterations": 5}))
+    again = open_run(small_file(tmp_path, dataset), changes={"iterations": 5})
     assert again.config().iterations == 5
     with pytest.raises(InputError, match=r"holds another training already\. .*seed = 0, the configuration now says 3"):
-        open_run(Asked(small_file(tmp_path, dataset, "seed = 3")))
-    elsewhere = open_run(Asked(small_file(tmp_path, dataset, "seed = 3"), out=tmp_path / "other"))
+        open_run(small_file(tmp_path, dataset, "seed = 3"))
+    elsewhere = open_run(small_file(tmp_path, dataset, "seed = 3"), out=tmp_path / "other")
     assert elsewhere.config().seed == 3
 
 
 def test_a_run_folder_goes_on_with_more_iterations_only(dataset: Path, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.create(tiny_config(dataset))
-    assert open_run(Asked(run.path)).config().iterations == 6
-    assert open_run(Asked(run.path, changes={"iterations": 9})).config().iterations == 9
+    assert open_run(run.path).config().iterations == 6
+    assert open_run(run.path, changes={"iterations": 9}).config().iterations == 9
     with pytest.raises(InputError, match="has begun, so that its precision cannot be given anew"):
-        open_run(Asked(run.path, changes={"precision": "bf16"}))
+        open_run(run.path, changes={"precision": "bf16"})
     with pytest.raises(InputError, match="is a folder, so that training goes on there"):
-        open_run(Asked(run.path, preset="demo"))
+        open_run(run.path, preset="demo")
     with pytest.raises(InputError, match=r"is not the folder of a training"):
-        open_run(Asked(tmp_path))
+        open_run(tmp_path)
 
 
-@pytest.mark.parametrize("asked", [Asked(), Asked(preset="demo"), Asked(dataset=Path("d"))])
-def test_nothing_to_train_is_explained(asked: Asked) -> None:
+@pytest.mark.parametrize("asked", [{}, {"preset": "demo"}, {"dataset": Path("d")}])
+def test_nothing_to_train_is_explained(asked: dict) -> None:
     with pytest.raises(InputError, match="There is nothing to train"):
-        open_run(asked)
+        open_run(**asked)
 
 
 def test_dataset_and_preset_make_a_run(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run = open_run(Asked(dataset=dataset, preset="demo", changes={"iterations": 100}))
+    run = open_run(dataset=dataset, preset="demo", changes={"iterations": 100})
     assert run.path == (tmp_path / "runs" / "demo").resolve()
     assert run.config().optimizer.decay_steps == 40
-    assert open_run(Asked(run.path)).path == run.path
+    assert open_run(run.path).path == run.path
 
 
 def test_the_command_trains_goes_on_and_tells_where_the_model_is(dataset: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +25,19 @@ from medddpm.training.checkpoint import Checkpoints
 from medddpm.training.config import AugmentConfig, CheckpointConfig, MonitorConfig, ScaleConfig, TrainConfig
 from medddpm.training.estimate import (
     GIB,
-    described,
     disk_bytes,
     estimate_training,
     fitting_cubes,
+    monitor_passes,
     phases,
     remedies,
     shapes,
 )
-from medddpm.training.monitor.cost import monitor_passes
 from medddpm.training.objective import Objective
 from medddpm.training.probe import Kept, Pace, Probe, _Step, probe, probe_shape
 from medddpm.training.run import RunFolder
 from medddpm.training.runner import run_training
+from medddpm.training.start import model_config
 from training_runs import make_dataset, tiny_config
 
 CPU = torch.device("cpu")
@@ -64,7 +64,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kept_by(network: NetworkConfig, dataset: Path, shape: tuple[int, int, int], **changes: object) -> Kept:
     schedule = ScheduleConfig(steps=20, prediction="noise" if network.domain == "voxels" else "x0")
     config = tiny_config(dataset, network=network, schedule=schedule, **changes)
-    return _Step(config, described(config, read_dataset_config(dataset)), CPU).kept(shape)
+    return _Step(config, model_config(config, read_dataset_config(dataset)), CPU).kept(shape)
 
 
 # What is measured
@@ -203,7 +203,7 @@ def test_the_passes_told_are_those_of_a_training(
     run.create(config)
     assert run_training(run, Stop()) == 0
     told = monitor_passes(config, read_dataset_config(dataset))
-    assert made == asdict(told)
+    assert made == told
     assert sum(made.values()) > 0
 
 
@@ -315,10 +315,10 @@ def test_what_cannot_be_estimated_is_explained(
 @pytest.mark.parametrize("network", [COMPACT, RESIDUAL], ids=["compact", "residual"])
 def test_the_probe_of_a_real_configuration(dataset: Path, network: NetworkConfig) -> None:
     config = tiny_config(dataset, network=network, schedule=ScheduleConfig(steps=20, prediction="x0"))
-    unsampled = probe(config, described(config, read_dataset_config(dataset)), CPU)
+    unsampled = probe(config, model_config(config, read_dataset_config(dataset)), CPU)
     assert unsampled.evaluation.seconds(1e9) == 0
     config = replace(config, monitor=MonitorConfig())
-    found = probe(config, described(config, read_dataset_config(dataset)), CPU)
+    found = probe(config, model_config(config, read_dataset_config(dataset)), CPU)
     assert found.both.seconds(1e9) > found.forward.seconds(1e9) > 0
     assert found.both.seconds(1e9) > found.evaluation.seconds(1e9) > 0
     assert found.update_seconds > 0

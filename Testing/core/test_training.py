@@ -24,7 +24,7 @@ from medddpm.training.checkpoint import Checkpoints
 from medddpm.training.config import AugmentConfig, CheckpointConfig, EmaConfig, LossConfig, TrainConfig
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.hooks import Context, Hook, Iteration
-from medddpm.training.metrics import MetricsLog, append_metric, valid
+from medddpm.training.metrics import MetricsLog, valid
 from medddpm.training.start import use_activation_checkpointing
 from medddpm.training.trainer import Trainer
 from training_runs import make_dataset, tensors, tiny_config
@@ -228,7 +228,7 @@ def test_figures_of_a_run_that_was_killed_before_its_first_checkpoint_count_once
     folder = tmp_path / "run"
     folder.mkdir()
     for iteration in (1, 2, 3):
-        append_metric(folder, "train", iteration, loss=9.0)
+        MetricsLog(folder).append("train", iteration, loss=9.0)
     Trainer(tiny_config(dataset), folder, SilentReporter()).run()
     figures = valid(MetricsLog(folder).tail())
     assert [figure["iteration"] for figure in figures if figure["kind"] == "train"] == [1, 2, 3, 4, 5, 6]

@@ -54,8 +54,8 @@ def exploding(iteration: int) -> float:
     [
         (falling, falling, "improving"),
         (settled, settled, "flat"),
-        (falling, overfitting, "memorizing"),
-        (settled, overfitting, "memorizing"),
+        (falling, overfitting, "overfitting"),
+        (settled, overfitting, "overfitting"),
         (exploding, exploding, "diverging"),
         (overfitting, overfitting, "diverging"),
     ],
@@ -155,7 +155,7 @@ def test_the_unit_of_the_loss_does_not_matter(scale: float, seed: int, course: C
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), noise=st.floats(0.001, 0.02))
-def test_a_plateau_is_never_called_diverging_or_memorizing(seed: int, noise: float) -> None:
+def test_a_plateau_is_never_called_diverging_or_overfitting(seed: int, noise: float) -> None:
     verdict = judge(train(settled, seed=seed) + validation(settled, noise=noise, seed=seed))
     assert verdict.kind in ("flat", "improving")
 

@@ -77,7 +77,7 @@ def train_command(
     outputs/model of that folder is usable at any time after the first checkpoint.
     """
     _require_packages()
-    from ..training.opening import Asked, open_run
+    from ..training.opening import open_run
     from ..training.ranks import launched_rank
 
     changes: dict[str, Any] = {
@@ -90,7 +90,7 @@ def train_command(
     given = {name: value for name, value in changes.items() if value is not None}
     first = launched_rank() == 0  # of a group of processes, it alone says where the training is
     with ConsoleReporter(None if first else Console(quiet=True)) as console:
-        run = open_run(Asked(target, dataset, preset, out, given), partial(_announce, console))
+        run = open_run(target, dataset, preset, out, given, partial(_announce, console))
         code = None if detach else _trained(run, console)
     _detach(run) if code is None else _conclude(run, code)
 

@@ -110,6 +110,20 @@ def _cut(value: Any) -> Any:
     return value
 
 
+def append_line(path: Path, line: bytes) -> None:
+    """Add a line to a file in one piece. A line broken off by an earlier crash is closed first.
+
+    Raises OSError where it cannot be written (a full disk), InputError where the file is a link.
+    """
+    descriptor = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, links=False)
+    with os.fdopen(descriptor, "rb+", buffering=0) as stream:
+        if stream.seek(0, os.SEEK_END) > 0:
+            stream.seek(-1, os.SEEK_END)
+            line = line if stream.read(1) == b"\n" else b"\n" + line
+        if stream.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))  # the disk took a part of the line
+
+
 class EventLog:
     """The file ``events.jsonl`` of a job folder."""
 
@@ -117,18 +131,8 @@ class EventLog:
         self.path = path
 
     def append(self, event: Event) -> None:
-        """Write one line in one piece. A line broken off by an earlier crash is closed first.
-
-        Raises OSError where it cannot be written (a full disk).
-        """
-        line = event.to_line()
-        descriptor = open_regular(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, links=False)
-        with os.fdopen(descriptor, "rb+", buffering=0) as stream:
-            if stream.seek(0, os.SEEK_END) > 0:
-                stream.seek(-1, os.SEEK_END)
-                line = line if stream.read(1) == b"\n" else b"\n" + line
-            if stream.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # the disk took a part of the line
+        """Write one line; see ``append_line``."""
+        append_line(self.path, event.to_line())
 
     def read(self, offset: int = 0) -> tuple[list[Event], int]:
         """The events whole by now after byte ``offset``, and the offset for the next call.

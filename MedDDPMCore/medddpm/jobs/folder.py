@@ -33,8 +33,6 @@ from .owner import OwnerFile
 
 FORMAT_VERSION = 1
 MAX_JOB_BYTES = 4 * 1024 * 1024
-# A job that took its process down this often (out of memory, a crashing driver) is not tried again by itself.
-MAX_ATTEMPTS = 3
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -51,7 +49,14 @@ class Job:
 
 
 class JobFolder:
-    """One job folder; creating the object touches nothing on the disk."""
+    """One job folder; creating the object touches nothing on the disk.
+
+    ``noun`` is what people call its work. After ``most_attempts`` that took their process down (out of memory, a
+    crashing driver) it is not tried again by itself.
+    """
+
+    noun = "job"
+    most_attempts = 3
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -143,12 +148,14 @@ class JobFolder:
 
         Raises ``owner.Held`` where another process runs it, and InputError where the folder cannot be written.
         """
-        attempt = self.claim.take(f"The job {self.path}")
+        attempt = self.claim.take(f"The {self.noun} {self.path}")
         try:
             self.append(Event("started"))
         except OSError as exc:
             self.claim.abandon()
-            raise InputError(f"{self.path} cannot be written: {exc.strerror}. Free space or move the job.") from exc
+            raise InputError(
+                f"{self.path} cannot be written: {exc.strerror}. Free space or move the {self.noun}."
+            ) from exc
         except InputError:
             self.claim.abandon()
             raise

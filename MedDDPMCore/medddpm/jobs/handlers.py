@@ -25,7 +25,7 @@ PLAIN = {
     "outline": ("medddpm.labels.job", "outline"),
     "convert": ("medddpm.models.job", "convert"),
     "estimate": ("medddpm.synthesis.estimate_job", "estimate"),
-    "train_estimate": ("medddpm.training.estimate_job", "train_estimate"),
+    "train_estimate": ("medddpm.training.estimate", "train_estimate"),
     "scan": ("medddpm.preparation.job", "scan"),
     "prepare": ("medddpm.preparation.job", "prepare"),
 }

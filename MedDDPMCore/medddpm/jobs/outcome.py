@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
-from ..errors import Cancelled, MedDDPMError, OutOfMemory
+from ..errors import Cancelled, MedDDPMError, OutOfMemory, Paused
 from .events import State
 
 EXIT_DONE, EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_OUT_OF_MEMORY, EXIT_INTERNAL = 0, 2, 3, 4, 5
@@ -34,13 +34,11 @@ class Outcome:
     message: str
 
 
-DONE = Outcome(State.DONE, EXIT_DONE, EXIT_SENTENCES[EXIT_DONE])
-
-
 def outcome_of(error: BaseException) -> Outcome:
     """What to tell the user of an exception. Never a traceback: that belongs in the log."""
     if isinstance(error, Cancelled | KeyboardInterrupt):
-        return Outcome(State.CANCELLED, EXIT_CANCELLED, str(error) or EXIT_SENTENCES[EXIT_CANCELLED])
+        state = State.PAUSED if isinstance(error, Paused) else State.CANCELLED
+        return Outcome(state, EXIT_CANCELLED, str(error) or EXIT_SENTENCES[EXIT_CANCELLED])
     if isinstance(error, MedDDPMError):
         return Outcome(State.FAILED, error.exit_code, str(error) or EXIT_SENTENCES[error.exit_code])
     if is_out_of_memory(error):

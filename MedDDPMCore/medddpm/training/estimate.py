@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -12,14 +13,18 @@ import torch
 
 from ..config import ModelConfig
 from ..dataset import DatasetConfig, read_dataset_config
+from ..files import write_text
+from ..jobs.folder import JobFolder
 from ..memory import available_memory
 from ..models.device import choose_device
-from ..network.cost import NetworkCost, network_cost
-from ..progress import duration
+from ..network.cost import network_cost
+from ..parse import from_dict
+from ..progress import Reporter, duration
 from .config import TrainConfig
-from .monitor.cost import monitor_passes, rounds
-from .monitor.samples import KEEP_ROUNDS
+from .monitor.samples import KEEP_ROUNDS, spread
+from .monitor.validation import bands, levels
 from .probe import Probe, probe
+from .start import model_config
 
 GIB = 2**30
 # Checked on the peaks of whole trainings on a CPU, each in a process of its own, in bf16 and fp32, with and without
@@ -78,7 +83,7 @@ def estimate_training(config: TrainConfig) -> TrainEstimate:
     """
     device = choose_device(config.device)
     dataset = read_dataset_config(Path(config.dataset))
-    model = described(config, dataset)
+    model = model_config(config, dataset)
     available = available_memory(device.type, device.index)
     cost = _cost(config.network, shapes(config, dataset)[0])
     weights = BASE_BYTES[device.type] + BYTES_PER_PARAMETER * cost.parameters
@@ -90,7 +95,9 @@ def estimate_training(config: TrainConfig) -> TrainEstimate:
         return TrainEstimate(None, None, None, weights, available, disk, advice)
     measured = probe(config, model, device)
     seconds = sum(share * _seconds(config, shape, measured) for share, shape in phases(config, dataset))
-    watching = monitor_seconds(config, dataset, measured)
+    passes, flops = monitor_passes(config, dataset), _cost(config.network, dataset.grid.shape[::-1]).flops
+    watching = passes["validation"] * measured.forward.seconds(flops)
+    watching += passes["samples"] * measured.evaluation.seconds(flops)
     memory = training_memory(config, dataset, measured, device)
     found = TrainEstimate(seconds, seconds * config.iterations + watching, watching, memory, available, disk, "")
     return found if found.fits else replace(found, advice=advice_for(config, model, dataset, measured, device))
@@ -104,7 +111,7 @@ def fitting_cubes(config: TrainConfig, dataset: DatasetConfig) -> tuple[float, i
     """
     device = choose_device(config.device)
     available = available_memory(device.type, device.index)
-    measured = probe(config, described(config, dataset), device, times=False)
+    measured = probe(config, model_config(config, dataset), device, times=False)
 
     def memory(side: int) -> float:
         augment = replace(config.augment, crop_voxels=side, crop_until=1.0 if side else 0.0)
@@ -119,37 +126,38 @@ def fitting_cubes(config: TrainConfig, dataset: DatasetConfig) -> tuple[float, i
     return whole, side, needed, available
 
 
-def described(config: TrainConfig, dataset: DatasetConfig) -> ModelConfig:
-    """The model that will come of it. Raises InputError where network and dataset do not fit together."""
-    return ModelConfig(
-        name=config.name,
-        modalities=dataset.modalities,
-        network=config.network,
-        schedule=config.schedule,
-        scheme=dataset.scheme,
-        grid=dataset.grid,
-        mask_values=dataset.mask_values,
-        background=dataset.background,
-    )
-
-
-def phases(config: TrainConfig, dataset: DatasetConfig) -> list[tuple[float, tuple[int, int, int]]]:
+def phases(config: TrainConfig, dataset: DatasetConfig) -> list[tuple[float, tuple[int, ...]]]:
     """Share of the iterations and shape (D, H, W) of the volumes in them: cubes first, where asked for."""
-    whole, cropped = _whole(dataset), _cropped(config, dataset)
-    share = config.augment.crop_until if config.augment.crop_voxels else 0.0
-    return [part for part in ((share, cropped), (1 - share, whole)) if part[0] > 0]
+    whole, side = dataset.grid.shape[::-1], config.augment.crop_voxels
+    share = config.augment.crop_until if side else 0.0
+    cubes = tuple(min(side, n) for n in whole)
+    return [part for part in ((share, cubes), (1 - share, whole)) if part[0] > 0]
 
 
-def shapes(config: TrainConfig, dataset: DatasetConfig) -> list[tuple[int, int, int]]:
+def shapes(config: TrainConfig, dataset: DatasetConfig) -> list[tuple[int, ...]]:
     """The shapes (D, H, W) that occur, the largest first."""
     return sorted((shape for _, shape in phases(config, dataset)), key=math.prod, reverse=True)
 
 
-def monitor_seconds(config: TrainConfig, dataset: DatasetConfig, measured: Probe) -> float:
-    """The time that validation and samples take over the whole training."""
-    passes = monitor_passes(config, dataset)
-    flops = _cost(config.network, _whole(dataset)).flops
-    return passes.validation * measured.forward.seconds(flops) + passes.samples * measured.evaluation.seconds(flops)
+def monitor_passes(config: TrainConfig, dataset: DatasetConfig) -> dict[str, int]:
+    """Passes of whole volumes through the network, without gradients, over a whole training.
+
+    Those of ``validation`` are in the precision of the training, those of ``samples`` in the one that samples take;
+    nothing where the dataset has no held-out case.
+    """
+    options = config.monitor
+    held_out = sum(case.split == options.split for case in dataset.cases)
+    chosen, sampled = len(spread(held_out, options.validation_cases)), len(spread(held_out, options.samples))
+    draws = sum(len(levels(*band)) for band in bands(config.schedule.steps, options.bands))
+    return {
+        "validation": _rounds(config.iterations, options.validate_every) * chosen * draws,
+        "samples": _rounds(config.iterations, options.sample_every) * sampled * options.sample_steps,
+    }
+
+
+def _rounds(iterations: int, every: int) -> int:
+    """How often something happens that is due every so many iterations (0: never) and at the end."""
+    return -(-iterations // every) if every else 0
 
 
 def training_memory(config: TrainConfig, dataset: DatasetConfig, measured: Probe, device: torch.device) -> float:
@@ -164,7 +172,12 @@ def training_memory(config: TrainConfig, dataset: DatasetConfig, measured: Probe
         + WORKING_TENSORS[config.precision] * size * cost.widest_values
         + 4.0 * BATCH_COPIES * channels * voxels
     )
-    return BASE_BYTES[device.type] + _weights(config, cost) + step
+    # Several processes gather gradients in buckets; FSDP shares all.
+    processes = config.scale.devices * config.scale.nodes
+    weights: float = (BYTES_PER_PARAMETER + (4 if processes > 1 else 0)) * cost.parameters
+    if config.scale.strategy == "fsdp":
+        weights = BYTES_PER_PARAMETER * cost.parameters / processes
+    return BASE_BYTES[device.type] + weights + step
 
 
 def disk_bytes(config: TrainConfig, dataset: DatasetConfig, parameters: int) -> float:
@@ -175,8 +188,8 @@ def disk_bytes(config: TrainConfig, dataset: DatasetConfig, parameters: int) -> 
     checkpoints = min(written + 1, rule.newest + 1 + rule.best + kept_for_good)  # one more while it is written
     model = 2 * 4 * parameters
     monitor = config.monitor
-    sampled = min(KEEP_ROUNDS, rounds(config.iterations, monitor.sample_every))
-    voxels = math.prod(_whole(dataset)) * 2 * len(dataset.modalities)
+    sampled = min(KEEP_ROUNDS, _rounds(config.iterations, monitor.sample_every))
+    voxels = math.prod(dataset.grid.shape) * 2 * len(dataset.modalities)
     return (
         checkpoints * STORED_PER_PARAMETER * parameters
         + model
@@ -214,8 +227,9 @@ def remedies(config: TrainConfig, dataset: DatasetConfig) -> list[tuple[str, Tra
     if not config.activation_checkpointing:
         config = replace(config, activation_checkpointing=True)
         found.append(("activation_checkpointing = true", config))
-    side = _half_side(config, dataset)
-    if side:
+    divisor = config.network.divisor
+    side = max(shapes(config, dataset)[0]) // 2 // divisor * divisor
+    if side >= 2 * divisor:
         config = replace(config, augment=replace(config.augment, crop_voxels=side, crop_until=1.0))
         found.append((f"augment.crop_voxels = {side} with crop_until = 1", config))
     return found
@@ -224,15 +238,7 @@ def remedies(config: TrainConfig, dataset: DatasetConfig) -> list[tuple[str, Tra
 _cost = lru_cache(maxsize=32)(network_cost)
 
 
-def _weights(config: TrainConfig, cost: NetworkCost) -> float:
-    """Weights, gradients, moments and average; several processes gather gradients in buckets, FSDP shares all."""
-    processes = config.scale.devices * config.scale.nodes
-    if config.scale.strategy == "fsdp":
-        return BYTES_PER_PARAMETER * cost.parameters / processes
-    return (BYTES_PER_PARAMETER + (4 if processes > 1 else 0)) * cost.parameters
-
-
-def _seconds(config: TrainConfig, shape: tuple[int, int, int], measured: Probe) -> float:
+def _seconds(config: TrainConfig, shape: tuple[int, ...], measured: Probe) -> float:
     flops = _cost(config.network, shape).flops
     again = measured.forward.seconds(flops) if config.activation_checkpointing else 0.0
     step = measured.both.seconds(flops) + again
@@ -244,36 +250,27 @@ def _volumes(config: TrainConfig) -> int:
     return max(1, config.batch_size // (config.scale.devices * config.scale.nodes))
 
 
-def _whole(dataset: DatasetConfig) -> tuple[int, int, int]:
-    x, y, z = dataset.grid.shape
-    return z, y, x
+def train_estimate(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> None:
+    """A job of kind "train_estimate": write ``outputs/estimate.json``; ``request`` has the fields of ``TrainConfig``.
 
-
-def _cropped(config: TrainConfig, dataset: DatasetConfig) -> tuple[int, int, int]:
-    side = config.augment.crop_voxels
-    d, h, w = _whole(dataset)
-    return (min(side, d), min(side, h), min(side, w)) if side else (d, h, w)
-
-
-def _half_side(config: TrainConfig, dataset: DatasetConfig) -> int:
-    """A side of cubes that is half the largest one, or 0 where that is none."""
-    divisor = config.network.divisor
-    side = max(shapes(config, dataset)[0]) // 2 // divisor * divisor
-    return side if side >= 2 * divisor else 0
-
-
-def as_json(estimate: TrainEstimate, device: Any, precision: str) -> dict[str, Any]:
-    """The fields of ``estimate.json``."""
-    return {
-        "seconds_per_iteration": estimate.seconds_per_iteration,
-        "seconds": estimate.seconds,
-        "monitor_seconds": estimate.monitor_seconds,
-        "memory_bytes": estimate.memory,
-        "available_bytes": estimate.available,
-        "fits": estimate.fits,
-        "advice": estimate.advice,
-        "disk_bytes": estimate.disk,
-        "sentence": estimate.sentence(),
-        "device": str(device),
-        "precision": precision,
+    Fields: seconds_per_iteration, seconds and, of these, monitor_seconds (null: not even the weights fit),
+    memory_bytes, available_bytes (null: unknown), fits, advice (empty where it fits), disk_bytes, sentence, device,
+    precision. Raises InputError where the configuration, the dataset or the device cannot be used.
+    """
+    config: TrainConfig = from_dict(TrainConfig, request, "The training")
+    reporter.stage("estimate", "Estimating time and memory")
+    found = estimate_training(config)
+    data = {
+        "seconds_per_iteration": found.seconds_per_iteration,
+        "seconds": found.seconds,
+        "monitor_seconds": found.monitor_seconds,
+        "memory_bytes": found.memory,
+        "available_bytes": found.available,
+        "fits": found.fits,
+        "advice": found.advice,
+        "disk_bytes": found.disk,
+        "sentence": found.sentence(),
+        "device": str(choose_device(config.device)),
+        "precision": config.precision,
     }
+    write_text(folder.output("estimate.json"), json.dumps(data) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,8 +13,6 @@ from ..progress import Reporter
 from ..sampling.schedule import Schedule
 from .config import TrainConfig
 from .dataset import PreparedDataset
-from .metrics import append_metric
-from .monitor.monitor import Monitor
 from .objective import Objective
 from .state import TrainingState
 
@@ -70,36 +67,3 @@ class Hook(Protocol):
 
     def close(self) -> None:
         """Called once at the end of the run, however it ends."""
-
-
-class TrainLog:
-    """The lines of kind "train" in ``metrics.jsonl``: mean loss, learning rate and seconds an iteration."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._since: list[Iteration] = []
-
-    def after_iteration(self, done: Iteration) -> None:
-        """See Hook."""
-        self._since.append(done)
-        if not done.due(self._context.config.monitor.log_every):
-            return
-        count = len(self._since)
-        if self._context.fabric.is_global_zero:
-            append_metric(
-                self._context.folder,
-                "train",
-                done.number,
-                loss=sum(i.loss for i in self._since) / count,
-                lr=done.lr,
-                seconds_per_iteration=sum(i.seconds for i in self._since) / count,
-            )
-        self._since = []
-
-    def close(self) -> None:
-        """See Hook."""
-
-
-def standard_hooks(context: Context) -> Sequence[Hook]:
-    """The hooks of every run, in the order in which they are called."""
-    return [TrainLog(context), Monitor(context)]

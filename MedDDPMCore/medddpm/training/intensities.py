@@ -1,10 +1,10 @@
-"""Random changes of intensity, as scanners differ: bias field, gamma and noise, by MONAI."""
+"""Random changes of intensity, as scanners differ: bias field, gamma and noise."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
+import itertools
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -52,24 +52,18 @@ class IntensityChange:
 def bias_field(shape: torch.Size, strength: float, generator: torch.Generator) -> Tensor:
     """A smooth field around 1 of ``shape`` to multiply an image with, from exp(-strength) to exp(strength).
 
-    Its logarithm is a polynomial of degree 3 with random coefficients (MONAI's RandBiasField), less its mean, so that
-    the image as a whole becomes neither brighter nor darker.
+    Its logarithm is a sum of Legendre polynomials of degree 3 at most, with random coefficients (as MONAI's
+    RandBiasField), less its mean, so that the image as a whole becomes neither brighter nor darker.
     """
-    transform = _bias_transform()
-    transform.set_random_state(seed=int(torch.randint(2**31, (), generator=generator)))
-    coarse = plain_tensor(transform(torch.ones(1, FIELD_POINTS, FIELD_POINTS, FIELD_POINTS))).log()
+    drawn = np.random.RandomState(int(torch.randint(2**31, (), generator=generator)))
+    drawn.rand()
+    degrees = [ijk for ijk in itertools.product(range(FIELD_DEGREE + 1), repeat=3) if sum(ijk) <= FIELD_DEGREE]
+    coefficients = np.zeros((FIELD_DEGREE + 1,) * 3)
+    coefficients[tuple(np.transpose(degrees))] = drawn.uniform(-1.0, 1.0, len(degrees))
+    points = np.linspace(-1.0, 1.0, FIELD_POINTS, dtype=np.float32)
+    # By way of the field itself in single precision, so that runs of former versions go on bit for bit.
+    field = np.exp(np.polynomial.legendre.leggrid3d(points, points, points, coefficients))
+    coarse = torch.from_numpy(field).float().log()
     coarse = coarse - coarse.mean()
-    field = F.interpolate(coarse[None], size=tuple(shape), mode="trilinear", align_corners=True)[0, 0]
-    return (field * (strength / field.abs().amax().clamp_min(1e-6))).exp()
-
-
-def plain_tensor(x: Any) -> Tensor:
-    """What MONAI returns, as an ordinary float32 tensor."""
-    return (x.as_tensor() if hasattr(x, "as_tensor") else torch.as_tensor(x)).float()
-
-
-@lru_cache(maxsize=1)
-def _bias_transform() -> Any:
-    from monai.transforms import RandBiasField  # loads slowly, and most trainings do without
-
-    return RandBiasField(degree=FIELD_DEGREE, coeff_range=(-1.0, 1.0), prob=1.0)
+    smooth = F.interpolate(coarse[None, None], size=tuple(shape), mode="trilinear", align_corners=True)[0, 0]
+    return (smooth * (strength / smooth.abs().amax().clamp_min(1e-6))).exp()

@@ -22,7 +22,6 @@ from .run import RunFolder
 MAX_LOG_BYTES = 1_000_000
 # How long a process may take until it has claimed its run: the start of Python on a slow disk.
 START_SECONDS = 60.0
-_WINDOWS = sys.platform == "win32"
 
 
 def start(
@@ -42,26 +41,41 @@ def start(
     where it is done, is no training, cannot be written, or the process cannot be started.
     """
     run.read()
-    _require_startable(run)
+    owner = run.claim.living_owner()
+    if owner is not None:
+        raise Held(
+            f"The training {run.path} is in the hands of process {owner.pid} on {owner.host}. "
+            "Pause or stop it there before you start it here."
+        )
+    if run.state() is State.DONE:
+        raise InputError(f"The training {run.path} is done. To go on, give it more iterations.")
     run.withdraw_requests()
+    detached: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        detached = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
     command = [*(python or [sys.executable]), "-m", "medddpm.training", str(run.path.absolute())]
     try:
-        with os.fdopen(_open_process_log(run), "ab", buffering=0) as log:
+        log = run.process_log_path
+        if os.path.lexists(log) and log.lstat().st_size > MAX_LOG_BYTES:
+            log.unlink()
+        with os.fdopen(open_regular(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, links=False), "ab", 0) as stream:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=stream,
+                stderr=stream,
                 env=child_environment(os.environ if environment is None else environment),
                 cwd=run.path.absolute(),
-                **_detached(),
+                **detached,
             )
     except OSError as exc:
         raise InputError(
             f"The training could not be started in {run.path} ({exc.strerror or exc}; program {command[0]}). "
             "Check that the folder can be written and the program is there."
         ) from exc
-    _lower_priority(process.pid, niceness)
+    if niceness and sys.platform != "win32":
+        with contextlib.suppress(OSError):  # a site that forbids it, or a process that has ended
+            os.setpriority(os.PRIO_PROCESS, process.pid, niceness)
     # Collects the process when it ends before this one does, so that no zombie stays.
     threading.Thread(target=process.wait, name="medddpm-training", daemon=True).start()
     return process.pid
@@ -93,34 +107,3 @@ def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     paths = [package, environment.get("PYTHONPATH", "")]
     ours = {"PYTHONPATH": os.pathsep.join(path for path in paths if path), "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
     return {**environment, **ours}
-
-
-def _require_startable(run: RunFolder) -> None:
-    owner = run.claim.living_owner()
-    if owner is not None:
-        raise Held(
-            f"The training {run.path} is in the hands of process {owner.pid} on {owner.host}. "
-            "Pause or stop it there before you start it here."
-        )
-    if run.state() is State.DONE:
-        raise InputError(f"The training {run.path} is done. To go on, give it more iterations.")
-
-
-def _open_process_log(run: RunFolder) -> int:
-    with contextlib.suppress(OSError):
-        if run.process_log_path.lstat().st_size > MAX_LOG_BYTES:
-            run.process_log_path.unlink()
-    return open_regular(run.process_log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, links=False)
-
-
-def _detached() -> dict[str, Any]:
-    """Options of Popen for a process that no terminal, window or group of ours takes with it when it goes."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}
-
-
-def _lower_priority(pid: int, niceness: int) -> None:
-    if niceness and not _WINDOWS:
-        with contextlib.suppress(OSError):  # a site that forbids it, or a process that has ended
-            os.setpriority(os.PRIO_PROCESS, pid, niceness)

@@ -16,7 +16,6 @@ does again; ``valid`` takes them out.
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -27,10 +26,11 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import open_regular
+from ..jobs.events import MAX_LINE, append_line
 
 NAME = "metrics.jsonl"
 RESUMED = "resumed"
-MAX_LINE, MAX_READ = 64 * 1024, 32 * 1024 * 1024
+MAX_READ = 32 * 1024 * 1024
 # Enough for the newest figures of every kind.
 TAIL_BYTES = 256 * 1024
 
@@ -49,14 +49,7 @@ class MetricsLog:
         Raises OSError where it cannot be written (a full disk), InputError where the file is a link.
         """
         metric = {"kind": kind, "iteration": int(iteration), **values, "time": time.time()}
-        line = json.dumps(_plain(metric), allow_nan=False).encode("ascii") + b"\n"
-        descriptor = open_regular(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, links=False)
-        with os.fdopen(descriptor, "rb+", buffering=0) as stream:
-            if stream.seek(0, os.SEEK_END) > 0:
-                stream.seek(-1, os.SEEK_END)
-                line = line if stream.read(1) == b"\n" else b"\n" + line  # closes one that a crash broke off
-            if stream.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        append_line(self.path, json.dumps(_plain(metric), allow_nan=False).encode("ascii") + b"\n")
 
     def read(self, offset: int = 0, limit: int = MAX_READ) -> tuple[list[Metric], int]:
         """The metrics whole by now after byte ``offset`` (0 at first), and the offset for the next call.
@@ -65,13 +58,23 @@ class MetricsLog:
         MAX_LINE); what is no metric is left out. An ``offset`` past the end of the file starts over. Never raises.
         """
         lines, offset = self._lines(offset, max(limit, MAX_LINE))
-        return _parse(lines), offset
+        return [metric for line in lines if (metric := _metric(line)) is not None], offset
 
-    def _lines(self, offset: int, limit: int) -> tuple[bytes, int]:
+    def tail(self, reach: int = TAIL_BYTES) -> list[Metric]:
+        """The metrics within the last ``reach`` bytes. Never raises."""
+        return list(self.newest_first(reach))[::-1]
+
+    def newest_first(self, reach: int = TAIL_BYTES) -> Iterator[Metric]:
+        """The metrics of the tail from the last one on; each is parsed when it is asked for. Never raises."""
+        size = self.path.lstat().st_size if os.path.lexists(self.path) else 0
+        lines = self._lines(max(0, size - reach), MAX_READ)[0]
+        return (metric for line in reversed(lines) if (metric := _metric(line)) is not None)
+
+    def _lines(self, offset: int, limit: int) -> tuple[list[bytes], int]:
         try:
             descriptor = open_regular(self.path, os.O_RDONLY, links=False)
         except (OSError, InputError):
-            return b"", 0
+            return [], 0
         with os.fdopen(descriptor, "rb") as stream:
             if offset < 0 or offset > os.fstat(descriptor).st_size:
                 offset = 0
@@ -79,18 +82,7 @@ class MetricsLog:
             data = stream.read(limit)
         # What fills all of it without a newline is no line of ours: skip it instead of waiting forever.
         end = data.rfind(b"\n") + 1 or (len(data) if len(data) == limit else 0)
-        return data[:end], offset + end
-
-    def tail(self, reach: int = TAIL_BYTES) -> list[Metric]:
-        """The metrics within the last ``reach`` bytes. Never raises."""
-        return _parse(self._last_lines(reach))
-
-    def newest_first(self) -> Iterator[Metric]:
-        """The metrics of the tail from the last one on; each is parsed when it is asked for. Never raises."""
-        for line in reversed(self._last_lines(TAIL_BYTES).split(b"\n")):
-            metric = _metric(line) if line else None
-            if metric is not None:
-                yield metric
+        return data[:end].split(b"\n"), offset + end
 
     def latest(self, kinds: Iterable[str]) -> dict[str, Metric]:
         """The newest valid metric of each kind in the tail (see ``valid``). Never raises."""
@@ -103,18 +95,6 @@ class MetricsLog:
             if len(found) == len(wanted):
                 break
         return found
-
-    def _last_lines(self, reach: int) -> bytes:
-        try:
-            size = self.path.lstat().st_size
-        except OSError:
-            return b""
-        return self._lines(max(0, size - reach), MAX_READ)[0]
-
-
-def append_metric(run: str | os.PathLike[str], kind: str, iteration: int, **values: Any) -> None:
-    """Write one line of ``metrics.jsonl`` in the run folder ``run``; see ``MetricsLog.append``."""
-    MetricsLog(run).append(kind, iteration, **values)
 
 
 def valid(metrics: Iterable[Metric]) -> list[Metric]:
@@ -134,10 +114,6 @@ def number(metric: Mapping[str, Any] | None, name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if abs(value) < 1e300 else None  # the comparison is false for NaN, too
-
-
-def _parse(lines: bytes) -> list[Metric]:
-    return [metric for line in lines.split(b"\n") if line and (metric := _metric(line)) is not None]
 
 
 def _metric(line: bytes) -> Metric | None:

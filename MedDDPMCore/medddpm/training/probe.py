@@ -13,7 +13,7 @@ import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,8 @@ from ..models.device import choose_precision
 from ..models.model import Model
 from ..network.blocks import Stage
 from ..network.build import Network, build_network
-from ..network.compact import CompactUNet
 from ..network.cost import network_cost
-from ..network.residual import ResidualUNet
+from ..network.unet import UNet3D
 from ..sampling.schedule import Schedule
 from .config import TrainConfig
 from .objective import NoisyBatch, Objective
@@ -39,8 +38,7 @@ LEAST_SLOPE = 0.3
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """Bytes that the forward pass leaves for the backward pass: all of them; and what checkpointing leaves instead.
 
     ``outputs`` of the stages stay with checkpointing, and the largest ``stage`` is computed again inside of them.
@@ -49,10 +47,6 @@ class Kept:
     all: float
     outputs: float
     stage: float
-
-    def minus(self, other: Kept, scale: float) -> Kept:
-        """(self - other) / scale."""
-        return Kept(*((a - b) / scale for a, b in zip(_values(self), _values(other), strict=True)))
 
     def bytes(self, checkpointing: bool) -> float:
         """What is kept, with or without activation checkpointing."""
@@ -107,8 +101,8 @@ def probe(config: TrainConfig, model: ModelConfig, device: torch.device, times: 
     half = (whole[0], whole[1], whole[2] // 2)
     kept = [step.kept(shape) for shape in (half, whole)]
     voxels = [float(shape[0] * shape[1] * shape[2]) for shape in (half, whole)]
-    per_voxel = kept[1].minus(kept[0], voxels[1] - voxels[0])
-    fixed = Kept(*(a - b * voxels[1] for a, b in zip(_values(kept[1]), _values(per_voxel), strict=True)))
+    per_voxel = Kept(*((b - a) / (voxels[1] - voxels[0]) for a, b in zip(*kept, strict=True)))
+    fixed = Kept(*(b - slope * voxels[1] for b, slope in zip(kept[1], per_voxel, strict=True)))
     if not times:
         none = Pace(0.0, 0.0)
         return Probe(none, none, none, 0.0, per_voxel, fixed)
@@ -147,7 +141,10 @@ class _Step:
         self._dtype = AUTOCAST.get(config.precision)
         schedule = Schedule.from_config(config.schedule)
         self._objective = Objective(model, schedule, config.loss)
-        self._network = _network(config, schedule, device)
+        network = build_network(config.network)
+        if not isinstance(network, UNet3D):
+            network.use_schedule(torch.from_numpy(schedule.alpha), torch.from_numpy(schedule.sigma))
+        self._network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         fused = config.precision != "fp16"
         self._optimizer = torch.optim.Adam(self._network.parameters(), 1e-9, fused=fused)
 
@@ -213,13 +210,6 @@ class _Step:
         return time.perf_counter()
 
 
-def _network(config: TrainConfig, schedule: Schedule, device: torch.device) -> Network:
-    network = build_network(config.network)
-    if isinstance(network, CompactUNet | ResidualUNet):
-        network.use_schedule(torch.from_numpy(schedule.alpha), torch.from_numpy(schedule.sigma))
-    return network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-
-
 class _Counter:
     """Counts the storage of every tensor that autograd keeps, once each, by the stage of the U-Net that keeps it."""
 
@@ -263,7 +253,3 @@ class _Counter:
     def _leave(self, _stage: nn.Module, _inputs: Any, output: Tensor) -> None:
         self._current = None
         self._outputs += output.untyped_storage().nbytes()
-
-
-def _values(kept: Kept) -> tuple[float, float, float]:
-    return kept.all, kept.outputs, kept.stage

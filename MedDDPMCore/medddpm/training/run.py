@@ -25,7 +25,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import Cancelled, InputError
+from ..errors import InputError
 from ..files import read_tail, write_text
 from ..jobs.events import MAX_LINE, Event
 from ..jobs.folder import Job, JobFolder, State
@@ -36,19 +36,17 @@ from .metrics import MetricsLog
 from .summary import RunSummary, summarize
 
 KIND = "training"
-PAUSED = State.PAUSED
 MAX_ITERATIONS = 10**9
 _TAIL_BYTES = 16_000
 # Folders in which a killed process can leave half-written files under temporary names.
 _WRITTEN = ("checkpoints", "samples", "outputs")
 
 
-class Paused(Cancelled):
-    """The training was asked to pause: it counts as paused, not as stopped. Exit code 3."""
-
-
 class RunFolder(JobFolder):
     """One training run; creating the object touches nothing on the disk."""
+
+    noun = "training"
+    most_attempts = 10**9
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
@@ -109,24 +107,18 @@ class RunFolder(JobFolder):
             self._pause_path.unlink(missing_ok=True)
 
     def extend(self, iterations: int) -> None:
-        """Let the run go on to ``iterations`` in all, when it is started next; it may have been done.
+        """Let the run go on to ``iterations`` in all, when it is started next; raises as ``reconfigure`` does."""
+        self.reconfigure({"iterations": iterations})
 
-        Raises ``owner.Held`` while a process trains it, and InputError where fewer are asked for than are done, or
-        ``job.json`` cannot be read or written.
+    def reconfigure(self, fields: Mapping[str, Any]) -> None:
+        """Let the run go on with other values of fields of its request, when it is started next; it may have been done.
+
+        Whether this is still the same training, nobody asks here: see ``resume.require_same``. Raises ``owner.Held``
+        while a process trains it, and InputError where fewer iterations are asked for than are done, or ``job.json``
+        cannot be read or written.
         """
-        self._change({"iterations": iterations})
-
-    def reconfigure(self, config: TrainConfig) -> None:
-        """Let the run go on with ``config``, when it is started next; raises as ``extend`` does.
-
-        Whether this is still the same training, nobody asks here: see ``resume.require_same``.
-        """
-        self._change(_absolute(config.to_dict()))
-
-    def _change(self, fields: Mapping[str, Any]) -> None:
-        """Write other values of fields of the request into ``job.json``."""
         job = self.read()
-        request = {**job.request, **fields}
+        request = _absolute({**job.request, **fields})
         done, iterations = self.summary().iteration, request["iterations"]
         if not max(1, done) <= iterations <= MAX_ITERATIONS:
             raise InputError(
@@ -189,22 +181,18 @@ def find_runs(root: str | os.PathLike[str], depth: int = 2) -> list[RunFolder]:
 
     Raises InputError where ``root`` cannot be read; what cannot be read below is left out.
     """
+    run = RunFolder(root)
+    if (run.path / "job.json").is_file():
+        return [run] if _is_training(run) else []
     try:
-        return _runs_in(Path(root), depth)
+        with os.scandir(root) as entries:
+            names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=False))
     except OSError as exc:
         raise InputError(f"The folder {root} cannot be read: {exc.strerror}. Name one with training runs.") from exc
-
-
-def _runs_in(folder: Path, depth: int) -> list[RunFolder]:
-    if (folder / "job.json").is_file():
-        run = RunFolder(folder)
-        return [run] if _is_training(run) else []
-    with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=False))
     found: list[RunFolder] = []
     for name in names if depth > 0 else []:
-        with contextlib.suppress(OSError):
-            found += _runs_in(folder / name, depth - 1)
+        with contextlib.suppress(InputError):
+            found += find_runs(run.path / name, depth - 1)
     return found
 
 

@@ -125,7 +125,7 @@ class AugmentConfig:
     are ``elastic_smoothness_mm`` wide. ``intensity`` is the probability of each of these, for each image on its own: a
     smooth bias field (a factor between exp(-``bias_field``) and exp(``bias_field``)), a gamma between 1 / (1 +
     ``gamma``) and 1 + ``gamma``, and Gaussian noise of a standard deviation up to ``noise`` (images are in [-1, 1]).
-    They change the image alone, and empty space never. Affine, elastic and intensity need MONAI (the extra "train").
+    They change the image alone, and empty space never.
     """
 
     flip: bool = True

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..config import ModelConfig
+from ..dataset import DatasetConfig
 from ..models.folder import read_model_folder
 from ..models.places import find_model
 from ..models.published import read_published
@@ -40,14 +41,18 @@ class StartModel:
         return cls(str(place), config, {name: tensor.float() for name, tensor in state.items()})
 
 
-def model_config(config: TrainConfig, dataset: PreparedDataset, former: ModelConfig | None = None) -> ModelConfig:
-    """The configuration of the model that a run will produce.
+def model_config(
+    config: TrainConfig,
+    data: DatasetConfig,
+    former: ModelConfig | None = None,
+    dropped_mask: tuple[float, ...] | None = None,
+) -> ModelConfig:
+    """The configuration of the model that a run on the dataset ``data`` will produce.
 
     ``former``: the model that it starts from or, resumed, the one that it had begun. Its mask values stay, since its
     weights know them. Raises InputError where the network does not fit the dataset.
     """
-    data = dataset.config
-    made = ModelConfig(
+    return ModelConfig(
         name=config.name,
         modalities=data.modalities,
         network=config.network,
@@ -62,13 +67,17 @@ def model_config(config: TrainConfig, dataset: PreparedDataset, former: ModelCon
         prior=data.prior,
         license=config.license,
         intended_use=config.intended_use,
-        dropped_mask=dropped_mask(config, dataset) if config.mask_dropout else None,
+        dropped_mask=dropped_mask,
     )
-    return made
 
 
-def dropped_mask(config: TrainConfig, dataset: PreparedDataset) -> tuple[float, ...]:
-    """What stands for a mask left out (see ``sampling.unconditional``): no label, or the mean share of each label."""
+def dropped_mask(config: TrainConfig, dataset: PreparedDataset) -> tuple[float, ...] | None:
+    """What stands for a mask left out (see ``sampling.unconditional``): no label, or the mean share of each label.
+
+    None where no mask is left out.
+    """
+    if not config.mask_dropout:
+        return None
     if not config.network.on_bands:
         return (0.0,) * config.network.mask_channels
     covered = torch.zeros(config.network.mask_channels, dtype=torch.float64)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from ..config import ModelConfig
-from ..errors import Cancelled, InputError, MedDDPMError
+from ..errors import Cancelled, InputError, MedDDPMError, Paused
 from ..memory import keep_freed_memory
 from ..models.folder import save_model_folder
 from ..network.residual import ResidualUNet
@@ -29,13 +29,15 @@ from .checkpoint import Checkpoints
 from .config import FREE_TO_CHANGE, TrainConfig, learning_rate
 from .dataset import PreparedDataset
 from .distributed import Team, make_fabric
-from .hooks import Context, Hook, Iteration, standard_hooks
+from .hooks import Context, Hook, Iteration
 from .loader import BatchLoader, sensible_workers
-from .metrics import RESUMED, MetricsLog, append_metric
+from .metrics import RESUMED, MetricsLog
+from .monitor.monitor import Monitor
 from .objective import Objective
 from .randomness import random_state, restore_random_state
 from .resume import dataset_identity, require_same, require_same_dataset
-from .start import StartModel, model_config, starting_network, use_activation_checkpointing
+from .runner import ENDED
+from .start import StartModel, dropped_mask, model_config, starting_network, use_activation_checkpointing
 from .state import TrainingState
 
 
@@ -55,7 +57,7 @@ class Trainer:
         fabric: Fabric | None = None,
         dataset: PreparedDataset | None = None,
         loader: Loader | None = None,
-        hooks: Callable[[Context], Sequence[Hook]] = standard_hooks,
+        hooks: Callable[[Context], Sequence[Hook]] = lambda context: [Monitor(context)],
     ) -> None:
         self.config, self.folder = config, Path(folder)
         if config.threads:
@@ -92,14 +94,14 @@ class Trainer:
         former = start.config if start else None
         if checkpoint is not None:
             former = ModelConfig.from_json(checkpoint["model"])
-        model = model_config(config, self.dataset, former)
+        model = model_config(config, self.dataset.config, former, dropped_mask(config, self.dataset))
         schedule = Schedule.from_config(config.schedule)
         state = self._state(model, schedule, start)
         if checkpoint is not None:
             self._resume(state, checkpoint)
         # Also of a run that was killed before its first checkpoint.
         if self.team.first and MetricsLog(self.folder).tail():
-            append_metric(self.folder, RESUMED, state.iteration)
+            MetricsLog(self.folder).append(RESUMED, state.iteration)
         network = getattr(state.network, "module", state.network)
         coder = network.appearance.coder() if isinstance(network, ResidualUNet) else None
         objective = Objective(model, schedule, config.loss, config.mask_dropout, coder)
@@ -169,7 +171,7 @@ class Trainer:
                 self.save()
             self.reporter.step(state.iteration, config.iterations)
             if group_stops:
-                self._end(stop or Cancelled("The training was stopped, as the first of its processes was asked to."))
+                self._end(stop or Paused(ENDED))  # as another one of its processes was asked to
 
     def _asked_to_stop(self) -> Cancelled | None:
         if self._stop is None:

@@ -27,7 +27,7 @@ from ...synthesis.composition import with_other_anatomy
 from ..dataset import PreparedDataset
 from ..monitor.neighbors import TrainingNeighbors, is_copy, left_right_axis
 from ..monitor.quality import Quality, by_modality, dataset_label_means, label_mean_image, label_means
-from ..monitor.samples import HeldOut, SampleSettings, draw_sample, figures_device, write_case
+from ..monitor.samples import HeldOut, draw_sample, figures_device, write_case
 from .classifier import areas_under_curve, slice_features
 from .distribution import mmd, neighbor_similarities, small_vector
 from .measures import ALL, BASELINE, REAL, SYNTHETIC, Reading, measured
@@ -181,11 +181,11 @@ class _Evaluator:
         if made is None:
             (folder / RECORD).unlink(missing_ok=True)
             mask = self._resolution.to_model(case.fractions)
-            seed, guidance = self._request.seed + k, self._request.guidance
-            settings = SampleSettings(self._sampler, self._steps, seed, guidance, self._look(case))
-            made = draw_sample(self._model, mask, settings, self._reporter.check_cancelled)
+            seed, check = self._request.seed + k, self._reporter.check_cancelled
+            options = {"guidance": self._request.guidance, "look": self._look(case)}
+            made = draw_sample(self._model, mask, self._sampler, self._steps, seed, check, **options)
             made = self._resolution.to_dataset(made)
-            title = f"{self._config.name} | {case.id} | seed {settings.seed}, {self._sampler}, {self._steps} steps"
+            title = f"{self._config.name} | {case.id} | seed {seed}, {self._sampler}, {self._steps} steps"
             write_case(folder, case, made, replace(self._config, grid=self._data.config.grid), title)
             write_text(folder / RECORD, json.dumps(facts, indent=1) + "\n")
             made = as_written(made)

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
 from ...errors import Cancelled, MedDDPMError
 from ...jobs.outcome import outcome_of
 from ..dataset import PreparedDataset
+from ..hooks import Context, Iteration
 from ..metrics import MetricsLog, valid
 from .loss_chart import NAME, draw_loss
 from .rounds import SampleRound
 from .samples import spread
-from .tensorboard import Board, available
-from .validation import BandLoss, Validation, mean_loss
+from .validation import Validation, mean_loss
 from .verdict import judge
-
-if TYPE_CHECKING:
-    from ..hooks import Context, Iteration
 
 log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 120.0  # of training before the share of the monitor is spoken of
@@ -50,7 +48,8 @@ class Monitor:
         self._held_out: PreparedDataset | None = None
         self._validation: Validation | None = None
         self._round: SampleRound | None = None
-        self._board: Board | None = None
+        self._board: Any = None
+        self._since: list[Iteration] = []
         self._kind = ""
         self._share = Share(self._options.max_share)
         self._draw_at = 0.0
@@ -63,13 +62,22 @@ class Monitor:
             return
         if not self._opened:
             self._open(done.number - 1)
+        self._since.append(done)
         if done.due(self._options.log_every):
-            self._figures(done.number, {"loss/train": done.loss, "learning rate": done.lr})
+            self._log(done)
         validate, sample = done.due(self._options.validate_every), done.due(self._options.sample_every)
         if validate or sample:
             self._look(done.number, validate, sample)
         if done.due(self._options.log_every) and time.monotonic() >= self._draw_at:
             self._draw()
+
+    def _log(self, done: Iteration) -> None:
+        """A line with the means since the last one."""
+        count = len(self._since)
+        loss, seconds = (sum(getattr(i, name) for i in self._since) / count for name in ("loss", "seconds"))
+        self._metrics.append("train", done.number, loss=loss, lr=done.lr, seconds_per_iteration=seconds)
+        self._figures(done.number, {"loss/train": done.loss, "learning rate": done.lr})
+        self._since = []
 
     def _look(self, iteration: int, validate: bool, sample: bool) -> None:
         with self._share:
@@ -79,8 +87,10 @@ class Monitor:
                 self._try("The sampling of held-out masks", lambda: self._sample(iteration))
             self._try("The verdict", lambda: self._judge(iteration))
             self._context.reporter.stage("train", "Training")
-        if sentence := self._share.warning():
-            self._warn_of_cost(sentence)
+        sentence = self._share.warning()
+        if sentence and not self._cost_told:  # once: the share changes with every round, and so would the sentence
+            self._cost_told = True
+            self._tell(sentence)
 
     def _draw(self) -> None:
         """The loss chart, anew; that of a long run takes so long that it is not drawn at every line of the log."""
@@ -107,12 +117,15 @@ class Monitor:
             self._try("The reading of the held-out cases", self._open_held_out)
 
     def _open_board(self, iteration: int) -> None:
-        if available():
-            self._board = Board(self._context.folder / "tensorboard", iteration)
-        else:
+        if importlib.util.find_spec("tensorboard") is None:
             self._tell(
                 'TensorBoard is not installed, so nothing is written for it. Install it: pip install "tensorboard"'
             )
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        # What a killed run wrote beyond this iteration is hidden.
+        self._board = SummaryWriter(log_dir=str(self._context.folder / "tensorboard"), purge_step=iteration + 1)
 
     def _open_held_out(self) -> None:
         split, train = self._options.split, self._context.dataset
@@ -138,22 +151,29 @@ class Monitor:
         assert self._validation is not None
         context.reporter.stage("validate", "Validating")
         found = self._validation(
-            context.state.average.module, context.fabric.device, context.fabric.autocast, self._check_cancelled
+            context.state.average.module,
+            context.fabric.device,
+            context.fabric.autocast,
+            context.reporter.check_cancelled,
         )
         loss = mean_loss(found)
         context.state.validation = loss if math.isfinite(loss) else None
         bands = [{"low": band.low, "high": band.high, "loss": band.loss} for band in found]
         self._metrics.append("validation", iteration, loss=loss, bands=bands)
-        self._figures(iteration, {"loss/validation": loss, **{_band_name(band): band.loss for band in found}})
+        by_band = {f"loss/validation, noise levels {band.low} to {band.high}": band.loss for band in found}
+        self._figures(iteration, {"loss/validation": loss, **by_band})
 
     def _sample(self, iteration: int) -> None:
         assert self._round is not None
         self._context.reporter.stage("sample", "Sampling held-out masks")
-        for sampled in self._round(iteration, self._check_cancelled):
-            self._metrics.append("quality", iteration, **sampled.figures())
-            self._figures(iteration, {f"quality/{k}/{sampled.case}": v for k, v in sampled.scalars().items()})
+        for found, sheet in self._round(iteration, self._context.reporter.check_cancelled):
+            self._metrics.append("quality", iteration, **found)
+            figures = {name: found[name] for name in ("ms_ssim", "psnr", "l1", "sharpness", "label_error")}
+            if "nearest_training" in found:
+                figures["nearest training"] = found["nearest_training"]["similarity"]
+            self._figures(iteration, {f"quality/{name}/{found['case']}": value for name, value in figures.items()})
             if self._board is not None:
-                self._board.picture(iteration, f"samples/{sampled.case}", sampled.sheet)
+                self._board.add_image(f"samples/{found['case']}", sheet, iteration, dataformats="HWC")
 
     def _judge(self, iteration: int) -> None:
         verdict = judge(valid(self._metrics.tail(HISTORY_BYTES)))
@@ -163,17 +183,12 @@ class Monitor:
         self._kind = verdict.kind
         self._context.reporter.verdict(verdict.kind, verdict.sentence)
         if self._board is not None:
-            self._board.text(iteration, "verdict", f"{verdict.kind}: {verdict.sentence}")
-
-    def _warn_of_cost(self, sentence: str) -> None:
-        """Once: the share changes with every round, and so would the sentence."""
-        if not self._cost_told:
-            self._cost_told = True
-            self._tell(sentence)
+            self._board.add_text("verdict", f"{verdict.kind}: {verdict.sentence}", iteration)
 
     def _figures(self, iteration: int, values: Mapping[str, float | None]) -> None:
-        if self._board is not None:
-            self._board.figures(iteration, values)
+        for name, value in values.items() if self._board is not None else ():
+            if value is not None:
+                self._board.add_scalar(name, value, iteration)
 
     def _try(self, what: str, action: Callable[[], None]) -> None:
         """Do it; a failure becomes a warning (each sentence once), since watching must not cost the training."""
@@ -191,9 +206,6 @@ class Monitor:
         if sentence not in self._told:
             self._told.add(sentence)
             self._context.reporter.warning(sentence)
-
-    def _check_cancelled(self) -> None:
-        self._context.reporter.check_cancelled()
 
 
 class Share:
@@ -218,7 +230,3 @@ class Share:
             f"Validation and samples take {self._spent / whole:.0%} of the time; monitor.max_share asks for at most "
             f"{self._limit:.0%}. Raise monitor.validate_every or sample_every, or lower validation_cases or samples."
         )
-
-
-def _band_name(band: BandLoss) -> str:
-    return f"loss/validation, noise levels {band.low} to {band.high}"

@@ -7,6 +7,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,8 @@ from ...geometry.grid import from_network, labels_from_fractions
 from ...geometry.nifti import write_image
 from ...geometry.volume import Volume, centered_affine
 from ...models.model import Model
-from ...network.appearance import Look
 from ...network.build import Network
-from ...sampling.sample import SampleStep, sample
+from ...sampling.sample import sample
 from ...synthesis.case import stored_intensities
 from ...synthesis.comparison import write_comparison
 from ...synthesis.provenance import DESCRIPTION
@@ -51,50 +51,28 @@ class HeldOut:
         return cls(case.id, *data[index], None if case.affine is None else np.array(case.affine))
 
 
-@dataclass(frozen=True)
-class SampleSettings:
-    """How samples are made. The same seed gives the same noise at every call and on every device.
-
-    ``look`` as in ``sampling.sample``.
-    """
-
-    sampler: str
-    steps: int | None
-    seed: int = 0
-    guidance: float = 1.0
-    look: Look | None = None
-
-
 def frozen_model(config: ModelConfig, network: Network, device: torch.device, dtype: torch.dtype) -> Model:
     """A Model of a copy of ``network``, which itself stays as it is; nothing is drawn from the random state."""
     return Model(config, copy.deepcopy(network), device, dtype, "")
 
 
-def condition_of(fractions: Tensor, config: ModelConfig) -> Tensor:
-    """The network's mask channels (1, L, D, H, W) for label fractions (L, D, H, W)."""
-    off, on = config.mask_values
-    return (off + (on - off) * fractions)[None]
-
-
 def draw_sample(
-    model: Model, fractions: Tensor, settings: SampleSettings, check_cancelled: Callable[[], None] = lambda: None
+    model: Model,
+    fractions: Tensor,
+    sampler: str,
+    steps: int | None,
+    seed: int,
+    check_cancelled: Callable[[], None] = lambda: None,
+    **options: Any,
 ) -> Tensor:
-    """One sample (C, D, H, W) in [-1, 1] for a mask, float32 on the CPU."""
+    """One sample (C, D, H, W) in [-1, 1] for a mask (L, D, H, W), float32 on the CPU.
 
-    def on_step(step: SampleStep) -> None:
-        check_cancelled()
-
-    made = sample(
-        model,
-        condition_of(fractions, model.config),
-        settings.sampler,
-        settings.steps,
-        settings.seed,
-        callback=on_step,
-        guidance=settings.guidance,
-        look=settings.look,
-    )
-    return made[0]
+    The same seed gives the same noise at every call and on every device. ``options``: guidance and look, as in
+    ``sampling.sample``.
+    """
+    off, on = model.config.mask_values
+    condition = (off + (on - off) * fractions)[None]
+    return sample(model, condition, sampler, steps, seed, callback=lambda step: check_cancelled(), **options)[0]
 
 
 def write_case(folder: Path, case: HeldOut, synthetic: Tensor, config: ModelConfig, title: str) -> np.ndarray:

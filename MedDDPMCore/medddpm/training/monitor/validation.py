@@ -65,7 +65,9 @@ class Validation:
         One volume is evaluated at a time. ``autocast`` gives the precision of the training.
         """
         totals: list[list[float]] = [[] for _ in self._bands]
-        with evaluating(network):
+        mode = network.training
+        network.eval()
+        try:
             for case in range(self._count):
                 images, fractions = self._load(case)
                 for values, (low, high) in zip(totals, self._bands, strict=True):
@@ -76,27 +78,14 @@ class Validation:
                         )
                         with autocast():
                             values.append(float(self._objective.losses(network, batch.to(device))[0]))
+        finally:
+            network.train(mode)
         means = [math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan for values in totals]
         return [BandLoss(low, high, mean) for (low, high), mean in zip(self._bands, means, strict=True)]
 
     def _noise(self, images: Tensor, case: int, t: int) -> Tensor:
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + case) * 10_007 + t)
         return torch.randn((1, *images.shape), generator=generator)
-
-
-class evaluating:  # noqa: N801 - used as a statement
-    """``with evaluating(network):`` the network in evaluation mode, each module as it was afterward."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self._modes = [(module, module.training) for module in network.modules()]
-
-    def __enter__(self) -> None:
-        for module, _ in self._modes:
-            module.training = False
-
-    def __exit__(self, *error: object) -> None:
-        for module, mode in self._modes:
-            module.training = mode
 
 
 def mean_loss(found: Sequence[BandLoss]) -> float:

@@ -1,5 +1,7 @@
 """A plain verdict on how a training goes, from its metrics alone.
 
+Overfitting (the validation loss rises) and memorization (samples repeat training images) are two of them.
+
 All figures are noisy. Whether they went up or down is told by comparing the median of the newer half of a window with
 that of the older half, against the scatter that the series itself shows around straight lines; small changes count as
 none. The verdict therefore does not depend on the unit of the loss, and changes late rather than back and forth.
@@ -14,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-KINDS = ("early", "improving", "flat", "diverging", "memorizing")
+KINDS = ("early", "improving", "flat", "diverging", "overfitting", "memorizing")
 MIN_POINTS = 6  # of a series, before anything is said of it
 WINDOW = (6, 24)  # newest points that are looked at: a third of all, within these limits
 TRAIN_POINTS = 24  # means that the noisy training loss is reduced to
@@ -45,19 +47,10 @@ class Series:
     def __len__(self) -> int:
         return len(self.values)
 
-    @property
-    def broken(self) -> bool:
-        """Whether the newest value is not a finite number."""
-        return bool(self.values) and not math.isfinite(self.values[-1])
-
     def finite(self) -> Series:
         """Without the values that are not finite."""
         kept = [(i, v) for i, v in zip(self.iterations, self.values, strict=True) if math.isfinite(v)]
         return Series(tuple(i for i, _ in kept), tuple(v for _, v in kept))
-
-    def newest(self, count: int) -> Series:
-        """The last ``count`` points."""
-        return Series(self.iterations[-count:], self.values[-count:])
 
 
 def judge(history: Sequence[Metric]) -> Verdict:
@@ -90,39 +83,30 @@ def series(history: Sequence[Metric], kind: str) -> Series:
 
 def _not_finite(train: Series, validation: Series) -> Verdict | None:
     for name, losses in (("training", train), ("validation", validation)):
-        if losses.broken:
-            at = losses.iterations[-1]
+        if len(losses) and not math.isfinite(losses.values[-1]):
             return Verdict(
                 "diverging",
-                f"The {name} loss at iteration {at} is not a number any more. Stop, and go on from an earlier "
-                "checkpoint with a lower learning rate (optimizer.lr) or a smaller optimizer.clip_norm.",
+                f"The {name} loss at iteration {losses.iterations[-1]} is not a number any more. Stop, and go on from "
+                "an earlier checkpoint with a lower learning rate (optimizer.lr) or a smaller optimizer.clip_norm.",
             )
     return None
 
 
 def _lost(train: Series) -> Verdict | None:
-    """The training loss far above what it was: no noise of batches does that."""
+    """The training loss ``BURST`` times the best level so far, and far outside of the scatter: no noise does that."""
     losses = train.finite()
-    grown = _burst(losses) or _burst(thinned(losses, TRAIN_POINTS))
-    if grown is None:
-        return None
-    before, now = grown
-    return Verdict(
-        "diverging",
-        f"The training loss has grown from {before:.4g} to {now:.4g}. Stop, and go on from an earlier checkpoint "
-        "with a lower learning rate (optimizer.lr).",
-    )
-
-
-def _burst(losses: Series) -> tuple[float, float] | None:
-    """Best level so far and level now, where that is ``BURST`` times the best and far outside of the scatter."""
-    if len(losses) < LATEST + MIN_POINTS:
-        return None
-    past, latest = losses.values[:-LATEST], losses.values[-LATEST:]
-    best = min(_medians(past, LATEST)) if len(past) >= LATEST else statistics.median(past)
-    now = statistics.median(latest)
-    far = RISE_SCATTER * max(scatter(past), scatter(latest))
-    return (best, now) if now > BURST * best and now - best > far else None
+    for values in (losses.values, thinned(losses, TRAIN_POINTS).values):
+        past, latest = values[:-LATEST], values[-LATEST:]
+        if len(past) < MIN_POINTS:
+            continue
+        best, now = min(_medians(past, LATEST)), statistics.median(latest)
+        if now > BURST * best and now - best > RISE_SCATTER * max(scatter(past), scatter(latest)):
+            return Verdict(
+                "diverging",
+                f"The training loss has grown from {best:.4g} to {now:.4g}. Stop, and go on from an earlier checkpoint "
+                "with a lower learning rate (optimizer.lr).",
+            )
+    return None
 
 
 def _copies(history: Sequence[Metric]) -> Verdict | None:
@@ -166,45 +150,38 @@ def _overfitted(train: Series, validation: Series) -> Verdict | None:
             "checkpoint with a lower learning rate (optimizer.lr).",
         )
     return Verdict(
-        "memorizing",
-        f"The validation loss has risen from {medians[best]:.4g} at iteration {at} to {late:.4g}: the model learns its "
-        f"training cases by heart. Stop and use the checkpoint of iteration {at}; more cases, more augmentation or a "
-        "smaller network help.",
+        "overfitting",
+        f"The validation loss has risen from {medians[best]:.4g} at iteration {at} to {late:.4g}, while the training "
+        f"loss has not. Stop and use the checkpoint of iteration {at}; more cases, more augmentation or a smaller "
+        "network help.",
     )
 
 
 def _course(train: Series, validation: Series) -> Verdict:
     """Falling or not, by the validation loss once there is enough of it; until then the training loss may say so."""
-    if len(validation) >= MIN_POINTS:
-        return _falling("validation", _window(validation)) or _flat("validation", _window(validation))
-    window = _window(thinned(train, TRAIN_POINTS))
-    verdict = _falling("training", window) if len(train) >= MIN_LINES else None
-    if verdict is None and len(train) >= MIN_LINES and not len(validation) and _resolution(window) <= FINE:
-        verdict = _flat("training", window)
-    return verdict or Verdict("early", "It is too early to say how the training goes. Let it run.")
-
-
-def _falling(name: str, window: Series) -> Verdict | None:
-    if change(window, FALL, FALL_SCATTER) >= 0:
-        return None
-    return Verdict("improving", f"The {name} loss is falling, now to about {_level(window):.4g}. Let it run.")
-
-
-def _flat(name: str, window: Series) -> Verdict:
+    enough = len(validation) >= MIN_POINTS
+    name, window = "validation", _window(validation)
+    if not enough:
+        name, window = "training", _window(thinned(train, TRAIN_POINTS))
+    if not enough and len(train) < MIN_LINES:
+        return Verdict("early", "It is too early to say how the training goes. Let it run.")
+    level = statistics.median(window.values[-3:])
+    if change(window, FALL, FALL_SCATTER) < 0:
+        return Verdict("improving", f"The {name} loss is falling, now to about {level:.4g}. Let it run.")
+    # the smallest fall that would be seen, as a share of the level
+    if not enough and (len(validation) or FALL_SCATTER * _error(window) > FINE * max(abs(level), 1e-30)):
+        return Verdict("early", "It is too early to say how the training goes. Let it run.")
     return Verdict(
         "flat",
-        f"The {name} loss has stayed at about {_level(window):.4g} since iteration {window.iterations[0]}. Lower the "
+        f"The {name} loss has stayed at about {level:.4g} since iteration {window.iterations[0]}. Lower the "
         "learning rate, or stop here: more iterations alone will change little.",
     )
 
 
-def _level(losses: Series) -> float:
-    return statistics.median(losses.values[-3:])
-
-
 def _window(losses: Series) -> Series:
     low, high = WINDOW
-    return losses.newest(min(high, max(low, len(losses) // 3)))
+    newest = slice(-min(high, max(low, len(losses) // 3)), None)
+    return Series(losses.iterations[newest], losses.values[newest])
 
 
 def thinned(losses: Series, count: int) -> Series:
@@ -232,11 +209,6 @@ def _error(losses: Series) -> float:
     """Standard error of the difference between the medians of the two halves."""
     half = len(losses) // 2
     return 1.2533 * scatter(losses.values) * math.sqrt(2 / half)
-
-
-def _resolution(losses: Series) -> float:
-    """The smallest fall that would be seen, as a share of the level."""
-    return FALL_SCATTER * _error(losses) / max(abs(_level(losses)), 1e-30)
 
 
 def scatter(values: Sequence[float]) -> float:
