@@ -125,9 +125,9 @@ def test_an_ordinary_file_is_opened_through_a_link_only_where_links_may_be(tmp_p
 
 
 def test_many_masks_of_one_name_and_names_that_are_no_text_get_names_at_once() -> None:
-    start = time.monotonic()
+    start = time.process_time()
     names = case_names([Path(f"{'A' if i % 2 else 'a'}/m_1.nii.gz") for i in range(8000)])
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     assert len({name.casefold() for name in names}) == 8000
     assert case_names([Path(os.fsdecode(b"k\xff\n.nii.gz"))]) == ["k__"]
 

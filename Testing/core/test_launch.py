@@ -28,6 +28,7 @@ from medddpm.training.config import AugmentConfig, CheckpointConfig, TrainConfig
 from medddpm.training.launch import child_environment, start, start_and_wait
 from medddpm.training.run import RunFolder
 from medddpm.training.runner import EXIT_REQUEUE, run_training
+from patience import patient
 from safetensors.torch import load_file, save_file
 from training_runs import make_dataset, tensors, tiny_config
 
@@ -46,8 +47,8 @@ def new_run(path: Path, config: TrainConfig) -> RunFolder:
     return run
 
 
-def until(condition: Callable[[], Any], seconds: float = 120) -> None:
-    limit = time.monotonic() + seconds
+def until(condition: Callable[[], Any], seconds: float = 30) -> None:
+    limit = time.monotonic() + patient(seconds)
     while not condition():
         assert time.monotonic() < limit, "it did not come to that"
         time.sleep(0.02)
@@ -227,7 +228,7 @@ def test_of_two_that_start_at_once_one_trains_and_tells_a_cluster_to_queue_it_ag
     until(lambda: run.summary().iteration >= 2)
     [trains], [left] = ([p for p in two if (p.poll() is None) == alive] for alive in (True, False))
     trains.send_signal(signal.SIGUSR1)
-    trains.communicate(timeout=60)
+    trains.communicate(timeout=patient(30))
     assert trains.returncode == EXIT_REQUEUE
     assert f"in the hands of process {trains.pid}" in left.communicate()[1]
     assert left.returncode == 2

@@ -21,6 +21,7 @@ from medddpm.training.dataset import PreparedDataset
 from medddpm.training.loader import BatchLoader, sensible_workers
 from medddpm.training.objective import NoisyBatch, Objective
 from medddpm.training.start import model_config
+from patience import patient
 from safetensors.torch import load_file
 from training_group import tiny_config, write_dataset
 
@@ -85,7 +86,7 @@ def test_a_killed_worker_is_a_sentence(dataset: Path) -> None:
     with pytest.raises(MedDDPMError, match=r"prepare the batches of this training ended unexpectedly.*checkpoint"):
         for position in range(1, 100):
             loader.batch(position // 2, position % 2)
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < patient(10)
     loader.close()
 
 

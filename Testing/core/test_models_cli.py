@@ -17,6 +17,7 @@ from medddpm.models.published import whole_head_config
 from medddpm.models.registry import load_model
 from medddpm.network.unet import UNet3D
 from medddpm.sampling.schedule import cosine_betas
+from patience import patient
 from small_models import draw
 
 TINY = NetworkConfig(1, 2, 32, (1,), 1)
@@ -33,7 +34,9 @@ def run(*arguments: str | Path, models: Path | None = None) -> subprocess.Comple
         "COLUMNS": "1000",  # each row of a table in one line
     }
     command = [sys.executable, "-m", "medddpm.cli", "models", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=120)
+    return subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=patient(30)
+    )
 
 
 @pytest.fixture(scope="module")

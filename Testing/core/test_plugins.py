@@ -12,6 +12,7 @@ import pytest
 from medddpm import plugins
 from medddpm.errors import InputError
 from medddpm.labels.scheme import LabelScheme
+from patience import patient
 from source_phantoms import write_tiny
 from training_runs import make_dataset
 
@@ -115,10 +116,12 @@ def test_what_a_package_adds_is_used_by_its_name(tmp_path: Path, tiny: Path, mas
         write_tiny(tmp_path / "scans" / "p1" / f"{name}.nii.gz")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     command = [sys.executable, "-c", USE, str(tmp_path), str(tiny), str(mask)]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patient(30))
     assert ended.returncode == 0, ended.stderr[-3000:]
     command = [sys.executable, "-m", "medddpm.cli", "synth", "--help"]
-    ended = subprocess.run(command, env={**environment, "COLUMNS": "200"}, capture_output=True, text=True, timeout=100)
+    ended = subprocess.run(
+        command, env={**environment, "COLUMNS": "200"}, capture_output=True, text=True, timeout=patient(30)
+    )
     assert "lab-euler" in ended.stdout
 
 

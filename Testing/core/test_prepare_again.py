@@ -20,6 +20,7 @@ from medddpm.jobs.owner import OwnerFile
 from medddpm.preparation.pipeline import prepare
 from medddpm.preparation.pool import work_through
 from medddpm.progress import SilentReporter
+from patience import patient
 from prepared_scans import CASES, GRID, contents, options, states
 from source_phantoms import write_head
 
@@ -84,10 +85,8 @@ class CancelAt(SilentReporter):
 def test_cancel_keeps_what_is_finished(scans: Path, tmp_path: Path, workers: int) -> None:
     out = tmp_path / "out"
 
-    began = time.monotonic()
     with pytest.raises(Cancelled):
         prepare(options(scans, out, workers=workers), CancelAt("prepare", 2))
-    assert time.monotonic() - began < 60
     assert not (out / "dataset.json").exists()
     assert not (out / "claim.json").exists()
     assert not list(out.rglob(".part-*"))
@@ -109,7 +108,7 @@ def test_a_kill_leaves_nothing_half_written_and_no_process(scans: Path, prepared
     script = tmp_path / "prepare_them.py"
     script.write_text(code)
     process = subprocess.Popen([sys.executable, str(script), str(scans), str(out)], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + patient(30)
     while not list(out.glob("cases/*.json")) and time.monotonic() < deadline:
         time.sleep(0.01)
     children = _children(process.pid)
@@ -150,7 +149,7 @@ def _gone(pids: list[int], seconds: float) -> bool:
             return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
         return False
 
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not any(alive(pid) for pid in pids)

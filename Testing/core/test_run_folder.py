@@ -29,6 +29,7 @@ from medddpm.training.launch import start
 from medddpm.training.resume import dataset_identity
 from medddpm.training.run import RunFolder
 from medddpm.training.runner import ENDED, EXIT_REQUEUE, SIGNALS, run_training
+from patience import patient
 from run_folders import config, made_run, train
 from training_runs import make_dataset
 from typer.testing import CliRunner
@@ -153,7 +154,7 @@ def test_a_huge_dataset_is_not_read_to_its_end_after_a_pause(run: RunFolder, tmp
     threading.Timer(0.5, run.request_pause).start()
     started = time.monotonic()
     assert run_training(run, Stop(), lambda run, reporter: dataset_identity(dataset) and None) == 3
-    assert run.state() is State.PAUSED and time.monotonic() - started < 2
+    assert run.state() is State.PAUSED and time.monotonic() - started < patient(2)
 
 
 def test_a_run_that_is_done_goes_on_with_more_iterations(run: RunFolder) -> None:

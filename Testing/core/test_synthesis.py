@@ -20,6 +20,7 @@ from medddpm.progress import SilentReporter
 from medddpm.synthesis.names import case_names
 from medddpm.synthesis.pipeline import run_batch
 from medddpm.synthesis.request import SynthesisRequest
+from patience import patient
 from PIL import Image
 from small_models import reference_network
 from synthesis_phantoms import centroid, contents, save_mask, tiny_config, voxels
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_the_command_writes_all_that_it_promises(tmp_path: Path, tiny: Path, mask: Path) -> None:
     out = tmp_path / "results with spaces and ü"
     process = command("synth", mask, "--model", tiny, "--out", out, "--samples", "2", "--seed", "5", "--device", "cpu")
-    said, progress = process.communicate(timeout=120)
+    said, progress = process.communicate(timeout=patient(30))
     assert process.returncode == 0, progress
     names = [f"brain_sample-0{k}_{m}.nii.gz" for k in (1, 2) for m in ("T1", "FLAIR")] + ["brain_mask.nii.gz"]
     pictures = ["brain_sample-01.png", "brain_sample-02.png"]

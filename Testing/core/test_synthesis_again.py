@@ -22,6 +22,7 @@ from medddpm.jobs.owner import OwnerFile
 from medddpm.synthesis import batch
 from medddpm.synthesis import leftovers as leftovers_of
 from medddpm.synthesis.pipeline import summary
+from patience import patient
 from synthesis_phantoms import contents, save_mask, save_tiny, voxels
 from synthesis_runs import Recorder, command, leftovers, synthesize
 
@@ -316,7 +317,7 @@ def test_control_c_stops_the_command_cleanly(tmp_path: Path, mask: Path) -> None
     slow = save_tiny(tmp_path / "slow", steps=400)
     out = tmp_path / "out"
     process = command("synth", mask, "--model", slow, "--out", out, "--sampler", "ddpm", "--samples", "500")
-    end = time.monotonic() + 90
+    end = time.monotonic() + patient(30)
     while (
         not (out / "brain" / "model-grid" / "brain_mask.nii.gz").exists()
         and time.monotonic() < end
@@ -324,7 +325,7 @@ def test_control_c_stops_the_command_cleanly(tmp_path: Path, mask: Path) -> None
     ):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, progress = process.communicate(timeout=60)
+    _, progress = process.communicate(timeout=patient(30))
     assert process.returncode == 3, progress
     assert "Run the same command again to go on where it was stopped." in progress and "Traceback" not in progress
     assert not leftovers(out)

@@ -23,11 +23,12 @@ from medddpm.jobs.reporter import JobReporter
 from medddpm.jobs.spool import submit
 from medddpm.synthesis.job import run
 from medddpm.synthesis.request import SynthesisRequest
+from patience import patient
 from synthesis_phantoms import contents, save_mask, save_tiny, voxels
 from synthesis_runs import synthesize
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-SECONDS = 90.0
+SECONDS = patient(30)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import pytest
 from medddpm.jobs import spool as spools
 from medddpm.jobs.folder import State
 from medddpm.jobs.process import process_alive
+from patience import patient
 from worker_processes import ENVIRONMENT, posix, settled, stepped, toy, until
 
 
@@ -44,9 +45,9 @@ def test_killed_in_the_middle_then_resumed(spool, start, seconds):
 @posix
 def test_without_resume_an_interrupted_job_waits_for_a_person(spool, start):
     job = toy(spool, steps=3, die_at=1)
-    assert start(wait=False).wait(10) == -signal.SIGKILL
+    assert start(wait=False).wait(patient(10)) == -signal.SIGKILL
     assert job.state() is State.INTERRUPTED
-    assert start(wait=False, resume=False, idle_seconds=0.3).wait(10) == 0
+    assert start(wait=False, resume=False, idle_seconds=0.3).wait(patient(10)) == 0
     assert job.state() is State.INTERRUPTED
     again = spools.requeue(job)
     assert again.state() is State.PENDING and not job.path.exists()
@@ -56,7 +57,7 @@ def test_without_resume_an_interrupted_job_waits_for_a_person(spool, start):
 @posix
 def test_a_job_that_kills_its_worker_does_not_hold_up_the_others_forever(spool, start):
     deadly, after = toy(spool, die_at=0), toy(spool, "after")
-    codes = [start(wait=False, idle_seconds=0.3).wait(10) for _ in range(4)]
+    codes = [start(wait=False, idle_seconds=0.3).wait(patient(10)) for _ in range(4)]
     assert codes == [-signal.SIGKILL] * 3 + [0]
     assert deadly.state() is State.FAILED and after.state() is State.DONE
 
@@ -68,7 +69,7 @@ def test_a_signal_cancels_the_job_and_ends_the_worker(spool, start, number):
     job, waiting = toy(spool, steps=1000, seconds=0.05), toy(spool)
     until(lambda: stepped(job))
     worker.send_signal(number)
-    assert worker.wait(5) == 3
+    assert worker.wait(patient(5)) == 3
     assert job.state() is State.CANCELLED and waiting.state() is State.PENDING
     assert not spools.worker_alive(spool) and not (spool / "worker.json").exists()
 
@@ -106,7 +107,7 @@ def test_a_parent_that_is_gone_already(spool, start):
     corpse = subprocess.Popen([sys.executable, "-c", ""])
     corpse.wait()
     job = toy(spool)
-    assert start(wait=False, parent_pid=corpse.pid).wait(10) == 0
+    assert start(wait=False, parent_pid=corpse.pid).wait(patient(10)) == 0
     assert job.state() is State.PENDING
 
 
@@ -115,11 +116,11 @@ def test_a_request_to_stop_is_honored_after_the_job_and_only_once(spool, start):
     job, waiting = toy(spool, steps=10, seconds=0.05), toy(spool)
     until(lambda: stepped(job))
     spools.request_stop(spool)
-    assert worker.wait(10) == 0
+    assert worker.wait(patient(10)) == 0
     assert job.state() is State.DONE and waiting.state() is State.PENDING
     spools.request_stop(spool)
     os.utime(spool / "stop", (time.time() - 60, time.time() - 60))
-    start(wait=False, idle_seconds=0.2).wait(10)
+    start(wait=False, idle_seconds=0.2).wait(patient(10))
     assert waiting.state() is State.DONE, "a stop left over from earlier does not count"
 
 

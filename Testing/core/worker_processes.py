@@ -15,6 +15,7 @@ from medddpm import errors
 from medddpm.jobs import spool as spools
 from medddpm.jobs.folder import JobFolder, State
 from medddpm.jobs.spool import submit
+from patience import patient
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}
 # A worker whose jobs count steps, write a file of 200 blocks through atomic_path, and fail as they are told.
@@ -66,7 +67,7 @@ def until(condition: Callable[[], object], seconds: float = 10.0) -> float:
     """Wait for the condition; returns the seconds it took."""
     began = time.monotonic()
     while not condition():
-        assert time.monotonic() - began < seconds, "it did not happen"
+        assert time.monotonic() - began < patient(seconds), "it did not happen"
         time.sleep(0.005)
     return time.monotonic() - began
 

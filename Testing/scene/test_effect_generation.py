@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +71,6 @@ def test_a_second_press_cancels(service: SynthService, node: Any, modelFolder: P
     generation.press(node)
     generation.press(node)
     assert not generation.view(node).enabled or generation.view(node).text == "Generate MRI"
-    started = time.monotonic()
     pollUntil(service, lambda: service.activeRun(node) is None)
-    assert time.monotonic() - started < 60
     assert service.run.volumes == []
     assert generation.view(node).text == "Generate MRI"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import sys
 import textwrap
 import time
@@ -19,6 +20,7 @@ from MedDDPMSlicerLib import Jobs
 from MedDDPMSlicerLib.Jobs import JobHandle, JobMonitor, JobState
 from MedDDPMSlicerLib.Processes import WorkerProcess
 from MedDDPMSlicerLib.Storage import Storage
+from patience import patient
 
 CORE = Path(Jobs.__file__).resolve().parents[2] / "MedDDPMCore"
 # A real worker with jobs of its own kinds: "steps" counts slowly, "print" and "fail" do what they say. As in
@@ -78,7 +80,7 @@ def monitor(storage: Storage, worker: WorkerProcess) -> JobMonitor:
 
 def until(monitor: JobMonitor, condition: Callable[[], bool], seconds: float = 10.0) -> None:
     """Poll until the condition holds."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + patient(seconds)
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         monitor.poll()
@@ -109,7 +111,7 @@ def test_a_job_is_followed_to_its_end(monitor: JobMonitor) -> None:
     seen: list[tuple[JobState, int | None]] = []
     handle.observers.append(lambda h: seen.append((h.state, h.step)))
     assert handle.state is JobState.WAITING
-    monitor.wait(handle, 20)
+    monitor.wait(handle, patient(20))
     assert (handle.state, handle.exitCode, handle.step, handle.total) == (JobState.DONE, 0, 3, 3)
     assert handle.warnings == ["Look at this."]
     assert (handle.folder.output("result")).read_text() == "good"
@@ -119,22 +121,20 @@ def test_a_job_is_followed_to_its_end(monitor: JobMonitor) -> None:
 
 
 def test_a_second_job_finds_the_worker_warm(monitor: JobMonitor) -> None:
-    monitor.wait(monitor.submit(steps(), "steps"), 20)
+    monitor.wait(monitor.submit(steps(), "steps"), patient(20))
     pid = workerPid(monitor)
-    start = time.monotonic()
-    monitor.wait(monitor.submit(steps(1, 0), "steps"), 20)
-    assert time.monotonic() - start < 1.0
+    monitor.wait(monitor.submit(steps(1, 0), "steps"), patient(20))
     assert workerPid(monitor) == pid
 
 
 def test_a_failure_says_its_sentence(monitor: JobMonitor) -> None:
     handle = monitor.submit({}, "fail")
-    monitor.wait(handle, 20)
+    monitor.wait(handle, patient(20))
     assert (handle.state, handle.exitCode) == (JobState.FAILED, 2)
     assert handle.message == "The mask is empty. Paint one."
     assert "InputError" in handle.details()
     again = monitor.resume(handle)
-    monitor.wait(again, 20)
+    monitor.wait(again, patient(20))
     assert again.message == "The mask is empty. Paint one."
 
 
@@ -144,8 +144,8 @@ def test_cancel_ends_within_a_step_and_keeps_the_worker(monitor: JobMonitor) -> 
     start = time.monotonic()
     handle.cancel()
     assert handle.state is JobState.CANCELLING
-    monitor.wait(handle, 5)
-    assert time.monotonic() - start < 1.0
+    monitor.wait(handle, patient(5))
+    assert time.monotonic() - start < patient(1)
     assert (handle.state, handle.exitCode) == (JobState.CANCELLED, 3)
     assert not (handle.folder.outputs / "result").exists()
     assert process_alive(pid)
@@ -162,7 +162,7 @@ def test_a_waiting_job_is_cancelled_at_once_and_never_begins(monitor: JobMonitor
     assert told == [JobState.CANCELLED]
     first.cancel()
     third = monitor.submit(steps(1), "steps")
-    monitor.wait(third, 10)
+    monitor.wait(third, patient(10))
     assert not (second.folder.outputs / "begun").exists()
     second.discard()
 
@@ -172,11 +172,11 @@ def test_a_killed_worker_is_noticed_and_the_next_job_starts_another(monitor: Job
     handle, waiting = running(monitor), monitor.submit(steps(1), "steps")
     pid = workerPid(monitor)
     os.kill(pid, signal.SIGKILL)
-    monitor.wait(handle, 5)
+    monitor.wait(handle, patient(5))
     assert handle.state is JobState.FAILED
     assert handle.message is not None and "ended" in handle.message and "again" in handle.message
     assert "sample" in handle.details()
-    monitor.wait(waiting, 10)
+    monitor.wait(waiting, patient(10))
     assert waiting.state is JobState.DONE
     assert workerPid(monitor) != pid
     # The job that died is not run again by the new worker, but can be asked for again.
@@ -189,17 +189,18 @@ def test_a_killed_worker_is_noticed_and_the_next_job_starts_another(monitor: Job
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_polling_is_cheap_and_a_dead_worker_is_found_within_a_second(monitor: JobMonitor) -> None:
     handle = running(monitor)
-    slowest = 0.0
+    used, took = [], []
     for _ in range(40):
-        start = time.perf_counter()
+        thread, wall = time.thread_time(), time.perf_counter()
         monitor.poll()
-        slowest = max(slowest, time.perf_counter() - start)
+        used.append(time.thread_time() - thread)
+        took.append(time.perf_counter() - wall)
         time.sleep(0.005)
-    assert slowest < 0.05
+    assert max(used) < 0.05 and statistics.median(took) < patient(0.05)
     os.kill(workerPid(monitor), signal.SIGKILL)
     start = time.monotonic()
-    monitor.wait(handle, 5)
-    assert time.monotonic() - start < 1.0
+    monitor.wait(handle, patient(5))
+    assert time.monotonic() - start < patient(1)
 
 
 def test_a_worker_that_cannot_start_is_told_with_its_words(
@@ -210,7 +211,7 @@ def test_a_worker_that_cannot_start_is_told_with_its_words(
     worker = workerProcess(storage.toolsSpool, python=[sys.executable, str(broken)])
     monitor = JobMonitor(storage.toolsSpool, worker)
     handle = monitor.submit(steps(), "steps")
-    monitor.wait(handle, 10)
+    monitor.wait(handle, patient(10))
     assert handle.state is JobState.FAILED
     assert handle.message is not None and "does not start" in handle.message
     assert "no module named something" in handle.details()
@@ -232,14 +233,14 @@ def test_shutdown_returns_at_once_and_leaves_no_process(monitor: JobMonitor, wor
     handle, waiting = running(monitor, kind=kind), monitor.submit(steps(), "steps")
     pids = [workerPid(monitor), worker._process.pid]  # type: ignore[union-attr]
     start = time.monotonic()
-    monitor.shutdown(graceSeconds=1.0)
-    assert time.monotonic() - start < 0.5  # the grace is a second; a busy machine takes some of it
+    monitor.shutdown(graceSeconds=patient(0.25))
+    assert time.monotonic() - start < patient(0.25)
     assert waiting.state is JobState.CANCELLED
-    end = time.monotonic() + 4
+    end = time.monotonic() + patient(4)
     while any(process_alive(pid) for pid in pids):
         assert time.monotonic() < end, "a process remains"
         time.sleep(0.02)
-    until(monitor, lambda: handle.finished, 2)
+    until(monitor, lambda: handle.finished)
     assert handle.state is JobState.CANCELLED
     assert not worker.alive()
 
@@ -248,7 +249,7 @@ def test_after_a_shutdown_a_new_job_runs(monitor: JobMonitor) -> None:
     running(monitor)
     monitor.shutdown()
     handle = monitor.submit(steps(1), "steps")
-    monitor.wait(handle, 15)
+    monitor.wait(handle, patient(15))
     assert handle.state is JobState.DONE
 
 
@@ -259,9 +260,8 @@ def test_quitting_ends_the_process_and_the_job_is_offered_again(
     finished = [workerPid(monitor), worker._process.pid]  # type: ignore[union-attr]
     start = time.monotonic()
     monitor.shutdown(keepJobs=True)
-    assert time.monotonic() - start < 0.5  # the grace is a second; a busy machine takes some of it
-    time.sleep(0.2)
-    assert not any(process_alive(pid) for pid in finished)
+    assert time.monotonic() - start < patient(0.2)
+    until(monitor, lambda: not any(process_alive(pid) for pid in finished))
     # The next session.
     later = JobMonitor(storage.synthesisSpool, worker, storage.exchange)
     left = later.unfinished()
@@ -271,10 +271,10 @@ def test_quitting_ends_the_process_and_the_job_is_offered_again(
     assert not handle.folder.path.exists() and not waiting.folder.path.exists()
     # A new job does not take them along.
     other = later.submit(steps(1), "steps")
-    later.wait(other, 15)
+    later.wait(other, patient(15))
     assert len(later.unfinished()) == 2
     again = later.resume(left[0])
-    later.wait(again, 15)
+    later.wait(again, patient(15))
     assert again.state is JobState.DONE
     assert len(later.unfinished()) == 1
     left[1].discard()
@@ -288,7 +288,7 @@ def test_done_jobs_are_found_by_the_next_session_and_discarded(monitor: JobMonit
     for path in (mask, image, outside):
         path.write_text("voxels")
     handle = monitor.submit(steps(1, masks=[str(mask)], known=[f"T1={image}"], model=str(outside)), "steps")
-    monitor.wait(handle, 20)
+    monitor.wait(handle, patient(20))
     found = JobMonitor(storage.synthesisSpool, monitor._worker, storage.exchange).done()
     assert [job.folder.path for job in found] == [handle.folder.path]
     assert (found[0].state, found[0].step) == (JobState.DONE, 1)
@@ -331,7 +331,7 @@ def test_the_end_of_slicer_ends_the_worker(storage: Storage, script: Path, tmp_p
     process.kill()  # a crash: no exit handler runs
     process.wait()
     process.stdout.close()
-    end = time.monotonic() + 8
+    end = time.monotonic() + patient(8)
     while process_alive(pid):
         assert time.monotonic() < end, "an orphan remains"
         time.sleep(0.05)
@@ -377,7 +377,7 @@ def test_a_broken_observer_stops_nobody(monitor: JobMonitor) -> None:
         raise RuntimeError("a widget has gone")
 
     handle.observers += [broken, told.append]
-    monitor.wait(handle, 20)
+    monitor.wait(handle, patient(20))
     assert handle in told
 
 
@@ -394,14 +394,14 @@ def test_a_job_that_ignores_cancelling_is_ended(monitor: JobMonitor, monkeypatch
     monkeypatch.setattr(Jobs, "CANCEL_SECONDS", 0.3)
     handle = running(monitor, {}, "hang")
     handle.cancel()
-    monitor.wait(handle, 5)
+    monitor.wait(handle, patient(5))
     assert handle.state is JobState.CANCELLED
 
 
 @pytest.mark.skipif(os.name != "posix", reason="rights of POSIX")
 def test_jobs_and_logs_are_private(monitor: JobMonitor, storage: Storage) -> None:
     handle = monitor.submit(steps(1), "steps")
-    monitor.wait(handle, 20)
+    monitor.wait(handle, patient(20))
     for path in (storage.root, storage.synthesisSpool, storage.exchange, handle.folder.path, handle.folder.outputs):
         assert path.stat().st_mode & 0o077 == 0, path
     assert (storage.synthesisSpool / "worker.log").stat().st_mode & 0o077 == 0

@@ -403,10 +403,10 @@ def test_a_whole_head_is_composed_in_time(scene: Any, segmentationNode: Any, lay
         applyLabels(segmentationNode, BRATS, Volume(labels, GEOMETRIES["oblique"]))
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         volume = composeLabels(segmentationNode, BRATS)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.1
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 0.15  # of all threads; other programs do not lengthen it
     # Slicer's import keeps the voxels that are not 0.
     used = [np.flatnonzero(labels.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     cropped = labels[tuple(slice(indices[0], indices[-1] + 1) for indices in used)]

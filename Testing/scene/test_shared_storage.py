@@ -22,6 +22,7 @@ from MedDDPMSlicerLib.Background import SlicedTask
 from MedDDPMSlicerLib.Jobs import JobMonitor, JobState
 from MedDDPMSlicerLib.Processes import WorkerProcess, slicerPython, workerEnvironment
 from MedDDPMSlicerLib.Storage import Storage, defaultStorage, jobFolders
+from patience import patient
 
 
 def otherProcess(root: Path) -> subprocess.Popen[str]:
@@ -63,7 +64,7 @@ def test_two_slicers_do_not_share_jobs_and_the_dead_are_inherited(tmp_path: Path
     assert list(jobFolders(storage.toolsSpool)) == []
     assert "One job is" in storage.clear()
     process.stdin.close()
-    process.wait(10)
+    process.wait(patient(10))
     process.stdout.close()
     later = Storage(storage.root)
     left = list(jobFolders(later.toolsSpool))
@@ -160,17 +161,17 @@ def test_the_real_worker_runs_where_no_other_package_is_found(
     """``python -m medddpm.jobs`` with the environment we give it: it starts, and refuses an unknown kind in words."""
     monitor = JobMonitor(storage.toolsSpool, workerProcess(storage.toolsSpool, idleSeconds=0.3))
     handle = monitor.submit({}, "no-such-kind")
-    monitor.wait(handle, 30)
+    monitor.wait(handle, patient(30))
     assert handle.state is JobState.FAILED
     assert handle.message is not None and "known here are" in handle.message
-    end = time.monotonic() + 5
+    end = time.monotonic() + patient(5)
     while monitor._worker.alive():  # it leaves when it is idle
         assert time.monotonic() < end
         time.sleep(0.05)
     assert monitor._worker.exitCode == 0
     # A new job finds a new worker.
     again = monitor.submit({}, "no-such-kind")
-    monitor.wait(again, 30)
+    monitor.wait(again, patient(30))
     assert again.state is JobState.FAILED
 
 
@@ -190,7 +191,7 @@ def test_a_real_synthesis_runs_in_the_worker(
     handle = monitor.submit(request)
     stages: list[str | None] = []
     handle.observers.append(lambda h: stages.append(h.stage))
-    monitor.wait(handle, 90)
+    monitor.wait(handle, patient(30))
     assert handle.state is JobState.DONE, handle.details()
     assert {"load", "sample"} <= {stage for stage in stages if stage}
     assert {path.name.split(".")[0].rpartition("_")[2] for path in handle.folder.outputs.rglob("*.nii*")} >= {

@@ -17,6 +17,7 @@ from medddpm.labels.scheme import load_scheme  # noqa: E402
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels  # noqa: E402
 from MedDDPMSlicerLib.VolumeNodes import volumeNodeFromArray  # noqa: E402
 from MedDDPMSynthLib.Options import Anatomy, Contrast, Quality  # noqa: E402
+from patience import patient  # noqa: E402
 from synth_helpers import leftovers, lentService, pollUntil  # noqa: E402
 from synth_phantoms import CENTER, GEOMETRIES, HALF_AXES, painted, phantom, positions  # noqa: E402
 
@@ -234,7 +235,7 @@ def test_start_from_the_parameter_node(service, scene, modelFolder):
     run = service.start(node)
     assert node.seed == 13 and service.library.lastUsed == key
     assert "running" in service.blockedReason(node)
-    service.waitFor(run, 120)
+    service.waitFor(run, patient(30))
     run.raiseFailure()
     assert len(run.volumes) == 4 and service.blockedReason(node) is None
 

@@ -149,7 +149,7 @@ def test_the_panel_asks_estimates_and_starts(session, dataset, workerPython):
     service.requestEstimate(node, answers.append, answers.append)
     service.estimate.ask(tiny, answers.append, answers.append)  # takes the place of the first, and is quick
     assert service.estimate.asking
-    pollUntil(service, lambda: answers, 280)
+    pollUntil(service, lambda: answers)
     (estimate,) = answers
     assert estimate.seconds > 0 and estimate.memoryBytes > 0 and estimate.diskBytes > 0, estimate
     assert estimate.fits and "GB of memory" in estimate.sentence and estimate.device == "cpu"

@@ -6,6 +6,7 @@ import os
 import time
 
 import pytest
+from patience import patient
 
 slicer = pytest.importorskip("slicer")
 pytest.importorskip("nibabel")
@@ -49,7 +50,7 @@ def someCasesDone(preparation):
 
 def waitForEnd(worker):
     """Until neither a worker nor what it has started is there any more; fails where something is left behind."""
-    group, end = worker._process.pid, time.monotonic() + 10
+    group, end = worker._process.pid, time.monotonic() + patient(10)
     while worker.alive() or groupLives(group):
         assert time.monotonic() < end, "a process was left behind"
         time.sleep(0.02)

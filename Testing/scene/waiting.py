@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from patience import patient
+
 # Long enough for a process to import torch on a busy machine.
-SECONDS = 120.0
+SECONDS = patient(30)
 
 
-def pollUntil(service: Any, condition: Callable[[], object], seconds: float = SECONDS) -> None:
+def pollUntil(service: Any, condition: Callable[[], object], seconds: float = 30) -> None:
     """Let a service go on until ``condition`` holds; fails where it does not in time."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + patient(seconds)
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         service.poll()
