@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
-from medddpm.anatomy.bank import FOLDER
-from medddpm.anatomy.numbering import tissues_of
+from medddpm.anatomy.brain_maps import FOLDER, tissues_of
 from medddpm.geometry import Volume, read_mask
 from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import spacing_of

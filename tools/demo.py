@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import typer
-from medddpm.anatomy.bank import load_bank_map
+from medddpm.anatomy.brain_maps import load_bank_map
 from medddpm.geometry.nifti import write_image
 from medddpm.geometry.resample import index_map, resample
 from medddpm.geometry.volume import centered_affine

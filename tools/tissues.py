@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from medddpm.anatomy import prior
-from medddpm.anatomy.bank import bank_names, load_bank_map
-from medddpm.anatomy.numbering import TISSUES, tissues_of
+from medddpm.anatomy.brain_maps import TISSUES, bank_names, load_bank_map, tissues_of
 from medddpm.anatomy.tissues import most_of, segment_tissues
 from medddpm.geometry.io import read_mask, read_volume
 from medddpm.geometry.volume import Volume

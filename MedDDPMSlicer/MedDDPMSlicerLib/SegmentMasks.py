@@ -128,7 +128,7 @@ def referenceLattice(segmentationNode: Any) -> Lattice | None:
 
 def _paintOrder(scheme: LabelScheme) -> list[int]:
     """Values from the first to be painted to the one on top of all."""
-    from medddpm.masks.roles import nesting_order
+    from medddpm.masks.stack import nesting_order
 
     tumor = nesting_order(scheme)
     outline = [scheme.surround] * (scheme.surround not in tumor)

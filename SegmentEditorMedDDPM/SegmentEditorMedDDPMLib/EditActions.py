@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from medddpm.labels.scheme import LabelScheme
-from medddpm.masks.roles import tumor_roles
+from medddpm.masks.stack import tumor_roles
 
 from . import LesionOperations, Options
 from .Ghost import Ghost

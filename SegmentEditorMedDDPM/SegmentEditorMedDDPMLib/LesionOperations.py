@@ -18,8 +18,7 @@ from medddpm.geometry.volume import voxel_ml
 from medddpm.labels.conventions import EDEMA, TUMOR
 from medddpm.labels.scheme import LabelScheme
 from medddpm.masks import Edit, add_lesion, grow_tumor, mirror_tumor, transform_tumor
-from medddpm.masks.roles import FLUID, SOLID, tissue_labels, tumor_roles
-from medddpm.masks.stack import one_of
+from medddpm.masks.stack import FLUID, SOLID, one_of, tissue_labels, tumor_roles
 
 from .Lesions import othersHidden, shown, tumorAt
 from .OpenedMask import OpenedMask, SaveUndo, openMask

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 from medddpm.errors import InputError
-from medddpm.geometry.volume import Volume
-from medddpm.geometry.window import Window, bounding_box
+from medddpm.geometry.volume import Volume, Window, bounding_box
 from medddpm.labels.scheme import LabelScheme
 from medddpm.masks.stack import one_of
 from MedDDPMSlicerLib.Lattice import toArray

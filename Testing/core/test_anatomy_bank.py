@@ -5,8 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from anatomy_phantoms import AFFINE, CSF, SHAPE, VENTRICLES, WHITE, ball, brain
-from medddpm.anatomy.bank import FOLDER, bank_names, load_bank_map
-from medddpm.anatomy.numbering import TISSUES, brain_outline, is_freesurfer, nearest_tissue, tissues_of
+from medddpm.anatomy.brain_maps import (
+    FOLDER,
+    TISSUES,
+    bank_names,
+    brain_outline,
+    is_freesurfer,
+    load_bank_map,
+    nearest_tissue,
+    tissues_of,
+)
 from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume, voxel_ml
 from medddpm.labels.morphology import components, dilate, erode, fill_holes

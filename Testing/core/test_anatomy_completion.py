@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from anatomy_phantoms import AFFINE, CORTEX, SHAPE, VENTRICLES, WHITE, ball, brain, points_of, turn
 from medddpm.anatomy import completion
-from medddpm.anatomy.bank import bank_names, load_bank_map
+from medddpm.anatomy.brain_maps import bank_names, load_bank_map
 from medddpm.anatomy.completion import Anatomy, complete_anatomy
 from medddpm.anatomy.placement import BRATS_SHAPE, place_brain
 from medddpm.errors import InputError

@@ -19,8 +19,7 @@ from medddpm.jobs.folder import JobFolder
 from medddpm.jobs.handlers import default_handlers
 from medddpm.jobs.runner import run_job
 from medddpm.models.registry import load_model
-from medddpm.sampling.known import Known
-from medddpm.sampling.sample import SampleStep, sample
+from medddpm.sampling.sample import Known, SampleStep, sample
 from synthesis_phantoms import affine_of, phantom, positions, save_tiny, voxels
 from test_synthesis_anatomy import AFFINE, SHAPE, made, mask, model, record
 

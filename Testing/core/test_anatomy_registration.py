@@ -9,11 +9,10 @@ import pytest
 from anatomy_phantoms import AFFINE, CSF, SHAPE, VENTRICLES, WHITE, ball, brain, points_of, turn
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from medddpm.anatomy.brain_maps import TISSUES, mirrored
 from medddpm.anatomy.lattice import Lattice, distance, jacobian, lattice_around, smooth
-from medddpm.anatomy.numbering import TISSUES
 from medddpm.anatomy.registration import Fit, outline_of, register
-from medddpm.anatomy.variation import deformed, mirrored
-from medddpm.anatomy.warping import fill, warp_fractions
+from medddpm.anatomy.warping import deformed, fill, warp_fractions
 from medddpm.geometry.volume import Volume
 
 SLOW = settings(max_examples=3, deadline=None, derandomize=True)

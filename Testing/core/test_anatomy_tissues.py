@@ -8,8 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from medddpm.anatomy.bank import load_bank_map
-from medddpm.anatomy.numbering import TISSUES
+from medddpm.anatomy.brain_maps import TISSUES, load_bank_map
 from medddpm.anatomy.tissues import most_of, segment_tissues
 from medddpm.cli.tissues import masks_app
 from medddpm.errors import InputError

@@ -16,8 +16,7 @@ from medddpm.config import MaskPrior
 from medddpm.errors import InputError
 from medddpm.geometry.io import read_mask
 from medddpm.geometry.nifti import write_image
-from medddpm.geometry.volume import Mask, Volume
-from medddpm.geometry.window import bounding_box
+from medddpm.geometry.volume import Mask, Volume, bounding_box
 from medddpm.labels.check import check_mask, fix_mask
 from medddpm.labels.conventions import parse_labels
 from medddpm.labels.morphology import erode

@@ -19,9 +19,7 @@ from medddpm.cli.app import app
 from medddpm.cli.console import ConsoleReporter
 from medddpm.errors import Cancelled, InputError, MedDDPMError
 from medddpm.files import csv_text, open_regular, read_text, sha256
-from medddpm.geometry.apart import require_survivable
-from medddpm.geometry.content import content_hash
-from medddpm.geometry.io import read_geometry, read_volume
+from medddpm.geometry.io import content_hash, read_geometry, read_volume, require_survivable
 from medddpm.models.folder import read_model_folder
 from medddpm.models.places import find_model, list_models
 from medddpm.models.published import read_published

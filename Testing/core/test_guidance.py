@@ -18,9 +18,8 @@ from medddpm.models.registry import load_model
 from medddpm.network.build import build_network
 from medddpm.network.compact import CompactUNet
 from medddpm.progress import SilentReporter
-from medddpm.sampling.sample import sample
-from medddpm.sampling.unconditional import condition_without_mask, evaluations_per_step, without_mask
-from medddpm.synthesis.estimate_job import estimate
+from medddpm.sampling.sample import condition_without_mask, evaluations_per_step, sample, without_mask
+from medddpm.synthesis.estimate import estimate
 from medddpm.synthesis.request import SynthesisRequest
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.trainer import Trainer

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from mask_phantoms import SHAPE, affine, anatomy, ball, config, mask, med_ddpm, millimeters, tumor, whole_head
 from medddpm.geometry.volume import Segment
 from medddpm.labels.check import check_mask, fix_mask
-from medddpm.labels.interpolated import is_interpolated
-from medddpm.labels.values import clean_values
+from medddpm.labels.values import clean_values, is_interpolated
 from scipy import ndimage
 
 MODEL = config("brats")

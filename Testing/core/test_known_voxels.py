@@ -13,7 +13,7 @@ from medddpm import sample
 from medddpm.errors import InputError
 from medddpm.geometry.intensity import IntensityRange
 from medddpm.models.model import Model
-from medddpm.sampling.known import Known
+from medddpm.sampling.sample import Known
 from medddpm.sampling.solvers import SOLVERS, Trajectory
 from medddpm.synthesis.local_edit import seam_weight
 from small_models import reference_network

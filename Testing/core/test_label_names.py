@@ -32,9 +32,8 @@ from medddpm.labels.conventions import (
     read_names,
     role_of,
 )
-from medddpm.labels.recognize import recognize
+from medddpm.labels.recognize import labels_from_names, recognize
 from medddpm.labels.scheme import load_scheme
-from medddpm.labels.together import labels_from_names
 
 BRATS = config("brats")
 SCHEME = load_scheme("brats")

@@ -10,8 +10,8 @@ from mask_phantoms import SHAPE, affine, anatomy, ball, brain, config, head, mas
 from medddpm.errors import InputError
 from medddpm.geometry.volume import Segment
 from medddpm.labels.conventions import TISSUE_ROLES, label_role, role_of, scheme_value
-from medddpm.labels.encode import encode_condition
 from medddpm.labels.numbers import CONVENTIONS
+from medddpm.labels.placed import encode_condition
 from medddpm.labels.recognize import apply_mapping, recognize
 from medddpm.labels.scheme import SCHEMES, Label, LabelScheme, load_scheme
 

@@ -19,7 +19,7 @@ from medddpm.masks import (
     transform_tumor,
 )
 from medddpm.masks.fields import Box, mapped_box, signed_distance
-from medddpm.masks.roles import nesting_order, value_for
+from medddpm.masks.stack import nesting_order, value_for
 
 BRATS = load_scheme("brats")
 HEAD = load_scheme("whole-head")

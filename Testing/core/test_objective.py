@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from medddpm.config import ModelConfig, NetworkConfig, ScheduleConfig
 from medddpm.network.build import build_network
 from medddpm.network.compact import CompactUNet
-from medddpm.sampling.prediction import target
-from medddpm.sampling.schedule import Schedule
+from medddpm.sampling.schedule import Schedule, target
 from medddpm.training.config import LossConfig, OptimizerConfig, learning_rate
 from medddpm.training.objective import NoisyBatch, Objective, level_weights
 from synthesis_phantoms import tiny_config

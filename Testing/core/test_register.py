@@ -12,8 +12,7 @@ from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import Volume
 from medddpm.preparation.align import read_case
 from medddpm.preparation.case_files import CaseFiles
-from medddpm.preparation.information import coarse, head_points
-from medddpm.preparation.register import Rigid, register, turned
+from medddpm.preparation.register import Rigid, coarse, head_points, register, turned
 from synthesis_phantoms import affine_of, centroid
 
 HALF_VOXEL = 2.0  # mm

@@ -16,8 +16,7 @@ from head_phantoms import template
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.labels.findings import milliliters
-from medddpm.preparation.facts import CaseFacts, Move
-from medddpm.preparation.flags import Flag
+from medddpm.preparation.facts import CaseFacts, Flag, Move
 from medddpm.preparation.pictures import sheet_name, strip_name
 from medddpm.preparation.report import ReportData, page, write_report
 from medddpm.preparation.report_charts import curves, histogram

@@ -23,8 +23,7 @@ from medddpm.network.residual import ResidualUNet
 from medddpm.network.spectrum import BINS, RadialPower
 from medddpm.network.wavelet import from_bands
 from medddpm.progress import SilentReporter
-from medddpm.sampling.known import Known
-from medddpm.sampling.sample import sample
+from medddpm.sampling.sample import Known, sample
 from medddpm.sampling.schedule import Schedule
 from medddpm.sampling.solvers import SOLVERS, Trajectory, solver
 from medddpm.training.checkpoint import Checkpoints

@@ -13,10 +13,8 @@ from medddpm import sample
 from medddpm.config import ScheduleConfig
 from medddpm.errors import Cancelled, InputError
 from medddpm.models.model import Model
-from medddpm.sampling.noise import seeded_noise
-from medddpm.sampling.prediction import target, to_noise, to_x0
-from medddpm.sampling.sample import SampleStep
-from medddpm.sampling.schedule import Schedule, cosine_betas
+from medddpm.sampling.sample import SampleStep, seeded_noise
+from medddpm.sampling.schedule import Schedule, cosine_betas, target, to_noise, to_x0
 from medddpm.sampling.solvers import SOLVERS, Trajectory, dpm_multistep, sampler_and_steps, unipc
 from small_models import REFERENCE, SMALL, draw, reference_network, small_config
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.errors import InputError
+from medddpm.labels.recognize import labels_from_names
 from medddpm.labels.scheme import load_scheme
-from medddpm.labels.together import labels_from_names
 from medddpm.preparation.scan import scan_source
 from medddpm.preparation.sources.nnunet import channel_names, label_names
 from source_phantoms import codes, write_tiny

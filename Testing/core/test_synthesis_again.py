@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import torch
 from medddpm.errors import Cancelled
-from medddpm.geometry import apart
+from medddpm.geometry import io
 from medddpm.geometry.itk import read_itk
 from medddpm.jobs.owner import OwnerFile
 from medddpm.synthesis import batch
-from medddpm.synthesis import leftovers as leftovers_of
 from medddpm.synthesis.pipeline import summary
+from medddpm.synthesis.provenance import CLAIM
 from patience import patient
 from synthesis_phantoms import contents, save_mask, save_tiny, voxels
 from synthesis_runs import Recorder, command, leftovers, synthesize
@@ -70,12 +70,12 @@ def test_two_runs_into_one_folder_do_not_mix(tmp_path: Path, tiny: Path, mask: P
     """The second says who is at work; were both to write, the record would be true of neither."""
     out = tmp_path / "out"
     (out / "brain").mkdir(parents=True)
-    other = OwnerFile(out / "brain" / leftovers_of.CLAIM)
+    other = OwnerFile(out / "brain" / CLAIM)
     other.take("The folder")
     [result] = synthesize(mask, out, tiny)
     assert result.state == "failed" and result.exit_code == 2
     assert f"in the hands of process {os.getpid()}" in result.message
-    assert [path.name for path in (out / "brain").iterdir()] == [leftovers_of.CLAIM]
+    assert [path.name for path in (out / "brain").iterdir()] == [CLAIM]
     other.release()
     assert synthesize(mask, out, tiny)[0].state == "done"
     assert not [path for path in out.rglob(".*")]
@@ -92,7 +92,7 @@ def test_a_mask_that_kills_its_reader_does_not_hold_up_the_others(
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL and not (out / "b").exists()
-    monkeypatch.setattr(apart, "_SCRIPT", "import os, sys; 'a.nii' in sys.argv[1] and os.kill(os.getpid(), 11)")
+    monkeypatch.setattr(io, "_SCRIPT", "import os, sys; 'a.nii' in sys.argv[1] and os.kill(os.getpid(), 11)")
     first, second = synthesize([deadly, good], out, tiny)
     assert (first.state, first.exit_code, second.state) == ("failed", 2, "done")
     assert "a.nii.gz is damaged" in first.message and "code -11" in first.message
@@ -111,7 +111,7 @@ def die_at(deadly: Path, good: Path, out: Path, model: Path) -> None:
 
 def test_a_sound_file_after_a_death_is_read(mask: Path, tmp_path: Path) -> None:
     (tmp_path / "damaged.nii.gz").write_bytes(b"damaged")
-    apart.require_survivable([mask, tmp_path / "damaged.nii.gz"])
+    io.require_survivable([mask, tmp_path / "damaged.nii.gz"])
 
 
 def test_what_another_run_has_made_meanwhile_is_not_made_again(

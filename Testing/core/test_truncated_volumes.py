@@ -14,8 +14,7 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.errors import InputError
-from medddpm.geometry.content import content_hash
-from medddpm.geometry.io import read_geometry, read_mask, read_volume
+from medddpm.geometry.io import content_hash, read_geometry, read_mask, read_volume
 from medddpm.preparation.scan import scan_source
 from source_phantoms import BRATS_2021, brats_case
 from volume_files import LPS, LPS_FIELDS, mha_bytes, nrrd_bytes, numbered, refused, write_any

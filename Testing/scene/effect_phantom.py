@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import slicer
-from medddpm.geometry.volume import Volume
-from medddpm.geometry.window import bounding_box
+from medddpm.geometry.volume import Volume, bounding_box
 from medddpm.labels.scheme import LabelScheme, load_scheme
 from MedDDPMSlicerLib.Lattice import Lattice, newImage, voxelView
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels, segmentValues

@@ -14,14 +14,12 @@ from ..geometry.volume import Volume, spacing_of, voxel_ml
 from ..labels.findings import listed, milliliters
 from ..labels.morphology import bounding_box, erode, fill_holes, largest
 from ..labels.scheme import load_scheme
+from .brain_maps import BRAIN, CSF, TISSUES, VENTRICLES, BrainMap, bank_map, given_map
 from .lattice import lattice_around
 from .mass_effect import push
-from .numbering import BRAIN, CSF, TISSUES, VENTRICLES
 from .placement import place_brain
 from .registration import Fit, Outline, outline_of, register
-from .source import BrainMap, bank_map, given_map
-from .variation import deformed
-from .warping import ENOUGH, fill, warp_fractions
+from .warping import ENOUGH, deformed, fill, warp_fractions
 
 TUMOR, EDEMA = (1, 2, 3), 2
 BRAIN_ML = (300.0, 2500.0)  # what a brain with its fluid can be, from infants to the largest adults

@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from ..geometry.resample import index_map, resample
-from ..geometry.window import bounding_box
+from ..geometry.volume import bounding_box
 from ..labels.morphology import row_ends
 
 STEP_MM = 3.0

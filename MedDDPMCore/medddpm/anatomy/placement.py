@@ -8,12 +8,10 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry.resample import index_map, resample
-from ..geometry.view import extended
-from ..geometry.volume import Volume, spacing_of, voxel_ml
+from ..geometry.volume import Volume, extended, spacing_of, voxel_ml
 from ..labels.morphology import dilate
-from .bank import load_bank_map
+from .brain_maps import BRAINSTEM, CEREBELLAR_CORTEX, VENTRICLES, WHITE, load_bank_map
 from .lattice import Lattice, lattice_around
-from .numbering import BRAINSTEM, CEREBELLAR_CORTEX, VENTRICLES, WHITE
 
 # The grid of published BraTS data (1 mm) and the world position of its middle, in whose frame the bank is.
 BRATS_SHAPE, BRATS_MIDDLE = (240, 240, 155), np.array([-119.5, 119.5, 77.0])

@@ -17,9 +17,8 @@ import SimpleITK as sitk  # noqa: N813
 
 from ..geometry.resample import index_map, resample
 from ..geometry.volume import Volume
-from .bank import bank_names, load_bank_map
+from .brain_maps import TISSUES, bank_names, load_bank_map
 from .lattice import STEP_MM, Lattice, lattice_around, smooth
-from .numbering import TISSUES
 from .registration import outline_of, register
 
 MAPS = 6

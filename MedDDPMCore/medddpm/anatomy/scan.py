@@ -9,8 +9,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from ..errors import InputError
-from ..geometry.volume import Volume, spacing_of, voxel_ml
-from ..geometry.window import Window
+from ..geometry.volume import Volume, Window, spacing_of, voxel_ml
 from ..labels.morphology import bounding_box, distance_to
 from ..labels.outline import brain_from_image
 from .mixture import CONTRAST

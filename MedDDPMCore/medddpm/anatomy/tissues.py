@@ -18,6 +18,7 @@ import SimpleITK as sitk  # noqa: N813
 from ..geometry.resample import resample
 from ..geometry.volume import Volume, voxel_ml
 from ..labels.morphology import close
+from .brain_maps import CORTEX, CSF, TISSUES, VENTRICLES, WHITE
 from .mixture import (
     CONTRAST,
     DEEP_GRAY,
@@ -32,7 +33,6 @@ from .mixture import (
     normalized,
     without_mixed,
 )
-from .numbering import CORTEX, CSF, TISSUES, VENTRICLES, WHITE
 from .prior import BRIGHTNESS, Prior, lay_bank
 from .scan import Scan, scan_of
 

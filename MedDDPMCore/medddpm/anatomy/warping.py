@@ -1,4 +1,4 @@
-"""Brain maps carried to another brain as shares of tissue."""
+"""Brain maps carried to another brain as shares of tissue, and varied at random within the bounds of real brains."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from ..geometry.volume import Volume, spacing_of
-from ..geometry.window import bounding_box
-from .lattice import interpolate, moved
-from .numbering import TISSUES
+from ..geometry.volume import Volume, bounding_box, spacing_of
+from .brain_maps import TISSUES
+from .lattice import Lattice, interpolate, jacobian, moved, smooth
 from .registration import Outline
 
 CHUNK = 2**16  # voxels at a time
 ENOUGH = 0.5  # share of a voxel that the map covers from which its tissues are taken; elsewhere those of the neighbors
+NODE_MM, NODES = 20.0, 12  # of the random displacements: distance and number along each axis
+AMPLITUDE_MM = 2.0  # their standard deviation after smoothing
+QUIET_MM = 15.0  # below the surface, and beside the midsagittal plane, within which they fade out
+MIN_JACOBIAN = 0.4
 
 
 def warp_fractions(tissues: Volume, points: np.ndarray, target: Outline) -> np.ndarray:
@@ -95,3 +98,23 @@ def fill(shares: np.ndarray, covered: np.ndarray, inside: np.ndarray) -> None:
         done[now] = True
         left = left[~ready]
     shares[:] = padded.reshape(len(shares), *shape)[:, 1:-1, 1:-1, 1:-1]
+
+
+def deformed(target: Outline, rng: np.random.Generator) -> np.ndarray:
+    """Points of the target's lattice after a small random displacement, (3, X, Y, Z), RAS mm.
+
+    Smooth, without folding, fading out toward the surface; nothing crosses the midsagittal plane. It depends on the
+    brain's middle and on ``rng``, not on the lattice.
+    """
+    grid = target.lattice.points()
+    middle = grid[:, target.depth > 0].mean(axis=1)
+    nodes = Lattice(middle - NODE_MM * (NODES - 1) / 2, (NODES, NODES, NODES), NODE_MM)
+    noise = smooth(nodes.sample(rng.standard_normal((3, NODES, NODES, NODES)).astype(np.float32), grid), NODE_MM / 2)
+    noise *= AMPLITUDE_MM / noise[:, target.depth > 0].std()
+    noise *= np.clip(target.depth / QUIET_MM, 0, 1)
+    normal = target.plane.normal.astype(np.float32)
+    across = np.einsum("i,i...->...", normal, noise) * np.clip(1 - np.abs(target.plane.distance(grid)) / QUIET_MM, 0, 1)
+    noise -= normal[:, None, None, None] * across
+    while jacobian(grid + noise)[target.depth > 0].min() < MIN_JACOBIAN:
+        noise *= 0.8
+    return grid + noise

@@ -15,8 +15,7 @@ from ..config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfig
 from ..errors import InputError
 from ..geometry.io import read_mask, read_volume
 from ..geometry.nifti import write_image
-from ..geometry.volume import Mask, Volume, voxel_ml
-from ..geometry.window import Window
+from ..geometry.volume import Mask, Volume, Window, voxel_ml
 from ..labels.check import mend_mask
 from ..labels.conventions import HEAD, parse_labels
 from ..labels.recognize import Recognition, apply_mapping, recognize

@@ -13,8 +13,8 @@ from ..errors import InputError
 from ..labels.conventions import outline_kind
 from ..preparation.case_files import SourceScan
 from ..preparation.options import PrepareOptions, grid_text, parse_grid
+from ..preparation.plan import labels_of_source
 from ..preparation.scan import scan_source
-from ..preparation.source_labels import labels_of_source
 from .console import ConsoleReporter, say, show_table
 from .options import given, with_options
 from .root import app

@@ -9,8 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from ..anatomy.numbering import BRAIN, TISSUES
-from ..anatomy.source import given_map
+from ..anatomy.brain_maps import BRAIN, TISSUES, given_map
 from ..anatomy.tissues import most_of, segment_tissues
 from ..errors import InputError
 from ..geometry.io import read_mask, read_volume

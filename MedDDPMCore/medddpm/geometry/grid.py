@@ -14,10 +14,8 @@ import numpy as np
 
 from ..config import GridConfig
 from ..errors import InputError
-from .fractions import LabelPart, label_parts, labels_of_parts
-from .resample import copy_labels, index_map, is_copy, resample
-from .volume import Volume, spacing_of
-from .window import Window, bounding_box
+from .resample import LabelPart, copy_labels, index_map, is_copy, label_parts, labels_of_parts, resample
+from .volume import Volume, Window, bounding_box, spacing_of
 
 TOLERANCE = 1e-3  # of direction cosines, and relative of spacings, within which a source counts as aligned
 EDGE = 0.5 + 1e-6  # of the grid, in voxels beyond the center of its outermost ones

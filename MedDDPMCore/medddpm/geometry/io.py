@@ -7,16 +7,21 @@ Affines map voxels to RAS+ millimeters whatever the file's own convention.
 
 from __future__ import annotations
 
+import hashlib
 import re
+import subprocess
+import sys
+import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
-from .background import dark_background, without_nan
-from .checks import check_thickness
-from .itk import read_itk
+from ..files import check_cancelled, sha256
+from .checks import check_size, check_thickness
+from .itk import check_data_file, read_itk
 from .segments import flatten, stored_segments
 from .volume import Mask, Stored, Volume
 
@@ -34,6 +39,14 @@ _FORMATS = {
 }
 _READERS = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 _META_START = re.compile(rb"\s*(ObjectType|NDims|Comment|ObjectSubType|DimSize|BinaryData|TransformType)\s*=")
+# A standardized image (mean 0) has about half of the brain below its background of 0. Interpolation leaves some values
+# below the background of any image, but never so many.
+LEAST_BELOW = 0.1
+# A value is the background where most of the volume's surface and this part of all its voxels have it.
+LEAST_BACKGROUND = 0.2
+SECONDS = 300
+_SCRIPT = "import sys; from medddpm.geometry.io import read_mask; from medddpm.errors import MedDDPMError\n"
+_SCRIPT += "try: read_mask(sys.argv[1])\nexcept MedDDPMError: pass"
 
 
 def read_volume(path: str | Path) -> Volume:
@@ -163,3 +176,83 @@ def _content_format(start: bytes) -> str:
     if start[128:132] == b"DICM":
         return "DICOM"
     return "something else or damaged"
+
+
+def without_nan(path: Path, data: np.ndarray, background: float) -> tuple[np.ndarray, tuple[str, ...]]:
+    """``data`` with ``background`` for what is no finite number, and a sentence where there was such.
+
+    Raises InputError, naming ``path``, where no voxel holds a number.
+    """
+    bad = ~np.isfinite(data) if data.dtype.kind == "f" else np.zeros(0, bool)
+    count = int(np.count_nonzero(bad))
+    if not count:
+        return data, ()
+    if count == data.size:
+        raise InputError(f"{path} holds no number: every voxel is NaN or infinite. Export it again.")
+    said = f"{path} has {count} voxels that hold no number (NaN or infinite): they count as background."
+    return np.where(bad, np.asarray(background, data.dtype), data), (said,)
+
+
+def dark_background(path: Path, data: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """An image (X, Y, Z), float32, with its background finite and darkest, and sentences on what was changed for that.
+
+    What is no number becomes background; so does, a little below all other values, the one value around the brain
+    of a standardized image. Raises InputError as ``without_nan``.
+    """
+    finite = data[np.isfinite(data)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    dark = 0.0 if low >= 0 else low - 0.01 * (high - low)
+    data, said = without_nan(path, data, dark)
+    if low >= 0 or said:
+        return data, said
+    faces = np.concatenate([data.take(end, axis=axis).ravel() for axis in range(3) for end in (0, -1)])
+    values, counts = np.unique(faces, return_counts=True)
+    around = data == values[counts.argmax()]
+    below = np.count_nonzero(data < values[counts.argmax()])
+    if counts.max() < 0.5 * faces.size or around.mean() < LEAST_BACKGROUND:
+        return data, said
+    if below < LEAST_BELOW * (data.size - np.count_nonzero(around)):
+        return data, said
+    sentence = (
+        f"{path} is standardized: {below} of its voxels are darker than the background ({values[counts.argmax()]:g}). "
+        "The background counts as darkest."
+    )
+    return np.where(around, np.float32(dark), data), (sentence,)
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a mask or image file; of header and voxels together where these are two files (.mhd, .nhdr).
+
+    Raises InputError where it cannot be read, or is larger than any that is accepted.
+    """
+    try:
+        beside = check_data_file(path) if path.name.lower().endswith((".mhd", ".nhdr")) else None
+        for file in (path, beside or path):
+            check_size(file)
+        own = sha256(path)
+        return own if beside is None else hashlib.sha256(f"{own} {sha256(beside)}".encode()).hexdigest()
+    except FileNotFoundError as exc:
+        raise InputError(f"{path} does not exist. Check the name and the folder.") from exc
+    except OSError as exc:
+        raise InputError(f"{path} cannot be read: {exc.strerror or exc}. Check its permissions.") from exc
+
+
+def require_survivable(paths: Sequence[Path]) -> None:
+    """Raises InputError, naming the file, where reading one of ``paths`` ends the process that does it, or hangs.
+
+    Whatever else is wrong with them is told when they are read here.
+    """
+    for path in paths:
+        command = [sys.executable, "-c", _SCRIPT, str(path)]
+        silent = subprocess.DEVNULL
+        with subprocess.Popen(command, stdin=silent, stdout=silent, stderr=silent) as process:
+            try:
+                until = time.monotonic() + SECONDS
+                while (code := process.poll()) is None and time.monotonic() < until:
+                    check_cancelled()
+                    time.sleep(0.05)
+            finally:
+                process.kill()
+        if code != 0:
+            how = f"was not read within {SECONDS} s" if code is None else f"ended its reader (code {code})"
+            raise InputError(f"{path} is damaged in a way that no reader survives: it {how}. Export it again.")

@@ -1,21 +1,182 @@
-"""NRRD and MetaImage files through SimpleITK, with the header checked before voxels are allocated."""
+"""NRRD and MetaImage files through SimpleITK, with the header checked before ITK is trusted with it."""
 
 from __future__ import annotations
 
+import os
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from ..errors import InputError, OutOfMemory
-from ..files import atomic_path
-from .checks import check_affine, check_bytes, check_shape, check_spacing
-from .itk_header import check_data_file, check_header, check_itk_length, read_header
+from ..files import atomic_path, open_blocks
+from .checks import (
+    BLOCK,
+    MAX_BYTES,
+    check_affine,
+    check_bytes,
+    check_gzip_length,
+    check_length,
+    check_shape,
+    check_spacing,
+    truncated,
+)
 from .volume import Stored
 
+_HEADER_BYTES = 4 * 2**20
+_NRRD_END = re.compile(rb"\r?\n\r?\n")
+_NRRD_DATA = re.compile(rb"^data ?file: *(.*?)\r?$", re.MULTILINE | re.IGNORECASE)
+_META_DATA = re.compile(rb"^ElementDataFile *= *(.*?)\r?$", re.MULTILINE)
+# https://teem.sourceforge.net/nrrd/format.html; blanks left out, since some fields may be written with or without them
+_NRRD_FIELDS = frozenset(
+    b"content number type blocksize dimension space spacedimension spaceunits spaceorigin spacedirections "
+    b"measurementframe sizes spacings thicknesses axismins axismaxs centers centerings labels units kinds min max "
+    b"oldmin oldmax encoding endian datafile lineskip byteskip sampleunits".split()
+)
+_NRRD_PAIR = re.compile(rb"(?:(?!: )[^\0-\x1f])+?:=[^\0-\x08\x0a-\x1f]*")
+_NRRD_LINE = re.compile(rb"([A-Za-z][A-Za-z ]*?) ?: ?([^\0-\x08\x0a-\x1f]*)")
+_META_LINE = re.compile(rb"[ \t]*([A-Za-z][A-Za-z0-9_]{0,99})[ \t]*=[^\0-\x08\x0a-\x1f]{0,2000}")
+_LONGEST_FIELD, _MOST_AXES = 1000, 10  # ITK's readers keep fields and axes in places of fixed size
+_FIELD = re.compile(rb"^([A-Za-z][A-Za-z ]*)(?:: |=)(.*)$", re.MULTILINE)
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MAX_LAYERS = 256
+
+
+def read_header(path: Path) -> tuple[bytes, int]:
+    """The text at the start of an NRRD or MetaImage file (at most 4 MiB of it), and the byte after it."""
+    with path.open("rb") as stream:
+        start = stream.read(_HEADER_BYTES)
+    if start.startswith(b"NRRD"):
+        found = _NRRD_END.search(start)
+        return (start, len(start)) if found is None else (start[: found.start()], found.end())
+    found = _META_DATA.search(start)
+    return (start, len(start)) if found is None else (start[: found.end()], found.end() + 1)
+
+
+def check_header(path: Path) -> None:
+    """Raises InputError for a header that is not plain text of this format, which can take down the process in ITK."""
+    header, end = read_header(path)
+    nrrd = header.startswith(b"NRRD")
+    if end >= _HEADER_BYTES:
+        raise InputError(f"{path} has a header that does not end. Copy or export the file again.")
+    lines = header.replace(b"\r\n", b"\n").removesuffix(b"\n").split(b"\n")
+    for number, line in enumerate(lines[nrrd:], 1 + nrrd):
+        if not (_is_nrrd_line(line) if nrrd else _META_LINE.fullmatch(line)):
+            raise InputError(
+                f"{path} has a header that cannot be understood: its line {number} is no known field. "
+                "Copy or export the file again."
+            )
+    packed = re.search(rb"^encoding *: *(bz(?:ip)?2)[ \t\r]*$", header, re.MULTILINE | re.IGNORECASE)
+    if nrrd and packed is not None:
+        raise InputError(f"{path} is packed with bzip2, which is not read here. Save it with gzip or unpacked.")
+    axes = re.search(rb"^(?:dimension *:|[ \t]*NDims[ \t]*=) *(.*?)[ \t\r]*$", header, re.MULTILINE)
+    if axes is None or not re.fullmatch(rb"\d{1,2}", axes.group(1)) or not 0 < int(axes.group(1)) <= _MOST_AXES:
+        raise InputError(f"{path} does not say how many axes it has, or a wrong number. Export it as one 3D volume.")
+
+
+def _is_nrrd_line(line: bytes) -> bool:
+    """Whether this is a comment, a key with its value, or a known field that is no longer than it can be."""
+    if line.startswith(b"#") or _NRRD_PAIR.fullmatch(line):
+        return True
+    found = _NRRD_LINE.fullmatch(line)
+    name = b"" if found is None else found.group(1).replace(b" ", b"").lower()
+    return name in _NRRD_FIELDS and (len(line) <= _LONGEST_FIELD or name == b"content")
+
+
+def check_data_file(path: Path) -> Path | None:
+    """The file beside the header that holds the voxels; None where they follow in the same file.
+
+    Raises InputError where the header points to several files, to one outside its own folder, or to a missing one.
+    """
+    header, _ = read_header(path)
+    found = _NRRD_DATA.search(header) if header.startswith(b"NRRD") else _META_DATA.search(header)
+    name = found.group(1).decode("utf-8", "replace").strip() if found else "LOCAL"
+    if name.upper() == "LOCAL":
+        return None
+    if name.upper().startswith("LIST") or "%" in name:
+        raise InputError(f"{path} has its voxels in several files ('{name}'). Convert it to one .nrrd or .nii.gz file.")
+    inside = os.path.normpath(name.replace("\\", "/"))
+    if Path(inside).is_absolute() or inside.startswith("..") or re.match(r"[A-Za-z]:", inside):
+        raise InputError(f"{path} points to voxels outside its own folder ('{name}'). Put both files into one folder.")
+    try:
+        there = (path.parent / inside).is_file()
+    except OSError:  # a name that is too long
+        there = False
+    if not there:
+        raise InputError(f"{path} needs the file '{name}' beside it, which is missing. Copy both files together.")
+    return path.parent / inside
+
+
+def check_itk_length(path: Path, needed: int, unpack: bool = False) -> str:
+    """A sentence where more than the voxels, ``needed`` bytes once they are unpacked, is there, else "".
+
+    Checked are plain and packed voxels, which is what programs write; not voxels that are written as text. With
+    ``unpack`` those of a MetaImage are unpacked: ITK reads on with what it has got of them. Raises InputError where the
+    voxels are not all there.
+    """
+    header, start = read_header(path)
+    beside = check_data_file(path)
+    start = start if beside is None else 0
+    fields = {key.lower().replace(b" ", b""): value.strip() for key, value in _FIELD.findall(header)}
+    if header.startswith(b"NRRD"):
+        return _check_nrrd(path, fields, needed, start, beside)
+    first = _number(fields, b"headersize")
+    start = max(first, 0) or start
+    if _is_true(fields.get(b"compresseddata")):
+        size = _number(fields, b"compresseddatasize")
+        if first < 0 or size < 0 or (size == 0 and beside is None):
+            raise InputError(f"{path} does not say how many bytes its packed voxels have. Export it again.")
+        odd = check_length(path, size, start, beside)
+        if unpack:
+            _check_packed(path, needed, start, beside, size or MAX_BYTES)
+        return odd if size else ""
+    if not _is_true(fields.get(b"binarydata")):
+        return ""
+    odd = check_length(path, needed, start, beside)
+    return odd if first >= 0 else ""
+
+
+def _check_nrrd(path: Path, fields: dict[bytes, bytes], needed: int, start: int, beside: Path | None) -> str:
+    encoding = fields.get(b"encoding", b"raw").lower()
+    lines, skipped = _number(fields, b"lineskip"), _number(fields, b"byteskip")
+    if encoding == b"raw":  # a line has a byte at least; with -1 skipped, the voxels are the end of the file
+        odd = check_length(path, needed, start + max(lines, 0) + max(skipped, 0), beside)
+        return odd if lines <= 0 <= skipped else ""
+    if encoding in (b"gzip", b"gz") and lines <= 0:
+        check_bytes(path, max(skipped, 0) + needed)
+        return check_gzip_length(path, max(skipped, 0) + needed, start, beside)
+    return ""
+
+
+def _check_packed(path: Path, needed: int, start: int, beside: Path | None, size: int) -> None:
+    unpacker, count = zlib.decompressobj(47), 0  # zlib or gzip
+    with open_blocks(beside or path) as stream:
+        stream.seek(start)
+        try:
+            while not unpacker.eof and count <= needed:
+                if not (block := unpacker.unconsumed_tail or stream.read(min(size, BLOCK))):
+                    break
+                size -= 0 if unpacker.unconsumed_tail else len(block)
+                count += len(unpacker.decompress(block, BLOCK))
+        except zlib.error as exc:
+            raise InputError(
+                f"{path} is truncated or damaged: its voxels cannot be unpacked. Copy or export it again."
+            ) from exc
+    if count < needed or (count == needed and not unpacker.eof):
+        raise truncated(path, f"{count} bytes unpacked", needed, beside)
+
+
+def _is_true(word: bytes | None) -> bool:
+    return word is not None and word[:1] in (b"T", b"t", b"1")
+
+
+def _number(fields: dict[bytes, bytes], key: bytes) -> int:
+    try:
+        return int(fields.get(key, b"0"))
+    except ValueError:  # the reader refuses it, or does not ask
+        return 0
 
 
 def read_itk(path: Path, image_io: str, voxels: bool = True) -> Stored:

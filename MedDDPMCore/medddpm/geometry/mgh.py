@@ -12,8 +12,16 @@ from nibabel.freesurfer.mghformat import MGHError, MGHHeader
 from nibabel.spatialimages import HeaderDataError
 
 from ..errors import InputError, OutOfMemory
-from .checks import check_affine, check_shape, check_spacing
-from .length import check_gzip_length, check_length, check_size, read_on, unpacked
+from .checks import (
+    check_affine,
+    check_gzip_length,
+    check_length,
+    check_shape,
+    check_size,
+    check_spacing,
+    read_on,
+    unpacked,
+)
 from .nifti import damage
 from .volume import Stored
 

@@ -16,8 +16,18 @@ from nibabel.wrapstruct import WrapStructError
 
 from ..errors import InputError, OutOfMemory
 from ..files import atomic_path
-from .checks import MAX_BYTES, check_affine, check_bytes, check_shape, check_spacing
-from .length import check_gzip_length, check_length, check_size, read_on, unpacked
+from .checks import (
+    MAX_BYTES,
+    check_affine,
+    check_bytes,
+    check_gzip_length,
+    check_length,
+    check_shape,
+    check_size,
+    check_spacing,
+    read_on,
+    unpacked,
+)
 from .volume import Stored, spacing_of
 
 DESCRIPTION_BYTES = 79  # the header's field is 80 bytes and ends with a zero

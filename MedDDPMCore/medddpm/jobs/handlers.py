@@ -24,7 +24,7 @@ PLAIN = {
     "check": ("medddpm.labels.job", "check"),
     "outline": ("medddpm.labels.job", "outline"),
     "convert": ("medddpm.models.job", "convert"),
-    "estimate": ("medddpm.synthesis.estimate_job", "estimate"),
+    "estimate": ("medddpm.synthesis.estimate", "estimate_job"),
     "train_estimate": ("medddpm.training.estimate", "train_estimate"),
     "scan": ("medddpm.preparation.job", "scan"),
     "prepare": ("medddpm.preparation.job", "prepare"),

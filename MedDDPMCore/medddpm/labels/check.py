@@ -8,13 +8,11 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from ..config import ModelConfig
-from ..geometry.view import whole_view
-from ..geometry.volume import Mask, Segment, Volume
-from .case import BrainAround, Case
+from ..geometry.volume import Mask, Segment, Volume, whole_view
+from .case import BrainAround, Case, check_grid, check_orientation, check_size, check_tumor, check_units
 from .findings import ERROR, INFO, WARNING, CheckResult, Finding
 from .morphology import bounding_box
 from .outline import brain_from_image, head_from_image
-from .plausibility import check_grid, check_orientation, check_size, check_tumor, check_units
 from .recognize import Recognition, apply_mapping, recognize
 from .repairs import assign_unknown, clip_tumor, fill_cavities, provide_outline, remove_islands, remove_specks
 from .scheme import LabelScheme

@@ -10,8 +10,8 @@ import itertools
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from ..geometry import window
-from ..geometry.window import Window
+from ..geometry.volume import Window
+from ..geometry.volume import bounding_box as box_of
 
 Spacing = tuple[float, float, float]
 HULL_DIRECTIONS = 256
@@ -25,7 +25,7 @@ def _image(mask: np.ndarray, spacing: Spacing) -> sitk.Image:
 
 def bounding_box(mask: np.ndarray, margin: int = 0) -> Window:
     """Slices around the true voxels, widened by ``margin`` voxels inside the array; the mask must not be empty."""
-    box = window.bounding_box(mask, margin)
+    box = box_of(mask, margin)
     if box is None:
         raise ValueError("an empty mask has no bounding box")
     return box

@@ -11,10 +11,9 @@ from ..config import ModelConfig
 from ..errors import InputError
 from ..geometry.grid import Placement, labels_to_grid, place
 from ..geometry.volume import Mask, Volume
-from .case import BrainAround
+from .case import BrainAround, grid_steps
 from .check import mend_mask
 from .findings import Finding
-from .plausibility import grid_steps
 from .scheme import LabelScheme
 
 
@@ -67,3 +66,24 @@ def place_mask(
     fractions = labels_to_grid(used.data, used.affine, config.scheme.values, placement)
     left = tuple(f for f in remaining.findings if f.code != "grid")  # which the placement says
     return PlacedMask(config.scheme, used, placement, fractions, mended, left)
+
+
+def encode_condition(fractions: np.ndarray, config: ModelConfig) -> np.ndarray:
+    """The network's mask channels.
+
+    ``fractions``: (L, X, Y, Z), how much of each voxel each label fills, 0 to 1, channels in scheme order; the surround
+    (brain or head) does not include the tumor, so the channels of a voxel never add up to more than 1. Returns float32
+    (L, D, H, W), axes reversed, with the model's ``mask_values`` for none and all of a voxel and between them for a
+    part of it. Raises InputError where the number of channels is not the scheme's.
+    """
+    if fractions.ndim != 4 or len(fractions) != len(config.scheme.labels):
+        names = ", ".join(label.name for label in config.scheme.labels)
+        raise InputError(
+            f"The condition has shape {fractions.shape}; the model '{config.name}' needs "
+            f"{len(config.scheme.labels)} channels ({names}) of a volume."
+        )
+    outside, inside = config.mask_values
+    values = np.array(np.swapaxes(fractions, 1, 3), np.float32, order="C")  # large: one copy
+    values *= np.float32(inside - outside)
+    values += np.float32(outside)
+    return values

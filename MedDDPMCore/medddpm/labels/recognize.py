@@ -9,30 +9,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry.volume import Mask, Segment
-from .conventions import (
-    BRAIN,
-    HEAD,
-    NECROTIC,
-    TISSUE_ROLES,
-    TUMOR,
-    label_role,
-    outline_kind,
-    read_names,
-    scheme_value,
-)
-from .doubts import (
-    contradicted,
-    damaged,
-    merged,
-    not_known,
-    rivals,
-    small_outline,
-    substitutes,
-    too_much_tumor,
-    which,
-)
+from .conventions import BRAIN, HEAD, NECROTIC, TISSUE_ROLES, TUMOR, label_role, outline_kind, read_names, scheme_value
 from .findings import listed, milliliters
-from .found_outline import find_outline, kind_of
 from .numbers import (
     BRATS,
     BRATS_2023,
@@ -45,11 +23,23 @@ from .numbers import (
     exposure,
     own_convention,
 )
-from .reading import Recognition, not_clear, words_of
+from .reading import (
+    Recognition,
+    contradicted,
+    damaged,
+    merged,
+    not_clear,
+    not_known,
+    rivals,
+    small_outline,
+    substitutes,
+    too_much_tumor,
+    which,
+    words_of,
+)
 from .scheme import LabelScheme, load_scheme
-from .sizes import LabelSizes, label_sizes
-from .structures import is_brain_map
-from .tissue_maps import anatomy, has_anatomy, structures, with_tissues
+from .sizes import LabelSizes, find_outline, kind_of, label_sizes
+from .structures import anatomy, has_anatomy, is_brain_map, structures, with_tissues
 from .values import clean_values
 
 ANATOMY = "glioma-anatomy"
@@ -256,3 +246,53 @@ def _as_found(convention: Convention, roles: Mapping[int, str], outline: int | N
     if convention is WHOLE_HEAD and kind == BRAIN:
         return Convention("brain-and-tumor", "The mask has a brain and a tumor", roles)
     return replace(convention, roles=roles)
+
+
+def labels_from_names(names: Iterable[tuple[int, str]], scheme: LabelScheme) -> dict[int, int]:
+    """File value -> scheme value from the names that a description of a whole data set gives; others are left out."""
+    own = scheme.names
+    told = list(names)
+    roles = read_names((value, name, "") for value, name in told)
+    mapping = {value: scheme_value(role, scheme) for value, role in roles.items()}
+    return mapping | {value: own[name.casefold()] for value, name in told if name.casefold() in own}
+
+
+def recognize_together(masks: Iterable[Mask], scheme: LabelScheme) -> Recognition | None:
+    """One reading of the tumor's numbers in all masks of a data set; None where each mask by itself says enough.
+
+    What no single mask can tell, such as whether 1 alone is a core or a whole tumor, the others do.
+    """
+    shares: dict[int, list[float]] = {}
+    outlines: set[int] = set()
+    both = False
+    for mask in masks:
+        data, _ = clean_values(mask.volume.data, 1.0)
+        values = label_sizes(data, mask.volume.spacing)
+        outline = find_outline(values, scheme)
+        parts = values.present - {outline}
+        if not values.present or damaged(values):
+            continue  # the check of the mask says so
+        own = mask.segments or len(parts) > LAST_NUMBER or parts & set(scheme.tissue_values)
+        if own or too_much_tumor(values, parts, scheme):
+            return None
+        outlines |= {outline} if outline else set()
+        exposed = exposure(values.labels, parts) if len(parts) > 1 else {}
+        for part in parts:
+            shares.setdefault(part, []).extend([exposed[part]] if exposed else [])
+        both |= {3, 4} <= parts
+    numbers, rest = own_convention(scheme), dict.fromkeys(outlines, scheme.surround)
+    known = set(shares) <= set(numbers.roles) and (numbers.name == "scheme" or outlines == {scheme.surround})
+    if len(shares) < 2 or len(scheme.tumor_values) == 1 or known or outlines & set(shares):
+        return None
+    means = {part: float(np.mean(found)) if found else 0.0 for part, found in sorted(shares.items())}
+    choice = choose(means, scheme)
+    if choice is None:
+        return None
+    roles = {part: choice.best.roles[part] for part in means}
+    mapping = {part: scheme_value(role, scheme) for part, role in roles.items()} | rest
+    question = which(means, choice, rest, scheme) if choice.open else None
+    if {3, 4} <= set(means) and not both:
+        sentence = "Some masks have the label 3, others 4, and none has both, as where two data sets are mixed."
+        question = sentence, "Prepare each of them on its own, or say what each label means."
+    doubts = rivals(roles, choice, rest, scheme)
+    return Recognition(choice.best, mapping, assumptions=doubts, words=words_of(roles), question=question)

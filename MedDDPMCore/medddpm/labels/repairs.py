@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..geometry.view import corners, extended
-from ..geometry.volume import Volume
+from ..geometry.volume import Volume, corners, extended
 from .case import Case
 from .conventions import BRAIN, CSF, HEAD, labels_text, scheme_value
 from .findings import ERROR, INFO, WARNING, listed, milliliters, percent

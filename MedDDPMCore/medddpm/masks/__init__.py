@@ -1,8 +1,7 @@
 """Tools that move, reshape and create tumors inside a mask; functions on label arrays."""
 
 from .edit import grow_tumor, mirror_tumor, rotate_tumor, scale_tumor, shift_tumor, transform_tumor
-from .generators import scale_series, shift_series
-from .growth import growth_series
+from .generators import growth_series, scale_series, shift_series
 from .lesions import LesionResult, LesionSpec, add_lesion
 from .stack import Edit
 

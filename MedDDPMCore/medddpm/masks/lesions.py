@@ -11,11 +11,10 @@ from ..errors import InputError
 from ..geometry.volume import voxel_ml
 from ..labels.conventions import EDEMA, ENHANCING, NECROTIC, TUMOR
 from ..labels.scheme import LabelScheme
-from .fields import FAR, Box, largest_component, mapped_box, require_label_map
-from .lattice import Lattice
-from .roles import tumor_roles, value_for
+from .fields import FAR, Box, Lattice, largest_component, mapped_box, require_label_map
 from .shape import Shape, ShapeSpec, draw_shape, lattice_for
 from .sites import Terrain, choose_center, deepest, require_free, site_at, survey
+from .stack import tumor_roles, value_for
 
 # Log-normal, as (geometric mean in mm, standard deviation of the logarithm). Measured in BraTS segmentations of 20
 # gliomas, those of the demo model's training: the sphere with the volume of the core (15.8 to 70.4 mm), and the even

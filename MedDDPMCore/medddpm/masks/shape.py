@@ -12,8 +12,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from ..errors import InputError
-from .fields import largest_component, signed_distance, to_array, to_image
-from .lattice import Lattice, noise
+from .fields import Lattice, largest_component, noise, signed_distance, to_array, to_image
 
 CORTEX_MM = 8.0  # edema hardly enters the outer layer of the brain
 FIBER_MM = 4.0  # width of the bundles along which edema runs

@@ -11,11 +11,9 @@ from ..errors import InputError
 from ..labels.conventions import CEREBELLAR_CORTEX, CORTEX, CSF, EDEMA, HEAD, outline_kind
 from ..labels.morphology import close
 from ..labels.scheme import LabelScheme
-from .fields import bounding_box, signed_distance
-from .lattice import Lattice
-from .roles import FLUID, SOLID, tissue_labels, tumor_roles
+from .fields import Lattice, bounding_box, signed_distance
 from .shape import ShapeSpec, Site
-from .stack import one_of
+from .stack import FLUID, SOLID, one_of, tissue_labels, tumor_roles
 
 STEP_MM = 3.0
 # A growing tumor closes fluid spaces up to twice this width.

@@ -15,8 +15,7 @@ from ..network.build import Network
 from ..network.compact import CompactUNet
 from ..network.residual import ResidualUNet
 from ..network.wavelet import BANDS
-from ..sampling.prediction import to_noise, to_x0
-from ..sampling.schedule import Schedule
+from ..sampling.schedule import Schedule, to_noise, to_x0
 from .frame import Frame, ResidualFrame, VoxelFrame
 
 

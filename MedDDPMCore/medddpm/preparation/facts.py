@@ -1,4 +1,4 @@
-"""What is known of one prepared case, as plain data: for the outlier check, the report and ``dataset.json``."""
+"""What is known of one prepared case, and what the outlier check says of it, as plain data."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class CaseFacts:
     ``grid_affine``: where the model's grid lies, voxel -> RAS mm. ``findings``: what the mask check mended or warns of,
     each a code and a sentence.
     ``sentences``: what was found, mended, moved and cut, for reading. ``fingerprint``: what the first image looks like,
-    coarsely (see ``preparation.likeness``), to find cases that are alike.
+    coarsely (see ``preparation.duplicates``), to find cases that are alike.
     """
 
     id: str
@@ -111,3 +111,18 @@ class CaseFacts:
     def from_dict(cls, data: Any, where: str = "The facts of a case") -> CaseFacts:
         """The inverse of ``to_dict``, also after a way through JSON. Raises InputError beginning with ``where``."""
         return from_dict(cls, data, where)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One thing about a case that a person should look at.
+
+    ``code`` names it for programs. ``severity`` is "warning" (the case may harm the training: such cases are left out
+    where that is asked for) or "info" (worth knowing). ``others``: ids of further cases that it is about.
+    """
+
+    code: str
+    severity: str
+    case: str
+    sentence: str
+    others: tuple[str, ...] = ()

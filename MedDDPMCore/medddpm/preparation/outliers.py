@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..labels.findings import listed, milliliters
+from ..labels.findings import INFO, WARNING, listed, milliliters
 from .duplicates import find_duplicates
-from .facts import CaseFacts, ImageFacts
-from .flags import INFO, WARNING, Flag
+from .facts import CaseFacts, Flag, ImageFacts
 
 __all__ = ["Flag", "find_outliers"]
 

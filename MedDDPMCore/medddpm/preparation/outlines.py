@@ -8,18 +8,17 @@ import numpy as np
 
 from ..config import ModelConfig
 from ..errors import InputError
-from ..geometry.view import whole_view
-from ..geometry.volume import Mask, Volume, voxel_ml
+from ..geometry.volume import Mask, Volume, voxel_ml, whole_view
 from ..labels.case import Case
 from ..labels.conventions import labels_text, outline_kind, parse_labels
-from ..labels.doubts import damaged
 from ..labels.findings import listed, milliliters
+from ..labels.reading import damaged
 from ..labels.recognize import Recognition, apply_mapping, recognize
 from ..labels.repairs import outline_from_image
 from ..labels.sizes import label_sizes
 from ..labels.values import clean_values
+from .align import on_grid
 from .options import PrepareOptions
-from .space import on_grid
 
 
 @dataclass(frozen=True)

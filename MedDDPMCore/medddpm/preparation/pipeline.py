@@ -19,16 +19,15 @@ from ..geometry.intensity import intensity_rule
 from ..jobs.owner import OwnerFile, pulse
 from ..progress import Reporter, SilentReporter
 from .case_files import CaseFiles
-from .consequences import left_out_by, with_joined_patients
 from .description import describe
-from .flags import Flag
+from .facts import Flag
 from .options import PrepareOptions, grid_text
 from .outliers import find_outliers
 from .plan import Plan, make_plan
 from .pool import sensible_workers, work_through
 from .report import NAME as REPORT
 from .report import ReportData, write_report
-from .split import split_cases
+from .split import left_out_by, split_cases, with_joined_patients
 from .stored import DESCRIPTION, PICTURES, CaseOutcome, CaseWork, do_case, read_state, tensors_path
 
 MAX_TOLD = 10

@@ -2,20 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import ModelConfig, NetworkConfig, ScheduleConfig
 from ..errors import InputError
+from ..geometry.io import read_mask
+from ..geometry.volume import Mask
+from ..labels.conventions import labels_text
+from ..labels.recognize import labels_from_names, recognize_together
+from ..labels.scheme import LabelScheme
 from ..progress import Reporter
 from .case_files import ERROR, CaseFiles, SourceProblem, SourceScan
 from .options import PrepareOptions
 from .scan import GRID_MISMATCH, scan_source
-from .source_labels import labels_of_source
 from .split import TEST, VALIDATION, SplitRequest
 
 MAX_TOLD = 10
+
+
+def labels_of_source(
+    source: str,
+    names: Sequence[tuple[int, str]],
+    masks: Sequence[Path],
+    scheme: LabelScheme,
+    reporter: Reporter,
+) -> tuple[str | None, tuple[str, ...]]:
+    """File value = scheme value ("1=2,2=1,3=3") for all masks, and sentences on how that was read.
+
+    The names that a description gives count (``names``: value and name), then what the masks show together; None
+    leaves it to each mask. Names of unknown meaning are left out, so a mask that has their values is refused. Raises
+    InputError where no name is known, or where the masks' numbers could mean several things.
+    """
+    if names:
+        mapping = labels_from_names(names, scheme)
+        said = ", ".join(f"{v} '{n}' -> {_word(v, mapping, scheme)}" for v, n in names)
+        if not mapping:
+            raise InputError(f"{source} names labels that are not known: {said}. Say what each value means (--labels).")
+        return labels_text(mapping), (f"The labels are known by their names: {said}.",)
+    reporter.stage("labels", "Reading the masks' labels")
+    found = recognize_together(_readable(masks, reporter), scheme)
+    if found is None:
+        return None, ()
+    if found.question:
+        raise InputError(f"{source}: {' '.join(found.question)}")
+    return labels_text(found.mapping), found.sentences
+
+
+def _word(value: int, mapping: Mapping[int, int], scheme: LabelScheme) -> str:
+    if value not in mapping:
+        return "not known"
+    return scheme.label(mapping[value]).name.lower() if mapping[value] else "left out"
+
+
+def _readable(masks: Sequence[Path], reporter: Reporter) -> Iterator[Mask]:
+    for done, path in enumerate(masks):
+        reporter.check_cancelled()
+        with contextlib.suppress(InputError):  # the preparation of its case says what is the matter with it
+            yield read_mask(path)
+        reporter.step(done + 1, len(masks))
 
 
 @dataclass(frozen=True)

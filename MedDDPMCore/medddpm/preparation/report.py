@@ -13,9 +13,9 @@ import numpy as np
 from ..config import ModelConfig
 from ..dataset import SPLITS
 from ..files import write_text
+from ..labels.findings import WARNING
 from ..page import document
-from .facts import CaseFacts
-from .flags import WARNING, Flag
+from .facts import CaseFacts, Flag
 from .pictures import sheet_name, strip_name
 from .report_case import anchor, case_row, case_section
 from .report_charts import curves, histogram

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from ..labels.findings import milliliters
+from ..labels.findings import WARNING, milliliters
 from ..labels.scheme import LabelScheme
-from .facts import CaseFacts, Geometry, ImageFacts
-from .flags import WARNING, Flag
+from .facts import CaseFacts, Flag, Geometry, ImageFacts
 
 _WORDS = {"warning": "Check", "info": "Note"}
 

@@ -15,17 +15,45 @@ from ..parse import shown
 from ..progress import Reporter, SilentReporter
 from .case_files import ERROR, WARNING, CaseFiles, SourceProblem, SourceScan, in_order
 from .options import LAYOUTS
-from .sources.brats import scan_brats
-from .sources.collect import Collector
-from .sources.detect import BRATS, MED_DDPM, NNUNET, TABLE, detect_layout
-from .sources.med_ddpm import scan_med_ddpm
+from .sources.collect import MASK, Collector, image_files
+from .sources.folders import part_folders, scan_brats, scan_med_ddpm, split_name
+from .sources.nnunet import NAME as DESCRIPTION
 from .sources.nnunet import scan_nnunet
 from .sources.table import scan_table
 
+BRATS, MED_DDPM, NNUNET, TABLE = "brats", "med-ddpm", "nnunet", "table"
 # Two files lie on one grid when no voxel of one is further than this from that of the other, mm.
 SAME_GRID_MM = 0.05
 # The problem that registration puts right.
 GRID_MISMATCH = "grid-mismatch"
+
+
+def detect_layout(source: Path, table: Path | None = None) -> str:
+    """The layout of ``source``: "table" for a CSV, else "nnunet", "med-ddpm" or "brats".
+
+    Raises InputError where nothing is recognized.
+    """
+    if table is not None or source.is_file():
+        return TABLE
+    if (source / DESCRIPTION).is_file() and (source / "imagesTr").is_dir():
+        return NNUNET
+    parts = set(part_folders(source).values())
+    if MASK in parts and len(parts) > 1:
+        return MED_DDPM
+    names = [path.name for path in image_files(source)]
+    if not names:
+        raise InputError(
+            f"{source} holds no image files (.nii.gz, .nii, .nrrd, .mha). Convert DICOM series first, or check the "
+            "folder."
+        )
+    strange = [name for name in names if split_name(name) is None]
+    if 2 * len(strange) <= len(names):
+        return BRATS
+    raise InputError(
+        f"{source} is laid out in no known way: it is no nnU-Net data set, has no folders 'mask' and 'image', and its "
+        f"files, such as {strange[0]}, are not named like BraTS. Describe it by a table (CSV) with the columns case, "
+        "mask and one for each modality."
+    )
 
 
 def scan_source(

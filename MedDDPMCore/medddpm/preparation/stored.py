@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save
 from ..config import ModelConfig
 from ..errors import Cancelled, InputError, MedDDPMError, OutOfMemory
 from ..files import atomic_path, read_text, sha256, write_text
-from ..geometry.content import content_hash
+from ..geometry.io import content_hash
 from ..parse import from_dict, parse_json
 from .case import prepare_one
 from .case_files import CaseFiles

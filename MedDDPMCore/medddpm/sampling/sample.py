@@ -8,17 +8,101 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..config import ModelConfig
 from ..errors import InputError
 from ..models.frame import Frame
 from ..models.model import Model
 from ..network.appearance import Look
-from .known import Known
-from .noise import seeded_noise
+from .names import MAX_GUIDANCE, MAX_SEED
 from .solvers import Trajectory, check_finite, default_steps, solver
-from .unconditional import check_guidance, condition_without_mask
 
 FAST_STEPS = 25
 LOOK_STREAM = 0x6C6F6F6B  # keeps the draws of the contrast apart from those of the noise
+
+
+def seeded_noise(seed: int, shape: tuple[int, ...]) -> Iterator[Tensor]:
+    """Endless standard normal tensors of ``shape``, float32 on the CPU; the first is x_T, then one a step.
+
+    Drawn on the CPU because a GPU's generator gives other numbers than the CPU's for the same seed.
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise InputError(f"The seed {seed} is out of range: it must be between 0 and {MAX_SEED}.")
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        yield torch.randn(shape, generator=generator)
+
+
+def without_mask(fractions: Tensor, config: ModelConfig) -> Tensor:
+    """What stands for the mask of ``fractions`` (B, L, D, H, W) where it is left out, as fractions.
+
+    A U-Net on voxels gets no label anywhere. The compact network cannot do without the outline, inside of which all
+    that it computes lies; it gets the outline filled with the average share of each label, for which the mean of its
+    linear estimate is the best that the outline alone can tell. No real mask looks like that.
+    Raises InputError where the model knows none (its ``dropped_mask`` is None).
+    """
+    if config.dropped_mask is None:
+        raise InputError(
+            f"The model '{config.name}' was trained with every mask in place, so that it cannot do without."
+        )
+    shares = torch.tensor(config.dropped_mask, dtype=fractions.dtype, device=fractions.device)
+    return fractions.sum(1, keepdim=True).clamp(0, 1) * shares[:, None, None, None]
+
+
+def condition_without_mask(condition: Tensor, config: ModelConfig) -> Tensor:
+    """The same for a condition that is encoded as ``config.mask_values`` says."""
+    off, on = config.mask_values
+    return off + (on - off) * without_mask((condition - off) / (on - off), config)
+
+
+def check_guidance(guidance: float, config: ModelConfig) -> None:
+    """Raise InputError for a strength out of range, and for any but 1 where the model cannot vary it."""
+    if not 0 <= guidance <= MAX_GUIDANCE:
+        raise InputError(f"The option guidance is {guidance:g}, but must be 0 to {MAX_GUIDANCE:g}, where 1 is plain.")
+    if guidance != 1 and config.dropped_mask is None:
+        raise InputError(
+            f"The guidance strength {guidance:g} cannot be used with the model '{config.name}': it was trained with "
+            "every mask in place. Leave the strength at 1, or use a model that was trained with mask_dropout."
+        )
+
+
+def evaluations_per_step(guidance: float) -> int:
+    """How often the network is evaluated in a sampling step."""
+    return 1 if guidance == 1 else 2
+
+
+@dataclass(frozen=True)
+class Known:
+    """``images`` (C, D, H, W) in [-1, 1] hold where ``weight`` (same shape) is 0; where it is 1 the model decides.
+
+    Between the two, in the seam, the weight mixes them. A channel that is not known has weight 1 everywhere. Samplers
+    turn every prediction of x0 into the next noisy image; where it is the same known image at each step, that is the
+    known voxels, noised. So this does for every sampler, also for one that extrapolates from former predictions, what
+    replacing voxels of x_t (Lugmayr et al. 2022, eq. 8) does for DDPM.
+    """
+
+    images: Tensor
+    weight: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.shape != self.weight.shape:
+            raise InputError(
+                f"The known images have shape {tuple(self.images.shape)} and their weights "
+                f"{tuple(self.weight.shape)}, but both must be (C, D, H, W)."
+            )
+        if not (self.images.abs() <= 1).all() or not ((self.weight >= 0) & (self.weight <= 1)).all():
+            raise InputError("The known images must be within -1 to 1, and their weights within 0 to 1.")
+
+    def to(self, device: torch.device) -> Known:
+        """The same as float32 on ``device``."""
+        return Known(self.images.to(device, torch.float32), self.weight.to(device, torch.float32))
+
+    def blend(self, x0: Tensor) -> Tensor:
+        """A prediction of x0 (1, C, D, H, W) with what is known put in; exact at the weights 0 and 1."""
+        return torch.lerp(self.images, x0, self.weight)
+
+    def blend_noise(self, noise: Tensor, x: Tensor, alpha: float, sigma: float) -> Tensor:
+        """A prediction of the noise in ``x`` that implies the blended x0: x0 is linear in it."""
+        return torch.lerp((x - alpha * self.images) / sigma, noise, self.weight)
 
 
 @dataclass(frozen=True)

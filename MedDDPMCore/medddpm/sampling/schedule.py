@@ -1,4 +1,8 @@
-"""The noise schedule (paper, eq. 1-2): how much of the image and how much noise there is at every level."""
+"""The noise schedule (paper, eq. 1-2), and what the network is trained to predict, read as noise or as x0.
+
+With x_t = alpha x0 + sigma eps (paper, eq. 1): "noise" is eps, "x0" is the clean image, "v" is alpha eps - sigma x0
+(Salimans & Ho 2022, section 4).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from ..config import ScheduleConfig
 
@@ -54,3 +59,30 @@ class Schedule:
     def half_log_snr(self) -> np.ndarray:
         """lambda_t = log(alpha_t / sigma_t), the time variable of the DPM solvers."""
         return np.log(self.alpha / self.sigma)
+
+
+def target(kind: str, x0: Tensor, noise: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
+    """The training target for a network that predicts ``kind``."""
+    if kind == "noise":
+        return noise
+    if kind == "x0":
+        return x0
+    return alpha * noise - sigma * x0
+
+
+def to_noise(kind: str, output: Tensor, x_t: Tensor, alpha: float, sigma: float) -> Tensor:
+    """The noise eps that a network output of ``kind`` implies at x_t."""
+    if kind == "noise":
+        return output
+    if kind == "x0":
+        return (x_t - alpha * output) / sigma
+    return alpha * output + sigma * x_t
+
+
+def to_x0(kind: str, output: Tensor, x_t: Tensor, alpha: float, sigma: float) -> Tensor:
+    """The clean image x0 that a network output of ``kind`` implies at x_t, not clamped."""
+    if kind == "noise":
+        return (x_t - sigma * output) / alpha
+    if kind == "x0":
+        return output
+    return alpha * x_t - sigma * output

@@ -11,23 +11,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..anatomy.brain_maps import BRAIN, TISSUES, nearest_tissue
 from ..anatomy.completion import complete_anatomy
-from ..anatomy.numbering import BRAIN, TISSUES, nearest_tissue
 from ..anatomy.tissues import segment_tissues
 from ..config import ModelConfig
 from ..errors import InputError
-from ..geometry.content import content_hash
 from ..geometry.grid import labels_from_grid, to_network
 from ..geometry.intensity import intensity_rule
-from ..geometry.io import read_mask, read_volume
+from ..geometry.io import content_hash, read_mask, read_volume
 from ..geometry.resample import index_map, resample
 from ..geometry.volume import Volume
 from ..labels.conventions import outline_kind
-from ..labels.encode import encode_condition
+from ..labels.placed import encode_condition
 from ..models.model import Model
 from ..network.appearance import Look
-from .case import PreparedCase
-from .composition import around_tumor
+from .case import PreparedCase, around_tumor
 from .request import ANATOMIES, SynthesisRequest, modality_files
 
 # A reference image that reaches less of the brain than this share is of another place.

@@ -14,8 +14,7 @@ import numpy as np
 
 from ..errors import Cancelled, InputError, MedDDPMError
 from ..files import sha256
-from ..geometry.apart import require_survivable
-from ..geometry.content import content_hash
+from ..geometry.io import content_hash, require_survivable
 from ..geometry.nifti import write_image
 from ..geometry.volume import Volume
 from ..jobs.outcome import outcome_of
@@ -23,21 +22,22 @@ from ..jobs.owner import OwnerFile, pulse
 from ..labels.conventions import parse_labels
 from ..models.model import Model
 from ..progress import Reporter
-from ..sampling.sample import SampleStep, sample
+from ..sampling.sample import SampleStep, check_guidance, evaluations_per_step, sample
 from ..sampling.solvers import Trajectory, sampler_and_steps
-from ..sampling.unconditional import check_guidance, evaluations_per_step
 from .anatomy import CaseAnatomy, SampleAnatomy, anatomy_facts
 from .case import PreparedCase, on_input_grid, on_model_grid, prepare_case, stored_intensities
 from .estimate import estimate, require_memory, require_room
-from .leftovers import CLAIM, READING, remove_leftovers
 from .local_edit import LocalEdit, RealScan, prepare_edit
 from .names import anatomy_name, image_name, mask_name, sheet_name
 from .provenance import (
+    CLAIM,
     DESCRIPTION,
     PARTLY_DESCRIPTION,
+    READING,
     SampleFiles,
     fingerprint,
     finished_samples,
+    remove_leftovers,
     remove_results,
     write_provenance,
 )

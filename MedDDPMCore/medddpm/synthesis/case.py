@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..anatomy.brain_maps import TISSUES
+from ..anatomy.completion import complete_anatomy
 from ..anatomy.placement import brain_around
 from ..config import ModelConfig
 from ..geometry.grid import Placement, from_network, image_from_grid, labels_from_fractions
 from ..geometry.io import read_mask, read_volume
 from ..geometry.volume import Volume
-from ..labels.encode import encode_condition
-from ..labels.placed import place_mask
+from ..labels.placed import encode_condition, place_mask
+from ..labels.scheme import LabelScheme
 
 # Written images: 0 is empty space (-1 in the network), 1000 the brightest value (+1).
 INTENSITY_SCALE = 1000
@@ -79,3 +81,32 @@ def on_input_grid(image: np.ndarray, case: PreparedCase, background: float) -> n
 def stored_intensities(image: np.ndarray) -> np.ndarray:
     """[-1, 1] as written to files: int16 from 0 to ``INTENSITY_SCALE``."""
     return np.rint((np.clip(image, -1, 1) + 1) * (INTENSITY_SCALE / 2)).astype(np.int16)
+
+
+def around_tumor(placed: np.ndarray, tissues: np.ndarray, scheme: LabelScheme) -> np.ndarray:
+    """Fractions (L, X, Y, Z): tumor as in ``placed``, of the same shape, and around it ``tissues`` (8, X, Y, Z).
+
+    These share what the tumor leaves of the outline; where there are none, it is the surround.
+    """
+    fractions = placed.copy()
+    tumor = [scheme.values.index(value) for value in scheme.tumor_values]
+    free = np.clip(placed.sum(axis=0), 0, 1) - placed[tumor].sum(axis=0)
+    total = tissues.sum(axis=0)
+    share = np.where(total > 0, free / np.maximum(total, 1e-6), 0)
+    for value, tissue in zip(TISSUES, tissues, strict=True):
+        np.multiply(tissue, share, out=fractions[scheme.values.index(value)])
+    fractions[scheme.values.index(scheme.surround)] += np.where(total > 0, 0, free)
+    return fractions
+
+
+def with_other_anatomy(fractions: np.ndarray, scheme: LabelScheme, affine: np.ndarray, seed: int) -> np.ndarray:
+    """Label fractions (L, X, Y, Z) with the tumor and the outline of ``fractions`` and an anatomy from the bank.
+
+    ``affine``: voxel index -> RAS mm. Raises InputError as ``complete_anatomy``.
+    """
+    tissues = [scheme.values.index(value) for value in TISSUES]
+    placed = fractions.copy()
+    placed[tissues] = 0
+    placed[scheme.values.index(scheme.surround)] = fractions[tissues].sum(axis=0)
+    labels = labels_from_fractions(placed, scheme.values)
+    return around_tumor(placed, complete_anatomy(Volume(labels, affine), seed).fractions[tissues], scheme)

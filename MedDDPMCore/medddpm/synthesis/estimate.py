@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch.nn import functional as F
 
 from ..config import ModelConfig, NetworkConfig
 from ..errors import OutOfMemory
+from ..files import write_text
 from ..geometry.grid import Placement
+from ..jobs.folder import JobFolder
 from ..memory import available_memory
+from ..models.device import choose_device, choose_precision
+from ..models.places import find_config
 from ..network.cost import network_cost
-from ..progress import duration
+from ..progress import Reporter, duration
+from ..sampling.sample import check_guidance, evaluations_per_step
+from ..sampling.solvers import sampler_and_steps
+from .request import SynthesisRequest
 
 GIB = 2**30
 # Calibrated on the peak resident memory (getrusage) of processes that evaluated a network once, with
@@ -34,6 +43,7 @@ OTHER_WORKING_TENSORS = 3.5
 ANATOMY_COPIES = 12
 # Share of an evaluation that convolutions do not account for (normalization, activation, copies), measured.
 OVERHEAD = 1.35
+OUTPUT_NAME = "estimate.json"
 
 
 @dataclass(frozen=True)
@@ -135,3 +145,30 @@ def _flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
         float(F.conv3d(x, weight, padding=1)[0, 0, 0, 0, 0])  # reading a value waits for the device
         best = min(best, time.perf_counter() - started)
     return 2.0 * weight.numel() * side**3 / best
+
+
+def estimate_job(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> None:
+    """Write ``outputs/estimate.json`` for the synthesis ``request``; its masks need not exist.
+
+    Fields: seconds, memory_bytes, available_bytes (null: unknown), fits, advice (a sentence, empty where it fits),
+    device, precision. Raises InputError where the model, the device or the sampler cannot be used.
+    """
+    wanted = SynthesisRequest.from_dict(request)
+    reporter.stage("estimate", "Estimating time and memory")
+    config = find_config(wanted.model)
+    device = choose_device(wanted.device)
+    dtype = choose_precision(wanted.precision, device)
+    _, steps = sampler_and_steps(config, wanted.sampler, wanted.steps)
+    check_guidance(wanted.guidance, config)
+    evaluations = steps * evaluations_per_step(wanted.guidance) * wanted.samples * len(wanted.masks)
+    needed = estimate(config, evaluations, device, dtype)
+    data = {
+        "seconds": needed.seconds,
+        "memory_bytes": needed.memory,
+        "available_bytes": needed.available,
+        "fits": needed.fits,
+        "advice": "" if needed.fits else memory_advice(device, dtype),
+        "device": str(device),
+        "precision": {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}[str(dtype).removeprefix("torch.")],
+    }
+    write_text(folder.output(OUTPUT_NAME), json.dumps(data) + "\n")

@@ -13,7 +13,7 @@ from ..geometry.itk import write_nrrd
 from ..jobs.folder import JobFolder
 from ..jobs.handlers import ModelCache
 from ..labels.conventions import parse_labels
-from ..masks.growth import growth_series
+from ..masks.generators import growth_series
 from ..memory import keep_freed_memory
 from ..models.model import Model
 from ..models.places import find_model

@@ -12,16 +12,14 @@ import torch
 
 from ..config import ModelConfig
 from ..errors import InputError
-from ..geometry.content import content_hash
 from ..geometry.grid import from_network, image_from_grid, image_to_grid, to_network
 from ..geometry.intensity import SLICES_SENTENCE, IntensityRule, Scaling, intensity_rule
-from ..geometry.io import read_mask, read_volume
+from ..geometry.io import content_hash, read_mask, read_volume
 from ..geometry.resample import index_map, resample
-from ..geometry.volume import Volume
-from ..geometry.window import bounding_box
+from ..geometry.volume import Volume, bounding_box
 from ..labels.check import mend_mask
 from ..labels.morphology import dilate, distance_to
-from ..sampling.known import Known
+from ..sampling.sample import Known
 from .case import PreparedCase
 from .request import SynthesisRequest, modality_files
 

@@ -5,7 +5,9 @@ The record is written anew after every sample, always after the sample's files, 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ import torch
 
 from ..errors import InputError
 from ..files import read_text, sha256, write_text
+from ..jobs.owner import OwnerFile
+from ..jobs.process import process_alive
 from ..models.model import Model
 from ..parse import parse_json
 from ..version import __version__
@@ -38,6 +42,7 @@ DESCRIPTION = f"SYNTHETIC by MedDDPM {__version__} - not a patient, research onl
 PARTLY_DESCRIPTION = f"PARTLY SYNTHETIC by MedDDPM {__version__} - outside region real, research only"
 
 INTENSITY = f"0 is empty space (network value -1), {INTENSITY_SCALE} the brightest (+1)"
+CLAIM, READING = ".in-use.json", ".reading.json"  # of who works on a case, and of who reads its files
 
 
 @dataclass(frozen=True)
@@ -215,3 +220,19 @@ def _read(folder: Path) -> dict[str, Any] | None:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files and claims that dead processes left in ``folder``; what cannot be deleted stays.
+
+    The names of the files, made by ``files.atomic_path``, tell whose they are.
+    """
+    for claim in (OwnerFile(Path(folder) / name) for name in (CLAIM, READING)):
+        if claim.exists() and claim.living_owner() is None:
+            claim.release()
+    for path in Path(folder).glob(".part-*"):
+        number = path.name.split("-")[1]
+        owner = int(number) if number.isdecimal() else 0
+        if owner == os.getpid() or not process_alive(owner):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)

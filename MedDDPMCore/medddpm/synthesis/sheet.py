@@ -1,7 +1,8 @@
-"""The contact sheet: three planes of every modality, plain and with the outlines of the mask, as a PNG."""
+"""Sheets as PNG: three planes of every modality, plain and with the mask outlined; real beside synthetic images."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ..files import atomic_path
 from ..geometry.volume import Volume
 from ..labels.scheme import LabelScheme
 from ..parse import printable
-from .planes import AMBER, GRAY, MARK, PLANES, REGION_COLOR, Case, legend_of
+from .planes import AMBER, GRAY, MARK, PLANES, REGION_COLOR, Case, Plane, legend_of
 
 MARGIN, ROW_HEAD, TITLE, TITLE_SIZE, COLUMN_HEAD, LINE = 10, 76, 58, 14, 26, 20
 BAR_MM = 50
@@ -23,6 +24,7 @@ WARNING = "SYNTHETIC - computed, not an image of a patient. Not for diagnosis."
 PARTLY_WARNING = "PARTLY SYNTHETIC - region computed, the rest is the patient's own. Not for diagnosis."
 PARTLY_MARK = "PARTLY SYNTHETIC"
 REAL_TITLE, REAL_MARK = "REAL - images of a patient, as prepared for training.", "REAL"
+COMPARISON_WARNING = "Rows marked SYNTHETIC are computed from the mask, not images of a patient. Not for diagnosis."
 
 
 @dataclass(frozen=True)
@@ -207,3 +209,38 @@ def _draw_foot(draw: ImageDraw.ImageDraw, legend: list[list[Entry]], top: int, p
         "R right, L left, A front, P back, S top, I bottom of the patient. Position of the planes as in the scanner."
     )
     draw.text((MARGIN, top + LINE), sides, fill=GRAY, font=font)
+
+
+def write_comparison(
+    path: Path,
+    real: np.ndarray,
+    synthetic: np.ndarray,
+    modalities: Sequence[str],
+    labels: Volume,
+    scheme: LabelScheme,
+    title: str,
+) -> np.ndarray:
+    """Draw, write and return the sheet, (height, width, 3) uint8.
+
+    A column for each modality, and for each plane a row of real and one of synthetic images; the axial ones once more
+    with the outlines of the mask.
+
+    ``real`` and ``synthetic``: (C, X, Y, Z) in [-1, 1] on the grid of ``labels``. The planes are those of the contact
+    sheet. Raises InputError where the file cannot be written.
+    """
+    count = len(modalities)
+    case = Case(np.concatenate([real, synthetic]), labels, scheme)
+    kinds = ((REAL_MARK, case.images[:count]), (MARK, case.images[count:]))
+    shown = [(plane, False) for plane in PLANES] + [(PLANES[0], True)]
+    rows, heads = [], []
+    for plane, outlined in shown:
+        for mark, images in kinds:
+            rows.append(_row(case, images, plane, outlined, mark))
+            heads.append((plane.name, mark.lower()))
+    sheet = compose(rows, heads, list(modalities), legend_of(scheme), (COMPARISON_WARNING, title), case.pixels_per_mm)
+    save_sheet(sheet, path, COMPARISON_WARNING)
+    return np.asarray(sheet)
+
+
+def _row(case: Case, images: Sequence[np.ndarray], plane: Plane, outlined: bool, mark: str) -> list[Image.Image]:
+    return [case.panel(image, plane, outlined, mark) for image in images]

@@ -16,9 +16,8 @@ from ..network.compact import CompactUNet
 from ..network.residual import ResidualUNet
 from ..network.spectrum import BINS
 from ..network.wavelet import to_bands
-from ..sampling.prediction import target
-from ..sampling.schedule import Schedule
-from ..sampling.unconditional import without_mask
+from ..sampling.sample import without_mask
+from ..sampling.schedule import Schedule, target
 from .config import LossConfig
 
 JITTER = 0.02  # standard deviation by which the means of labels are varied in training; images are in [-1, 1]

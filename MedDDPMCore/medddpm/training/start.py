@@ -72,7 +72,7 @@ def model_config(
 
 
 def dropped_mask(config: TrainConfig, dataset: PreparedDataset) -> tuple[float, ...] | None:
-    """What stands for a mask left out (see ``sampling.unconditional``): no label, or the mean share of each label.
+    """What stands for a mask left out (see ``sampling.sample``): no label, or the mean share of each label.
 
     None where no mask is left out.
     """

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ...dataset import DatasetConfig
 from ...errors import InputError
 from ...files import atomic_path, sha256
-from ...geometry.window import bounding_box
+from ...geometry.volume import bounding_box
 from ...labels.conventions import EDEMA, ENHANCING, label_role
 from ...labels.scheme import LabelScheme
 from ...models.device import choose_precision

@@ -21,8 +21,8 @@ from ...models.model import Model
 from ...network.build import Network
 from ...sampling.sample import sample
 from ...synthesis.case import stored_intensities
-from ...synthesis.comparison import write_comparison
 from ...synthesis.provenance import DESCRIPTION
+from ...synthesis.sheet import write_comparison
 from ...version import __version__
 from ..dataset import PreparedDataset
 
