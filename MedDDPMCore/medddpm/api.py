@@ -154,7 +154,7 @@ def _synthesized(options: dict[str, Any]) -> Any:
     results = run(from_dict(SynthesisRequest, options, "synthesize"), Path(keeper.name) / "results", reporter)
     if not collect:
         raise_failures(results)
-    errors = [MedDDPMError(one.message, one.exit_code) if one.state == "failed" else None for one in results]
+    errors = [one.error if one.state == "failed" else None for one in results]
     cases = [Case(one.folder, error, keeper) for one, error in zip(results, errors, strict=True)]
     return cases if isinstance(given, list) else cases[0]
 
@@ -182,7 +182,7 @@ def fix_mask(
     source, config, reference, given, around = _checked(mask, model, image, labels)
     mended, done, left = check.mend_mask(source, config, reference, given, around=around)
     if left.errors:
-        raise InputError("The mask cannot be used. " + " ".join(map(str, left.errors)))
+        raise left.refusal("The mask")
     return as_nibabel(mended.volume), done
 
 

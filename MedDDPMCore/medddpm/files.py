@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from .errors import FREE_SPACE, InputError
 from .parse import printable
 
 FORMULA = ("=", "+", "-", "@")  # a cell that begins so is computed by spreadsheets
@@ -70,9 +70,8 @@ def atomic_path(final: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.replace(final)
     except OSError as exc:
-        raise InputError(
-            f"{final} could not be written: {exc.strerror or exc}. Free space or choose another folder."
-        ) from exc
+        sentence = f"{final} could not be written: {exc.strerror or exc}. {FREE_SPACE}"
+        raise InputError(sentence, path=final) from exc
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

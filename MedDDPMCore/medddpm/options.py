@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import Field, dataclass, field, fields
+import typing
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from types import NoneType
 from typing import Any
 
 from .errors import InputError
@@ -12,17 +14,37 @@ from .parse import shown
 
 @dataclass(frozen=True)
 class Option:
-    """``help``: one sentence for people. ``low`` and ``high``: the range, both included, in ``unit``; ``choices``: all
-    values there are. ``flag`` and ``metavar``: how the command line calls it and its value, where not by its name.
+    """``help``: one sentence for people, ``label`` a word or two. ``low`` and ``high``: the range, both included, in
+    ``unit``; ``choices``: all values there are, by name or with a title for people, or with ``more`` the usual ones.
+    ``flag`` and ``metavar``: how the command line calls it and its value, where not by its name.
+
+    ``name``, ``default`` and ``hint`` are those of the field.
     """
 
     help: str
+    label: str = ""
     low: float | None = None
     high: float | None = None
     unit: str = ""
-    choices: tuple[str, ...] = ()
+    choices: Iterable[str] = ()
+    more: bool = False
     flag: str = ""
     metavar: str | None = None
+    name: str = ""
+    default: Any = None
+    hint: Any = None
+
+    @property
+    def kind(self) -> Any:
+        """The type of its values: int, float, bool, str, or tuple for several texts."""
+        if typing.get_origin(self.hint) is tuple:
+            return tuple
+        return next((kind for kind in typing.get_args(self.hint) if kind is not NoneType), self.hint)
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """The choices with their titles."""
+        return dict(self.choices) if isinstance(self.choices, dict) else {name: name for name in self.choices}
 
     @property
     def limits(self) -> str:
@@ -40,22 +62,39 @@ def option(default: Any, help: str, **rest: Any) -> Any:
     return field(default=default, metadata={"option": Option(help, **rest)})
 
 
-def options_of(cls: type) -> Iterator[tuple[Field[Any], Option]]:
-    """The fields of a request that are options, in order."""
-    return ((f, f.metadata["option"]) for f in fields(cls) if "option" in f.metadata)
+def options_of(request: type) -> Iterator[Option]:
+    """The options of a request, in order."""
+    hints = typing.get_type_hints(request)
+    for f in fields(request):
+        if "option" in f.metadata:
+            told = f.metadata["option"]
+            label = told.label or f.name.replace("_", " ").capitalize()
+            yield replace(told, label=label, name=f.name, default=f.default, hint=hints[f.name])
 
 
 def check_options(request: Any) -> None:
     """Raise InputError where a value is none of its choices or out of range."""
-    for f, told in options_of(type(request)):
-        value = getattr(request, f.name)
-        if value is None:
+    for f in fields(request):
+        value, told = getattr(request, f.name), f.metadata.get("option")
+        if value is None or told is None:
             continue
-        if told.choices and value not in told.choices:
+        if told.choices and not told.more and value not in told.choices:
             raise InputError(f"The option {f.name} is {shown(value)}, but must be {told.limits}.")
         low, high = told.low, told.high
         if (low is not None and not low <= value) or (high is not None and not value <= high):
             raise InputError(f"The option {f.name} is {_number(value)}, but must be {told.limits}.")
+
+
+def options_table(request: type) -> str:
+    """The options of a request as a Markdown table, for the documents: field (of job files, and the keyword in Python),
+    option of the command line, values, default, meaning."""
+    rows = [("Field", "Command line", "Values", "Default", "Meaning"), ("---",) * 5]
+    for told in options_of(request):
+        flag = told.flag or f"--{told.name.replace('_', '-')}"
+        values = told.limits.removeprefix("one of ") or told.metavar or ("on, off" if told.kind is bool else "")
+        default = "" if told.default in (None, ()) else f"`{told.default}`"
+        rows.append((f"`{told.name}`", f"`{flag}`", values + (", others" if told.more else ""), default, told.help))
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
 
 
 def _number(value: float) -> str:

@@ -47,9 +47,9 @@ class JobHandle:
     """One followed job; made by ``JobMonitor``, which keeps it up to date.
 
     ``folder`` and ``kind`` name the job; ``stage``, ``step`` of ``total``, ``secondsLeft`` (of the stage) and
-    ``preview`` (newest picture file) tell how far it is; ``message`` is the plain sentence of its end and ``exitCode``
-    that of the job contract; ``warnings`` are sentences. ``observers`` are called by ``JobMonitor.poll`` after any
-    change.
+    ``preview`` (newest picture file) tell how far it is; ``message`` is the plain sentence of its end, ``exitCode``
+    that of the job contract, ``option`` and ``problemPath`` those of an error (see ``MedDDPMError``); ``warnings`` are
+    sentences. ``observers`` are called by ``JobMonitor.poll`` after any change.
     """
 
     def __init__(self, folder: JobFolder, exchange: Path | None = None) -> None:
@@ -64,6 +64,8 @@ class JobHandle:
         self.warnings: list[str] = []
         self.preview: Path | None = None
         self.exitCode: int | None = None
+        self.option: str | None = None
+        self.problemPath: str | None = None
         self.observers: list[Callable[[JobHandle], None]] = []
         self.workerLog: Callable[[], str] = lambda: ""
         self.cancelledAt: float | None = None
@@ -185,6 +187,7 @@ class JobHandle:
         if wanted:
             self.end(JobState.CANCELLED, CANCELLED_SENTENCE, EXIT_CANCELLED)
         else:
+            self.option, self.problemPath = event.option, event.path
             self.end(JobState(event.event), message, event.exit_code)
 
     def _applyPreview(self, event: Event) -> None:

@@ -75,7 +75,7 @@ class ToolJob:
         if self.finished:  # it was cancelled
             self._discardWhereEnded()
         elif job.state is not JobState.DONE:
-            self._fail(InputError(job.message or "The job failed."))
+            self._fail(InputError(job.message or "The job failed.", path=job.problemPath or ""))
         else:
             self._task = SlicedTask(self._onResult(job.folder.outputs), self._onTaken, self._fail)
 

@@ -16,11 +16,11 @@ from medddpm.files import atomic_path
 from MedDDPMSlicerLib.Background import SLICE_SECONDS, SlicedTask
 from MedDDPMSlicerLib.Jobs import JobState
 from MedDDPMSlicerLib.Models import ModelDescription
-from MedDDPMSlicerLib.PlainSentences import plainSentence, sentenceOf, wordsOf
+from MedDDPMSlicerLib.PlainSentences import plainSentence, sentenceOf, wordsFor, wordsOf
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
 from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeOf
 
-from .Options import SynthInputs, SynthOptions
+from .Options import SynthInputs, SynthOptions, withWidget
 from .Provenance import NAME as PROVENANCE
 from .Request import RequestFiles, exportReference, ownLabels, requestOf
 from .SceneRecord import SceneRecord
@@ -166,7 +166,8 @@ class BatchCase:
             self.state = CaseState.DELIVERING
             self._task = SlicedTask(deliver(job.folder.outputs, self.output), self._onDelivered, self._fail)
         else:
-            self._end(CaseState.FAILED, job.message or "The case failed.")
+            self._words |= wordsFor(job.problemPath)
+            self._end(CaseState.FAILED, withWidget(job.message or "The case failed.", job.option))
 
     def _onDelivered(self, _count: int) -> None:
         said = " ".join(dict.fromkeys(self.handle.warnings))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
+from medddpm.synthesis.request import SynthesisRequest
 from MedDDPMSlicerLib.Models import ModelDescription
+from MedDDPMSlicerLib.RequestOptions import valuesOf
 
-from .Options import Anatomy, Contrast, SynthInputs, SynthOptions, samplerAndSteps
+from .Options import Anatomy, Contrast, SynthInputs, SynthOptions, samplerAndSteps, unguided
 
 
 def inputsOf(parameterNode: Any, options: SynthOptions) -> SynthInputs:
@@ -23,7 +25,7 @@ def inputsOf(parameterNode: Any, options: SynthOptions) -> SynthInputs:
 def anatomyInputsOf(parameterNode: Any, options: SynthOptions) -> SynthInputs:
     """What gives anatomy and contrast, where the options say so; without a mask."""
     scan = _realScan(parameterNode) if options.needsScan else {}
-    source = parameterNode.anatomySource if options.anatomy is Anatomy.SEGMENTATION else None
+    source = parameterNode.anatomySource if options.anatomy == Anatomy.SEGMENTATION else None
     return SynthInputs(None, referenceScan=scan, anatomySource=source)
 
 
@@ -34,24 +36,20 @@ def _realScan(parameterNode: Any) -> dict[str, Any]:
 
 
 def optionsOf(parameterNode: Any, model: ModelDescription) -> SynthOptions:
-    """The options that the user chose, for ``model``; one that is told no tissues leaves no choice of anatomy."""
-    node = parameterNode
+    """The options that the user chose, as far as ``model`` has them: some know neither anatomy nor guidance."""
+    node, chosen = parameterNode, valuesOf(parameterNode, SynthesisRequest)
+    chosen["sampler"], chosen["steps"] = samplerAndSteps(node.quality, model, chosen["sampler"], chosen["steps"])
+    if unguided(model):
+        chosen["guidance"] = 1.0
     told = bool(model.config.scheme.tissue_values)
-    sampler, steps = samplerAndSteps(node.quality, model, node.sampler, node.steps)
+    if not told:
+        chosen["contrast"] = Contrast.SEED
     wanted = {str(m).casefold() for m in node.modalities}
     return SynthOptions(
+        **chosen,
         model=node.model,
-        samples=node.samples,
-        seed=node.seed,
-        sampler=sampler,
-        steps=steps,
         modalities=tuple(m for m in model.modalities if m.casefold() in wanted),
-        device=node.device or "auto",
-        precision=node.precision or "auto",
-        showPreview=node.showPreview,
-        seamMm=node.seamMm,
-        marginMm=node.marginMm,
         anatomy=node.anatomy if told else Anatomy.SEED,
-        massEffect=node.massEffect,
-        contrast=node.contrast if told else Contrast.SEED,
+        showPreview=node.showPreview,
+        marginMm=node.marginMm,
     )

@@ -11,7 +11,7 @@ from MedDDPMSlicerLib.Models import ModelDescription
 from MedDDPMSlicerLib.Question import Question, readAnswer
 from MedDDPMSlicerLib.Texts import duration
 
-from .Options import Anatomy, Contrast, SynthOptions
+from .Options import Anatomy, Contrast, SynthOptions, withWidget
 from .Request import RequestFiles, requestOf
 
 GIB = 2**30
@@ -34,7 +34,7 @@ class Estimate:
         """Both figures, and the advice where it does not fit."""
         free = "" if self.availableBytes is None else f" ({self.availableBytes / GIB:.1f} GB are free)"
         said = f"About {duration(self.seconds)} and {self.memoryBytes / GIB:.1f} GB of memory{free}, on {self.device}."
-        return said if self.fits else f"{said} This will not fit. {self.advice}"
+        return said if self.fits else withWidget(f"{said} This will not fit. {self.advice}", "ignore_memory")
 
 
 class Estimator:

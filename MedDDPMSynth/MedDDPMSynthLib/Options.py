@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from medddpm.errors import InputError
+from medddpm.options import Option, check_options, options_of
+from medddpm.synthesis.request import ANATOMIES, SynthesisRequest
+from MedDDPMSlicerLib.RequestOptions import MAX_INT, parameterName, shownOptions
 
 if TYPE_CHECKING:
     from MedDDPMSlicerLib.Models import ModelDescription
 
-# The core takes 63 bits; a spin box holds 31.
-MAX_SEED = 2**31 - 1
 REFERENCE_SAMPLER = "ddpm"
 # A preview takes this part of the model's usual number of steps, but no fewer than the fast samplers need.
 PREVIEW_SHARE, MIN_PREVIEW_STEPS = 1 / 3, 4
@@ -39,7 +40,7 @@ _QUALITY_LABELS = {
 }
 
 
-class Anatomy(enum.Enum):
+class Anatomy(enum.StrEnum):
     """What completes a mask of tumor and brain, for models that are told tissues."""
 
     SEED = "seed"
@@ -53,7 +54,7 @@ class Anatomy(enum.Enum):
         ]
 
 
-class Contrast(enum.Enum):
+class Contrast(enum.StrEnum):
     """How bright the tissues are, for models that are told tissues."""
 
     SEED = "seed"
@@ -66,34 +67,41 @@ class Contrast(enum.Enum):
 
 
 @dataclass(frozen=True)
-class SynthOptions:
-    """Options of a generation. ``sampler`` and ``steps`` None mean the model's own; ``modalities`` empty means all.
+class SynthOptions(SynthesisRequest):
+    """Options of a generation: those of the core, whose files come only with the request of the job.
 
-    ``seamMm``: width of the soft seam of a local edit; ``marginMm``: what around the changed voxels is made anew.
-    ``anatomy``, ``massEffect`` (0 to 1) and ``contrast`` count for models that are told tissues. ``frames`` above 1: a
-    growth series of so many time points with one seed, in place of samples.
+    ``marginMm``: what around the changed voxels of a local edit is generated, too. ``frames`` above 1: a growth series
+    of so many time points with one seed, in place of samples.
     """
 
-    model: str = "demo"
-    samples: int = 1
-    seed: int = 0
-    sampler: str | None = None
-    steps: int | None = None
-    modalities: tuple[str, ...] = ()
-    device: str = "auto"
-    precision: str = "auto"
-    showPreview: bool = True
-    seamMm: float = 4.0
-    marginMm: float = 6.0
+    masks: tuple[str, ...] = ()
     anatomy: Anatomy = Anatomy.SEED
-    massEffect: float = 1.0
-    contrast: Contrast = Contrast.SEED
+    showPreview: bool = True
+    marginMm: float = 6.0
     frames: int = 1
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     @property
     def needsScan(self) -> bool:
         """Whether anatomy or contrast are those of a reference scan."""
-        return self.anatomy is Anatomy.REFERENCE or self.contrast is Contrast.REFERENCE
+        return self.anatomy == Anatomy.REFERENCE or self.contrast == Contrast.REFERENCE
+
+
+# Those with a widget in a section of their own; all others come under Advanced.
+PLACED = ("samples", "seed", "mass_effect", "contrast", "seam_mm")
+
+
+def advancedOptions(request: type = SynthesisRequest) -> list[Option]:
+    """What the section Advanced shows, in order."""
+    return [told for told in shownOptions(request) if told.name not in PLACED]
+
+
+def withWidget(sentence: str, option: str | None) -> str:
+    """``sentence`` of an error with the place of the ``option`` that helps, where the panel has one."""
+    label = next((told.label for told in advancedOptions() if told.name == option), None)
+    return sentence if label is None else f"{sentence} See '{label}' under Advanced."
 
 
 @dataclass
@@ -118,22 +126,27 @@ class SynthInputs:
         return bool(self.knownVolumes)
 
 
-def anatomyOf(wanted: Any) -> Anatomy:
-    """The choice that a script means: "seed", "reference", or the node that the anatomy is taken from."""
-    return _choiceOf(Anatomy, wanted, "anatomy") if isinstance(wanted, str) else Anatomy.SEGMENTATION
+def optionsOfScript(anatomy: Any = Anatomy.SEED, **given: Any) -> SynthOptions:
+    """The options that a script names as Slicer does ("massEffect"); ``anatomy``: "seed", "reference", or a node.
+
+    Raises InputError for an option that there is not, and for a value that it cannot have.
+    """
+    if isinstance(anatomy, str) and anatomy not in ANATOMIES:
+        raise InputError(f"The anatomy '{anatomy}' is not one of {', '.join(ANATOMIES)}.")
+    names = {parameterName(told.name): told.name for told in options_of(SynthesisRequest)}
+    names |= {f.name: f.name for f in fields(SynthOptions) if f.name not in SynthesisRequest.__dataclass_fields__}
+    unknown = next((name for name in given if name not in names), None)
+    if unknown is not None:
+        raise InputError(f"There is no option '{unknown}'. Known are: {', '.join(sorted(names))}.")
+    chosen = Anatomy(anatomy) if isinstance(anatomy, str) else Anatomy.SEGMENTATION
+    return SynthOptions(anatomy=chosen, **{names[name]: value for name, value in given.items()})
 
 
-def contrastOf(wanted: str) -> Contrast:
-    """The choice that a script means. Raises InputError for what is none."""
-    return _choiceOf(Contrast, wanted, "contrast")
-
-
-def _choiceOf(kind: Any, wanted: str, name: str) -> Any:
-    try:
-        return kind(wanted)
-    except ValueError as exc:
-        known = ", ".join(choice.value for choice in kind)
-        raise InputError(f"The {name} '{wanted}' is not one of {known}.") from exc
+def unguided(model: ModelDescription) -> str | None:
+    """A sentence where a model was not trained for guidance, so that there is nothing to choose; None where it was."""
+    if model.config.dropped_mask is not None:
+        return None
+    return f"The model '{model.title}' was not trained for guidance."
 
 
 def nextSeed(seed: int, samples: int, locked: bool) -> int:
@@ -141,16 +154,16 @@ def nextSeed(seed: int, samples: int, locked: bool) -> int:
     if locked:
         return seed
     following = seed + max(1, samples)
-    return following if following <= MAX_SEED else 0
+    return following if following <= MAX_INT else 0
 
 
 def samplerAndSteps(
-    quality: Quality, model: ModelDescription, sampler: str = "", steps: int = 0
+    quality: Quality, model: ModelDescription, sampler: str | None = None, steps: int | None = None
 ) -> tuple[str | None, int | None]:
     """Sampler and steps of a quality, None where the model's own are meant.
 
     PREVIEW: the model's sampler with about a third of its steps; STANDARD: the model's own choice; REFERENCE: the
-    published sampler with all steps; CUSTOM: ``sampler`` and ``steps`` ("" and 0 for the model's own).
+    published sampler with all steps; CUSTOM: ``sampler`` and ``steps``.
     """
     if quality is Quality.PREVIEW:
         fewer = max(min(MIN_PREVIEW_STEPS, model.steps), round(model.steps * PREVIEW_SHARE))
@@ -158,5 +171,5 @@ def samplerAndSteps(
     if quality is Quality.REFERENCE:
         return REFERENCE_SAMPLER, model.allSteps
     if quality is Quality.CUSTOM:
-        return sampler or None, steps or None
+        return sampler, steps
     return None, None

@@ -7,12 +7,13 @@ imported into the application.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
+from medddpm.synthesis.request import SynthesisRequest
 from MedDDPMSlicerLib.Models import ModelDescription
 from MedDDPMSlicerLib.SegmentMasks import composeLabels, segmentValues
 from MedDDPMSlicerLib.VolumeNodes import saveVolume, transformToSame, volumeOf
@@ -50,26 +51,18 @@ def requestOf(options: SynthOptions, model: ModelDescription, files: RequestFile
 
     That of a growth series, whose kind is "growth", has the number of frames besides.
     """
-    request: dict[str, Any] = {
+    request = {f.name: getattr(options, f.name) for f in fields(SynthesisRequest)} | {
         "masks": [str(files.mask)],
         "model": requestedModel(model),
-        "samples": options.samples,
-        "seed": options.seed,
-        "sampler": options.sampler,
-        "steps": options.steps,
-        "device": options.device,
-        "precision": options.precision,
         "images": [str(files.image)] if files.image is not None else [],
-        "modalities": list(options.modalities),
         "labels": ownLabels(model),
         "compress": False,
-        "anatomy": str(files.anatomy) if options.anatomy is Anatomy.SEGMENTATION else options.anatomy.value,
-        "mass_effect": float(options.massEffect),
-        "contrast": options.contrast.value,
         "reference": _entries(files.reference),
+        "known": _entries(files.known),
+        "region": str(files.region) if files.region is not None else None,
     }
-    if files.region is not None:
-        request.update(known=_entries(files.known), region=str(files.region), seam_mm=float(options.seamMm))
+    if options.anatomy is Anatomy.SEGMENTATION:
+        request["anatomy"] = str(files.anatomy)
     if options.frames > 1:
         request["frames"] = options.frames
     return request
@@ -102,8 +95,6 @@ def checkInputs(inputs: SynthInputs, options: SynthOptions) -> None:
     """Raise InputError for an order of a script that makes no sense with any model."""
     if inputs.segmentation is None:
         raise InputError("There is no segmentation to synthesize from. Give a vtkMRMLSegmentationNode.")
-    if options.samples < 1:
-        raise InputError(f"{options.samples} samples were asked for; it must be 1 or more.")
     if options.frames > 1 and (options.samples > 1 or inputs.isLocalEdit):
         raise InputError("A growth series has one sample and whole images. Leave samples or knownVolumes out.")
     if inputs.isLocalEdit and inputs.originalSegmentation is None:

@@ -12,12 +12,12 @@ from MedDDPMSlicerLib.Background import SLICE_SECONDS, SlicedTask
 from MedDDPMSlicerLib.Display import NodeList
 from MedDDPMSlicerLib.Jobs import JobState
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
-from MedDDPMSlicerLib.PlainSentences import plainSentence, sentenceOf, wordsOf
+from MedDDPMSlicerLib.PlainSentences import plainSentence, sentenceOf, wordsFor, wordsOf
 from MedDDPMSlicerLib.Views import showInSlices, shownModality
 
 from .Growth import importSeries
 from .Import import ImportPlan, importResults, undoImport
-from .Options import SynthInputs, SynthOptions
+from .Options import SynthInputs, SynthOptions, withWidget
 from .Preview import PreviewFollower
 from .Request import RequestFiles, checkOptions, exportFiles, requestOf
 from .Results import caseItem, modalityOf
@@ -141,7 +141,8 @@ class SynthRun(RunReport):
         elif self.handle.state is JobState.DONE:
             self._beginImport()
         else:
-            self._end(Outcome.FAILED, self.handle.message or "The generation failed.")
+            self._words |= wordsFor(self.handle.problemPath)
+            self._end(Outcome.FAILED, withWidget(self.handle.message or "The generation failed.", self.handle.option))
 
     def _beginImport(self) -> None:
         if self._state is not SynthState.SAMPLING:

@@ -5,7 +5,7 @@ The application loads this file at its start, so the rest is imported when it is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from MedDDPMSlicerLib.ModuleLogic import ModuleLogic
@@ -41,52 +41,39 @@ class SynthLogic(ModuleLogic):
         segmentationNode: Any,
         model: str = "demo",
         *,
-        samples: int = 1,
-        seed: int = 0,
-        sampler: str | None = None,
-        steps: int | None = None,
-        modalities: Sequence[str] = (),
-        device: str = "auto",
-        precision: str = "auto",
         referenceVolume: Any = None,
         knownVolumes: Mapping[str, Any] | None = None,
         originalSegmentation: Any = None,
         anatomy: Any = "seed",
-        massEffect: float = 1.0,
-        contrast: str = "seed",
         referenceScan: Mapping[str, Any] | None = None,
-        frames: int = 1,
         showPreview: bool = False,
         onFinished: Callable[[SynthRun], None] | None = None,
         waitForCompletion: bool = False,
+        **options: Any,
     ) -> SynthRun:
         """Make MRI volumes from a segmentation; returns at once, unless ``waitForCompletion``.
 
-        ``model``: name or path. ``sampler``, ``steps``: None for the model's own. ``modalities``: empty for all.
-        ``referenceVolume``: the MRI that belongs to the mask; a missing outline is made from it. ``knownVolumes``
-        (modality -> volume node of a real scan) with ``originalSegmentation`` (the mask before it was changed): only
-        the changed region is made anew. For models that are told tissues: ``anatomy`` is "seed", "reference" (that of
-        ``referenceScan``, modality -> volume node) or a segmentation or label map node, ``massEffect`` 0 to 1,
-        ``contrast`` "seed", "mean" or "reference". ``frames`` above 1 makes a growth series of so many time points in
-        place of samples. ``onFinished`` is called with the SynthRun, whose ``volumes`` are the results: of a series the
-        volumes that play it.
+        ``model``: name or path. ``referenceVolume``: the MRI that belongs to the mask; a missing outline is made from
+        it. ``knownVolumes`` (modality -> volume node of a real scan) with ``originalSegmentation`` (the mask before it
+        was changed): only the changed region is generated. For models that are told tissues: ``anatomy`` is "seed",
+        "reference" (that of ``referenceScan``, modality -> volume node) or a segmentation or label map node.
+        ``options``: the fields of ``medddpm.synthesis.request.SynthesisRequest`` in Slicer's spelling, as samples,
+        seed, sampler, steps, guidance, modalities, massEffect, seamMm; besides marginMm (around the changed region) and
+        frames: above 1, a growth series of so many time points in place of samples. ``onFinished`` is called with the
+        SynthRun, whose ``volumes`` are the results: of a series the volumes that play it.
 
         Raises InputError for an order that makes no sense. With ``waitForCompletion`` also MedDDPMError, with the
         sentence, where the generation fails; otherwise ``outcome`` and ``message`` of the run tell.
         """
-        from .Options import SynthInputs, SynthOptions, anatomyOf, contrastOf
+        from .Options import SynthInputs, optionsOfScript
         from .Request import checkInputs
 
-        options = SynthOptions(
-            *(model, samples, seed, sampler, steps, tuple(modalities), device, precision, showPreview),
-            **{"anatomy": anatomyOf(anatomy), "massEffect": massEffect, "contrast": contrastOf(contrast)},
-            frames=frames,
-        )
+        wanted = optionsOfScript(anatomy, model=model, showPreview=showPreview, **options)
         known, source = dict(knownVolumes or {}), None if isinstance(anatomy, str) else anatomy
         inputs = SynthInputs(segmentationNode, referenceVolume, known, originalSegmentation)
         inputs.referenceScan, inputs.anatomySource = dict(referenceScan or {}), source
-        checkInputs(inputs, options)
-        run = self.service.generate(inputs, options)
+        checkInputs(inputs, wanted)
+        run = self.service.generate(inputs, wanted)
         if onFinished is not None:
             run.observers.append(lambda r: onFinished(r) if r.finished else None)
         if waitForCompletion:

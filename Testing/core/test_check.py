@@ -103,7 +103,7 @@ def test_missing_outline_without_an_image_holds_the_tumor_and_says_what_it_is(mo
     fixed = assert_fixed(source, model, "no-outline")
     assert np.isin(fixed, model.scheme.tumor_values).sum() == (labels > 0).sum()
     fix = next(f for f in check_mask(source, model).findings if f.code == "no-outline").fix
-    assert "ellipsoid" in fix and "--image" in fix
+    assert "ellipsoid" in fix and "give the MRI" in fix
 
 
 def test_a_tumor_alone_gets_a_brain_of_the_bank():
@@ -113,7 +113,7 @@ def test_a_tumor_alone_gets_a_brain_of_the_bank():
     brain_ml = np.count_nonzero(fixed.volume.data) * 0.064
     assert 1000 < brain_ml < 1700
     fix = next(f for f in done if f.code == "no-outline").fix
-    assert "is a guess" in fix and "--image" in fix and "ellipsoid" not in fix
+    assert "is a guess" in fix and "give the MRI" in fix and "ellipsoid" not in fix
     np.testing.assert_array_equal(np.isin(fixed.volume.data, (1, 2, 3)), source.volume.data > 0)
     outline = fixed.volume.data > 0
     sphere = ellipsoid(outline.shape, source.volume.affine, (0.0, 0.0, 0.0), [70.0, 85.0, 67.0])
@@ -327,7 +327,7 @@ def test_image_of_another_patient():
 def test_ambiguity_is_a_warning_with_the_way_out():
     findings = check_mask(mask((tumor() > 0).astype(np.uint8)), BRATS).findings
     doubts = [f for f in findings if f.code == "assumption"]
-    assert doubts and all(f.severity == "warning" and "--labels" in f.sentence for f in doubts)
+    assert doubts and all(f.severity == "warning" and "labels" in f.sentence for f in doubts)
 
 
 def scribbled(labels: np.ndarray, seed: int, values: list[int]) -> np.ndarray:

@@ -47,7 +47,7 @@ def test_a_cropped_mask_goes_to_the_grid_of_its_image(labels: np.ndarray, margin
     assert np.array_equal(np.isin(fixed.volume.data, (1, 2, 3)), labels > 0)
     found = {f.code: f.sentence for f in check_mask(cropped(labels, margin), BRATS, image).findings}
     assert "extended to 96 x 104 x 96" in found["cropped"]
-    assert not any("--image" in str(f) for f in done)
+    assert not any("give the MRI" in str(f) for f in done)
 
 
 def test_a_single_slice_goes_to_the_grid_of_its_image(tmp_path):
@@ -87,7 +87,7 @@ def test_an_image_that_shows_no_brain_is_not_asked_for_again():
     flat = Volume(np.full((96, 104, 96), 7, np.float32), affine(2.0))
     _, done = fix_mask(Mask(Volume(small_tumor(), affine(2.0))), BRATS, flat, around=brain_around)
     said = " ".join(map(str, done))
-    assert "the image shows none" in said and "--image" not in said
+    assert "the image shows none" in said and "give the MRI" not in said
 
 
 def test_a_mask_with_its_outline_stays_on_its_own_grid():

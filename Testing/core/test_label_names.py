@@ -210,7 +210,7 @@ def test_an_unknown_value_that_may_be_the_tumor_is_asked_for() -> None:
     labels[ball((25, -10, 15), 18)] = 2
     result = check_mask(mask(labels, segments=(Segment(1, "Brain"), Segment(2, "Target"))), BRATS)
     assert not result.usable and not result.fixable
-    assert "--labels 1=4,2=N" in str(result.errors[0])
+    assert "1=4,2=N" in str(result.errors[0])
     assert "2 'Target' -> not known" in result.findings[0].sentence
 
 

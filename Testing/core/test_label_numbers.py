@@ -53,7 +53,7 @@ def test_what_lies_around_the_rest_is_edema(table, name, spacing):
     assert bool(found.assumptions) != usual
     if not usual:
         settled = ",".join(f"{value}={target}" for value, target in sorted(found.mapping.items()))
-        assert f"--labels {settled}." in found.assumptions[0]
+        assert f"the labels {settled}." in found.assumptions[0]
         assert "BraTS" in found.assumptions[0]
 
 
@@ -82,7 +82,7 @@ def test_where_nothing_decides_the_program_asks(table):
     (error,) = result.errors
     assert error.code == "unclear-labels"
     assert "Decathlon" in error.sentence and "HD-GLIO" in error.sentence
-    assert "--labels 1=2,2=1" in error.fix and "--labels 1=2,2=3" in error.fix
+    assert "the labels 1=2,2=1" in error.fix and "the labels 1=2,2=3" in error.fix
     assert recognize(mask(numbered(table)), HEAD).mapping == {1: 2, 2: 2}
 
 
@@ -104,7 +104,7 @@ def test_own_numbers_that_geometry_contradicts_are_doubted():
     labels = np.array([0, 2, 1, 3, 4], np.uint8)[med_ddpm()]
     found = recognize(mask(labels), BRATS)
     assert found.mapping == {value: value for value in (1, 2, 3, 4)}
-    assert "--labels 1=2,2=1,3=3,4=4" in found.assumptions[0]
+    assert "the labels 1=2,2=1,3=3,4=4" in found.assumptions[0]
     assert not recognize(mask(med_ddpm()), BRATS).assumptions
 
 
@@ -115,7 +115,7 @@ def test_scaled_numbers_are_refused_with_what_they_may_mean(table, order):
     result = check_mask(mask(np.array(table, np.int16)[labels]), MODEL)
     assert not result.usable and not result.fixable
     meant = sorted({table[number]: value for number, value in zip((*order, 4), (1, 2, 3, 4), strict=True)}.items())
-    assert f"--labels {','.join(f'{a}={b}' for a, b in meant)}" in result.errors[0].fix
+    assert f"the labels {','.join(f'{a}={b}' for a, b in meant)}" in result.errors[0].fix
 
 
 @pytest.mark.parametrize("factor", [0.25, 63.75, 1.5])
@@ -130,7 +130,7 @@ def test_labels_scaled_to_fractions_are_refused(factor):
 def test_the_brains_own_number_is_no_part_of_a_tumor():
     labels = np.array([0, 3, 2, 4, 1], np.uint8)[med_ddpm()]
     result = check_mask(mask(labels), MODEL)
-    assert not result.usable and "--labels 1=4,2=2,3=1,4=3" in result.errors[0].fix
+    assert not result.usable and "the labels 1=4,2=2,3=1,4=3" in result.errors[0].fix
     alone = np.where(labels == 1, 1, np.where(labels > 0, 3, 0)).astype(np.uint8)
     assert recognize(mask(alone), BRATS).convention.name == "tumor-only"
 
@@ -153,7 +153,7 @@ def test_maps_of_tissues_are_no_tumors(model, numbers, lesion):
         labels[ball((25, -10, 15), 18)] = 4
     result = check_mask(mask(labels), config(model))
     assert not result.usable and not result.fixable
-    assert "map of tissues" in result.errors[0].sentence and "--labels 1=" in result.errors[0].fix
+    assert "map of tissues" in result.errors[0].sentence and "the labels 1=" in result.errors[0].fix
 
 
 def test_a_data_set_is_read_as_one():

@@ -94,7 +94,7 @@ def test_a_single_small_label_is_a_tumor_and_the_doubt_is_said():
     found = recognize(mask((tumor() > 0).astype(np.uint8)), BRATS)
     assert found.convention.name == "tumor-only"
     assert found.mapping == {1: 3}
-    assert any("--labels 1=1" in sentence for sentence in found.assumptions)
+    assert any("the labels 1=1" in sentence for sentence in found.assumptions)
     assert recognize(mask((tumor() > 0).astype(np.uint8)), HEAD).mapping == {1: 2}
 
 

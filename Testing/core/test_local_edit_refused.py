@@ -68,7 +68,7 @@ REFUSED = [
     (lambda e: {"known": ("T1=a.nii", "t1=b.nii")}, r"two known images for t1\. Give one image for each modality\."),
     (lambda e: {"known": ("T2=a.nii",)}, r"a known image for T2, but the model 'tiny' makes T1, FLAIR\."),
     (lambda e: {"region": None}, r"known images but no region\. Give the label map"),
-    (lambda e: {"known": ()}, r"a region to make anew but no known image around it\. Give the real scan's images"),
+    (lambda e: {"known": ()}, r"a region to generate but no known image around it\. Give the real scan's images"),
     (lambda e: {"seam_mm": -1.0}, r"The option seam_mm is -1, but must be 0 to 50 mm\."),
     (lambda e: {"seam_mm": float("nan")}, r"The option seam_mm is nan"),
     (missing_image, r"nowhere\.nii\.gz does not exist"),

@@ -34,7 +34,7 @@ BAD = [
     ({"device": "toaster"}, r"There is no device 'toaster'\. Choose auto, cpu"),
     ({"precision": "fp8"}, r"The option precision is 'fp8', but must be one of auto, fp32"),
     ({"sampler": "euler"}, r"euler"),
-    ({"steps": 0}, r"The option steps is 0, but must be 1 or more\."),
+    ({"steps": 0}, r"The option steps is 0, but must be 1 to 10000\."),
     ({"steps": 7}, r"7 sampling steps were asked for; this model allows 1 to 6\."),
     ({"samples": 0}, r"The option samples is 0, but must be 1 to 1000\."),
     ({"seed": -1}, r"The option seed is -1, but must be 0 to 9223372036854774807"),
@@ -101,7 +101,7 @@ def test_what_cannot_fit_is_not_started(
         synthesize(mask, tmp_path / "out", tiny, precision="fp32", reporter=reporter)
     assert not reporter.steps
     code = run_command(monkeypatch, "synth", mask, "--model", tiny, "--out", tmp_path / "out", "--device", "cpu")
-    assert code == 4 and "--ignore-memory starts all the same." in capsys.readouterr().err
+    assert code == 4 and "Or start all the same. See --ignore-memory." in capsys.readouterr().err
     assert synthesize(mask, tmp_path / "out", tiny, ignore_memory=True)[0].state == "done"
 
 

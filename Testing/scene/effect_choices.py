@@ -28,6 +28,8 @@ class Choices:
     editRealScan: bool = False
     knownVolumes: dict[str, str] = field(default_factory=dict)
     originalSegmentation: Any = None
+    guidance: float = 1.0
+    ignoreMemory: bool = False
     seamMm: float = 4.0
     marginMm: float = 6.0
     anatomy: Anatomy = Anatomy.SEED

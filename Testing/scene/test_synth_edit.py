@@ -52,7 +52,7 @@ def test_the_rest_stays_the_patients_own(service, scene, modelFolder, grid):
     original = takeSnapshot(segmentation)
     distance = addLesion(segmentation, grid)
     inputs = SynthInputs(segmentation, None, scans, original)
-    run = service.generate(inputs, options(modelFolder, seamMm=3.0, marginMm=5.0))
+    run = service.generate(inputs, options(modelFolder, seam_mm=3.0, marginMm=5.0))
     service.waitFor(run, SECONDS)
     run.raiseFailure()
     assert len(run.volumes) == 2

@@ -40,6 +40,8 @@ def parameters(**values):
         "device": "cpu",
         "precision": "fp32",
         "showPreview": True,
+        "guidance": 1.0,
+        "ignoreMemory": False,
         "seamMm": 4.0,
         "marginMm": 6.0,
         "anatomy": Anatomy.SEED,

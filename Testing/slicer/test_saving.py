@@ -22,6 +22,8 @@ CHOICES = {
     "seamMm": 7.5,
     "marginMm": 11.0,
     "massEffect": 0.4,
+    "guidance": 2.5,
+    "ignoreMemory": True,
     "growthFrames": 5,
     "batchSource": "/masks",
 }

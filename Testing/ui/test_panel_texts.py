@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,10 +15,17 @@ for name in ("MedDDPMCore", "MedDDPMSlicer", "MedDDPMSynth"):
     if str(ROOT / name) not in sys.path:
         sys.path.insert(0, str(ROOT / name))
 
+import typer  # noqa: E402
+from medddpm.cli.options import given, with_options  # noqa: E402
+from medddpm.errors import InputError  # noqa: E402
 from medddpm.labels.findings import Finding  # noqa: E402
 from medddpm.labels.scheme import load_scheme  # noqa: E402
-from MedDDPMSlicerLib import Texts  # noqa: E402
+from medddpm.options import option, options_table  # noqa: E402
+from medddpm.synthesis.request import SynthesisRequest  # noqa: E402
+from MedDDPMSlicerLib import RequestOptions, Texts  # noqa: E402
+from MedDDPMSynthLib.Options import PLACED, advancedOptions, optionsOfScript, withWidget  # noqa: E402
 from MedDDPMSynthLib.Panels.Texts import anatomySentence, anatomyShown, checkSummary, termsText  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
 
 
 def description(**changes):
@@ -119,3 +128,59 @@ def test_what_the_tumor_did_to_the_anatomy_is_said_in_one_line(facts, expected):
     said = anatomySentence(facts)
     assert said.startswith(expected) and bool(said) == bool(expected)
     assert anatomyShown(facts).startswith(expected or "Edit the tissues")
+
+
+@dataclass(frozen=True)
+class WithChurn(SynthesisRequest):
+    """A request with one more option of the sampler."""
+
+    churn: float | None = option(None, "Noise added back at each step.", low=0, high=2, unit="times")
+
+
+def test_an_option_is_one_field_for_the_command_line_jobs_slicer_and_documents():
+    app, asked = typer.Typer(rich_markup_mode=None), []
+
+    @app.command()
+    @with_options(WithChurn)
+    def command(**options):
+        asked.append(WithChurn(("m.nii",), **given(options)))
+
+    shown = " ".join(CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output.split())
+    assert "--churn" in shown and "Noise added back at each step." in shown and "0<=x<=2" in shown.replace(".0", "")
+    assert CliRunner().invoke(app, ["--churn", "0.5"]).exit_code == 0 and asked[0].churn == 0.5
+    assert CliRunner().invoke(app, ["--churn", "3"]).exit_code == 2
+
+    job = asked[0].to_dict()
+    assert WithChurn.from_dict(job) == asked[0] and job["churn"] == 0.5
+    with pytest.raises(InputError, match="churn is 3, but must be 0 to 2 times"):
+        WithChurn.from_dict(job | {"churn": 3})
+
+    told = advancedOptions(WithChurn)[-1]
+    assert (told.label, told.help, told.unit) == ("Churn", "Noise added back at each step.", "times")
+    assert RequestOptions.rangeOf(told) == (0, 2) and RequestOptions.defaultOf(told) == 0
+    node = SimpleNamespace(**{RequestOptions.parameterName(o.name): 0 for o in RequestOptions.shownOptions(WithChurn)})
+    node.churn = 0.5
+    assert RequestOptions.valuesOf(node, WithChurn)["churn"] == 0.5
+
+    assert "| `churn` | `--churn` | 0 to 2 times |  | Noise added back at each step. |" in options_table(WithChurn)
+
+
+def test_all_that_a_person_can_choose_has_a_place_in_the_panel():
+    advanced = [told.name for told in advancedOptions()]
+    assert advanced == ["sampler", "steps", "guidance", "device", "precision", "ignore_memory"]
+    assert {*advanced, *PLACED} == {told.name for told in RequestOptions.shownOptions(SynthesisRequest)}
+    for told in advancedOptions():
+        assert told.help.endswith(".") and not re.search(r"--[a-z]", told.help), "also a tooltip and a cell of a table"
+
+
+def test_an_error_names_the_widget_that_helps():
+    said = withWidget("It will not fit.", "ignore_memory")
+    assert said == "It will not fit. See 'Start even if memory is short' under Advanced."
+    assert withWidget("It is empty.", "labels") == withWidget("It is empty.", None) == "It is empty."
+
+
+def test_scripts_name_options_as_slicer_does():
+    wanted = optionsOfScript("reference", massEffect=0.5, seamMm=2.0, guidance=3.0, frames=4)
+    assert (wanted.anatomy, wanted.mass_effect, wanted.seam_mm, wanted.frames) == ("reference", 0.5, 2.0, 4)
+    with pytest.raises(InputError, match=r"no option 'mass_effect'.*massEffect"):
+        optionsOfScript(mass_effect=0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -107,11 +108,22 @@ def fields(module: str) -> dict[str, ast.expr]:
     """The annotations of the fields of the parameter node of a module."""
     tree = ast.parse((ROOT / module / f"{module}Lib" / "Parameters.py").read_text(encoding="utf-8"))
     (node,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == f"{module}ParameterNode")
-    return {
+    return (_option_fields() if module == "MedDDPMSynth" else {}) | {
         line.target.id: line.annotation
         for line in node.body
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
     }
+
+
+def _option_fields() -> dict[str, ast.expr]:
+    """The annotations that ``withOptions`` adds."""
+    sys.path[:0] = [str(ROOT / name) for name in ("MedDDPMCore", "MedDDPMSlicer") if str(ROOT / name) not in sys.path]
+    from medddpm.synthesis.request import SynthesisRequest
+    from MedDDPMSlicerLib.RequestOptions import parameterName, shownOptions
+
+    kinds = {parameterName(told.name): told.kind.__name__ for told in shownOptions(SynthesisRequest)}
+    texts = {name: f"Annotated[{kind}, WithinRange(0, 1)]" for name, kind in kinds.items()}
+    return {name: ast.parse(text, mode="eval").body for name, text in texts.items()}
 
 
 def code_files(module: str) -> list[Path]:

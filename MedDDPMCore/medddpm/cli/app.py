@@ -11,6 +11,7 @@ import typer
 from ..jobs.outcome import outcome_of
 from ..parse import printable
 from . import check, evaluate, masks, models, prepare, runs, synth, tissues, train, worker  # noqa: F401 - add theirs
+from .options import with_flag
 from .root import app
 
 log = logging.getLogger("medddpm")
@@ -29,5 +30,7 @@ def main() -> None:
         outcome = outcome_of(exc)
         log.debug("details", exc_info=True)
         # A further line is indented, so that no name can look like a message.
-        typer.echo(printable(f"Error: {outcome.message}", keep="\n").replace("\n", "\n  "), err=True)
+        typer.echo(
+            printable(f"Error: {with_flag(outcome.message, outcome.option)}", keep="\n").replace("\n", "\n  "), err=True
+        )
         sys.exit(outcome.exit_code)

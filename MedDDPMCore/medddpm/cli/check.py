@@ -18,6 +18,7 @@ from ..labels.findings import CheckResult, Finding
 from ..models.places import find_config
 from .console import ConsoleReporter, say
 from .folders import masks_among
+from .options import with_flag
 from .root import app
 
 
@@ -100,7 +101,7 @@ def _show(findings: tuple[Finding, ...], fixed: bool) -> None:
     for finding in findings:
         word = "Fixed" if fixed else finding.severity.capitalize()
         offer = "" if fixed or not finding.fixable else " With --fix:"
-        say(f"{word}: {finding.sentence}{offer} {finding.fix}".rstrip())
+        say(with_flag(f"{word}: {finding.sentence}{offer} {finding.fix}".rstrip(), "" if fixed else finding.option))
 
 
 def _summary(mask: Path, result: CheckResult) -> str:

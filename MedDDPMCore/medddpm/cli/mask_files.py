@@ -162,7 +162,7 @@ def open_mask(path: Path, whole: bool = False, **options: Any) -> Opened:
 
 
 def in_scheme(
-    path: Path, mask: Mask, scheme: LabelScheme, labels: str | None = None, option: str = "--labels"
+    path: Path, mask: Mask, scheme: LabelScheme, labels: str | None = None, option: str = "labels"
 ) -> tuple[np.ndarray, Recognition]:
     """The mask of ``path`` in the values of ``scheme``; ``labels`` is what ``option`` says of them.
 
@@ -170,11 +170,12 @@ def in_scheme(
     """
     found = recognize(mask, scheme, parse_labels(labels) if labels else None)
     if found.question:
-        raise InputError(f"{path}: {' '.join(found.question)}".replace("--labels", option))
+        raise InputError(f"{path}: {' '.join(found.question)}", option=option)
     if found.unknown:
         raise InputError(
-            f"{path} has the value {found.unknown[0]}, whose meaning is not known. Say what all values mean with "
-            f"{option} 1=1,2=2,4=3 (value in the file = value of the scheme '{scheme.name}', 0: nothing)."
+            f"{path} has the value {found.unknown[0]}, whose meaning is not known. Say what all values mean, as "
+            f"1=1,2=2,4=3 (value in the file = value of the scheme '{scheme.name}', 0: nothing).",
+            option=option,
         )
     values, _ = clean_values(mask.volume.data, 1.0)
     return apply_mapping(values, found.mapping), found
@@ -192,7 +193,7 @@ def _with_outline(path: Path, labels: Volume, scheme: LabelScheme, image: str | 
     scan = None if image is None else read_volume(image)
     mended, done, left = mend_mask(Mask(labels), config, scan, own, (), brain_around)
     if left.errors:
-        raise InputError(f"{path}: {' '.join(str(finding) for finding in left.errors)}")
+        raise left.refusal(str(path))
     for finding in (*left.findings, *done):
         if finding.code in TOLD:
             say(finding.fix or finding.sentence)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -24,14 +23,12 @@ def with_options(request: type) -> Callable[[Function], Function]:
 
     def decorate(function: Function) -> Function:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[:-1]
-        hints = typing.get_type_hints(request)
         parameters = [parameter.replace(kind=_KEYWORD) for parameter in own]
-        for f, told in options_of(request):
-            several = typing.get_origin(hints[f.name]) is tuple
-            hint = list[str] | None if several else hints[f.name]
-            kind = Annotated[hint, _option(told)]  # type: ignore[valid-type]
-            default = None if several else f.default
-            parameters.append(inspect.Parameter(f.name, _KEYWORD, default=default, annotation=kind))
+        for told in options_of(request):
+            several = told.kind is tuple
+            kind = Annotated[list[str] | None if several else told.hint, _option(told)]  # type: ignore[valid-type]
+            default = None if several else told.default
+            parameters.append(inspect.Parameter(told.name, _KEYWORD, default=default, annotation=kind))
         function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return function
@@ -46,8 +43,13 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def with_flag(sentence: str, option: str) -> str:
+    """``sentence`` of an error or finding with the command line's name of the ``option`` that helps."""
+    return f"{sentence} See --{option.replace('_', '-')}." if option else sentence
+
+
 def _option(told: Option) -> Any:
     names = (told.flag,) if told.flag else ()
     high = told.high if told.high is not None and told.high <= LARGEST_SHOWN else None
-    metavar = told.metavar or "|".join(told.choices) or None
+    metavar = told.metavar or ("" if told.more else "|".join(told.choices)) or None
     return typer.Option(*names, help=told.help, min=told.low, max=high, metavar=metavar)

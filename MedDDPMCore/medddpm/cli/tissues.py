@@ -58,8 +58,8 @@ def tissues_command(
 
 def _mask(path: Path, labels: str | None) -> Volume:
     mask = read_mask(path)
-    values, found = in_scheme(path, mask, load_scheme(SCHEME), labels, "--mask-labels")
-    _say(sentence.replace("--labels", "--mask-labels") for sentence in (*mask.volume.notes, *found.sentences))
+    values, found = in_scheme(path, mask, load_scheme(SCHEME), labels, "mask_labels")
+    _say((*mask.volume.notes, *found.sentences))
     return Volume(values, mask.volume.affine)
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from ..files import open_regular
 
-# No line written here is longer than MAX_LINE bytes: its four texts are cut to MAX_TEXT characters, and JSON needs at
+# No line written here is longer than MAX_LINE bytes: its five texts are cut to MAX_TEXT characters, and JSON needs at
 # most 12 bytes for one.
-MAX_LINE, MAX_TEXT = 64 * 1024, 1300
+MAX_LINE, MAX_TEXT = 64 * 1024, 1040
 
 
 class State(enum.StrEnum):
@@ -52,7 +52,8 @@ class Event:
     of FINAL, which end a run.
 
     ``time`` is seconds since 1970; ``step`` of ``total`` are finished with about ``seconds_left`` to go (of this
-    stage); ``path`` is relative to the job folder; ``message`` is a plain sentence; ``exit_code`` comes with FINAL.
+    stage); ``path`` is that of a preview, relative to the job folder; ``message`` is a plain sentence. With FINAL come
+    ``exit_code`` and, where there are such, ``option`` and ``path`` of the error (see ``MedDDPMError``).
     """
 
     event: str
@@ -64,6 +65,7 @@ class Event:
     message: str | None = None
     path: str | None = None
     exit_code: int | None = None
+    option: str | None = None
 
     def to_line(self) -> bytes:
         """The line, with its newline, in ASCII."""
@@ -95,6 +97,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "message": (str,),
     "path": (str,),
     "exit_code": (int,),
+    "option": (str,),
 }
 
 

@@ -21,11 +21,11 @@ import os
 import re
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import InputError
+from ..errors import FREE_SPACE, InputError
 from ..files import open_regular, read_bounded, write_text
 from .events import FINAL, Event, EventLog, State
 from .outcome import Outcome
@@ -78,7 +78,9 @@ class JobFolder:
         try:
             self.path.mkdir(mode=0o700, parents=True)
         except OSError as exc:
-            raise InputError(f"The job folder {self.path} cannot be made: {exc.strerror}. Choose another.") from exc
+            raise InputError(
+                f"The job folder {self.path} cannot be made: {exc.strerror}. {FREE_SPACE}", path=self.path
+            ) from exc
         write_text(self._job_path, text)
         return job
 
@@ -153,9 +155,7 @@ class JobFolder:
             self.append(Event("started"))
         except OSError as exc:
             self.claim.abandon()
-            raise InputError(
-                f"{self.path} cannot be written: {exc.strerror}. Free space or move the {self.noun}."
-            ) from exc
+            raise InputError(f"{self.path} cannot be written: {exc.strerror}. {FREE_SPACE}", path=self.path) from exc
         except InputError:
             self.claim.abandon()
             raise
@@ -186,7 +186,8 @@ class JobFolder:
         """
         self._remove_previews()  # first: it makes room
         try:
-            self.append(Event(outcome.event, message=outcome.message, exit_code=outcome.exit_code))
+            end = Event(outcome.event, message=outcome.message, exit_code=outcome.exit_code)
+            self.append(replace(end, option=outcome.option or None, path=outcome.path or None))
         except (OSError, InputError):
             self.claim.abandon()
             return

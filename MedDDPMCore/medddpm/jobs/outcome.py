@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
-from ..errors import Cancelled, MedDDPMError, OutOfMemory, Paused
+from ..errors import FREE_SPACE, Cancelled, MedDDPMError, OutOfMemory, Paused
 from .events import State
 
 EXIT_DONE, EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_OUT_OF_MEMORY, EXIT_INTERNAL = 0, 2, 3, 4, 5
@@ -27,11 +27,13 @@ _MEMORY_WORDS = ("not enough memory", "out of memory", "defaultcpuallocator", "a
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a run: its state, exit code and sentence."""
+    """The end of a run: its state, exit code and sentence. ``option`` and ``path``: see ``MedDDPMError``."""
 
     event: State
     exit_code: int
     message: str
+    option: str = ""
+    path: str = ""
 
 
 def outcome_of(error: BaseException) -> Outcome:
@@ -40,14 +42,15 @@ def outcome_of(error: BaseException) -> Outcome:
         state = State.PAUSED if isinstance(error, Paused) else State.CANCELLED
         return Outcome(state, EXIT_CANCELLED, str(error) or EXIT_SENTENCES[EXIT_CANCELLED])
     if isinstance(error, MedDDPMError):
-        return Outcome(State.FAILED, error.exit_code, str(error) or EXIT_SENTENCES[error.exit_code])
+        sentence = str(error) or EXIT_SENTENCES[error.exit_code]
+        return Outcome(State.FAILED, error.exit_code, sentence, error.option, error.path)
     if is_out_of_memory(error):
         return Outcome(State.FAILED, EXIT_OUT_OF_MEMORY, EXIT_SENTENCES[EXIT_OUT_OF_MEMORY])
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("medddpm"):
         sentence = f"The Python package '{error.name}' is not installed here. Install it with pip and try again."
         return Outcome(State.FAILED, EXIT_INTERNAL, sentence)
     if isinstance(error, OSError) and error.errno is not None:
-        return Outcome(State.FAILED, EXIT_BAD_INPUT, _file_sentence(error))
+        return Outcome(State.FAILED, EXIT_BAD_INPUT, _file_sentence(error), path=str(error.filename or ""))
     sentence = f"{EXIT_SENTENCES[EXIT_INTERNAL]} (It was a {type(error).__name__}.)"
     return Outcome(State.FAILED, EXIT_INTERNAL, sentence)
 
@@ -69,5 +72,5 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _file_sentence(error: OSError) -> str:
     name = f"{error.filename}" if error.filename else "A file of the job"
     if error.errno in _NO_SPACE:
-        return f"{name} could not be written because the disk is full. Free space or choose another folder."
+        return f"{name} could not be written because the disk is full. {FREE_SPACE}"
     return f"{name} could not be read or written: {error.strerror}. Check that it exists and that you may use it."

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import FREE_SPACE, InputError
 from ..files import open_regular, read_bounded, write_text
 from .process import process_alive, process_token
 
@@ -143,9 +143,8 @@ def _exclusive(guard: Path) -> Iterator[None]:
         try:
             descriptor = open_regular(guard, os.O_RDWR | os.O_CREAT, links=False)
         except OSError as exc:
-            raise InputError(
-                f"{guard.parent} cannot be written: {exc.strerror or exc}. Free space or choose another folder."
-            ) from exc
+            sentence = f"{guard.parent} cannot be written: {exc.strerror or exc}. {FREE_SPACE}"
+            raise InputError(sentence, path=guard.parent) from exc
         # Some network file systems have no such locks; the ownership file alone then has to do.
         with contextlib.suppress(OSError):
             _lock(descriptor)

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import FREE_SPACE, InputError
 from ..files import write_text
 from .events import Event
 from .folder import JobFolder
@@ -32,7 +32,7 @@ def open_spool(spool: Path) -> Path:
         spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = spool.stat().st_uid
     except OSError as exc:
-        raise InputError(f"The spool folder {spool} cannot be made: {exc.strerror}. Choose another folder.") from exc
+        raise InputError(f"The spool folder {spool} cannot be made: {exc.strerror}. {FREE_SPACE}", path=spool) from exc
     if hasattr(os, "geteuid") and owner != os.geteuid():
         raise InputError(f"The spool folder {spool} belongs to another user. Choose a folder of your own.")
     return spool

@@ -222,7 +222,8 @@ def parse_labels(text: str) -> dict[int, int]:
         return {int(source): int(target) for source, target in pairs}
     except ValueError as exc:
         raise InputError(
-            f"--labels {text} is not understood. Write it as file value = model value: 1=1,2=2,4=3."
+            f"The labels {text} are not understood. Write them as file value = model value: 1=1,2=2,4=3.",
+            option="labels",
         ) from exc
 
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..errors import InputError
+
 ERROR, WARNING, INFO = "error", "warning", "info"
+# Which option of a request helps where the mask itself is right (see ``MedDDPMError``).
+OPTIONS = {"unknown-values": "labels", "unclear-labels": "labels", "structures": "labels"}
+OPTIONS |= dict.fromkeys(("empty", "no-outline", "wrong-outline"), "image")
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,11 @@ class Finding:
     def __str__(self) -> str:
         return f"{self.sentence} {self.fix}".strip()
 
+    @property
+    def option(self) -> str:
+        """The option of a request that helps; "" where none does."""
+        return OPTIONS.get(self.code, "")
+
 
 @dataclass(frozen=True)
 class CheckResult:
@@ -37,6 +47,11 @@ class CheckResult:
     def errors(self) -> tuple[Finding, ...]:
         """The findings that make the mask unusable as it is."""
         return tuple(f for f in self.findings if f.severity == ERROR)
+
+    def refusal(self, name: str) -> InputError:
+        """What is raised for a mask, ``name``, with errors."""
+        option = next((f.option for f in self.errors if f.option), "")
+        return InputError(f"{name} cannot be used. {' '.join(map(str, self.errors))}", option=option)
 
     @property
     def usable(self) -> bool:

@@ -59,7 +59,7 @@ def place_mask(
     """
     fixed, mended, remaining = mend_mask(mask, config, image, labels, around=around)
     if remaining.errors:
-        raise InputError(f"{name} cannot be used. " + " ".join(str(f) for f in remaining.errors))
+        raise remaining.refusal(name)
     used = Volume(np.asarray(fixed.volume.data, np.uint8), fixed.volume.affine)
     steps = grid_steps(config) if may_grow else (0, 0, 0)
     placement = place(used.shape, used.affine, used.data > 0, config.grid, steps)

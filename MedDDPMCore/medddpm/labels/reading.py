@@ -176,7 +176,7 @@ def small_outline(values: LabelSizes, outline: int | None) -> tuple[str, ...]:
         return ()
     return (
         f"Label {outline} is only {milliliters(values.volume_ml(outline))}, but it fills most of the field of "
-        "view; if it is a tumor part, say so with --labels.",
+        "view; if it is a tumor part, say what the labels mean.",
     )
 
 

@@ -61,13 +61,12 @@ def assign_unknown(case: Case) -> None:
     )
     if np.count_nonzero(where) > MOST_UNKNOWN * np.count_nonzero(case.tumor):
         every = {**case.recognition.mapping, **dict.fromkeys(unknown, "N")}
-        option = f"--labels {labels_text(every)} with N one of {listed(scheme.values)}, 0 for nothing"
-        fix = f"Say what each value means: {option}."
+        fix = f"Say what each value means: {labels_text(every)} with N one of {listed(scheme.values)}, 0 for nothing."
         case.stop("unknown-values", f"{sentence} They may be the tumor or a part of it.", fix)
         return
     inside = where & fill_holes((case.labels > 0) | where) & _in_outline(case, where)
     fix = f"{case.amount(inside)} of them inside of the outline become {case.kind}, the rest background."
-    case.add("unknown-values", ERROR, sentence, fix + " Or say what they mean with --labels.", True)
+    case.add("unknown-values", ERROR, sentence, fix + " Or say what the values mean.", True)
     case.labels[inside] = scheme.surround
 
 
@@ -97,7 +96,7 @@ def _make_missing(case: Case) -> None:
     empty = not case.labels.any()
     made = outline_from_image(case)
     if made is None and empty:
-        case.stop("empty", "The mask is empty: no voxel has a label.", "Draw a mask, or give an image with --image.")
+        case.stop("empty", "The mask is empty: no voxel has a label.", "Draw a mask, or give the MRI.")
         return
     outline, how = made or _without_image(case)
     volume = milliliters(np.count_nonzero(outline) * case.voxel_ml)
@@ -134,7 +133,7 @@ def outline_from_image(case: Case) -> tuple[np.ndarray, str] | None:
 
 def _without_image(case: Case) -> tuple[np.ndarray, str]:
     everything, kind = case.labels > 0, case.kind
-    ask = "the image shows none" if case.image is not None else "give the image with --image for a true one"
+    ask = "the image shows none" if case.image is not None else "give the MRI for a true one"
     hull = hull_outline(kind, everything, case.affine)
     if hull is not None:
         how = f"The hull of what is there is taken as the {kind}; a hull has no true shape of a {kind}"
@@ -166,7 +165,7 @@ def _join_structures(case: Case) -> None:
         read = "The structures become tissues"
     fix = (
         f"{read}, and {case.amount(outline & ~before)} of fluid between them are filled. If one of the values is a "
-        "tumor, say so with --labels."
+        "tumor, say what the values mean."
     )
     case.add("structures", ERROR, sentence, fix, True)
     case.labels[outline & ~before] = fluid
@@ -196,7 +195,7 @@ def _change_kind(case: Case) -> None:
 def _converted(case: Case, given: np.ndarray) -> tuple[np.ndarray, str]:
     """A stand-in for the brain in a head outline, or for the head around a brain, and a clause on it."""
     if case.kind == HEAD:
-        how = "An average skull, scalp and neck are put around the brain; give the image with --image for the true head"
+        how = "An average skull, scalp and neck are put around the brain; give the MRI for the true head"
         return head_around_brain(given, case.affine), how
     brain = brain_in_head(given, case.affine)
     how = f"The brain is estimated inside of the head, under scalp and skull. {SEARCH} The estimate is rough"

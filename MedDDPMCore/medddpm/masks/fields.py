@@ -181,7 +181,7 @@ def require_label_map(labels: np.ndarray, affine: np.ndarray, scheme: LabelSchem
     if labels.ndim != 3 or labels.dtype.kind not in "bui" or 0 in labels.shape:
         raise InputError(
             f"A label map of three axes with whole numbers is needed, not {labels.ndim} axes of {labels.dtype}. "
-            "Run 'medddpm check MASK --model M --fix OUT' and use OUT."
+            "Check and fix the mask first."
         )
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError("The mask's affine cannot be inverted, so its voxels have no place in space. Export it again.")
@@ -189,7 +189,7 @@ def require_label_map(labels: np.ndarray, affine: np.ndarray, scheme: LabelSchem
         name = scheme.label(scheme.surround).name
         raise InputError(
             f"The mask has no '{name}' label ({scheme.surround}), so it is not known where the tumor may be. "
-            "Run 'medddpm check MASK --model M --fix OUT' and use OUT."
+            "Check and fix the mask first."
         )
     return labels.astype(np.uint8, copy=False)
 
@@ -205,7 +205,7 @@ def _known_values(labels: np.ndarray, scheme: LabelScheme) -> set[int]:
     if unknown:
         raise InputError(
             f"The mask has the value {unknown[0]}, which label scheme '{scheme.name}' does not have (0, "
-            f"{', '.join(map(str, scheme.values))}). Run 'medddpm check MASK --model M --fix OUT' and use OUT."
+            f"{', '.join(map(str, scheme.values))}). Check and fix the mask first."
         )
     return present
 

@@ -198,8 +198,8 @@ def _inside_outline(name: str, image: Volume, labels: Volume) -> tuple[np.ndarra
     if covered < MIN_COVERED:
         where = "lies elsewhere in space than the mask" if covered < 0.01 else f"covers only {covered:.0%} of the mask"
         raise InputError(
-            f"{name} {where}. Check that it belongs to the same visit, and register the images (--register "
-            "modalities), or leave the case out."
+            f"{name} {where}. Check that it belongs to the same visit, and register the images, or leave the case out.",
+            option="register",
         )
     return on_grid(image, labels)[seen], covered
 

@@ -57,7 +57,7 @@ class PrepareOptions:
         (), "A modality to use; repeat, in the order of the model. Left out: all.", flag="--modality"
     )
     register: str = option("none", "Rigid registration.", choices=REGISTRATIONS)
-    template: str | None = option(None, "The image to register to, with --register template.", metavar="FILE")
+    template: str | None = option(None, "The image to register to, with the registration 'template'.", metavar="FILE")
     intensities: str = option("percentile", "How to scale images.", choices=INTENSITIES)
     outline: str = option("auto", "What to outline where masks lack it.", choices=OUTLINES)
     labels: str | None = option(None, "What the masks' values mean to the model: 1=1,2=2,4=3.")

@@ -73,7 +73,8 @@ def _check_known(name: str, recognition: Recognition, template: ModelConfig) -> 
     example = labels_text({**recognition.mapping, values[0]: 0})
     raise InputError(
         f"{name} has the value{'s' if len(values) > 1 else ''} {listed(values)}, which the labels do not know "
-        f"({known}). Say what every value means, for example --labels {example} (0: nothing), or leave the case out."
+        f"({known}). Say what every value means, for example {example} (0: nothing), or leave the case out.",
+        option="labels",
     )
 
 

@@ -140,7 +140,7 @@ def _prepare_cases(plan: Plan, out: Path, reporter: Reporter) -> dict[str, CaseO
             outcomes |= {outcome.id: outcome for outcome in _work_through(part, plan.options.workers, reporter)}
     failed = [outcome for outcome in outcomes.values() if outcome.failure is not None]
     if failed:
-        raise InputError(_failures(failed, len(work)))
+        raise InputError(_failures(failed, len(work)), option="leave_out")
     return outcomes
 
 
@@ -176,10 +176,9 @@ def _size(count: int) -> str:
 def _failures(failed: Sequence[CaseOutcome], total: int) -> str:
     told = " ".join(f"{outcome.id}: {outcome.failure}" for outcome in failed[:MAX_TOLD])
     more = f" And {len(failed) - MAX_TOLD} more." if len(failed) > MAX_TOLD else ""
-    remedy = " ".join(f"--leave-out {outcome.id}" for outcome in failed[:MAX_TOLD])
     return (
         f"{len(failed)} of {total} cases could not be prepared; the others are kept for the next run. {told}{more} "
-        f"Correct the files, or leave these cases out ({remedy})."
+        "Correct the files, or leave these cases out."
     )
 
 

@@ -40,14 +40,15 @@ def labels_of_source(
         mapping = labels_from_names(names, scheme)
         said = ", ".join(f"{v} '{n}' -> {_word(v, mapping, scheme)}" for v, n in names)
         if not mapping:
-            raise InputError(f"{source} names labels that are not known: {said}. Say what each value means (--labels).")
+            sentence = f"{source} names labels that are not known: {said}. Say what each value means."
+            raise InputError(sentence, option="labels")
         return labels_text(mapping), (f"The labels are known by their names: {said}.",)
     reporter.stage("labels", "Reading the masks' labels")
     found = recognize_together(_readable(masks, reporter), scheme)
     if found is None:
         return None, ()
     if found.question:
-        raise InputError(f"{source}: {' '.join(found.question)}")
+        raise InputError(f"{source}: {' '.join(found.question)}", option="labels")
     return labels_text(found.mapping), found.sentences
 
 

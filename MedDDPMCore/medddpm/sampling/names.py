@@ -2,17 +2,30 @@
 
 from .. import plugins
 
-SAMPLERS = plugins.names("samplers", ("dpm++2m", "dpm++3m", "unipc", "ddim", "ddpm", "ddpm-paper"))
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+_TITLES = {
+    "dpm++2m": "DPM-Solver++ 2M",
+    "dpm++3m": "DPM-Solver++ 3M",
+    "unipc": "UniPC",
+    "ddim": "DDIM",
+    "ddpm": "DDPM (all steps)",
+    "ddpm-paper": "DDPM as published",
+}
+SAMPLERS = {name: _TITLES.get(name, name) for name in plugins.names("samplers", tuple(_TITLES))}
+DEVICES = {"auto": "Automatic", "cpu": "CPU", "cuda": "NVIDIA GPU", "mps": "Apple GPU"}
+PRECISIONS = {
+    "auto": "Automatic",
+    "fp32": "Single (32 bit)",
+    "bf16": "Half (bfloat16)",
+    "fp16": "Half (float16)",
+}
 MAX_SEED = 2**63 - 1
 MAX_GUIDANCE = 20.0
 
-SAMPLER_HELP = "What turns noise into an image. Left out: what suits the model."
-STEPS_HELP = "Sampling steps: more take longer and may look better. Left out: what suits the model."
+SAMPLER_HELP = "Method that turns noise into an image, step by step. Left out: the model's own."
+STEPS_HELP = "Number of sampling steps: more take proportionally longer and may look better. Left out: the model's own."
 GUIDANCE_HELP = (
-    "How strongly the mask guides, for models that were trained for it: 1 is plain; more follows the mask more "
-    "strictly, with less variety, and takes twice the time."
+    "How strongly the mask guides the images, for models trained with masks left out: 1 is plain; more follows the "
+    "mask more strictly, with less variety. Any value but 1 takes twice the time."
 )
-DEVICE_HELP = "Where to compute: auto, cpu, cuda (NVIDIA card), cuda:1 (the second one) or mps (Apple)."
-PRECISION_HELP = "Number format; bf16 and fp16 need half of the memory."
+DEVICE_HELP = "Where to compute: a GPU where one can be used (auto), or a particular one (cuda:1)."
+PRECISION_HELP = "Number format of the computation; bf16 and fp16 need about half the memory."

@@ -288,6 +288,7 @@ def check_finite(x: Tensor) -> Tensor:
     if not torch.isfinite(x).all():
         raise InputError(
             "The network produced values that are not numbers. The weights may be damaged, or the precision too low: "
-            "try --precision fp32."
+            "try the precision fp32.",
+            option="precision",
         )
     return x

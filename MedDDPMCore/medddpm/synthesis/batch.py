@@ -52,14 +52,23 @@ OnPlaced = Callable[[str, PreparedCase], None]
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What became of one mask: ``state`` is "done", "already done" or "failed" (then ``message`` says why)."""
+    """What became of one mask: ``state`` is "done", "already done" or "failed" (then ``error`` says why)."""
 
     mask: Path
     folder: Path
     state: str
-    message: str = ""
-    exit_code: int = 0
+    error: MedDDPMError | None = None
     sheets: tuple[Path, ...] = ()
+
+    @property
+    def message(self) -> str:
+        """The sentence of ``error``."""
+        return str(self.error or "")
+
+    @property
+    def exit_code(self) -> int:
+        """That of ``error``, 0 without."""
+        return self.error.exit_code if self.error else 0
 
 
 @dataclass(frozen=True)
@@ -141,7 +150,8 @@ class Batch:
             log.error("case %d failed", plan.number + 1, exc_info=not isinstance(exc, MedDDPMError))
             self._evaluated = after
             self.reporter.step(after, self._total)
-            return CaseResult(plan.mask, plan.folder, "failed", outcome.message, outcome.exit_code)
+            told = MedDDPMError(outcome.message, outcome.exit_code, option=outcome.option, path=outcome.path)
+            return CaseResult(plan.mask, plan.folder, "failed", told)
         return CaseResult(plan.mask, plan.folder, "done", sheets=sheets)
 
     def _finished(self, folder: Path, facts: dict[str, Any]) -> tuple[SampleFiles, ...]:

@@ -98,8 +98,9 @@ def require_memory(needed: Estimate, config: ModelConfig, device: torch.device, 
         return
     raise OutOfMemory(
         f"The model '{config.name}' needs about {needed.memory / GIB:.1f} GB of memory on the device '{device}', but "
-        f"only {(needed.available or 0) / GIB:.1f} GB are free. {memory_advice(device, dtype, prefix='--')} "
-        "--ignore-memory starts all the same."
+        f"only {(needed.available or 0) / GIB:.1f} GB are free. {memory_advice(device, dtype)} "
+        "Or start all the same.",
+        option="ignore_memory",
     )
 
 
@@ -111,17 +112,17 @@ def require_room(placement: Placement, config: ModelConfig, device: torch.device
         try:
             require_memory(needed, larger, device, dtype)
         except OutOfMemory as exc:
-            raise OutOfMemory(f"{placement.sentence} {exc}") from exc
+            raise OutOfMemory(f"{placement.sentence} {exc}", option=exc.option) from exc
 
 
-def memory_advice(device: torch.device, dtype: torch.dtype, prefix: str = "") -> str:
-    """What helps where the memory will not do, one sentence; ``prefix`` is that of options ("--")."""
+def memory_advice(device: torch.device, dtype: torch.dtype) -> str:
+    """What helps where the memory will not do, one sentence."""
     advice = ["close other programs"]
     if dtype == torch.float32:
-        advice.append(f"use {prefix}precision bf16, which needs about half")
+        advice.append("use the precision bf16, which needs about half")
     advice.append("use a model with a smaller grid, such as the demo")
     if device.type != "cpu":
-        advice.append(f"use {prefix}device cpu, which is slower")
+        advice.append("use the device cpu, which is slower")
     return f"What helps: {'; '.join(advice)}."
 
 

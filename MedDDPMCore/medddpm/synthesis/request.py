@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..config import from_dict
+from ..config import MAX_STEPS, from_dict
 from ..errors import InputError
 from ..labels.conventions import parse_labels
 from ..options import check_options, option
@@ -46,7 +46,7 @@ class SynthesisRequest:
     the masks' values mean to the model ("1=1,2=2,4=3", file value = model value); None leaves it to recognition.
 
     A local edit of a real scan: ``known`` holds its images as "MODALITY=path", ``region`` is the label map (path) whose
-    voxels above 0 are made anew, ``seam_mm`` (0 to 50) the width around them in which old and new are mixed; all else
+    voxels above 0 are generated, ``seam_mm`` (0 to 50) the width around them in which old and new are mixed; all else
     stays. In place of a region, ``before`` may name the mask before it was edited: the region is then where the tumor
     changed, and a little around it. ``guidance`` (0 to 20) is how strongly the mask guides, for models that were
     trained for it; 1 is plain, any other takes twice the time. Without ``compress`` images and masks are written as
@@ -72,9 +72,9 @@ class SynthesisRequest:
         high=names.MAX_SEED - MAX_SAMPLES,
     )
     sampler: str | None = option(None, names.SAMPLER_HELP, choices=names.SAMPLERS)
-    steps: int | None = option(None, names.STEPS_HELP, low=1)
+    steps: int | None = option(None, names.STEPS_HELP, low=1, high=MAX_STEPS)
     guidance: float = option(1.0, names.GUIDANCE_HELP, low=0, high=names.MAX_GUIDANCE)
-    device: str = option("auto", names.DEVICE_HELP)
+    device: str = option("auto", names.DEVICE_HELP, choices=names.DEVICES, more=True)
     precision: str = option("auto", names.PRECISION_HELP, choices=names.PRECISIONS)
     images: tuple[str, ...] = option(
         (),
@@ -91,34 +91,34 @@ class SynthesisRequest:
     )
     known: tuple[str, ...] = option(
         (),
-        "Inpainting: an image of a real scan of which only --region is generated, as T1=scan_t1.nii.gz; give one for "
+        "Inpainting: an image of a real scan of which only a region is generated, as T1=scan_t1.nii.gz; give one for "
         "each modality of the scan.",
         metavar="MODALITY=FILE",
     )
     region: str | None = option(
         None,
-        "With --known: a label map; its voxels above 0 are generated, the rest stays the scan's own.",
+        "Inpainting: a label map; its voxels above 0 are generated, the rest stays the scan's own.",
         metavar="FILE",
     )
     before: str | None = option(
         None,
-        "With --known, in place of --region: the mask before; generated is where the tumor differs.",
+        "Inpainting, in place of a region: the mask before the edit; generated is where the tumor differs.",
         metavar="FILE",
     )
     seam_mm: float = option(
-        4.0, "With --region: width of the blend around it.", low=0, high=MAX_SEAM_MM, unit="mm", flag="--seam"
+        4.0, "Inpainting: width of the blend around the region.", low=0, high=MAX_SEAM_MM, unit="mm", flag="--seam"
     )
     anatomy: str = option(
         "seed",
         "For models that are told tissues: 'seed' completes tumor and brain with a brain of the bank, 'reference' with "
-        "that of --reference, and a label map (FreeSurfer, SynthSeg or the model's labels) with that one.",
+        "that of the reference scan, and a label map (FreeSurfer, SynthSeg or the model's labels) with that one.",
         metavar="seed|reference|FILE",
     )
     mass_effect: float = option(1.0, "How strongly the tumor displaces the completed anatomy.", low=0, high=1)
     contrast: str = option(
         "seed",
         "Contrast of the tissues: 'seed' draws it from that of the training cases, 'mean' takes their mean, "
-        "'reference' that of --reference.",
+        "'reference' that of the reference scan.",
         choices=("seed", "mean", "reference"),
     )
     reference: tuple[str, ...] = option(
@@ -126,7 +126,12 @@ class SynthesisRequest:
         "An image of a reference scan in the space of the mask, as T1=t1.nii.gz; give one for each modality.",
         metavar="MODALITY=FILE",
     )
-    ignore_memory: bool = option(False, "Start even if the memory will probably not be enough.", flag="--ignore-memory")
+    ignore_memory: bool = option(
+        False,
+        "Start even if the memory will probably not be enough.",
+        label="Start even if memory is short",
+        flag="--ignore-memory",
+    )
     compress: bool = True
 
     def __post_init__(self) -> None:
@@ -159,11 +164,12 @@ class SynthesisRequest:
         region = self.region or self.before
         if self.known and region is None:
             raise InputError(
-                "There are known images but no region. Give the label map of the voxels to make anew (--region)."
+                "There are known images but no region. Give the label map of the voxels to generate.", option="region"
             )
         if region is not None and not self.known:
             raise InputError(
-                "There is a region to make anew but no known image around it. Give the real scan's images (--known)."
+                "There is a region to generate but no known image around it. Give the real scan's images.",
+                option="known",
             )
 
     @classmethod

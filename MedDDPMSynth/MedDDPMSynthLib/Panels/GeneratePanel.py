@@ -7,26 +7,17 @@ from typing import Any
 
 import qt
 import slicer
-from medddpm.sampling.names import DEVICES, PRECISIONS, SAMPLERS
+from medddpm.synthesis.request import SynthesisRequest
 from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
 from MedDDPMSlicerLib.Panels.EstimateLine import EstimateLine, Fail, Show
-from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, chooseData, clearLayout, enable, fillComboBox, say
+from MedDDPMSlicerLib.Panels.OptionWidgets import OptionWidgets
+from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, clearLayout, enable, say
+from MedDDPMSlicerLib.RequestOptions import MAX_INT, valuesOf
 from MedDDPMSlicerLib.Texts import progressPercent, progressText
 
-from ..Options import MAX_SEED, Quality
+from ..Options import Quality, advancedOptions, unguided
 from ..State import Outcome, SynthState
 from .Context import Context
-
-_SAMPLER_TEXT = {
-    "dpm++2m": "DPM-Solver++ 2M",
-    "dpm++3m": "DPM-Solver++ 3M",
-    "unipc": "UniPC",
-    "ddim": "DDIM",
-    "ddpm": "DDPM (all steps)",
-    "ddpm-paper": "DDPM as published",
-}
-_DEVICE_TEXT = {"auto": "Automatic", "cpu": "Processor (CPU)", "cuda": "NVIDIA graphics card", "mps": "Apple graphics"}
-_PRECISION_TEXT = {"auto": "Automatic", "fp32": "Single (32 bit)", "bf16": "Half, bfloat16", "fp16": "Half, float16"}
 
 
 class GeneratePanel(Panel):
@@ -40,7 +31,7 @@ class GeneratePanel(Panel):
         self._problem = ""
         self._blocked: str | None = None
         self._modalityBoxes: dict[str, Any] = {}
-        self._fillChoices()
+        self.options = OptionWidgets(ui.AdvancedGroupBox.layout(), advancedOptions(), self._setOption)
         ui.GenerateButton.clicked.connect(self.onGenerate)
         ui.GrowthButton.clicked.connect(self.onGrowth)
         ui.NewSeedButton.clicked.connect(self.newSeed)
@@ -54,12 +45,12 @@ class GeneratePanel(Panel):
         if parameters is None:
             return
         self._showModalities(parameters)
-        chooseData(self.ui.SamplerComboBox, parameters.sampler)
-        chooseData(self.ui.DeviceComboBox, parameters.device)
-        chooseData(self.ui.PrecisionComboBox, parameters.precision)
+        self.options.show(parameters)
         custom = None if parameters.quality == Quality.CUSTOM else "Choose the quality Custom to set this."
-        enable(self.ui.SamplerComboBox, custom)
-        enable(self.ui.StepsSpinBox, custom)
+        enable(self.options.widgets["sampler"], custom)
+        enable(self.options.widgets["steps"], custom)
+        if self.context.model is not None:
+            enable(self.options.widgets["guidance"], unguided(self.context.model))
         self.context.service.watchForUpdates(parameters)
 
     def tick(self) -> None:
@@ -102,26 +93,16 @@ class GeneratePanel(Panel):
 
     def newSeed(self) -> None:
         """Draw a random seed."""
-        self.context.parameters.seed = random.randrange(MAX_SEED)
+        self.context.parameters.seed = random.randrange(MAX_INT)
 
     def showDetails(self) -> None:
         """Show the log of the last generation."""
         run = self.context.service.run
         self.details.show("Log of the last generation", run.details() if run is not None else "")
 
-    def _fillChoices(self) -> None:
-        ui = self.ui
-        choices = (
-            (ui.SamplerComboBox, SAMPLERS, _SAMPLER_TEXT, "sampler"),
-            (ui.DeviceComboBox, DEVICES, _DEVICE_TEXT, "device"),
-            (ui.PrecisionComboBox, PRECISIONS, _PRECISION_TEXT, "precision"),
-        )
-        for box, values, texts, name in choices:
-            fillComboBox(box, [(texts.get(value, value), value) for value in values], values[0])
-            box.activated.connect(self._setter(box, name))
-
-    def _setter(self, box: Any, name: str) -> Any:
-        return lambda index: setattr(self.context.parameters, name, box.itemData(index))
+    def _setOption(self, name: str, value: Any) -> None:
+        if self.context.parameters is not None:
+            setattr(self.context.parameters, name, value)
 
     def _showModalities(self, parameters: Any) -> None:
         """One check box a modality of the model."""
@@ -209,9 +190,11 @@ class GeneratePanel(Panel):
         """What the estimate depends on; () where nothing can be generated yet."""
         if parameters is None or self.context.missing or self.context.model is None or not self.context.agreed:
             return ()
-        own = (parameters.sampler, parameters.steps) if parameters.quality == Quality.CUSTOM else ()
-        where = (parameters.device, parameters.precision)
-        return (parameters.model, parameters.samples, parameters.quality, own, where)
+        chosen = valuesOf(parameters, SynthesisRequest)
+        if parameters.quality != Quality.CUSTOM:
+            chosen["sampler"] = chosen["steps"] = None
+        chosen["seed"] = 0
+        return (parameters.model, parameters.quality, *chosen.values())
 
     def _requestEstimate(self, show: Show, fail: Fail) -> None:
         self.context.service.requestEstimate(self.context.parameters, show, fail)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...config import ModelConfig
+from ...config import MAX_STEPS, ModelConfig
 from ...dataset import DatasetConfig, PreparedCase
 from ...errors import InputError
 from ...options import check_options, option
@@ -33,10 +33,10 @@ class EvaluationRequest:
     split: str = option("test", "Which cases.", choices=("test", "validation", "train"))
     samples: int = option(1, "How many images to make for each mask.", low=1, high=MAX_SAMPLES)
     sampler: str | None = option(None, names.SAMPLER_HELP, choices=names.SAMPLERS)
-    steps: int | None = option(None, names.STEPS_HELP, low=1)
+    steps: int | None = option(None, names.STEPS_HELP, low=1, high=MAX_STEPS)
     seed: int = option(0, "Seed of the random numbers.", low=0, high=names.MAX_SEED - MAX_SAMPLES)
     guidance: float = option(1.0, names.GUIDANCE_HELP, low=0, high=names.MAX_GUIDANCE)
-    device: str = option("auto", names.DEVICE_HELP)
+    device: str = option("auto", names.DEVICE_HELP, choices=names.DEVICES, more=True)
     precision: str = option("auto", names.PRECISION_HELP, choices=names.PRECISIONS)
     cases: tuple[str, ...] = option((), "Take this case only; may be given several times.", flag="--case")
     tumor_iterations: int = option(

@@ -1,0 +1,72 @@
+"""Widgets for options of the core: what they are called, may be and mean comes from the fields of the request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import ctk
+import qt
+from medddpm.options import Option
+
+from ..RequestOptions import defaultOf, isOptional, parameterName, rangeOf
+from .Widgets import chooseData, fillComboBox
+
+LEFT_OPEN = "As the model suggests"
+
+
+class OptionWidgets:
+    """A row of a form for each option. ``changed(name, value)`` is called when the user changes a parameter."""
+
+    def __init__(self, form: Any, options: Iterable[Option], changed: Callable[[str, Any], None]) -> None:
+        self.widgets: dict[str, Any] = {}
+        self._changed = changed
+        for told in options:
+            name = parameterName(told.name)
+            widget = self.widgets[name] = self._make(told, name)
+            widget.objectName = f"{name[0].upper()}{name[1:]}Option"
+            widget.toolTip = told.help
+            if told.kind is bool:
+                form.addRow(widget)
+            else:
+                caption = qt.QLabel(f"{told.label}:")
+                caption.toolTip = told.help
+                form.addRow(caption, widget)
+
+    def show(self, parameterNode: Any) -> None:
+        """Show what the parameter node says, without telling of a change."""
+        for name, widget in self.widgets.items():
+            value = getattr(parameterNode, name)
+            blocked = widget.blockSignals(True)
+            if isinstance(widget, qt.QComboBox):
+                if value and widget.findData(value) < 0:  # of a script, such as cuda:1
+                    widget.addItem(value, value)
+                chooseData(widget, value)
+            elif isinstance(widget, qt.QCheckBox):
+                widget.checked = value
+            else:
+                widget.value = value
+            widget.blockSignals(blocked)
+
+    def _make(self, told: Option, name: str) -> Any:
+        if told.choices:
+            box = qt.QComboBox()
+            items = [(LEFT_OPEN, "")] if isOptional(told) else []
+            fillComboBox(box, items + [(title, value) for value, title in told.titles.items()], defaultOf(told))
+            box.activated.connect(lambda index: self._changed(name, box.itemData(index)))
+            return box
+        if told.kind is bool:
+            check = qt.QCheckBox(told.label)
+            check.toggled.connect(lambda on: self._changed(name, on))
+            return check
+        low, high = rangeOf(told)
+        number = qt.QSpinBox() if told.kind is int else ctk.ctkSliderWidget()
+        number.minimum, number.maximum = low, high
+        number.suffix = f" {told.unit}" if told.unit else ""
+        if told.kind is int:
+            number.specialValueText = LEFT_OPEN if isOptional(told) else ""
+        else:
+            number.singleStep = number.pageStep = 10 ** (-2 if high - low <= 1 else -1)
+        number.value = defaultOf(told)
+        number.connect(f"valueChanged({'int' if told.kind is int else 'double'})", lambda v: self._changed(name, v))
+        return number
