@@ -154,7 +154,10 @@ def _synthesized(options: dict[str, Any]) -> Any:
     results = run(from_dict(SynthesisRequest, options, "synthesize"), Path(keeper.name) / "results", reporter)
     if not collect:
         raise_failures(results)
-    errors = [one.error if one.state == "failed" else None for one in results]
+    errors = [
+        MedDDPMError(one.message, one.exit_code, option=one.option) if one.state == "failed" else None
+        for one in results
+    ]
     cases = [Case(one.folder, error, keeper) for one, error in zip(results, errors, strict=True)]
     return cases if isinstance(given, list) else cases[0]
 

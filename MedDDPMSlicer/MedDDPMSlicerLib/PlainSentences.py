@@ -27,7 +27,17 @@ WORDS = {
     "anatomy": "the label map of the anatomy",
 }
 # What the core says before a path, which the words for it say already.
-NOUNS = ("mask ", "image ", "known image ", "reference image ", "region ", "job ", "job folder ", "spool folder ")
+NOUNS = (
+    "mask ",
+    "image ",
+    "known image ",
+    "reference image ",
+    "region ",
+    "result ",
+    "job ",
+    "job folder ",
+    "spool folder ",
+)
 
 _storages: set[Path] = set()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import vtk
-from medddpm.errors import InputError
+from medddpm.errors import FREE_SPACE, InputError
 from medddpm.files import atomic_path
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
@@ -106,7 +106,7 @@ def saveVolume(volume: Volume, path: Path) -> None:
         written = storage.WriteData(node)
         if not written or not temporary.exists():
             _removeRemains(temporary)
-            raise InputError(f"{path} could not be written. Free space, or choose another folder.")
+            raise InputError(f"{path} could not be written. {FREE_SPACE}", path=path)
 
 
 def _removeRemains(path: Path) -> None:
@@ -168,7 +168,9 @@ def _readNode(path: Path, className: str) -> Any:
     # Without this a lone image would be taken for a slice of a series of files with similar names.
     storage.SetSingleFile(True)
     if not path.is_file() or not storage.ReadData(read) or voxelCount(read) == 0:
-        raise InputError(f"{path} could not be read as an image. It may be damaged or deleted: make it again.")
+        raise InputError(
+            f"{path} could not be read as an image. It may be damaged or deleted: make it again.", path=path
+        )
     node = slicer.vtkMRMLScene().CreateNodeByClass(className)
     node.UnRegister(None)
     node.SetAndObserveImageData(read.GetImageData())

@@ -27,7 +27,7 @@ def importSeries(plan: ImportPlan) -> Generator[None, None, list[Any]]:
     """
     frames = readCases(plan.outputs, plan.model.modalities)
     if not frames:
-        raise InputError(f"The results in {plan.outputs} are gone. Generate them again.")
+        raise InputError("The results are gone. Generate them again.")
     first = frames[0].samples[0]
     browser, sequences = _newPlayer(plan, (*first.images, MASK), first.seed)
     yield
@@ -99,7 +99,7 @@ def _volume(plan: ImportPlan, frame: CaseRecord, modality: str, image: Any, affi
 
 def _mask(plan: ImportPlan, frame: CaseRecord) -> Generator[None, None, Any]:
     if frame.mask is None:
-        raise InputError(f"There is no mask in {frame.folder}. Generate the series again.")
+        raise InputError("The mask of a frame is gone. Generate the series again.")
     labels = yield from labelsOf(frame.mask)
     scene = slicer.vtkMRMLScene()
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", MASK)

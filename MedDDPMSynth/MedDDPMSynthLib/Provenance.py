@@ -68,9 +68,9 @@ def _readFolder(folder: Path, modalities: tuple[str, ...]) -> CaseRecord:
         masks = [n for n in facts.get("mask_files") or [] if isinstance(n, str) and _FILE.fullmatch(n)]
         samples = [_sample(folder, entry, modalities) for entry in facts["samples"][:MAX_SAMPLES]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
-        raise InputError(f"The record of the results in {folder} cannot be read. Generate them again.") from exc
+        raise InputError("The record of the results cannot be read. Generate them again.") from exc
     if not samples:
-        raise InputError(f"There are no finished images in {folder}. Generate them again.")
+        raise InputError("There are no finished images. Generate them again.")
     return CaseRecord(folder, facts, tuple(samples), folder / masks[0] if masks else None)
 
 

@@ -148,12 +148,17 @@ def test_mask_that_cannot_be_used(service, scene, modelFolder):
     assert leftovers(service) == []
 
 
-@pytest.mark.parametrize("changes", [{"modalities": ("T9",)}, {"steps": 251}, {"steps": 0}])
+@pytest.mark.parametrize("changes", [{"modalities": ("T9",)}, {"steps": 251}])
 def test_impossible_options(service, scene, segmentation, modelFolder, changes):
     run = service.generate(SynthInputs(segmentation), options(modelFolder, **changes))
     service.waitFor(run, SECONDS)
     assert run.outcome is Outcome.FAILED and str(next(iter(changes.values()))).strip("(',)") in run.message
     assertNothingLeft(service, scene)
+
+
+def test_a_value_out_of_range_is_refused_at_once(modelFolder):
+    with pytest.raises(InputError, match="The option steps is 0"):
+        options(modelFolder, steps=0)
 
 
 def test_damaged_result(service, scene, segmentation, modelFolder):

@@ -30,7 +30,6 @@ def main() -> None:
         outcome = outcome_of(exc)
         log.debug("details", exc_info=True)
         # A further line is indented, so that no name can look like a message.
-        typer.echo(
-            printable(f"Error: {with_flag(outcome.message, outcome.option)}", keep="\n").replace("\n", "\n  "), err=True
-        )
+        told = with_flag(f"Error: {outcome.message}", outcome.option)
+        typer.echo(printable(told, keep="\n").replace("\n", "\n  "), err=True)
         sys.exit(outcome.exit_code)

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,23 +52,16 @@ OnPlaced = Callable[[str, PreparedCase], None]
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What became of one mask: ``state`` is "done", "already done" or "failed" (then ``error`` says why)."""
+    """What became of one mask: ``state`` is "done", "already done" or "failed", the rest then as in ``Outcome``."""
 
     mask: Path
     folder: Path
     state: str
-    error: MedDDPMError | None = None
+    message: str = ""
+    exit_code: int = 0
+    option: str = ""
+    path: str = ""
     sheets: tuple[Path, ...] = ()
-
-    @property
-    def message(self) -> str:
-        """The sentence of ``error``."""
-        return str(self.error or "")
-
-    @property
-    def exit_code(self) -> int:
-        """That of ``error``, 0 without."""
-        return self.error.exit_code if self.error else 0
 
 
 @dataclass(frozen=True)
@@ -150,8 +143,7 @@ class Batch:
             log.error("case %d failed", plan.number + 1, exc_info=not isinstance(exc, MedDDPMError))
             self._evaluated = after
             self.reporter.step(after, self._total)
-            told = MedDDPMError(outcome.message, outcome.exit_code, option=outcome.option, path=outcome.path)
-            return CaseResult(plan.mask, plan.folder, "failed", told)
+            return CaseResult(plan.mask, plan.folder, "failed", *astuple(outcome)[1:])
         return CaseResult(plan.mask, plan.folder, "done", sheets=sheets)
 
     def _finished(self, folder: Path, facts: dict[str, Any]) -> tuple[SampleFiles, ...]:

@@ -120,9 +120,8 @@ def raise_failures(results: Sequence[CaseResult]) -> None:
     failed = [result for result in results if result.state == "failed"]
     if not failed:
         return
-    first = failed[0].error or MedDDPMError()
-    if len(results) == 1:
-        raise first
-    lines = [printable(f"{result.mask}: {result.error}") for result in failed]
-    message = "\n".join([f"{len(failed)} of {len(results)} masks could not be synthesized.", *lines])
+    first, message = failed[0], failed[0].message
+    if len(results) > 1:
+        lines = [printable(f"{result.mask}: {result.message}") for result in failed]
+        message = "\n".join([f"{len(failed)} of {len(results)} masks could not be synthesized.", *lines])
     raise MedDDPMError(message, first.exit_code, option=first.option, path=first.path)
