@@ -27,3 +27,16 @@ def test_all_that_is_printed_or_written_as_csv_goes_through_its_one_guard() -> N
     writes = re.compile(r"(typer\.(echo|secho)|(?<!\w)print|console\.print|csv\.writer)\((?!printable)")
     found = {path.name for path in package.rglob("*.py") if writes.search(path.read_text("utf-8"))}
     assert found == {"root.py", "files.py"}  # the version; csv_text
+
+
+def test_only_the_command_line_names_its_options() -> None:
+    """Sentences of the core are shown by Slicer and Python, too: an error has its ``option`` as a field."""
+    package = ROOT / "MedDDPMCore" / "medddpm"
+    texts = [
+        (path.name, node.value)
+        for path in package.rglob("*.py")
+        if path.parent.name != "cli" and path.name != "page_style.py"
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert not [one for one in texts if re.search(r"(?<!docker run)[ '(]--[a-z]", one[1])]

@@ -53,8 +53,9 @@ def open_run(
         config, usual = preset_config(preset, dataset, **changes), Path("runs") / preset
     else:
         raise InputError(
-            "There is nothing to train. Name a TOML file, the folder of a run, or a prepared dataset and a preset: "
-            f"medddpm train --dataset FOLDER --preset {next(iter(PRESETS))}."
+            "There is nothing to train. Name a TOML file, the folder of a run, or a prepared dataset and a preset, "
+            f"such as {next(iter(PRESETS))}.",
+            option="dataset",
         )
     run = RunFolder((out or usual).resolve())
     if launched_rank() != 0:
