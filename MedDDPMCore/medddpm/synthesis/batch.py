@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,9 @@ class Batch:
             log.error("case %d failed", plan.number + 1, exc_info=not isinstance(exc, MedDDPMError))
             self._evaluated = after
             self.reporter.step(after, self._total)
-            return CaseResult(plan.mask, plan.folder, "failed", *astuple(outcome)[1:])
+            return CaseResult(
+                plan.mask, plan.folder, "failed", outcome.message, outcome.exit_code, outcome.option, outcome.path
+            )
         return CaseResult(plan.mask, plan.folder, "done", sheets=sheets)
 
     def _finished(self, folder: Path, facts: dict[str, Any]) -> tuple[SampleFiles, ...]:
