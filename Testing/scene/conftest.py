@@ -21,11 +21,6 @@ for _name in ("MedDDPMCore", "MedDDPMSlicer", "MedDDPMSynth", "MedDDPMTraining",
     if str(ROOT / _name) not in sys.path:
         sys.path.insert(0, str(ROOT / _name))
 
-# pytest puts the folder of the conftest.py above onto the path, in which "slicer" is the tests inside the application.
-import patience  # noqa: E402, F401 - from that folder
-
-sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != ROOT / "Testing"]
-
 # One thread here and in the workers that tests start: they share the machine with other tests.
 os.environ["OMP_NUM_THREADS"] = "1"
 
