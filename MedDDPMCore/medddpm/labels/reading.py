@@ -237,5 +237,5 @@ def _option(convention: Convention, parts: Collection[int], rest: Mapping[int, i
 
 
 def _labels(meanings: Mapping[int, object]) -> str:
-    """The option that says what each value means."""
-    return f"--labels {labels_text(meanings)}"
+    """What each value means, in words to give."""
+    return f"the labels {labels_text(meanings)}"
