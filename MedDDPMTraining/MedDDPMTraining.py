@@ -23,8 +23,8 @@ class MedDDPMTraining(ScriptedLoadableModule):
         parent.dependencies = ["Volumes", "Tables", "Plots", "SubjectHierarchy"]
         parent.contributors = ["The SlicerMedDDPM developers"]
         parent.helpText = _(
-            "Trains a model on your own scans and masks, which MedDDPM Synth then uses. Choose the folder of scans,"
-            " prepare it, start. The training goes on when Slicer is closed. For research only."
+            "Trains a model on your own scans and masks, which MedDDPM Synth then uses. Choose the folder of scans, "
+            "prepare it, start. The training continues when Slicer is closed. For research only."
         )
         parent.acknowledgementText = _(
             "Based on Med-DDPM: Dorjsembe, Pao, Odonchimed, Xiao. Conditional Diffusion Models for Semantic 3D Brain"

@@ -86,7 +86,7 @@ class Case:
         try:
             return Path(shutil.copytree(self.folder, target))
         except OSError as exc:
-            reason = "it is there already" if isinstance(exc, FileExistsError) else exc.strerror or str(exc)
+            reason = "it already exists" if isinstance(exc, FileExistsError) else exc.strerror or str(exc)
             raise InputError(f"{target} could not be written: {reason}. Choose another folder.") from exc
 
 

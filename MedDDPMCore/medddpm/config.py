@@ -288,12 +288,10 @@ class ModelConfig:
         try:
             config.to_json().encode("utf-8")
         except UnicodeEncodeError as exc:  # JSON can spell half of a surrogate pair, files and terminals cannot
-            raise InputError(f"The model's config.json holds characters that are no text ({exc.reason}).") from exc
+            raise InputError(f"The model's config.json has characters that are not valid text ({exc.reason}).") from exc
         return config
 
 
 def _require(good: bool, what: str, value: object, allowed: str) -> None:
     if not good:
-        raise InputError(
-            f"The model's configuration has {what} = {shown(value)}, which does not fit: it must be {allowed}."
-        )
+        raise InputError(f"The model's configuration has {what} = {shown(value)}; it must be {allowed}.")

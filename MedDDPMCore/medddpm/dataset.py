@@ -37,11 +37,9 @@ class PreparedCase:
     def __post_init__(self) -> None:
         rows = self.affine or ()
         if rows and ([len(row) for row in rows] != [4] * 4 or not all(math.isfinite(v) for row in rows for v in row)):
-            raise InputError(f"The dataset lists the case '{self.id}' with an affine that is no 4 x 4 matrix.")
+            raise InputError(f"The dataset lists the case '{self.id}' with an affine that is not a 4 x 4 matrix.")
         if self.split not in SPLITS or not self.id or Path(self.id).name != self.id or self.id.startswith("."):
-            raise InputError(
-                f"The dataset lists the case '{self.id}' with split '{self.split}', which cannot be right."
-            )
+            raise InputError(f"The dataset lists the case '{self.id}' with split '{self.split}', which is unknown.")
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def train(
     code = run_training(run, Stop(), console=CallingReporter(progress))
     if code:
         events = run.recent_events()
-        raise MedDDPMError((events and events[-1].message) or "The training ended without a word.", code)
+        raise MedDDPMError((events and events[-1].message) or "The training ended without a message.", code)
     return run.model
 
 

@@ -28,7 +28,7 @@ class Reporter(Protocol):
         """Something the user should know, which does not stop the work."""
 
     def verdict(self, kind: str, sentence: str) -> None:
-        """How a training goes: early, improving, flat, diverging or memorizing, and a sentence that says what to do."""
+        """How a training goes: early, improving, flat, diverging, overfitting or memorizing, and what to do."""
 
     def check_cancelled(self) -> None:
         """Raise Cancelled if the user has asked to stop."""

@@ -261,7 +261,7 @@ class Background:
         end = None if timeoutSeconds is None else time.monotonic() + timeoutSeconds
         while not run.finished:
             if end is not None and time.monotonic() > end:
-                raise TimeoutError(f"It has not ended within {timeoutSeconds:g} s. It goes on; wait longer.")
+                raise TimeoutError(f"It has not ended within {timeoutSeconds:g} s. It is still running; wait longer.")
             self.poll()
             slicer.app.processEvents()
             time.sleep(0.01)

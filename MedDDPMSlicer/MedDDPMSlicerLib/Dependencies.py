@@ -218,8 +218,9 @@ def _torchInstaller() -> Callable[..., object]:
         module = importlib.import_module("PyTorchUtils")
     except ImportError as exc:
         raise InputError(
-            "torch is installed through Slicer's PyTorch extension, which is not there. Open the Extensions Manager, "
-            "install 'PyTorch', restart Slicer and try again. Without internet, choose a folder of wheels instead."
+            "torch is installed through Slicer's PyTorch extension, which is not installed. Open the Extensions "
+            "Manager, install 'PyTorch', restart Slicer and try again. Without internet, choose a folder of wheels "
+            "instead."
         ) from exc
     installer: Callable[..., object] = module.PyTorchUtilsLogic().installTorch
     return installer

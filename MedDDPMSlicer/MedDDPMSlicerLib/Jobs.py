@@ -111,7 +111,9 @@ class JobMonitor:
         self.poll()
         while not handle.finished:
             if time.monotonic() > end:
-                raise TimeoutError(f"The job has not ended within {timeoutSeconds:g} s. It goes on; wait longer.")
+                raise TimeoutError(
+                    f"The job has not ended within {timeoutSeconds:g} s. It is still running; wait longer."
+                )
             if onTick is not None:
                 onTick()
             time.sleep(_WAIT_SECONDS)

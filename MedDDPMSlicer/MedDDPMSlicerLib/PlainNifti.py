@@ -78,7 +78,7 @@ def unpackNifti(path: Path) -> Generator[None, None, MappedVolume]:
 
 def _layout(path: Path, header: bytes) -> tuple[tuple[int, int, int], np.dtype, int]:
     if len(header) < HEADER_BYTES or struct.unpack_from("<i", header)[0] != HEADER_BYTES or header[344:347] != b"n+1":
-        raise InputError(f"{path} is no NIfTI file as MedDDPM writes it. Generate it again.", path=path)
+        raise InputError(f"{path} is not a NIfTI file written by MedDDPM. Generate it again.", path=path)
     axes, x, y, z, *more = struct.unpack_from("<8h", header, 40)
     code = struct.unpack_from("<h", header, 70)[0]
     offset, slope, intercept = struct.unpack_from("<3f", header, 108)
@@ -88,7 +88,7 @@ def _layout(path: Path, header: bytes) -> tuple[tuple[int, int, int], np.dtype, 
     good = single and plain and code in _TYPES and sform > 0 and HEADER_BYTES <= offset < 1 << 20
     sides = all(1 <= n <= MAX_AXIS for n in (x, y, z))
     if not good or not sides or x * y * z > MAX_VOXELS:
-        raise InputError(f"{path} is no volume as MedDDPM writes it. Generate it again.", path=path)
+        raise InputError(f"{path} is not a volume written by MedDDPM. Generate it again.", path=path)
     return (x, y, z), np.dtype(_TYPES[code]), int(offset)
 
 

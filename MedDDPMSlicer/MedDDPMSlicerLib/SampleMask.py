@@ -16,4 +16,4 @@ def sampleMaskPath() -> Path:
     for path in candidates:
         if path.is_file():
             return path
-    raise InputError(f"The sample mask is not there: {candidates[0]}. Install the extension again.")
+    raise InputError(f"The sample mask is missing: {candidates[0]}. Install the extension again.")

@@ -40,8 +40,8 @@ def volumeOf(volumeNode: Any) -> Volume:
         raise InputError("The volume has no voxels. Choose another, or load it again.")
     if image.GetNumberOfScalarComponents() != 1:
         raise InputError(
-            f"The volume has {image.GetNumberOfScalarComponents()} numbers a voxel, but one is needed. Choose a scalar "
-            "volume (the module 'Vector to scalar volume' makes one)."
+            f"The volume has {image.GetNumberOfScalarComponents()} components per voxel, but one is needed. Choose a "
+            "scalar volume (the module 'Vector to scalar volume' makes one)."
         )
     return Volume(voxelView(image).transpose(2, 1, 0), affineOf(volumeNode))
 

@@ -24,7 +24,10 @@ def untold(model: ModelDescription) -> str | None:
     """A sentence where a model is told no tissues, so that there is nothing to choose; None where it is."""
     if model.config.scheme.tissue_values:
         return None
-    return f"The model '{model.title}' is told tumor and outline only, so there is no anatomy or contrast to choose."
+    return (
+        f"The model '{model.title}' has labels for tumor and outline only, so there is no anatomy or contrast to "
+        "choose."
+    )
 
 
 def missingForAnatomy(model: ModelDescription, inputs: SynthInputs, options: SynthOptions) -> str | None:
@@ -96,5 +99,5 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(read_bounded(path, MAX_BYTES))
     except (OSError, ValueError, RecursionError) as exc:
-        raise InputError("The completed anatomy could not be read. Complete it again.") from exc
+        raise InputError("The completed anatomy could not be read. Press 'Show anatomy' again.") from exc
     return facts if isinstance(facts, dict) else {}

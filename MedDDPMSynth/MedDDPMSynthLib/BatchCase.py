@@ -195,7 +195,7 @@ def deliver(outputs: Path, target: Path) -> Generator[None, None, int]:
     """
     folders = [path for path in outputs.iterdir() if path.is_dir() and not path.is_symlink()]
     if len(folders) != 1:
-        raise InputError("The job has left no results. Run the case again.")
+        raise InputError("The job produced no results. Run the case again.")
     files = sorted(path for path in folders[0].rglob("*") if path.is_file() and not path.is_symlink())
     files.sort(key=lambda path: path.name == PROVENANCE)
     for path in files:

@@ -165,7 +165,9 @@ def _readFindings(path: Path) -> list[Finding]:
     except MedDDPMError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
-        raise InputError("The result of the mask check could not be read. Check again.") from exc
+        raise InputError(
+            "The result of the mask check could not be read. Uncheck 'Check the mask while I work' and check it again."
+        ) from exc
 
 
 def _finding(entry: dict[str, Any]) -> Finding:

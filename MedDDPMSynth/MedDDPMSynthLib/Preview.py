@@ -137,7 +137,7 @@ def _readGrid(path: Path) -> dict[str, Any]:
     try:
         grid = json.loads(read_bounded(path, MAX_GRID_BYTES))
     except (ValueError, RecursionError) as exc:
-        raise InputError(f"{path} is no description of a grid.") from exc
+        raise InputError(f"{path} is not a description of a grid.") from exc
     if not isinstance(grid, dict) or "affine" not in grid:
-        raise InputError(f"{path} is no description of a grid.")
+        raise InputError(f"{path} is not a description of a grid.")
     return grid

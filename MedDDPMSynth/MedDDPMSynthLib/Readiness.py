@@ -46,7 +46,7 @@ class Readiness:
         try:
             model = self._library.describe(modelKey)
             if not self._library.acknowledged(modelKey):
-                return f"Read and accept the terms of the model '{model.title}' first."
+                return f"Read the terms of the model '{model.title}' and check 'I agree to these terms' first."
         except MedDDPMError as exc:
             return sentenceOf(exc)
         return None
@@ -65,7 +65,7 @@ class Readiness:
 def _mask(parameterNode: Any, _model: ModelDescription, _options: SynthOptions) -> str | None:
     segmentation = parameterNode.segmentation
     if segmentation is None:
-        return "Choose a segmentation, or load the sample data."
+        return "Choose a segmentation, or press 'Load sample case'."
     if segmentation.GetSegmentation().GetNumberOfSegments() == 0:
         return "The segmentation has no segments yet. Press 'Create segments' and paint."
     return None
@@ -93,5 +93,5 @@ def _batchFolders(parameterNode: Any, _model: ModelDescription, _options: SynthO
     if not output:
         return "Choose a folder for the results."
     if source and Path(output) == Path(source):
-        return "Choose another folder for the results than that of the masks."
+        return "Choose a folder for the results that is not the folder of the masks."
     return None

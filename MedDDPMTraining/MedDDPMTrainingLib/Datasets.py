@@ -60,6 +60,6 @@ def _modified(path: Path) -> float:
         return path.stat().st_mtime
     except OSError as exc:
         raise InputError(
-            f"{path.parent} is no prepared dataset: it has no dataset.json. Prepare your scans first, or choose the "
+            f"{path.parent} is not a prepared dataset: it has no dataset.json. Prepare your scans first, or choose the "
             "folder that a preparation wrote."
         ) from exc

@@ -18,7 +18,9 @@ from MedDDPMSlicerLib.PlainSentences import plainSentence
 
 logger = logging.getLogger(__name__)
 
-INTERRUPTED_SENTENCE = "The preparation was interrupted because Slicer ended. Prepare again: it goes on where it was."
+INTERRUPTED_SENTENCE = (
+    "The preparation was interrupted because Slicer ended. Press 'Resume the interrupted preparation'."
+)
 KIND, NAME, MAX_BYTES = "prepare", "result.json", 16 * 2**20
 
 
@@ -194,7 +196,7 @@ _STATES = {
 
 def _sentence(result: PrepareResult) -> str:
     left = f" {result.leftOut} were left out." if result.leftOut else ""
-    flags = f" {result.flags} remarks are in the report." if result.flags else ""
+    flags = f" {result.flags} warnings are in the report." if result.flags else ""
     return f"{result.cases} cases are prepared.{left}{flags}"
 
 

@@ -33,7 +33,7 @@ class Readiness:
             return f"The folder {node.sourceFolder} does not exist. Choose another one."
         if node.layout == "table" and not node.tableFile:
             return "Choose the table (a CSV file) that names the files of each case."
-        return None if self._scanner.finished else "The folder is being looked at. Wait a moment."
+        return None if self._scanner.finished else "The folder is being scanned. Wait a moment."
 
     def prepare(self, parameterNode: Any) -> str | None:
         """Of a preparation with what the parameter node says."""
@@ -45,7 +45,7 @@ class Readiness:
             return "Choose a folder for the prepared dataset."
         out, source = Path(node.datasetFolder).expanduser(), Path(node.sourceFolder).expanduser()
         if out == source or out in source.parents:
-            return "Choose another folder for the dataset than that of the scans."
+            return "Choose a folder for the dataset that is not the folder of the scans."
         if node.register == "template" and not node.template:
             return "Choose the image that the scans are registered to, or another registration."
         return None

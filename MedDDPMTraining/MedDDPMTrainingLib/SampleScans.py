@@ -110,7 +110,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
-        raise InputError(f"The folder {folder} is there already. Choose another place, or use what is in it.") from None
+        raise InputError(f"The folder {folder} already exists. Choose another place, or use what is in it.") from None
     except OSError as exc:
         raise InputError(f"The folder {folder} cannot be made: {exc.strerror or exc}. Choose another place.") from exc
 

@@ -75,7 +75,7 @@ class SourceScanner(Observed):
         try:
             scan = json.loads(read_bounded(outputs / NAME, MAX_BYTES))
         except (OSError, ValueError, RecursionError) as exc:
-            raise InputError("The result of the scan could not be read. Scan again.") from exc
+            raise InputError("The result of the scan could not be read. Press 'Scan folder' again.") from exc
         yield
         table = SourceScan.from_dict(scan)
         return lambda: self._tell(table, "")

@@ -128,7 +128,7 @@ class OptionsFrame:
     def _seedRow(self) -> Any:
         seed = self._bind("Seed", qt.QSpinBox(), "valueChanged(int)")
         seed.setRange(0, MAX_SEED)
-        seed.toolTip = _("The same number gives the same shape again.")
+        seed.toolTip = _("The same seed gives the same shape again.")
         button = self._button(_("New shape"), _("Draw another shape for the next lesion."), "newShape")
         return _row(seed, button)
 

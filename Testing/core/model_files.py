@@ -42,7 +42,7 @@ def write_zip(path: Path, entries: dict[str, bytes], compression: int = zipfile.
             archive.writestr(name, data)
 
 
-NO_CHECKPOINT = "is no PyTorch checkpoint, whatever its name says"
+NO_CHECKPOINT = "is not a PyTorch checkpoint, despite its name"
 
 
 def write_models(place: Path) -> Path:

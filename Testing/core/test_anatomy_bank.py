@@ -105,7 +105,7 @@ def test_numbers_that_are_unknown_become_the_nearest_tissue_and_are_named() -> N
 def test_other_maps_are_refused() -> None:
     assert is_freesurfer(np.unique(structures()).tolist())
     assert not is_freesurfer(np.unique(brain().data).tolist())
-    with pytest.raises(InputError, match="not in the numbers of FreeSurfer"):
+    with pytest.raises(InputError, match="does not use the label values of FreeSurfer"):
         tissues_of(brain())
 
 

@@ -75,7 +75,7 @@ def test_a_growth_series_is_one_job_with_one_seed(tmp_path: Path, model: Path, m
 
 def test_what_cannot_be_done_is_said(tmp_path: Path, model: Path, mask: Path) -> None:
     folder, code = job(tmp_path / "a", "anatomy", mask, save_tiny(tmp_path / "plain", steps=4))
-    assert code == 2 and "told no tissues" in str(last(folder).message)
+    assert code == 2 and "has no tissue labels" in str(last(folder).message)
     for number, (frames, words) in enumerate(((None, "whole number"), (1, "2 to 200"), ("3", "whole number"))):
         folder, code = job(tmp_path / str(number), "growth", mask, model, frames=frames)
         assert code == 2 and words in str(last(folder).message)

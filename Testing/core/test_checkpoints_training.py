@@ -105,7 +105,7 @@ def test_a_damaged_newest_one_falls_back_to_the_one_before(tmp_path: Path, how: 
     assert newest["step"] == 10
     [sentence] = reporter.sentences
     assert "step-00000020.pt is damaged" in sentence
-    assert "goes on from the one before" in sentence
+    assert "resumes from the one before" in sentence
     assert (tmp_path / "step-00000020.pt.damaged").exists()
     assert checkpoints.steps() == [10]
 
@@ -114,7 +114,7 @@ def test_where_all_are_damaged_the_run_does_not_begin_anew_by_itself(tmp_path: P
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(10, state(20.0))
     damage(checkpoints.path(10), "cut")
-    with pytest.raises(InputError, match=r"No checkpoint .* damaged were those of the iterations 10\. Copy"):
+    with pytest.raises(InputError, match=r"No checkpoint .* those of the iterations 10\. Copy"):
         checkpoints.load_newest()
 
 

@@ -216,7 +216,7 @@ def test_provenance_that_no_file_could_hold_is_refused() -> None:
         deep = [deep]
     with pytest.raises(InputError, match="training is nested more than 32 levels"):
         ModelConfig.from_json(_changed("training", {"x": deep}))
-    with pytest.raises(InputError, match="no text"):
+    with pytest.raises(InputError, match="not valid text"):
         ModelConfig.from_json(_changed("training", {"x": "half a pair: \ud800"}))
 
 

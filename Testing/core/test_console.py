@@ -63,11 +63,11 @@ def evil(tmp_path: Path) -> Path:
         (["check", "{0}", "{0}", "--model", "demo"], 2, "unexpected extra argument"),
         (["synth", "{0}/a{1}_seg.nii.gz", "{0}/b{1}_seg.nii.gz", "--out", "{0}/out", "--device", "cpu"], 2, "2 of 2"),
         (["synth", "{0}", "--model", "{0}", "--out", "{0}/out"], 2, "model"),
-        (["prepare", "{0}", "--scan"], 2, "laid out in no known way"),
+        (["prepare", "{0}", "--scan"], 2, "is not recognized"),
         (["prepare", "{0}/t.csv", "--scan"], 2, "no case"),
         (["runs", "{0}"], 0, "Training"),
         (["runs", "{0}/run{1}"], 0, "Training"),
-        (["runs", "{0}/run{1}", "--stop"], 2, "does not run"),
+        (["runs", "{0}/run{1}", "--stop"], 2, "is not running"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -88,7 +88,7 @@ def test_tables_never_break_names(
     monkeypatch.setenv("COLUMNS", str(columns))
     verdict = "The validation loss falls, so let it run until it rises again."
     place = "/data/My Documents/x"
-    show_table(("Name", "State", "Loss", "How it goes"), [(LONG, "running", "", verdict), ("b", "done", "", "")])
+    show_table(("Name", "State", "Loss", "Verdict"), [(LONG, "running", "", verdict), ("b", "done", "", "")])
     show_table(("Name", "Grid", "Place"), [(LONG, "80 x 96 x 80 at 2 mm", place)])
     show_table(("", ""), [("Training", "b"), ("Model", f"/data/{LONG}/outputs/model")])
     show_table(("Name",), [])

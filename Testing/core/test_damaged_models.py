@@ -139,12 +139,12 @@ OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "jpeg": (lambda p: p.write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(500)), NO_CHECKPOINT),
     "gzip": (lambda p: p.write_bytes(b"\x1f\x8b\x08\x00" + bytes(50)), NO_CHECKPOINT),
     "plain pickle": (lambda p: p.write_bytes(pickle.dumps({"a": 1})), NO_CHECKPOINT),
-    "zip of text": (lambda p: write_zip(p, {"readme.txt": b"hello"}), "damaged or is no PyTorch checkpoint"),
+    "zip of text": (lambda p: write_zip(p, {"readme.txt": b"hello"}), "damaged or is not a PyTorch checkpoint"),
     "empty zip": (lambda p: write_zip(p, {}), NO_CHECKPOINT),
     "tar": (_tar, NO_CHECKPOINT),
     "tar that begins as a checkpoint": (lambda p: _tar_as_legacy(p), NO_CHECKPOINT),
     "empty": (lambda p: p.write_bytes(b""), "0 bytes"),
-    "folder": (lambda p: p.mkdir(), "no model folder: it has no config.json"),
+    "folder": (lambda p: p.mkdir(), "not a model folder: it has no config.json"),
     "list": (lambda p: torch.save([1, 2], p), "holds a list"),
     "number": (lambda p: torch.save(3, p), "holds a int"),
     "one tensor": (lambda p: torch.save(torch.zeros(3), p), "holds a Tensor"),
@@ -172,12 +172,12 @@ def test_other_files_under_the_name_are_refused(tmp_path: Path, kind: str) -> No
 
 def test_the_weights_file_alone_is_not_the_model(files: Path) -> None:
     refused(files / "folder" / WEIGHTS_NAME, "weights file of a model folder. Name the folder instead")
-    refused(files / "folder" / CONFIG_NAME, "is no PyTorch checkpoint", "model folder")
+    refused(files / "folder" / CONFIG_NAME, "is not a PyTorch checkpoint", "model folder")
 
 
 @pytest.mark.parametrize("name", ["nowhere.pt", "~nobody-of-that-name/model", "x" * 5000, "a\0b", "Köpfe/模型 1.pt"])
 def test_what_is_not_there_is_said(name: str) -> None:
-    with pytest.raises(InputError, match=r"There is no model .*no such file or folder"):
+    with pytest.raises(InputError, match=r"The model .* does not exist: no such file or folder"):
         load_model(name)
 
 

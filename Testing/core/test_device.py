@@ -35,20 +35,20 @@ def test_cuda_devices_are_chosen_by_number(monkeypatch: pytest.MonkeyPatch) -> N
     assert choose_device("cuda:1") == torch.device("cuda:1")
     assert choose_device("cuda").index is None
     for name in ("cuda:2", "cuda:7", "cuda:128", "cuda:256"):  # torch takes the last for cuda:0
-        with pytest.raises(InputError, match=rf"'{name}' is not there: PyTorch sees 2 CUDA device\(s\)"):
+        with pytest.raises(InputError, match=rf"'{name}' is not available: PyTorch sees 2 CUDA device\(s\)"):
             choose_device(name)
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])
 def test_cuda_on_a_cpu_build_is_said(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     _pretend(monkeypatch)
-    with pytest.raises(InputError, match=rf"'{name}' is not there: .* no CUDA device .* Choose another device or auto"):
+    with pytest.raises(InputError, match=rf"'{name}' is not available: .* no CUDA device .* Choose another device"):
         choose_device(name)
 
 
 def test_an_apple_gpu_elsewhere_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     _pretend(monkeypatch)
-    with pytest.raises(InputError, match=r"'mps' is not there: it needs an Apple GPU\. Choose cpu or auto"):
+    with pytest.raises(InputError, match=r"'mps' is not available: it needs an Apple GPU\. Choose cpu or auto"):
         choose_device("mps")
 
 
@@ -56,7 +56,7 @@ def test_an_apple_gpu_elsewhere_is_said(monkeypatch: pytest.MonkeyPatch) -> None
                                   "xpu", "meta", "cuda:١", "auto ", "\x1b[2J"])  # fmt: skip
 def test_unknown_devices_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     _pretend(monkeypatch, cuda=2, mps=True)
-    with pytest.raises(InputError, match=r"There is no device .*\. Choose auto, cpu, cuda, cuda:1 or mps") as caught:
+    with pytest.raises(InputError, match=r"The device .*\. Choose auto, cpu, cuda, cuda:1 or mps") as caught:
         choose_device(name)
     assert str(caught.value).isprintable()
 
@@ -65,7 +65,7 @@ def test_precisions_by_name() -> None:
     assert choose_precision("fp32", CPU) == torch.float32
     assert choose_precision("bf16", CPU) == torch.bfloat16
     for name in ("fp64", "", "BF16", "int8"):
-        with pytest.raises(InputError, match=r"There is no precision .*\. Choose auto, fp32, bf16, fp16"):
+        with pytest.raises(InputError, match=r"The precision .*\. Choose auto, fp32, bf16, fp16"):
             choose_precision(name, CPU)
 
 

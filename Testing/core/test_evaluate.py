@@ -323,7 +323,7 @@ def test_the_baseline_is_that_of_the_model_and_opposite_images_are_told(
         ({"tumor_iterations": -1}, "tumor_iterations is -1"),
         ({"anatomy": "bank"}, "anatomy is 'bank', but must be one of mask, seed"),
         ({"contrast": "T1"}, "contrast is 'T1'"),
-        ({"anatomy": "seed"}, "told no tissues"),
+        ({"anatomy": "seed"}, "has no tissue labels"),
         ({"contrast": "mean"}, "No contrast can be chosen"),
     ],
 )

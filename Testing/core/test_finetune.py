@@ -309,5 +309,5 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_is_written(tmp_pat
     with pytest.raises(InputError, match=r"The model demo has network\.base_channels"):
         Trainer(tiny_config(dataset, start_from="demo"), tmp_path / "run", SilentReporter())
     assert not (tmp_path / "run" / "checkpoints").exists()
-    with pytest.raises(InputError, match="There is no model 'nowhere'"):
+    with pytest.raises(InputError, match="The model 'nowhere' does not exist"):
         Trainer(tiny_config(dataset, start_from="nowhere"), tmp_path / "run", SilentReporter())

@@ -111,7 +111,7 @@ def test_a_compact_network_keeps_the_outline_and_gets_mean_shares() -> None:
 
 def test_models_trained_with_every_mask_refuse() -> None:
     model = guided_model(tiny_config())
-    with pytest.raises(InputError, match=r"strength 2 cannot be used with the model 'tiny'.*Leave the strength at 1"):
+    with pytest.raises(InputError, match=r"scale 2 cannot be used with the model 'tiny'.*Set it to 1"):
         sample(model, condition(model.config), "ddim", 2, guidance=2.0)
 
 

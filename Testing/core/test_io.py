@@ -274,9 +274,9 @@ def test_what_is_no_number_is_background(tmp_path: Path, ending: str) -> None:
     expected = np.where(np.isfinite(data), data, 0)
     for read in (read_volume(path), read_mask(path).volume):
         np.testing.assert_array_equal(read.data, expected)
-        assert "voxels that hold no number" in read.notes[0]
+        assert "voxels that are NaN or infinite" in read.notes[0]
     write_any(path, np.full_like(data, np.nan), np.eye(4))
-    refused(path, "holds no number")
+    refused(path, "has no finite value")
 
 
 def test_the_background_of_a_standardized_image_is_darkest(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_the_background_of_a_standardized_image_is_darkest(tmp_path: Path) -> No
         brain = read.data[score != 0]
         np.testing.assert_array_equal(brain, score[score != 0])
         assert read.data[score == 0].max() < brain.min() and np.unique(read.data[score == 0]).size == 1
-        assert ("is standardized" if np.isfinite(background) else "hold no number") in read.notes[0]
+        assert ("is standardized" if np.isfinite(background) else "NaN or infinite") in read.notes[0]
     ringing = np.where(score == 0, 0, score + 1.5)  # some voxels of a resampled image lie below its background
     write_any(path, ringing.astype(np.float32), np.eye(4))
     assert read_volume(path).notes == () and (ringing < 0).any()

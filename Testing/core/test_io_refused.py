@@ -184,7 +184,7 @@ def test_complex_numbers_are_refused(tmp_path: Path) -> None:
     fields = LAYER_FIELDS | {"type": "float", "kinds": "complex domain domain domain", "endian": "little"}
     (tmp_path / "two.nrrd").write_bytes(nrrd_bytes(fields, data=bytes(8 * 210)))
     for name in ("two.nii", "two.nrrd"):
-        refused(tmp_path / name, "complex numbers, but one number a voxel is needed")
+        refused(tmp_path / name, "complex numbers, but one number per voxel is needed")
 
 
 @pytest.mark.parametrize(
@@ -240,9 +240,9 @@ def test_any_damaged_byte_ends_in_a_sentence(
         ("long_pair.nrrd", nrrd_bytes({"x": "A" * 1200}, {}).rstrip() + b":=\n\n" + bytes(210), "line 6 is no known"),
         ("wrapped.seg.nrrd", nrrd_bytes({}, {"Segment0_Name": "x\n" + "y" * 1200}, bytes(210)), "line 7 is no known"),
         ("endless.nrrd", b"NRRD0004\n" + b"#\n" * 2**22, "does not end"),
-        ("no_axes.mha", mha_bytes(NDims="-1"), "how many axes"),
-        ("axes.mha", mha_bytes(NDims="1000"), "how many axes"),
-        ("axes.nrrd", nrrd_bytes({"dimension": "1e9"}, {}, bytes(210)), "how many axes"),
+        ("no_axes.mha", mha_bytes(NDims="-1"), "wrong number of axes"),
+        ("axes.mha", mha_bytes(NDims="1000"), "wrong number of axes"),
+        ("axes.nrrd", nrrd_bytes({"dimension": "1e9"}, {}, bytes(210)), "wrong number of axes"),
         ("wrapped.mha", mha_bytes(Comment="x\n" + "y" * 1200), "line 10 is no known field"),
     ),
     ids=lambda value: value if isinstance(value, str) and "." in value else "",
@@ -296,4 +296,4 @@ def test_oddities_of_nifti_headers_are_told_by_their_true_reason(tmp_path: Path)
     refused(twice, "is gzipped twice")
     bzip2 = tmp_path / "bzip2.nrrd"
     bzip2.write_bytes(nrrd_bytes({"encoding": "bzip2"}, {}, bz2.compress(bytes(210))))
-    refused(bzip2, "packed with bzip2")
+    refused(bzip2, "compressed with bzip2")

@@ -97,4 +97,4 @@ def test_bad_segment_headers_are_refused(tmp_path: Path) -> None:
 
 def test_layers_without_segments_are_refused(tmp_path: Path) -> None:
     layered(tmp_path / "vector.nrrd", {})
-    refused(tmp_path / "vector.nrrd", "2 values a voxel", "scalar")
+    refused(tmp_path / "vector.nrrd", "2 components per voxel", "scalar")

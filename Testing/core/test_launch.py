@@ -230,7 +230,7 @@ def test_of_two_that_start_at_once_one_trains_and_tells_a_cluster_to_queue_it_ag
     trains.send_signal(signal.SIGUSR1)
     trains.communicate(timeout=patient(30))
     assert trains.returncode == EXIT_REQUEUE
-    assert f"in the hands of process {trains.pid}" in left.communicate()[1]
+    assert f"in use by process {trains.pid}" in left.communicate()[1]
     assert left.returncode == 2
     assert run.state() is State.PAUSED
     assert Checkpoints(run.checkpoints).steps()[-1] == run.summary().iteration
@@ -240,7 +240,7 @@ def test_of_two_that_start_at_once_one_trains_and_tells_a_cluster_to_queue_it_ag
 def test_a_run_that_is_done_is_not_started(dataset: Path, tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", tiny_config(dataset))
     run.append(Event("done"))
-    with pytest.raises(InputError, match=r"is done\. To go on, give it more iterations"):
+    with pytest.raises(InputError, match=r"is done\. To continue it, give it more iterations"):
         start(run)
 
 

@@ -111,7 +111,7 @@ def test_the_region_is_where_the_tumor_of_two_masks_differs(tmp_path: Path, edit
     assert differs.any() and made[differs].all()
     assert not made[distance_to(differs, SPACING) > 3 + 4 + 4].any()  # margin, seam, a voxel
     assert len(record(folder)["local_edit"]["before_sha256"]) == 64
-    with pytest.raises(AssertionError, match="nothing to make anew"):
+    with pytest.raises(AssertionError, match="nothing to inpaint"):
         run(edit, bright(), tmp_path / "same", region=None, before=str(mask_of(edit)))
     with pytest.raises(InputError, match="both a region and a mask"):
         SynthesisRequest((str(mask_of(edit)),), before="b", region="r", known=edit["known"])

@@ -76,11 +76,11 @@ REFUSED = [
 
 
 REFUSED_CASES = [
-    (far_region, r"The region .*region\.nii\.gz lies elsewhere in space than the mask\."),
+    (far_region, r"The region .*region\.nii\.gz does not overlap the mask in space\."),
     (empty_region, r"The region .* is empty: it has no voxel above 0\."),
-    (far_image, r"The known image .*t1\.nii\.gz lies elsewhere in space than the mask\."),
+    (far_image, r"The known image .*t1\.nii\.gz does not overlap the mask in space\."),
     (half_image, r"The known image .*t1\.nii\.gz covers only \d\d% of the mask\. Register it"),
-    (flat_image, r"The known image .*t1\.nii\.gz has one value only inside its mask\."),
+    (flat_image, r"The known image .*t1\.nii\.gz is constant inside its mask\."),
 ]
 
 

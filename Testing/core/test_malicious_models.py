@@ -72,7 +72,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, form: str) -> None:
         }
         torch.save({"ema": evil}, path, **options)
     reason = {"plain pickle": NO_CHECKPOINT, "tar": NO_CHECKPOINT, "torchscript": "is a TorchScript program"}
-    refused(path, reason.get(form, "holds something else than tensors (possibly code)"))
+    refused(path, reason.get(form, "contains something other than tensors (possibly code)"))
     assert not marker.exists()
 
 
@@ -99,7 +99,7 @@ def test_compressed_copies_of_a_checkpoint_are_refused(files: Path, tmp_path: Pa
     with zipfile.ZipFile(files / "zip.pt") as archive:
         entries = {info.filename: archive.read(info) for info in archive.infolist()}
     write_zip(tmp_path / "again.pt", entries, zipfile.ZIP_DEFLATED)
-    refused(tmp_path / "again.pt", "no PyTorch checkpoint")
+    refused(tmp_path / "again.pt", "not a PyTorch checkpoint")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -121,7 +121,7 @@ def test_storages_that_claim_more_than_the_file_has_are_refused(tmp_path: Path) 
     small, large = b"M" + struct.pack("<H", 1000), b"J" + struct.pack("<i", 10**9)
     assert entries[name].count(small) == 2  # the storage's length and the tensor's shape
     write_zip(tmp_path / "a.pt", entries | {name: entries[name].replace(small, large)})
-    refused(tmp_path / "a.pt", "damaged or is no PyTorch checkpoint")
+    refused(tmp_path / "a.pt", "damaged or is not a PyTorch checkpoint")
 
 
 HEADERS = {

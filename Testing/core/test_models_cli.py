@@ -84,7 +84,7 @@ def test_convert_makes_a_folder_that_predicts_the_same(place: Path, tmp_path: Pa
     assert torch.equal(before, after)
     again = run("convert", place / "published.pt", target)
     assert again.returncode == 2
-    assert again.stderr == f"Error: There is a model in {target} already. Choose another folder or remove it first.\n"
+    assert again.stderr == f"Error: {target} already contains a model. Choose another folder or remove it first.\n"
 
 
 def test_nothing_is_written_when_the_source_is_bad(place: Path, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["inspect", "nowhere"], "There is no model 'nowhere': no such file or folder"),
+        (["inspect", "nowhere"], "The model 'nowhere' does not exist: no such file or folder"),
         (["inspect"], "Missing argument"),
         (["surprise"], "No such command"),
     ],

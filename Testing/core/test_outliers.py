@@ -149,7 +149,7 @@ def test_equal_voxels_under_two_names_are_found() -> None:
         ("case-03", "duplicate", ("case-09",)),
         ("case-09", "duplicate", ("case-03",)),
     ]
-    assert "has the same T1 and T2 images as case-09, which is said to be another patient" in flags[0].sentence
+    assert "has the same T1 and T2 images as case-09, which is listed as another patient" in flags[0].sentence
 
 
 def test_one_shared_modality_is_enough() -> None:

@@ -194,7 +194,7 @@ def test_a_missing_modality_is_named(files: CaseFiles) -> None:
 def test_an_image_of_one_value_is_refused(tmp_path: Path) -> None:
     case = write_case(tmp_path)
     write_image(case.images["T2"], np.full(SHAPE, 7.0, np.float32), AFFINE, "test")
-    with pytest.raises(InputError, match=r"case-1_t2\.nii\.gz has one value only inside its mask"):
+    with pytest.raises(InputError, match=r"case-1_t2\.nii\.gz is constant inside its mask"):
         prepare_one(case, options(), template())
 
 
@@ -227,7 +227,7 @@ def test_images_on_another_grid_in_the_same_space_serve(tmp_path: Path, prepared
     assert np.corrcoef(one, two)[0, 1] > 0.98
 
 
-@pytest.mark.parametrize(("millimeters", "words"), [(400.0, "lies elsewhere in space"), (60.0, "covers only")])
+@pytest.mark.parametrize(("millimeters", "words"), [(400.0, "does not overlap"), (60.0, "covers only")])
 def test_images_elsewhere_are_refused(tmp_path: Path, millimeters: float, words: str) -> None:
     case = write_case(tmp_path)
     moved = AFFINE.copy()

@@ -182,7 +182,7 @@ def test_the_command_ends_with_2_and_a_sentence(copied: Path) -> None:
     assert "Note: The mask follows the numbers of" in scan.stdout
     nowhere = command(copied)
     assert nowhere.returncode == 2
-    assert "Name the dataset folder to make" in nowhere.stderr
+    assert "Name the dataset folder to create" in nowhere.stderr
 
 
 def test_the_scan_and_the_report_tell_what_reading_changes(copied: Path, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_a_kill_between_the_voxels_of_the_first_case_and_its_facts_is_gone_over(
     out = tmp_path / "out"
     (out / "cases").mkdir(parents=True)
     (out / "cases" / "c1.safetensors").write_bytes(b"half")
-    with pytest.raises(InputError, match="something else than a prepared dataset"):
+    with pytest.raises(InputError, match="not part of a prepared dataset"):
         prepare(options(scans, out))
     (out / "claim.json").write_text("{}")
     assert prepare(options(scans, out)).cases == 4
@@ -160,11 +160,11 @@ def test_two_preparations_never_share_a_folder(scans: Path, tmp_path: Path) -> N
     out.mkdir()
     claim = OwnerFile(out / "claim.json")
     claim.take("it")
-    with pytest.raises(InputError, match="in the hands of process"):
+    with pytest.raises(InputError, match="in use by process"):
         prepare(options(scans, out))
     claim.release()
 
 
 def test_a_process_that_dies_is_told() -> None:
-    with pytest.raises(MedDDPMError, match=r"ended from outside.*fewer workers"):
+    with pytest.raises(MedDDPMError, match=r"was killed.*fewer workers"):
         list(work_through(os._exit, [3, 3], 2, SilentReporter()))

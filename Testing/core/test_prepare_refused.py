@@ -158,13 +158,13 @@ def test_wishes_that_the_source_cannot_fulfill(scans: Path, tmp_path: Path, chan
 
 def test_a_stray_file_stops_until_it_is_left_out(copied: Path, tmp_path: Path) -> None:
     write_tiny(copied / "c3" / "scan.nii.gz")
-    assert "c3/scan.nii.gz belongs to no case" in refused(copied, tmp_path / "out")
+    assert "c3/scan.nii.gz does not belong to any case" in refused(copied, tmp_path / "out")
     assert prepare(options(copied, tmp_path / "out", leave_out=("c3/scan.nii.gz",))).cases == 4
 
 
 def test_source_and_dataset_lie_apart(copied: Path, tmp_path: Path) -> None:
     for out in (copied, copied / "out", tmp_path):
-        assert "lie in one another" in refused(copied, out)
+        assert "must not contain each other" in refused(copied, out)
     (tmp_path / "file").write_text("")
     assert "is a file" in refused(copied, tmp_path / "file")
 

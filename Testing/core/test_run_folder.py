@@ -61,7 +61,7 @@ def test_a_run_holds_its_configuration_with_whole_paths(run: RunFolder) -> None:
 def test_only_an_empty_folder_can_become_a_run(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     RunFolder(tmp_path / "empty").create(config())
-    with pytest.raises(InputError, match="holds a training already"):
+    with pytest.raises(InputError, match="already holds a training"):
         RunFolder(tmp_path / "empty").create(config())
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("mine")
@@ -230,7 +230,7 @@ def test_a_run_whose_process_was_killed_is_interrupted_and_goes_on(run: RunFolde
     while run.state() is not State.RUNNING:
         assert process.poll() is None
         time.sleep(0.01)
-    with pytest.raises(Held, match=f"in the hands of process {process.pid}"):
+    with pytest.raises(Held, match=f"in use by process {process.pid}"):
         run_training(run, Stop(), train())
     with pytest.raises(Held):
         run.extend(20)
@@ -278,7 +278,7 @@ def test_the_command_lists_runs_and_asks_one_to_pause(run: RunFolder) -> None:
     answer = runner.invoke(app, ["runs", str(run.path)])
     assert f"tiny, in {run.path}" in answer.output
     answer = runner.invoke(app, ["runs", str(run.path), "--pause"])
-    assert "does not run; it is done" in str(answer.exception)
+    assert "is not running; it is done" in str(answer.exception)
     run.append(Event("queued"))
     run.begin()
     for option, asked in (("--pause", lambda: run.pause_requested), ("--stop", lambda: run.cancel_requested)):

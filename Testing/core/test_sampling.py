@@ -178,7 +178,7 @@ def test_bf16_stays_near_fp32() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"sampler": "euler"}, "no sampler 'euler'"),
+        ({"sampler": "euler"}, "sampler 'euler' is unknown"),
         ({"steps": 0}, "0 sampling steps"),
         ({"steps": 13}, "13 sampling steps"),
         ({"seed": -1}, "seed -1"),

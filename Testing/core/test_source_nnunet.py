@@ -91,9 +91,9 @@ def test_nnunet_cases_listed_file_by_file(tmp_path: Path) -> None:
         ([], "must be an object"),
         ({"labels": {}}, "modality must name the channels"),
         ({**V2, "channel_names": {"0": "T1", "1": "t1n"}}, "names T1 or channel 1 twice"),
-        ({**V2, "channel_names": {"a": "T1"}}, "no channel number"),
+        ({**V2, "channel_names": {"a": "T1"}}, "not a channel number"),
         ({**V2, "file_ending": ".png"}, "file_ending is '.png'"),
-        ({**V2, "labels": {"tumor": "one"}}, "no label and its value"),
+        ({**V2, "labels": {"tumor": "one"}}, "not a label with its value"),
     ],
 )
 def test_nnunet_descriptions_that_make_no_sense(tmp_path: Path, plan: object, words: str) -> None:

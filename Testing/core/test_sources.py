@@ -198,8 +198,8 @@ def test_a_file_in_the_wrong_folder_is_named(tmp_path: Path) -> None:
     write_tiny(tmp_path / "stray.nii.gz")
     scan = scan_source(tmp_path, "med-ddpm")
     assert codes(scan) == ["unmatched-file", "unmatched-file"]
-    assert "t1/a_t2.nii.gz belongs to no case: its name says T2, but it lies in the folder of T1" in str(scan.problems)
-    assert "stray.nii.gz belongs to no case" in str(scan.problems)
+    assert "t1/a_t2.nii.gz does not belong to any case: its name says T2, but it lies in" in str(scan.problems)
+    assert "stray.nii.gz does not belong to any case" in str(scan.problems)
 
 
 # --- names and the rest ---------------------------------------------------------------------------------------------

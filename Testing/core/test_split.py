@@ -77,8 +77,8 @@ def test_the_source_may_bring_its_own_split() -> None:
 def test_one_or_two_patients_are_all_trained_on_with_a_warning(count: int) -> None:
     splits, said = split_cases(cases(count), SplitRequest())
     assert set(splits.values()) == {TRAIN}
-    assert "learns these by heart" in said[0]
-    assert "No case is kept for validation" in said[1]
+    assert "will overfit to them" in said[0]
+    assert "No case is in the validation split" in said[1]
 
 
 def test_three_patients_give_one_for_each() -> None:

@@ -99,10 +99,10 @@ def test_masks_are_told_from_scans_and_all_is_said(
     for name in MASKS:
         assert f"{name} is taken as a mask." in result.output
     for name in SCANS:
-        why = "It is named as another input." if name == "a_t1.nii.gz" else "This looks like a gray-level image"
+        why = "It is named as another input." if name == "a_t1.nii.gz" else "This looks like a grayscale image"
         assert f"{name} is left out. {why}" in result.output
     assert "region.nii.gz is left out. It is named as another input." in result.output
-    assert "The folders in it hold 1 more" in result.output
+    assert "The subfolders contain 1 more" in result.output
 
 
 def test_a_folder_is_checked_mask_by_mask(patient: Path, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_many_files_are_counted_and_none_is_a_sentence(patient: Path, tmp_path: 
     result = CliRunner().invoke(
         app, ["check", str(patient), "--model", "demo", "--image", str(patient / "region.nii.gz")]
     )
-    assert "No file in" in str(result.exception) and "The folders in it hold 1 more" in str(result.exception)
+    assert "No file in" in str(result.exception) and "The subfolders contain 1 more" in str(result.exception)
     (tmp_path / "empty").mkdir()
     result = CliRunner().invoke(app, ["check", str(tmp_path / "empty"), "--model", "demo"])
     assert "holds no mask file (.seg.nrrd" in str(result.exception)

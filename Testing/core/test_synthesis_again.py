@@ -74,7 +74,7 @@ def test_two_runs_into_one_folder_do_not_mix(tmp_path: Path, tiny: Path, mask: P
     other.take("The folder")
     [result] = synthesize(mask, out, tiny)
     assert result.state == "failed" and result.exit_code == 2
-    assert f"in the hands of process {os.getpid()}" in result.message
+    assert f"in use by process {os.getpid()}" in result.message
     assert [path.name for path in (out / "brain").iterdir()] == [CLAIM]
     other.release()
     assert synthesize(mask, out, tiny)[0].state == "done"
@@ -327,5 +327,5 @@ def test_control_c_stops_the_command_cleanly(tmp_path: Path, mask: Path) -> None
     process.send_signal(signal.SIGINT)
     _, progress = process.communicate(timeout=patient(30))
     assert process.returncode == 3, progress
-    assert "Run the same command again to go on where it was stopped." in progress and "Traceback" not in progress
+    assert "Run the same command again to resume." in progress and "Traceback" not in progress
     assert not leftovers(out)

@@ -29,9 +29,9 @@ SHAPES = ((16, 14, 16), (16, 18, 16))  # (D, H, W): of the model, and of the lar
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 BAD = [
-    ({"model": "no-such-model"}, r"There is no model 'no-such-model'.*known by name"),
-    ({"device": "cuda:63"}, r"The device 'cuda:63' is not there"),
-    ({"device": "toaster"}, r"There is no device 'toaster'\. Choose auto, cpu"),
+    ({"model": "no-such-model"}, r"The model 'no-such-model' does not exist.*known by name"),
+    ({"device": "cuda:63"}, r"The device 'cuda:63' is not available"),
+    ({"device": "toaster"}, r"The device 'toaster' is unknown\. Choose auto, cpu"),
     ({"precision": "fp8"}, r"The option precision is 'fp8', but must be one of auto, fp32"),
     ({"sampler": "euler"}, r"euler"),
     ({"steps": 0}, r"The option steps is 0, but must be 1 to 10000\."),
@@ -135,8 +135,8 @@ def test_weights_that_are_no_numbers_are_told(tmp_path: Path, mask: Path) -> Non
     with contextlib.suppress(InputError):
         sentences = [result.message for result in synthesize(mask, tmp_path / "out", broken)]
     if not sentences:  # refused when it was loaded, even better
-        with pytest.raises(InputError, match=r"NaN|not numbers|not finite"):
+        with pytest.raises(InputError, match=r"NaN|not finite"):
             synthesize(mask, tmp_path / "out", broken)
     else:
-        assert "not numbers" in sentences[0]
+        assert "not finite" in sentences[0]
     assert not list((tmp_path / "out").rglob("*sample*"))

@@ -159,7 +159,7 @@ NET = "[network]\nimage_channels = 1\nmask_channels = 1\n"
         (BASE + NET + "[loss]\nkind = 3\n", r"training\.toml: loss: kind must be text, not 3"),
         (BASE + "[network]\nmask_channels = 1\nimage_channels = 'four'", "image_channels must be a whole number"),
         (BASE, r"describes no network\. Add the section \[network\], a preset"),
-        (BASE + "preset = 'big'", "There is no preset 'big'. Choose one of whole-head, brats, demo, compact"),
+        (BASE + "preset = 'big'", "The preset 'big' does not exist. Choose one of whole-head, brats, demo, compact"),
         (BASE + "preset = 'demo'", r"dataset\.json cannot be read"),
         (BASE + "output = 3\n" + NET, "output must be text, not 3"),
         (NET, "lacks the field 'dataset'"),
@@ -242,7 +242,7 @@ def test_the_published_presets_are_those_of_the_paper(dataset: Path) -> None:
 
 
 def test_a_preset_that_is_not_there_is_explained(dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="There is no preset 'huge'"):
+    with pytest.raises(InputError, match="The preset 'huge' does not exist"):
         preset_config("huge", dataset)
     with pytest.raises(InputError, match=r"dataset\.json cannot be read"):
         preset_config("demo", tmp_path)
@@ -268,7 +268,7 @@ def test_the_same_file_again_goes_on_and_takes_what_is_free_to_change(dataset: P
     assert run.config().iterations == 2
     again = open_run(small_file(tmp_path, dataset), changes={"iterations": 5})
     assert again.config().iterations == 5
-    with pytest.raises(InputError, match=r"holds another training already\. .*seed = 0, the configuration now says 3"):
+    with pytest.raises(InputError, match=r"already holds another training\. .*seed = 0, the configuration now says 3"):
         open_run(small_file(tmp_path, dataset, "seed = 3"))
     elsewhere = open_run(small_file(tmp_path, dataset, "seed = 3"), out=tmp_path / "other")
     assert elsewhere.config().seed == 3
@@ -279,11 +279,11 @@ def test_a_run_folder_goes_on_with_more_iterations_only(dataset: Path, tmp_path:
     run.create(tiny_config(dataset))
     assert open_run(run.path).config().iterations == 6
     assert open_run(run.path, changes={"iterations": 9}).config().iterations == 9
-    with pytest.raises(InputError, match="has begun, so that its precision cannot be given anew"):
+    with pytest.raises(InputError, match="has begun, so its precision cannot be changed"):
         open_run(run.path, changes={"precision": "bf16"})
-    with pytest.raises(InputError, match="is a folder, so that training goes on there"):
+    with pytest.raises(InputError, match="is the folder of a training"):
         open_run(run.path, preset="demo")
-    with pytest.raises(InputError, match=r"is not the folder of a training"):
+    with pytest.raises(InputError, match=r"is not a training folder"):
         open_run(tmp_path)
 
 
@@ -340,7 +340,7 @@ def test_a_configuration_of_absurd_length_or_depth_is_refused_at_once(tmp_path: 
 def test_a_gpu_that_is_not_there_is_told_before_anything_is_made(dataset: Path, tmp_path: Path) -> None:
     arguments = ["train", "--dataset", str(dataset), "--preset", "brats", "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(app, [*arguments, "--device", "cuda"])
-    assert isinstance(result.exception, InputError) and "The device 'cuda' is not there" in str(result.exception)
+    assert isinstance(result.exception, InputError) and "The device 'cuda' is not available" in str(result.exception)
     assert not (tmp_path / "run").exists()
 
 

@@ -191,7 +191,7 @@ def test_packed_voxels_of_a_meta_image_are_whole(tmp_path: Path) -> None:
     zipped = zlib.compress(voxels)
     half, path = zlib.compress(voxels[:100]), tmp_path / "a.mha"
     for data, size, words in (
-        (zipped, None, "how many bytes"),
+        (zipped, None, "does not state the size"),
         (zipped, len(zipped) - 20, "is truncated"),
         (half, len(half), "is truncated"),
         (zipped[:30] + b"\0\0" + zipped[32:], len(zipped), "truncated or damaged"),

@@ -127,7 +127,7 @@ def test_odd_but_sound_containers_are_read(tmp_path: Path) -> None:
 
 # Folders whose parts do not belong together
 def test_a_folder_lacks_a_file(files: Path, tmp_path: Path) -> None:
-    for name, words in ((CONFIG_NAME, "is no model folder"), (WEIGHTS_NAME, "cannot be read: No such file")):
+    for name, words in ((CONFIG_NAME, "is not a model folder"), (WEIGHTS_NAME, "cannot be read: No such file")):
         folder = tmp_path / f"ohne {name}"
         shutil.copytree(files / "folder", folder)
         (folder / name).unlink()

@@ -88,7 +88,7 @@ def test_a_loss_that_is_no_number_is_diverging(kind: str, value: float | None) -
     last: dict[str, Any] = {"kind": kind, "iteration": ITERATIONS + 100, "loss": value}
     verdict = judge([*train(falling), *validation(falling), last])
     assert verdict.kind == "diverging"
-    assert "not a number" in verdict.sentence and kind in verdict.sentence
+    assert "finite number" in verdict.sentence and kind in verdict.sentence
 
 
 def test_a_burst_is_seen_within_five_lines() -> None:

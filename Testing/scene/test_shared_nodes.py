@@ -90,7 +90,7 @@ def test_a_node_without_voxels_or_with_colors_is_refused(scene: Any) -> None:
     image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
     colors = scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode")
     colors.SetAndObserveImageData(image)
-    with pytest.raises(InputError, match="3 numbers a voxel"):
+    with pytest.raises(InputError, match="3 components per voxel"):
         volumeOf(colors)
 
 

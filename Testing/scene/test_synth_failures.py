@@ -255,7 +255,7 @@ def test_scripts(service, scene, segmentation, modelFolder, monkeypatch):
         segmentation, str(modelFolder), steps=2, device="cpu", onFinished=ended.append, waitForCompletion=True
     )
     assert run.outcome is Outcome.DONE and len(run.volumes) == 2 and ended == [run]
-    with pytest.raises(MedDDPMError, match="no model"):
+    with pytest.raises(MedDDPMError, match="does not exist"):
         logic.synthesize(segmentation, "no-such-model", waitForCompletion=True)
     for wrong in ({"segmentationNode": None}, {"segmentationNode": segmentation, "samples": 0}):
         with pytest.raises(InputError):

@@ -76,7 +76,7 @@ def test_forgetting(library, folder, tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda f: (f / "config.json").unlink(), "no model folder"),
+        (lambda f: (f / "config.json").unlink(), "not a model folder"),
         (lambda f: (f / "config.json").write_text("{", encoding="utf-8"), "config.json"),
         (lambda f: (f / "config.json").write_bytes(b" " * (5 * 2**20)), "bytes"),
         (lambda f: rewrite(f, modalities=[]), "modalities"),

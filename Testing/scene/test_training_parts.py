@@ -119,7 +119,7 @@ def test_a_dataset_is_described(service, dataset):
     with pytest.raises(InputError, match="no case to train on"):
         service.datasetSummary(dataset)
     (dataset / "dataset.json").unlink()
-    with pytest.raises(InputError, match="no prepared dataset"):
+    with pytest.raises(InputError, match="not a prepared dataset"):
         service.datasetSummary(dataset)
     with pytest.raises(InputError, match="does not exist"):
         service.datasetSummary(dataset / "none")

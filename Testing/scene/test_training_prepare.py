@@ -124,7 +124,7 @@ def test_the_end_of_slicer_interrupts_and_the_next_session_offers_it_again(makeT
     waitForEnd(first.preparationJobs._worker)
     second = makeTrainingService()
     offered = second.preparation
-    assert offered.state is PrepareState.INTERRUPTED and "goes on where it was" in offered.message
+    assert offered.state is PrepareState.INTERRUPTED and "Resume the interrupted preparation" in offered.message
     assert offered.request["source"] == node.sourceFolder
     offered.again()
     pollUntil(second, lambda: offered.finished)

@@ -238,7 +238,7 @@ def test_a_process_that_cannot_begin_says_why(makeTrainingService, tmp_path):
     assert run.message.endswith("before it began. torch is not installed here.") and run.finished
     assert "torch is not installed" in run.details()
     assert service.runBlockedReason("resume", run.folder) is None
-    with pytest.raises(InputError, match="training already"):
+    with pytest.raises(InputError, match="already holds a training"):
         service.runs.begin(run.folder, tinyConfig())
 
 
@@ -304,4 +304,4 @@ def test_the_service_deletes_and_forgets(makeTrainingService):
     assert said == ["The run was deleted."] and service.runs.summaries == [] and service.view.path is None
     service.deleteRun(run.path, said.append, said.append)
     pollUntil(service, lambda: len(said) > 1)
-    assert "not the folder of a training" in said[1]
+    assert "not a training folder" in said[1]

@@ -43,5 +43,5 @@ def test_the_same_scans_come_again(tmp_path):
 
 def test_nothing_is_written_over(tmp_path):
     (tmp_path / "scans").mkdir()
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         written(tmp_path / "scans")

@@ -98,7 +98,7 @@ def test_sizes_have_their_unit(size, text):
     [
         ([], "the mask is ready"),
         (["info"], "the mask is ready"),
-        (["warning", "info"], "usable; 1 remark"),
+        (["warning", "info"], "usable; 1 warning"),
         (["error", "error", "warning"], "2 problems must"),
     ],
 )

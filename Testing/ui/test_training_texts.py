@@ -92,5 +92,5 @@ def test_the_progress_of_a_preparation(arguments, expected):
 
 
 def test_every_verdict_of_the_core_has_words():
-    assert set(Texts.VERDICTS) == {"improving", "flat", "diverging", "memorizing", "early"}
+    assert set(Texts.VERDICTS) == {"improving", "flat", "diverging", "overfitting", "memorizing", "early"}
     assert Texts.verdictWords(None) == ("", "info") and Texts.verdictWords("diverging")[1] == "error"

@@ -76,8 +76,9 @@ def tissues_of(structures: Volume) -> tuple[Volume, tuple[str, ...]]:
     present = present.astype(np.int64)
     if not is_freesurfer(present.tolist()):
         raise InputError(
-            f"The label map is not in the numbers of FreeSurfer or SynthSeg; it has {listed(present.tolist())}. Give a "
-            "map of the whole brain by one of these programs, or one in the values of the scheme glioma-anatomy."
+            "The label map does not use the label values of FreeSurfer or SynthSeg; it has "
+            f"{listed(present.tolist())}. Give a map of the whole brain by one of these programs, or one in the values "
+            "of the scheme glioma-anatomy."
         )
     table = np.append(_TABLE, np.uint8(_UNKNOWN))
     inside = (present >= 0) & (present < len(_TABLE))
@@ -93,7 +94,7 @@ def tissues_of(structures: Volume) -> tuple[Volume, tuple[str, ...]]:
     labels = nearest_tissue(labels, strange, structures.spacing)
     numbers = listed(np.unique(structures.data[strange]).astype(int).tolist())
     sentence = (
-        f"The label map has numbers that are not in FreeSurfer's table ({numbers}); they became the nearest tissue."
+        f"The label map has values that are not in FreeSurfer's table ({numbers}); they were set to the nearest tissue."
     )
     return Volume(labels, structures.affine), (sentence,)
 
@@ -170,7 +171,7 @@ def given_map(source: Volume) -> BrainMap:
     size = np.count_nonzero(tissues.data) * voxel_ml(tissues.affine)
     if size < LEAST_ML:
         raise InputError(
-            f"The brain of the label map has {milliliters(size)}, less than any brain. Check its labels and spacing."
+            f"The brain of the label map has {milliliters(size)}, which is not plausible. Check its labels and spacing."
         )
     tissues = _cropped(tissues, margin=0)
     return BrainMap(tissues, sentences=(*source.notes, *sentences, *_missing(tissues.data)))

@@ -128,7 +128,7 @@ def _about_given(kept: tuple[int, ...], sparse: bool, rest: np.ndarray, volume: 
     """What was done with the tissues that the mask has."""
     if not sparse:
         size = milliliters(np.count_nonzero(rest) * volume)
-        return (f"{size} of the brain were without tissue; they were filled from a map fitted to the outline alone.",)
+        return (f"{size} of the brain had no tissue label; they were filled from a map fitted to the outline alone.",)
     return (f"Kept as in the mask, with none added from the map: {_names(kept)}.",) if kept else ()
 
 
@@ -160,12 +160,12 @@ def _as_given(data: np.ndarray, affine: np.ndarray) -> Anatomy:
         **{"map": None, "mirrored": False, "outline_dice": None, "mass_effect": 0.0},
         **{"ventricles_before_ml": None, "midline_shift_mm": 0.0},
     }
-    said = ["The tissues of the mask are taken as they are; nothing is pushed aside."]
+    said = ["The tissues of the mask are used unchanged, without mass effect."]
     size = np.count_nonzero(data) * voxel_ml(affine)
     if size < BRAIN_ML[0]:
         said.append(
-            f"They make up {milliliters(size)}, less than a brain. Give the rest of the brain, too, as brain without "
-            "tissue (4), if it is to be completed."
+            f"They make up {milliliters(size)}, less than a brain. Label the rest of the brain as brain without tissue "
+            "(4) to have it completed."
         )
     return _anatomy(_indicators(data), Volume(data, affine), facts, tuple(said))
 
@@ -215,15 +215,17 @@ def _require_brain(inside: np.ndarray, target: Outline) -> None:
     if not BRAIN_ML[0] <= size <= BRAIN_ML[1] or sides.max() > LONGEST_MM or flat:
         measures = " x ".join(f"{s:.0f}" for s in sides)
         raise InputError(
-            f"The brain outline of the mask has {milliliters(size)} and measures {measures} mm; no brain is like that. "
-            "Check the outline and the spacing of the mask."
+            f"The brain outline of the mask has {milliliters(size)} and measures {measures} mm, which is not plausible "
+            "for a brain. Check the outline and the spacing of the mask."
         )
 
 
 def _require_room(tumor: np.ndarray, brain: np.ndarray) -> None:
     share = float(tumor.sum() / brain.sum())
     if share > LARGEST_TUMOR:
-        raise InputError(f"The tumor is {share:.0%} of the brain, more than anybody has. Check the labels of the mask.")
+        raise InputError(
+            f"The tumor is {share:.0%} of the brain, which is not plausible. Check the labels of the mask."
+        )
 
 
 def _dice(a: np.ndarray, b: np.ndarray) -> float:

@@ -51,7 +51,9 @@ def place_brain(tissues: Volume, tumor: np.ndarray, affine: np.ndarray, rng: np.
         unlikely = [w * lattice.from_grid(tissues.data == value, tissues.affine) for value, w in UNLIKELY.items()]
         outside = outside + sum(unlikely)
         start = _guess(tumor.shape, affine, tissues, lattice, spots, rng)
-        sentence = "The mask has no brain. One was laid around the tumor; where in the brain the tumor lies is a guess."
+        sentence = (
+            "The mask has no brain. One was placed around the tumor; the position of the tumor in the brain is a guess."
+        )
     shift = _moved(lattice, outside, spots, start)
     if _cost(lattice, outside, spots, shift[None])[0] > LARGEST_OUTSIDE:
         size = np.ptp(spots, axis=0).max()
@@ -93,10 +95,10 @@ def _known_place(
 ) -> tuple[np.ndarray | None, str]:
     """The shift (RAS mm) that lays the map where the grid says, and a sentence; None where it says nothing."""
     if tuple(shape) == BRATS_SHAPE and np.allclose(spacing_of(affine), 1, atol=1e-3):
-        sentence = "The mask has no brain. One was laid where brains lie on the grid of the BraTS data."
+        sentence = "The mask has no brain. One was placed where brains are on the BraTS grid."
         return _middle(shape, affine) - BRATS_MIDDLE, sentence
     if _cost(lattice, outside, spots, np.zeros((1, 3)))[0] <= 1 - INSIDE:
-        return np.zeros(3), "The mask has no brain. One was laid in the place that its map has in space."
+        return np.zeros(3), "The mask has no brain. One was placed at the position of its map in space."
     return None, ""
 
 

@@ -99,7 +99,7 @@ def _comparable(data: np.ndarray, seen: np.ndarray, spacing: tuple[float, float,
     """An image without its bias field, scaled so that brain spans about 0 to 1."""
     low, high = np.percentile(data[seen], (0.5, 99.5)) if seen.any() else (0.0, 0.0)
     if not high > low:
-        raise InputError(f"The {name} image has one value only in the brain. Check that it is the right file.")
+        raise InputError(f"The {name} image is constant inside the brain. Check that it is the right file.")
     # A multiplicative field needs positive intensities; images may have been normalized to others.
     positive = np.maximum(data - min(float(low), 0), 0.02 * (high - low)).astype(np.float32)
     even = positive / _bias_field(positive, seen, spacing)

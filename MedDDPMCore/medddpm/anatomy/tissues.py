@@ -224,8 +224,8 @@ def _contradictions(scan: Scan, model: _Model) -> list[str]:
         against = (fluid * (means[VENTRICLES] - means[WHITE])[index], white * (means[WHITE] - means[CORTEX])[index])
         if min(against) < -WRONG_WAY:
             sentences.append(
-                f"The image given as {name} is not as bright where ventricles, cortex and white matter should be as "
-                "such an image is: the tissues may be wrong. Check its modality."
+                f"The image given as {name} does not have the usual contrast of ventricles, cortex and white matter: "
+                "the tissues may be wrong. Check its modality."
             )
     return sentences
 
@@ -234,7 +234,9 @@ def _doubts(scan: Scan, facts: Mapping[str, float]) -> list[str]:
     sentences = []
     unseen = 1 - np.count_nonzero(scan.seen) / np.count_nonzero(scan.known)
     if unseen > HIGH_UNSEEN:
-        sentences.append(f"Some image does not show {unseen:.0%} of the brain; there, tissues are as in other brains.")
+        sentences.append(
+            f"At least one image does not cover {unseen:.0%} of the brain; the tissues there follow other brains."
+        )
     if facts["contrast"] < LOW_CONTRAST:
         sentences.append(
             f"Gray and white matter hardly differ in the images ({facts['contrast']:.1f} standard deviations of the "

@@ -148,7 +148,7 @@ class ConsoleReporter:
     def check_cancelled(self) -> None:
         """See Reporter."""
         if self._stop.reason is not None:
-            raise Cancelled("Stopped. Run the same command again to go on where it was stopped.")
+            raise Cancelled("Stopped. Run the same command again to resume.")
 
     def cancel(self) -> None:
         """Ask the running work to stop at its next step."""

@@ -21,7 +21,7 @@ from .root import app
 def evaluate_command(
     model: Annotated[str, typer.Argument(help="A model's name, a model folder or a published .pt file.")],
     dataset: Annotated[Path, typer.Argument(help="The folder of a prepared dataset.")],
-    out: Annotated[Path, typer.Option(help="Folder for figures, report and samples; made if it is not there.")],
+    out: Annotated[Path, typer.Option(help="Folder for figures, report and samples; created if it does not exist.")],
     **options: Any,
 ) -> None:
     """Measure a model on held-out cases of a prepared dataset.

@@ -39,7 +39,7 @@ def _masks_of(folder: Path, scheme: LabelScheme, named: set[Path], reporter: Rep
     for inner in folders:
         with contextlib.suppress(OSError):
             below += len(masks_in(inner))
-    hint = f" The folders in it hold {below} more, which are not looked at: name them, as in {folder}/*."
+    hint = f" The subfolders contain {below} more, which are not searched: name them, as in {folder}/*."
     hint = hint if below else ""
     if not files:
         raise InputError(f"The folder {folder} holds no mask file ({', '.join(EXTENSIONS)}).{hint}")

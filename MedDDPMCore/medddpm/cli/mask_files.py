@@ -75,7 +75,7 @@ class Opened:
         self._write(path, written)
         if doubt:
             said = ",".join(f"{value}={value}" for value in np.unique(written[written > 0]))
-            say(f"{path} would be read otherwise than it is meant: {doubt} Give --labels {said} with it.")
+            say(f"{path} would be misread: {doubt} Give --labels {said} with it.")
 
     def save_edit(self, path: Path, edit: Edit) -> None:
         """Write an edited mask, and say what became of the tumor."""
@@ -97,7 +97,7 @@ class Opened:
                 count += 1
         for doubt, names in left_out.items():
             told = ", ".join(names[:TOLD_NAMES]) + (" ..." if len(names) > TOLD_NAMES else "")
-            say(f"Left out, because it would be read otherwise than it is meant ({len(names)}): {told}. {doubt}")
+            say(f"Left out, because it would be misread ({len(names)}): {told}. {doubt}")
         if not count:
             raise InputError(
                 "No mask of the series is plausible: the tumor is too small, or leaves the outline each time."

@@ -39,7 +39,7 @@ Parts = Annotated[
     str | None, typer.Option("--parts", help="Label values to edit, as in OUT: 1,3. All parts by default.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
-Sample = Annotated[int | None, typer.Option("--sample", min=1, help="Only so many, at random.")]
+Sample = Annotated[int | None, typer.Option("--sample", min=1, help="At most this many, chosen at random.")]
 Published = Annotated[bool, typer.Option("--published", help="Exactly the rule of Med-DDPM's authors.")]
 
 
@@ -48,7 +48,7 @@ Published = Annotated[bool, typer.Option("--published", help="Exactly the rule o
 def scale_command(
     mask: In,
     out: Out,
-    factor: Annotated[float, typer.Option("--factor", help="1.5 is half as large again in each direction.")],
+    factor: Annotated[float, typer.Option("--factor", help="1.5 makes it 50 % larger in each direction.")],
     parts: Parts = None,
     **options: Any,
 ) -> None:
@@ -131,7 +131,7 @@ def lesion_command(
     rim: Annotated[float, typer.Option("--rim", help="Mean thickness of the enhancing rim, mm.")] = 4.0,
     edema: Annotated[float | None, typer.Option("--edema", help="Mean width of edema, mm; random by default.")] = None,
     count: Annotated[int, typer.Option("--count", help="Number of lesions.")] = 1,
-    replace: Annotated[bool, typer.Option("--replace", help="Remove the tumor that is there first.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Remove the existing tumor first.")] = False,
     **options: Any,
 ) -> None:
     """Add a new lesion, or several."""

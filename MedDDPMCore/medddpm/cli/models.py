@@ -64,7 +64,7 @@ def convert_command(
     from ..models.registry import convert_model
 
     if (target / "config.json").exists():
-        raise InputError(f"There is a model in {target} already. Choose another folder or remove it first.")
+        raise InputError(f"{target} already contains a model. Choose another folder or remove it first.")
     config = convert_model(source, target)
     say(f"Wrote {target}: {config.name}, {', '.join(config.modalities)}.")
 

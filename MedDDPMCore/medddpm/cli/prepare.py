@@ -24,8 +24,10 @@ PRESET = "compact"  # whose memory is told: full resolution on modest machines
 
 
 SourceArgument = Annotated[Path, typer.Argument(help="Folder of scans with masks, or a table (CSV) that names them.")]
-OutArgument = Annotated[Path | None, typer.Argument(help="The dataset folder to make or to bring up to date.")]
-ScanOption = Annotated[bool, typer.Option("--scan", help="Only tell what is there, how it is read, what is wrong.")]
+OutArgument = Annotated[Path | None, typer.Argument(help="The dataset folder to create or update.")]
+ScanOption = Annotated[
+    bool, typer.Option("--scan", help="Only list the cases, how they are read, and what is wrong with them.")
+]
 
 
 @app.command("prepare")
@@ -36,7 +38,7 @@ def prepare_command(source: SourceArgument, out: OutArgument = None, scan: ScanO
     Files are paired by their names, never by their order. Nothing is left out unless told to.
     """
     if out is None and not scan:
-        raise InputError("Name the dataset folder to make, or give --scan to look at the source only.")
+        raise InputError("Name the dataset folder to create, or give --scan to inspect the source only.")
     asked = PrepareOptions(str(source), str(out or ""), **given(options))
     if scan:
         raise typer.Exit(_scan(asked))

@@ -15,14 +15,14 @@ from ..training.summary import RunSummary
 from .console import say, show_table
 from .root import app
 
-COLUMNS = ("Training", "State", "Iterations", "Loss", "Validation", "Time left", "How it goes")
+COLUMNS = ("Training", "State", "Iterations", "Loss", "Validation", "Time left", "Verdict")
 
 
 @app.command("runs")
 def runs_command(
     folder: Annotated[
         Path | None,
-        typer.Argument(help="A training, or a folder with trainings in it. Left out: 'runs'.", show_default=False),
+        typer.Argument(help="A training, or a folder with trainings in it. Default: 'runs'.", show_default=False),
     ] = None,
     pause: Annotated[bool, typer.Option("--pause", help="Ask this training to pause at its next iteration.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Ask this training to stop at its next iteration.")] = False,
@@ -72,7 +72,7 @@ def _details(summary: RunSummary) -> None:
 
 def _ask(run: RunFolder, pause: bool) -> None:
     if run.state() is not State.RUNNING:
-        raise InputError(f"The training {run.path} does not run; it is {run.state().value}.")
+        raise InputError(f"The training {run.path} is not running; it is {run.state().value}.")
     if pause:
         run.request_pause()
     else:

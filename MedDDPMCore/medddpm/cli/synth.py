@@ -18,12 +18,12 @@ from .root import app
 MasksArgument = Annotated[
     list[Path],
     typer.Argument(
-        help="Segmentations to make MRI from (.nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .mhd, .mgz), or folders, of whose "
-        "files those that are masks are taken.",
+        help="Segmentations to make MRI from (.nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .mhd, .mgz), or folders of them; "
+        "files that are not masks are skipped.",
         metavar="MASK...",
     ),
 ]
-OutOption = Annotated[Path, typer.Option(help="Folder for the results; made if it is not there.")]
+OutOption = Annotated[Path, typer.Option(help="Folder for the results; created if it does not exist.")]
 
 
 @app.command("synth")

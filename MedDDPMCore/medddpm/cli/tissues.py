@@ -90,7 +90,7 @@ def _from_map(path: Path, tumor: Volume | None) -> Volume:
     if tumor is None:
         return Volume(tissues, grid.affine)
     if not tissues.any():
-        raise InputError(f"The label map {path} lies elsewhere in space than the mask. Register it to the mask.")
+        raise InputError(f"The label map {path} does not overlap the mask in space. Register it to the mask.")
     return Volume(np.where((tumor.data > 0) & (tumor.data < BRAIN), tumor.data, tissues), grid.affine)
 
 

@@ -17,7 +17,7 @@ from .root import app
 TargetArgument = Annotated[
     Path | None,
     typer.Argument(
-        help="A TOML file that describes the training, or the folder of a training to go on with.",
+        help="A TOML file that describes the training, or the folder of a training to resume.",
         metavar="[CONFIG|RUN]",
         show_default=False,
     ),
@@ -31,7 +31,7 @@ PresetOption = Annotated[
 ]
 OutOption = Annotated[
     Path | None,
-    typer.Option(help="Folder of the training. Left out: as the file says, or in 'runs'.", show_default=False),
+    typer.Option(help="Folder of the training. Default: as the file says, or in 'runs'.", show_default=False),
 ]
 StartFromOption = Annotated[
     str | None,
@@ -43,16 +43,15 @@ StartFromOption = Annotated[
     ),
 ]
 IterationsOption = Annotated[
-    int | None, typer.Option(help="How many iterations in all; more than before to go on.", show_default=False)
+    int | None,
+    typer.Option(help="Total number of iterations; more than before extends a finished training.", show_default=False),
 ]
-BatchSizeOption = Annotated[
-    int | None, typer.Option(help="How many volumes at once, over all processes.", show_default=False)
-]
+BatchSizeOption = Annotated[int | None, typer.Option(help="Batch size, over all processes.", show_default=False)]
 PrecisionOption = Annotated[
-    str | None, typer.Option(help="Number format: fp32, bf16 or fp16 (GPU only).", show_default=False)
+    str | None, typer.Option(help="Precision: fp32, bf16 or fp16 (GPU only).", show_default=False)
 ]
-DeviceOption = Annotated[str | None, typer.Option(help="Where to compute: auto, cpu, cuda or mps.", show_default=False)]
-DetachOption = Annotated[bool, typer.Option("--detach", help="Return at once; the training goes on by itself.")]
+DeviceOption = Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda or mps.", show_default=False)]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Return at once; the training runs in the background.")]
 
 
 TOO_LONG = 14 * 86400.0  # seconds
@@ -110,8 +109,8 @@ def _announce(console: ConsoleReporter, config: Any) -> None:
     console.stage("estimate", " ".join([found.sentence(), found.advice]).strip())
     if found.seconds is not None and found.seconds > TOO_LONG:
         console.warning(
-            f"That is too long on {config.device}: train on a GPU, from a model that there is (--from), with a "
-            "smaller preset or fewer iterations (--iterations)."
+            f"That is too long on {config.device}: train on a GPU, from an existing model (--from), with a smaller "
+            "preset or fewer iterations (--iterations)."
         )
 
 
@@ -119,7 +118,7 @@ def _detach(run: Any) -> None:
     from ..training.launch import start_and_wait
 
     pid = start_and_wait(run)
-    say(f"The training runs in process {pid}. Look after it with: medddpm runs {run.path}")
+    say(f"The training runs in process {pid}. Watch it with: medddpm runs {run.path}")
 
 
 def _trained(run: Any, console: ConsoleReporter) -> int:

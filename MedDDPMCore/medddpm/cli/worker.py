@@ -19,10 +19,10 @@ from .root import app
 
 @app.command("worker")
 def worker_command(
-    spool: Annotated[Path, typer.Argument(help="Folder that jobs are submitted to; made if it is not there.")],
-    idle_seconds: Annotated[float, typer.Option(help="Leave after so many seconds without a job.")] = IDLE_SECONDS,
-    parent: Annotated[int | None, typer.Option(help="Leave when the process with this number has ended.")] = None,
-    resume: Annotated[bool, typer.Option(help="Run jobs again that an earlier worker left when it died.")] = True,
+    spool: Annotated[Path, typer.Argument(help="Folder that jobs are submitted to; created if it does not exist.")],
+    idle_seconds: Annotated[float, typer.Option(help="Exit after this many seconds without a job.")] = IDLE_SECONDS,
+    parent: Annotated[int | None, typer.Option(help="Exit when the process with this ID has ended.")] = None,
+    resume: Annotated[bool, typer.Option(help="Rerun jobs that were interrupted when an earlier worker died.")] = True,
 ) -> None:
     """Run the jobs of a spool folder in order, keeping the model in memory between them."""
     worker = Worker(spool, default_handlers(), idle_seconds, parent_pid=parent, resume=resume)

@@ -62,8 +62,8 @@ def check_bytes(path: Path, count: int) -> None:
     """Raises InputError where the voxels of a volume take more than ``MAX_BYTES``."""
     if count > MAX_BYTES:
         raise InputError(
-            f"{path} claims {count / 2**30:.1f} GB of voxels, more than the {MAX_BYTES / 2**30:g} GB accepted. "
-            "Store it with fewer bytes a voxel, crop it or resample it."
+            f"{path} claims {count / 2**30:.1f} GB of voxels, more than the {MAX_BYTES / 2**30:g} GB accepted. Store "
+            "it with fewer bytes per voxel, crop it or resample it."
         )
 
 
@@ -91,8 +91,8 @@ def check_affine(path: Path, affine: np.ndarray) -> None:
         )
     if np.abs(affine[:3, 3]).max() > MAX_OFFSET:
         raise InputError(
-            f"{path} lies {np.abs(affine[:3, 3]).max():g} mm from the origin, which no scanner does. "
-            "Correct the origin in the file's header."
+            f"{path} lies {np.abs(affine[:3, 3]).max():g} mm from the origin, which is not plausible. Correct the "
+            "origin in the file's header."
         )
 
 

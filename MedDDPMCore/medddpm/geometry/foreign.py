@@ -61,7 +61,7 @@ def _volume(image: Any, name: str) -> Volume:
     if affine is None or np.shape(affine) != (4, 4) or np.asarray(affine).dtype.kind not in "iuf":
         raise InputError(f"{name} has no affine of 4 x 4 numbers, which places its voxels in the patient. Give one.")
     if data.dtype.kind not in "iufb":
-        raise InputError(f"{name} holds {data.dtype}, but one number a voxel is needed.")
+        raise InputError(f"{name} holds {data.dtype}, but one number per voxel is needed.")
     place = np.asarray(affine, np.float64)
     check_affine(Path(name), place)
     return Volume(data.reshape(check_shape(Path(name), data.shape)), place)
@@ -70,8 +70,8 @@ def _volume(image: Any, name: str) -> Volume:
 def _of_itk(image: sitk.Image, name: str) -> tuple[np.ndarray, np.ndarray]:
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(
-            f"{name} has {image.GetDimension()} axes and {image.GetNumberOfComponentsPerPixel()} values a "
-            "voxel; give a 3D image with one."
+            f"{name} has {image.GetDimension()} axes and {image.GetNumberOfComponentsPerPixel()} components per voxel; "
+            "give a 3D image with one."
         )
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()

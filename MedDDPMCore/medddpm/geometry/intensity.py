@@ -27,9 +27,9 @@ OTHER_NAMES = {
     "min-max per axial slice to [-1, 1]": SLICE_MIN_MAX,
 }
 SLICES_SENTENCE = (
-    "The model was trained on images of which every axial slice was scaled by itself, so a slice's brightness cannot "
-    "be recovered exactly: what is made anew gets the range of the same slice of the scan. It cannot be brighter than "
-    "the brightest voxel there was, and its brightness may step from slice to slice."
+    "The model was trained on images whose axial slices were normalized separately, so the intensity of a slice "
+    "cannot be recovered exactly: inpainted voxels get the range of the same slice of the scan. They cannot be "
+    "brighter than its brightest voxel, and intensity may change from slice to slice."
 )
 
 
@@ -58,7 +58,7 @@ class IntensityRange:
     def between(cls, low: float, high: float, name: str = "An image") -> IntensityRange:
         """A range that is one. Raises InputError, beginning with ``name``, where high is not above low."""
         if not high > low:
-            raise InputError(f"{name} has one value only inside its mask. Check that it is the right file.")
+            raise InputError(f"{name} is constant inside its mask. Check that it is the right file.")
         return cls(float(low), float(high))
 
     @classmethod
@@ -203,8 +203,8 @@ def intensity_rule(text: str) -> IntensityRule:
     name = OTHER_NAMES.get(text, text)
     if name not in RULES:
         raise InputError(
-            f"The intensities '{text[:80]}' are not known. Known are {', '.join(RULES)}; the model may have been "
-            "written by a newer version or by hand."
+            f"The intensity normalization '{text[:80]}' is unknown. Known are {', '.join(RULES)}; the model may have "
+            "been written by a newer version or by hand."
         )
     return RULES[name]
 

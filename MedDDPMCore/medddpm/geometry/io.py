@@ -116,8 +116,8 @@ def _only_layer(path: Path, stored: Stored) -> np.ndarray:
     assert stored.layers is not None
     if stored.layers.shape[3] != 1:
         raise InputError(
-            f"{path} has {stored.layers.shape[3]} values a voxel, but one is needed. "
-            "Export it as one scalar volume, or as .seg.nrrd if it is a segmentation."
+            f"{path} has {stored.layers.shape[3]} components per voxel, but one is needed. Export it as one scalar "
+            "volume, or as .seg.nrrd if it is a segmentation."
         )
     return stored.layers[..., 0]
 
@@ -188,8 +188,8 @@ def without_nan(path: Path, data: np.ndarray, background: float) -> tuple[np.nda
     if not count:
         return data, ()
     if count == data.size:
-        raise InputError(f"{path} holds no number: every voxel is NaN or infinite. Export it again.")
-    said = f"{path} has {count} voxels that hold no number (NaN or infinite): they count as background."
+        raise InputError(f"{path} has no finite value: every voxel is NaN or infinite. Export it again.")
+    said = f"{path} has {count} voxels that are NaN or infinite: they count as background."
     return np.where(bad, np.asarray(background, data.dtype), data), (said,)
 
 
@@ -254,5 +254,5 @@ def require_survivable(paths: Sequence[Path]) -> None:
             finally:
                 process.kill()
         if code != 0:
-            how = f"was not read within {SECONDS} s" if code is None else f"ended its reader (code {code})"
-            raise InputError(f"{path} is damaged in a way that no reader survives: it {how}. Export it again.")
+            how = f"was not read within {SECONDS} s" if code is None else f"crashed its reader (code {code})"
+            raise InputError(f"{path} is damaged: it {how}. Export it again.")

@@ -70,10 +70,10 @@ def check_header(path: Path) -> None:
             )
     packed = re.search(rb"^encoding *: *(bz(?:ip)?2)[ \t\r]*$", header, re.MULTILINE | re.IGNORECASE)
     if nrrd and packed is not None:
-        raise InputError(f"{path} is packed with bzip2, which is not read here. Save it with gzip or unpacked.")
+        raise InputError(f"{path} is compressed with bzip2, which is not supported. Save it with gzip or uncompressed.")
     axes = re.search(rb"^(?:dimension *:|[ \t]*NDims[ \t]*=) *(.*?)[ \t\r]*$", header, re.MULTILINE)
     if axes is None or not re.fullmatch(rb"\d{1,2}", axes.group(1)) or not 0 < int(axes.group(1)) <= _MOST_AXES:
-        raise InputError(f"{path} does not say how many axes it has, or a wrong number. Export it as one 3D volume.")
+        raise InputError(f"{path} has a missing or wrong number of axes. Export it as one 3D volume.")
 
 
 def _is_nrrd_line(line: bytes) -> bool:
@@ -127,7 +127,7 @@ def check_itk_length(path: Path, needed: int, unpack: bool = False) -> str:
     if _is_true(fields.get(b"compresseddata")):
         size = _number(fields, b"compresseddatasize")
         if first < 0 or size < 0 or (size == 0 and beside is None):
-            raise InputError(f"{path} does not say how many bytes its packed voxels have. Export it again.")
+            raise InputError(f"{path} does not state the size of its compressed voxels. Export it again.")
         odd = check_length(path, size, start, beside)
         if unpack:
             _check_packed(path, needed, start, beside, size or MAX_BYTES)
@@ -226,9 +226,9 @@ def _opened(
     components = reader.GetNumberOfComponents()
     values = components * int(np.prod(shape, dtype=np.int64))
     if components > MAX_LAYERS:
-        raise InputError(f"{path} claims {components} values a voxel, which is too many. Its header is damaged.")
+        raise InputError(f"{path} claims {components} components per voxel, which is too many. Its header is damaged.")
     if reader.GetPixelID() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
-        raise InputError(f"{path} holds complex numbers, but one number a voxel is needed. Export it as such.")
+        raise InputError(f"{path} holds complex numbers, but one number per voxel is needed. Export it as such.")
     needed = values * sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
     check_bytes(path, needed)
     odd = check_itk_length(path, needed, unpack)
@@ -243,7 +243,7 @@ def _opened(
     notes: tuple[str, ...] = (odd,) if odd else ()
     header, _ = read_header(path) if image_io == "NrrdImageIO" else (b"", 0)
     if header and not re.search(rb"^space:", header, re.MULTILINE):
-        notes += (f"{path} does not say how it lies in the patient (no 'space' field): LPS axes are assumed.",)
+        notes += (f"{path} has unknown orientation (no 'space' field): LPS axes are assumed.",)
     return reader, affine, notes
 
 

@@ -77,7 +77,7 @@ def _place_note(path: Path) -> str:
     with unpacked(path, _packed(path)) as stream:  # nibabel sets the flag itself where the file does not
         if int.from_bytes(stream.read(30)[28:], "big") == 1:
             return ""
-    return f"{path} does not say how it lies in the scanner (goodRASFlag is 0): left and right are a guess."
+    return f"{path} has unknown orientation (goodRASFlag is 0): left and right are a guess."
 
 
 def _header(path: Path) -> MGHHeader:

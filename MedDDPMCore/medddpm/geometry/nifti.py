@@ -93,8 +93,8 @@ def _notes(path: Path, header: nib.Nifti1Header) -> Iterator[str]:
     """Sentences on what is left open about the volume's place in space."""
     if not _placed(header):
         yield (
-            f"{path} does not say how it lies in the scanner (sform and qform codes are 0): LPS axes are assumed, "
-            "as in 3D Slicer. Left and right are a guess."
+            f"{path} has unknown orientation (sform and qform codes are 0): LPS axes are assumed, as in 3D Slicer. "
+            "Left and right are a guess."
         )
     if min(header["pixdim"][1:4]) < 0:
         yield f"{path} has negative voxel sizes beside its sform, which is used; 3D Slicer mirrors it."
@@ -187,16 +187,16 @@ def _check_raw(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]
     _check_pixdim(path, header)
     first = float(header["vox_offset"])
     if not int(header["sizeof_hdr"]) + 4 <= first < MAX_BYTES:
-        raise InputError(f"{path} says that its voxels begin at byte {first:g}, which cannot be. Export it again.")
+        raise InputError(f"{path} says that its voxels begin at byte {first:g}, which is impossible. Export it again.")
     try:
         dtype = header.get_data_dtype()
     except _READ_ERRORS as exc:
         raise InputError(f"{path} has the unknown data type code {int(header['datatype'])}. Export it again.") from exc
     if int(header["datatype"]) == 1:
-        raise InputError(f"{path} holds single bits, eight voxels a byte. Export it with 8 bits a voxel.")
+        raise InputError(f"{path} holds single bits, eight voxels per byte. Export it with 8 bits per voxel.")
     if dtype.names or dtype.kind not in "iuf":
         raise InputError(
-            f"{path} holds colors or complex numbers, but one number a voxel is needed. Export it as such."
+            f"{path} holds colors or complex numbers, but one number per voxel is needed. Export it as such."
         )
     check_bytes(path, shape[0] * shape[1] * shape[2] * dtype.itemsize)
     check_size(path)

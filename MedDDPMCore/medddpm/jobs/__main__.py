@@ -16,9 +16,13 @@ from .worker import IDLE_SECONDS, Worker
 def main(arguments: list[str] | None = None) -> int:
     """Serve the spool named on the command line; returns the exit code of the job contract."""
     parser = argparse.ArgumentParser(prog="python -m medddpm.jobs", description="Run the jobs of a spool folder.")
-    parser.add_argument("spool", type=Path, help="the folder that jobs are submitted to; made if it is not there")
-    parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS, help="leave after so long without a job")
-    parser.add_argument("--parent", type=int, default=None, metavar="PID", help="leave when this process has ended")
+    parser.add_argument("spool", type=Path, help="the folder that jobs are submitted to; created if it does not exist")
+    parser.add_argument(
+        "--idle-seconds", type=float, default=IDLE_SECONDS, help="exit after this many seconds without a job"
+    )
+    parser.add_argument(
+        "--parent", type=int, default=None, metavar="PID", help="exit when the process with this ID has ended"
+    )
     parser.add_argument(
         "--no-resume", action="store_true", help="leave jobs as they are that were running when a worker died"
     )

@@ -91,7 +91,7 @@ class OwnerFile:
         with _exclusive(self.path.with_name(f".{self.path.name}.guard")):
             living = self.living_owner()
             if living is not None:
-                raise Held(f"{what} is in the hands of process {living.pid} on {living.host}. Wait for it or stop it.")
+                raise Held(f"{what} is in use by process {living.pid} on {living.host}. Wait for it or stop it.")
             former = self.owner()
             mine = Owner.here(former.attempt + 1 if former else 1)
             if self.path.is_symlink():

@@ -144,7 +144,10 @@ def check_units(case: Case) -> None:
     guesses = {10.0: "centimeters", 1000.0: "meters", 0.001: "micrometers", 0.1: "tenths of a millimeter"}
     unit = guesses.get(round(factor, 6))
     guess = f"is the spacing in {unit} instead of millimeters?" if unit else "is the spacing right?"
-    sentence = f"{what} would be {extent:,.4g} mm large, which no head is, with the voxel spacing {spacing} mm: {guess}"
+    sentence = (
+        f"{what} would be {extent:,.4g} mm large, which is not plausible for a head, with the voxel spacing {spacing} "
+        f"mm: {guess}"
+    )
     case.stop("spacing-units", sentence, "Correct the spacing in the file.")
 
 
@@ -200,7 +203,7 @@ def check_orientation(case: Case) -> None:
         problem = "it looks upside down (its dome lies at the bottom)"
     if problem:
         codes = "".join(axis_codes(case.affine))
-        sentence = f"The {case.kind} does not lie as the file's orientation ({codes}) says: {problem}."
+        sentence = f"The {case.kind} is not oriented as the file says ({codes}): {problem}."
         case.add(
             "orientation", WARNING, sentence, "Check the orientation of the file, best by loading it over its image."
         )

@@ -202,7 +202,7 @@ def _take_image(case: Case, image: Volume | None) -> None:
     if case.recognition is not None and not case.recognition.outline:
         whole = whole_view(Volume(case.labels, case.affine), image)
         if whole.shape != case.labels.shape:
-            sentence = f"The mask shows a part of the image only, so its grid was extended to {_grid_text(whole)}."
+            sentence = f"The mask covers only a part of the image, so its grid was extended to {_grid_text(whole)}."
             case.add("cropped", INFO, sentence)
             case.move_to(whole)
     case.image = _image_on_mask_grid(case, image)

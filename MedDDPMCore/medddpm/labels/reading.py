@@ -111,7 +111,7 @@ def which(
 def not_known(exposed: Mapping[int, float], rest: Mapping[int, int], scheme: LabelScheme) -> tuple[str, str]:
     """The question what numbers mean that no numbering knows; an answer where they look like known ones scaled."""
     ordered = sorted(exposed)
-    sentence = f"The labels {listed(ordered)} are no numbers of tumor parts that are known"
+    sentence = f"The labels {listed(ordered)} are not known values of tumor parts"
     near = scaled(ordered)
     choice = choose({near[value]: exposed[value] for value in ordered}, scheme) if near else None
     if choice is None:
@@ -131,8 +131,9 @@ def too_much_tumor(values: LabelSizes, parts: Collection[int], scheme: LabelSche
     present = sorted(values.present)
     noun = "label" if len(parts) == 1 else "labels"
     sentence = (
-        f"The {noun} {listed(sorted(parts))} would be a tumor of {milliliters(volume)}, which none is. The mask looks "
-        "like a map of tissues (FSL FAST: 1 fluid, 2 gray, 3 white matter; SPM: 1 gray, 2 white matter, 3 fluid)."
+        f"The {noun} {listed(sorted(parts))} would be a tumor of {milliliters(volume)}, which is not plausible. The "
+        "mask looks like a map of tissues (FSL FAST: 1 fluid, 2 gray, 3 white matter; SPM: 1 gray, 2 white matter, 3 "
+        "fluid)."
     )
     if is_interpolated(values.labels, values.spacing):
         sentence += " Or it was resampled like an image and rounded; then take the original."
@@ -151,8 +152,8 @@ def damaged(values: LabelSizes) -> tuple[str, str] | None:
     if not values.present or not is_interpolated(values.labels, values.spacing):
         return None
     return (
-        "The mask was resampled like an image and rounded: its borders are lined with thin shells of the numbers "
-        "between two labels, which would be read as tumor parts that are not there.",
+        "The mask was resampled like an image and rounded: its borders have thin shells of values between two labels, "
+        "which would be read as tumor parts.",
         "Take the original, or resample it again with nearest-neighbor interpolation.",
     )
 

@@ -292,7 +292,7 @@ def recognize_together(masks: Iterable[Mask], scheme: LabelScheme) -> Recognitio
     mapping = {part: scheme_value(role, scheme) for part, role in roles.items()} | rest
     question = which(means, choice, rest, scheme) if choice.open else None
     if {3, 4} <= set(means) and not both:
-        sentence = "Some masks have the label 3, others 4, and none has both, as where two data sets are mixed."
+        sentence = "Some masks have the label 3, others 4, and none has both, as where two datasets are mixed."
         question = sentence, "Prepare each of them on its own, or say what each label means."
     doubts = rivals(roles, choice, rest, scheme)
     return Recognition(choice.best, mapping, assumptions=doubts, words=words_of(roles), question=question)

@@ -136,7 +136,7 @@ def _without_image(case: Case) -> tuple[np.ndarray, str]:
     ask = "the image shows none" if case.image is not None else "give the MRI for a true one"
     hull = hull_outline(kind, everything, case.affine)
     if hull is not None:
-        how = f"The hull of what is there is taken as the {kind}; a hull has no true shape of a {kind}"
+        how = f"The convex hull of the labels is used as an approximate {kind} mask"
         return hull, f"{how}; {ask}"
     if kind == BRAIN and case.brain_around is not None and case.tumor.any():
         brain, how = case.brain_around(case.tumor, case.affine)
@@ -146,8 +146,8 @@ def _without_image(case: Case) -> tuple[np.ndarray, str]:
     middle = corners(case.mask.volume).mean(axis=0)
     case.move_to(extended(Volume(case.labels, case.affine), middle + np.array([-half, half])))
     how = (
-        f"From a tumor alone nobody can tell the {kind}: an ellipsoid of average adult size is placed in the "
-        f"middle of the field of view around the tumor. It is not this patient's {kind}; {ask}"
+        f"The {kind} cannot be found from a tumor alone: an ellipsoid of average adult size is placed in the middle of "
+        f"the field of view around the tumor. It is not this patient's {kind}; {ask}"
     )
     return average_outline(kind, case.labels > 0, case.affine), how
 
@@ -251,8 +251,8 @@ def remove_specks(case: Case) -> None:
     specks[box] = np.isin(parts, small)
     noun = "spot" if len(small) == 1 else "spots"
     sentence = (
-        f"The tumor has {len(small)} isolated {noun} of fewer than {SPECK_VOXELS} voxels, {case.amount(specks)} "
-        "in all, perhaps slips of the pen."
+        f"The tumor has {len(small)} isolated {noun} of fewer than {SPECK_VOXELS} voxels, {case.amount(specks)} in "
+        "all, perhaps stray strokes."
     )
     case.add("specks", INFO, sentence, f"They become {case.kind} where they touch it, else background.", True)
     case.labels[specks] = 0

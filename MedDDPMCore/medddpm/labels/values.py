@@ -100,7 +100,7 @@ def _without_nan(data: np.ndarray, voxel_ml: float, findings: list[Finding]) -> 
     bad = ~np.isfinite(data)
     if not bad.any():
         return data
-    sentence = f"The mask has {amount(int(bad.sum()), voxel_ml)} that hold no number (NaN or infinite)."
+    sentence = f"The mask has {amount(int(bad.sum()), voxel_ml)} of NaN or infinite values."
     findings.append(Finding("not-a-number", ERROR, sentence, True, "They become background."))
     return np.where(bad, 0, data)
 
@@ -110,8 +110,8 @@ def _without_negatives(data: np.ndarray, voxel_ml: float, findings: list[Finding
         return data
     negative = data < 0
     sentence = (
-        f"The mask has negative values, down to {data.min():g}, in {amount(int(negative.sum()), voxel_ml)}; "
-        "no label is negative."
+        f"The mask has negative values, down to {data.min():g}, in {amount(int(negative.sum()), voxel_ml)}; labels "
+        "cannot be negative."
     )
     findings.append(Finding("negative-values", ERROR, sentence, True, "They become background."))
     return np.where(negative, 0, data)
@@ -122,7 +122,7 @@ def _without_fractions(data: np.ndarray, voxel_ml: float, findings: list[Finding
     fractional = np.abs(data - whole) > ROUNDING
     count = int(fractional.sum())
     if not count:
-        sentence = f"The mask is written in fractional numbers that are within {ROUNDING:g} of whole ones."
+        sentence = f"The mask has fractional values within {ROUNDING:g} of whole numbers."
         findings.append(Finding("fractions", INFO, sentence, True, "They are rounded."))
         return whole
     levels = np.unique(data[fractional])
@@ -197,7 +197,7 @@ def _nearest_label(whole: np.ndarray, unsure: np.ndarray, labels: np.ndarray) ->
 
 def _looks_like_image(why: str, advice: str = "") -> Finding:
     fix = f"Give the segmentation, not the MRI it was drawn on.{advice}"
-    return Finding(GRAY_IMAGE, ERROR, f"This looks like a gray-level image, not a mask: {why}.", False, fix)
+    return Finding(GRAY_IMAGE, ERROR, f"This looks like a grayscale image, not a mask: {why}.", False, fix)
 
 
 def too_many_values(labels: tuple[int, ...]) -> Finding:

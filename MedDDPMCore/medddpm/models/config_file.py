@@ -42,5 +42,7 @@ def read_config(folder: Path) -> ModelConfig:
     """The configuration of a model folder. Raises InputError naming the file."""
     path = Path(folder) / CONFIG_NAME
     if not path.exists():
-        raise InputError(f"{folder} is no model folder: it has no {CONFIG_NAME}. Choose a model folder or a .pt file.")
+        raise InputError(
+            f"{folder} is not a model folder: it has no {CONFIG_NAME}. Choose a model folder or a .pt file."
+        )
     return read_config_file(path)

@@ -25,13 +25,13 @@ def choose_device(name: str) -> torch.device:
     # not left to torch.device: it takes "cuda:256" for "cuda:0"
     parts = re.fullmatch(r"cpu|mps|cuda(?::(\d{1,3}))?", name, re.ASCII)
     if parts is None:
-        raise InputError(f"There is no device {shown(name)}. Choose auto, cpu, cuda, cuda:1 or mps.")
+        raise InputError(f"The device {shown(name)} is unknown. Choose auto, cpu, cuda, cuda:1 or mps.")
     if name.startswith("cuda") and int(parts[1] or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         found = f"PyTorch sees {count} CUDA device(s)" if count else "PyTorch sees no CUDA device (or is a CPU build)"
-        raise InputError(f"The device '{name}' is not there: {found}. Choose another device or auto.")
+        raise InputError(f"The device '{name}' is not available: {found}. Choose another device or auto.")
     if name == "mps" and not torch.backends.mps.is_available():
-        raise InputError("The device 'mps' is not there: it needs an Apple GPU. Choose cpu or auto.")
+        raise InputError("The device 'mps' is not available: it needs an Apple GPU. Choose cpu or auto.")
     return torch.device(name)
 
 
@@ -44,7 +44,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return _automatic(device)
     if name not in DTYPES:
-        raise InputError(f"There is no precision {shown(name)}. Choose auto, {', '.join(DTYPES)}.")
+        raise InputError(f"The precision {shown(name)} is unknown. Choose auto, {', '.join(DTYPES)}.")
     dtype = DTYPES[name]
     if dtype != torch.float32 and not convolutions_agree(device, dtype):
         raise InputError(f"On the device '{device}' convolutions in {name} are wrong or impossible. Use fp32.")

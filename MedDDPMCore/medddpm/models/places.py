@@ -48,7 +48,7 @@ def find_model(name_or_path: str | Path) -> Path:
         return path
     names = ", ".join(known) or "none"
     raise InputError(
-        f"There is no model '{name_or_path}': no such file or folder, and the models known by name are: {names}."
+        f"The model '{name_or_path}' does not exist: no such file or folder, and the models known by name are: {names}."
     )
 
 

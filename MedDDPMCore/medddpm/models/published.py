@@ -98,11 +98,11 @@ def _load_tensors(path: Path, size: int) -> object:
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as exc:
         raise InputError(
-            f"{path} holds something else than tensors (possibly code) and was not opened. "
-            "Use the checkpoint as its authors published it."
+            f"{path} contains something other than tensors (possibly code) and was not opened. Use the checkpoint as "
+            "its authors published it."
         ) from exc
     except Exception as exc:  # whatever the reader trips over in such a file, the file is the reason
-        raise InputError(f"{path} is damaged or is no PyTorch checkpoint. Download it again.") from exc
+        raise InputError(f"{path} is damaged or is not a PyTorch checkpoint. Download it again.") from exc
 
 
 def _check_container(path: Path, size: int) -> bool:
@@ -113,7 +113,9 @@ def _check_container(path: Path, size: int) -> bool:
     if path.suffix == ".safetensors":
         raise InputError(f"{path} is the weights file of a model folder. Name the folder instead.")
     if not 0 < size <= MAX_CHECKPOINT_BYTES:
-        raise InputError(f"The checkpoint {path} has {size} bytes, which no checkpoint has. Download it again.")
+        raise InputError(
+            f"The checkpoint {path} has {size} bytes, which is not the size of a checkpoint. Download it again."
+        )
     with path.open("rb") as stream:
         start = stream.read(len(LEGACY_START))
     if start.startswith(b"PK\x03\x04"):
@@ -121,9 +123,7 @@ def _check_container(path: Path, size: int) -> bool:
         return True
     # torch before 2.6 runs code in tar archives, weights_only or not (CVE-2025-32434); a tar can begin with anything
     if start != LEGACY_START or _is_tar(path):
-        raise InputError(
-            f"{path} is no PyTorch checkpoint, whatever its name says. Choose the .pt file or model folder."
-        )
+        raise InputError(f"{path} is not a PyTorch checkpoint, despite its name. Choose the .pt file or model folder.")
     return False
 
 
@@ -142,7 +142,7 @@ def _check_archive(path: Path, size: int) -> None:
             stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
             if not stored or sum(entry.file_size for entry in entries) > size:
                 raise InputError(
-                    f"{path} unpacks to more than its own size, as no PyTorch checkpoint does, and was not opened. "
+                    f"{path} unpacks to more than its own size, unlike a PyTorch checkpoint, and was not opened. "
                     "Download it again."
                 )
             if any(Path(entry.filename).name == "constants.pkl" for entry in entries):
@@ -165,7 +165,7 @@ def _network_state(loaded: object, size: int) -> dict[str, Tensor]:
         raise InputError(f"The file holds a {type(loaded).__name__}, not the tensors of a network.")
     tensors = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise InputError("The file holds no tensors: it is no checkpoint of a network.")
+        raise InputError("The file holds no tensors: it is not a checkpoint of a network.")
     for name, tensor in tensors.items():
         if not _is_plain(tensor):
             raise InputError(
@@ -188,7 +188,7 @@ def _schedule(buffers: Mapping[str, Tensor]) -> ScheduleConfig | None:
     if "betas" not in buffers:
         return None
     if not buffers["betas"].is_floating_point():
-        raise InputError("The noise schedule (betas) holds no floating-point numbers.")
+        raise InputError("The noise schedule (betas) does not hold floating-point numbers.")
     betas = buffers["betas"].double().flatten().numpy()
     config = ScheduleConfig(steps=len(betas))
     if abs(cosine_betas(config.steps) - betas).max() < 1e-6:
@@ -210,8 +210,8 @@ def _recognized(path: Path, network: NetworkConfig, schedule: ScheduleConfig | N
     if known is None:
         raise InputError(
             f"{path}: The network makes {network.image_channels} images from {network.mask_channels} mask channels, "
-            f"which is neither published model. Put a {path.stem}.config.json beside the file that names its labels, "
-            "grid and modalities."
+            f"which matches neither published model. Put a {path.stem}.config.json beside the file that names its "
+            "labels, grid and modalities."
         )
     return known(network, schedule or ScheduleConfig())
 

@@ -16,7 +16,7 @@ from .build import build_network
 _PREFIXES = ("module.", "denoise_fn.", "_orig_mod.", "ema_model.", "online_model.", "model.", "net.", "network.")
 # What weights may be stored in; integers, 8-bit floats and complex numbers are no weights of this network.
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-_OTHER = "The checkpoint is of another architecture than the Med-DDPM 3D U-Net: its tensors cannot be arranged into one"
+_OTHER = "The checkpoint has another architecture than the Med-DDPM 3D U-Net: its tensors cannot be arranged into one"
 
 
 def without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

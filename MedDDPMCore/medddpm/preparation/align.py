@@ -95,7 +95,9 @@ def _to_reference(read: AlignedCase, case: CaseFiles) -> AlignedCase:
             continue
         images[name] = _moved(image, found)
         moves[name] = (_move(found, read.reference),)
-        doubt = " That is much for images of one visit: look at the pictures of the case." if found.unusual else ""
+        doubt = (
+            " That is a large shift for images of one visit: check the pictures of the case." if found.unusual else ""
+        )
         sentences.append(f"{_told(f'The {name} image', found)} to lie on the {read.reference} image.{doubt}")
     return replace(read, images=images, moves=moves, sentences=tuple(sentences))
 

@@ -196,7 +196,7 @@ def _inside_outline(name: str, image: Volume, labels: Volume) -> tuple[np.ndarra
     seen = outline & reached(image, labels)
     covered = int(np.count_nonzero(seen)) / max(1, int(np.count_nonzero(outline)))
     if covered < MIN_COVERED:
-        where = "lies elsewhere in space than the mask" if covered < 0.01 else f"covers only {covered:.0%} of the mask"
+        where = "does not overlap the mask in space" if covered < 0.01 else f"covers only {covered:.0%} of the mask"
         raise InputError(
             f"{name} {where}. Check that it belongs to the same visit, and register the images, or leave the case out.",
             option="register",

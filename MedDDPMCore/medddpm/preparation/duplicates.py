@@ -136,7 +136,7 @@ def _both(facts: Sequence[CaseFacts], pair: Pair, code: str, severity: str, what
     flags = []
     for this, that in (pair, pair[::-1]):
         case, other = facts[this], facts[that]
-        whose = "of the same patient" if case.patient == other.patient else "which is said to be another patient"
+        whose = "of the same patient" if case.patient == other.patient else "which is listed as another patient"
         sentence = f"It {what} {other.id}, {whose}. Keep one of the two."
         flags.append(Flag(code, severity, case.id, sentence, (other.id,)))
     return flags

@@ -47,23 +47,23 @@ class PrepareOptions:
 
     source: str
     out: str
-    layout: str = option("auto", "How the source is laid out.", choices=LAYOUTS)
+    layout: str = option("auto", "Dataset layout of the source.", choices=LAYOUTS)
     table: str | None = option(
         None, "CSV of paths below SOURCE: columns case, mask and one for each modality.", metavar="FILE"
     )
     scheme: str = option("brats", f"Labels of the model: {', '.join(SCHEMES)} or a .json file.")
-    grid: str = option("auto", f"auto, {', '.join(GRIDS)}, or as in 80x96x80:2:LPS.")
+    grid: str = option("auto", f"auto, {', '.join(GRIDS)}, or voxels, spacing and axes such as 80x96x80:2:LPS.")
     modalities: tuple[str, ...] = option(
-        (), "A modality to use; repeat, in the order of the model. Left out: all.", flag="--modality"
+        (), "A modality to use; repeat, in the order of the model. Default: all.", flag="--modality"
     )
     register: str = option("none", "Rigid registration.", choices=REGISTRATIONS)
     template: str | None = option(None, "The image to register to, with the registration 'template'.", metavar="FILE")
-    intensities: str = option("percentile", "How to scale images.", choices=INTENSITIES)
+    intensities: str = option("percentile", "Intensity normalization.", choices=INTENSITIES)
     outline: str = option("auto", "What to outline where masks lack it.", choices=OUTLINES)
     labels: str | None = option(None, "What the masks' values mean to the model: 1=1,2=2,4=3.")
-    validation: float = option(0.1, "Share of the patients to follow training by, below 1.", low=0, high=1)
-    test: float = option(0.1, "Share of the patients for the final figures; 1: all of them.", low=0, high=1)
-    seed: int = option(0, "Another one draws other patients for these.")
+    validation: float = option(0.1, "Share of the patients in the validation split, below 1.", low=0, high=1)
+    test: float = option(0.1, "Share of the patients in the test split; 1: all of them.", low=0, high=1)
+    seed: int = option(0, "Seed of the splits: another one draws other patients.")
     validation_cases: tuple[str, ...] = option(
         (), "A case or patient for validation, in place of the share; repeat.", flag="--validation-case"
     )
@@ -74,8 +74,8 @@ class PrepareOptions:
     leave_out_flagged: bool = option(
         False, "Leave out the cases that look wrong; see the report first.", flag="--leave-out-flagged"
     )
-    workers: int = option(0, "Processes; 0 means as many as sensible here.", low=0, high=MAX_WORKERS)
-    note: str = option("", "Where the scans come from, for the record. Left out: folder name.")
+    workers: int = option(0, "Number of processes; 0: automatic.", low=0, high=MAX_WORKERS)
+    note: str = option("", "Source of the scans, recorded in the dataset. Default: the folder name.")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -133,7 +133,7 @@ def parse_grid(text: str) -> GridConfig:
     if not found:
         raise InputError(
             f"The grid {shown(text)} is not understood. Give one of {', '.join(GRIDS)}, or shape, spacing in mm and "
-            "axes as in 80x96x80:2:LPS."
+            "axes such as 80x96x80:2:LPS."
         )
     x, y, z = (int(n) for n in found.groups()[:3])
     first = found[4]

@@ -80,7 +80,7 @@ def _tumor(case: CaseFacts) -> list[Flag]:
     size = case.mask.tumor_ml
     if not 0 < size < TINY_ML:
         return []
-    sentence = f"The tumor is tiny: {milliliters(size)}. Check that it is no slip of the pen."
+    sentence = f"The tumor is tiny: {milliliters(size)}. Check that it is not a stray stroke."
     return [Flag("tiny-tumor", WARNING, case.id, sentence)]
 
 
@@ -100,13 +100,11 @@ def _mask_on_air(case: CaseFacts) -> list[Flag]:
     flags = []
     empty = min(image.empty for image in case.images)
     if empty > EMPTY[case.mask.kind]:
-        sentence = (
-            f"{_percent(empty)} of the {case.mask.kind} in the mask lie on empty space in every image. {TOGETHER}"
-        )
+        sentence = f"{_percent(empty)} of the {case.mask.kind} in the mask is empty in every image. {TOGETHER}"
         flags.append(Flag("mask-outside-head", WARNING, case.id, sentence))
     tumor = min(image.tumor_empty for image in case.images)
     if tumor > TUMOR_EMPTY:
-        sentence = f"{_percent(tumor)} of the tumor lie on empty space in every image. {TOGETHER}"
+        sentence = f"{_percent(tumor)} of the tumor is empty in every image. {TOGETHER}"
         flags.append(Flag("tumor-outside-head", WARNING, case.id, sentence))
     return flags
 
@@ -152,8 +150,8 @@ def _intensity_measures(number: int, modality: str) -> list[_Measure]:
         return case.images[number].std / 2
 
     return [
-        _Measure("brightness", f"The mean brightness of {modality}", brightness, _of_range, 0.02),
-        _Measure("contrast", f"The standard deviation of the brightness of {modality}", contrast, _of_range, 0.01),
+        _Measure("brightness", f"The mean intensity of {modality}", brightness, _of_range, 0.02),
+        _Measure("contrast", f"The standard deviation of the intensity of {modality}", contrast, _of_range, 0.01),
     ]
 
 
@@ -228,7 +226,7 @@ def _without_tumor(facts: Sequence[CaseFacts]) -> list[Flag]:
     empty = [case for case in facts if case.mask.tumor_ml == 0]
     severity = WARNING if len(empty) < len(facts) / 2 else INFO
     file = {case.id: "The mask has no tumor" if case.mask.geometry else "The case has no mask" for case in empty}
-    end = "It teaches the model healthy tissue, if that is what you want."
+    end = "The model learns healthy tissue from it; leave it out if you do not want that."
     return [Flag("no-tumor", severity, case.id, f"{file[case.id]}. {end}") for case in empty]
 
 

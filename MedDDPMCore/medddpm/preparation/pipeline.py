@@ -73,14 +73,16 @@ def prepare(options: PrepareOptions, reporter: Reporter | None = None) -> Prepar
 def _check_places(source: Path, out: Path) -> None:
     data, made = source.resolve(), out.resolve()
     if made == data or made in data.parents or (data.is_dir() and data in made.parents):
-        raise InputError(f"The dataset folder {out} and the source {source} lie in one another. Choose another folder.")
+        raise InputError(
+            f"The dataset folder {out} and the source {source} must not contain each other. Choose another folder."
+        )
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file. Name a folder for the dataset.")
     taken = [name for name in (DESCRIPTION, "cases", REPORT, PICTURES) if (out / name).exists()]
     if taken and not _made_by_prepare(out):
         raise InputError(
-            f"{out} holds {taken[0]}, which is of something else than a prepared dataset and would be overwritten. "
-            "Choose another folder."
+            f"{out} contains {taken[0]}, which is not part of a prepared dataset and would be overwritten. Choose "
+            "another folder."
         )
 
 
@@ -136,7 +138,7 @@ def _prepare_cases(plan: Plan, out: Path, reporter: Reporter) -> dict[str, CaseO
     for there, part in parts.items():
         if part:
             count = f"{len(part)} case{'' if len(part) == 1 else 's'}"
-            reporter.stage("prepare", f"Bringing {count} up to date" if there else f"Preparing {count}")
+            reporter.stage("prepare", f"Updating {count}" if there else f"Preparing {count}")
             outcomes |= {outcome.id: outcome for outcome in _work_through(part, plan.options.workers, reporter)}
     failed = [outcome for outcome in outcomes.values() if outcome.failure is not None]
     if failed:

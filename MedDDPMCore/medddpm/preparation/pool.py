@@ -65,8 +65,8 @@ def _result(future: Future[Result]) -> Result:
         return future.result()
     except BrokenProcessPool as exc:
         raise MedDDPMError(
-            "A process that prepared cases was ended from outside, most likely because memory ran out. What is "
-            "finished is kept. Run it again with fewer workers."
+            "A process that prepared cases was killed, most likely because memory ran out. What is finished is kept. "
+            "Run it again with fewer workers."
         ) from exc
 
 

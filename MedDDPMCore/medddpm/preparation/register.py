@@ -243,7 +243,7 @@ def turned(axis: int, degrees: float, center: np.ndarray) -> np.ndarray:
 
 def _require_found(level: Level, found: np.ndarray, center: np.ndarray, name: str, onto: str) -> None:
     """Raises InputError unless ``found`` is a place that stands out and that a patient's head can be at."""
-    remedy = "Check that both show the same head and lie the same way up, register them by hand, or leave the case out."
+    remedy = "Check that both show the same head in the same orientation, register them by hand, or leave the case out."
     covered = level.covered(found)
     if covered < LEAST_COVERED:
         raise InputError(f"{name} would hold only {covered:.0%} of the head of {onto} after registration. {remedy}")

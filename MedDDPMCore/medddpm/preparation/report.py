@@ -128,11 +128,11 @@ def _charts(data: ReportData) -> str:
     if tumors:
         figures.append(("Volume of the tumor", histogram(tumors, "mL")))
     for number, image in enumerate(data.facts[0].images):
-        figures.append((f"Brightness of {image.modality}", curves([c.images[number].histogram for c in data.facts])))
+        figures.append((f"Intensity of {image.modality}", curves([c.images[number].histogram for c in data.facts])))
     drawn = "".join(f"<figure><figcaption>{escape(a)}</figcaption>{b}</figure>" for a, b in figures)
     note = (
-        f"Brightness inside the {kind} after scaling, from empty space (dark) to the brightest (bright): the line is "
-        "the median of the cases, the band holds the middle 80 percent of them."
+        f"Intensity inside the {kind} after normalization, from empty space (dark) to the brightest (bright): the line "
+        "is the median of the cases, the band holds the middle 80 percent of them."
     )
     inside = f'<div class="charts">{drawn}</div><p class="soft">{note}</p>'
     return _section("charts", "The dataset in numbers", inside)

@@ -39,7 +39,7 @@ def curves(histograms: Sequence[Sequence[int]]) -> str:
     band = _points(x, high / most) + " " + _points(x[::-1], low[::-1] / most)
     drawn = f'<polygon class="band" points="{band}"/><polyline class="curve" points="{_points(x, middle / most)}"/>'
     peak = (middle.argmax() + 0.5) / shares.shape[1]
-    words = f"Distribution of brightness in {len(shares)} cases, most often at {peak:.0%} of the full range"
+    words = f"Distribution of intensity in {len(shares)} cases, most often at {peak:.0%} of the full range"
     return _svg(words, drawn + _axes(("dark", "bright"), "", "share of voxels"))
 
 

@@ -50,9 +50,9 @@ def detect_layout(source: Path, table: Path | None = None) -> str:
     if 2 * len(strange) <= len(names):
         return BRATS
     raise InputError(
-        f"{source} is laid out in no known way: it is no nnU-Net data set, has no folders 'mask' and 'image', and its "
-        f"files, such as {strange[0]}, are not named like BraTS. Describe it by a table (CSV) with the columns case, "
-        "mask and one for each modality."
+        f"The layout of {source} is not recognized: it is not an nnU-Net dataset, has no folders 'mask' and 'image', "
+        f"and its files, such as {strange[0]}, are not named like BraTS. Describe it by a table (CSV) with the columns "
+        "case, mask and one for each modality."
     )
 
 
@@ -75,7 +75,7 @@ def scan_source(
     if not source.exists():
         raise InputError(f"{source} does not exist. Check the name of the folder.")
     known = detect_layout(source, table) if layout == "auto" else layout
-    reporter.stage("scan", "Looking at the files")
+    reporter.stage("scan", "Scanning the files")
     found, label_names = _collect(source, known, table)
     cases = found.cases()
     modalities = in_order(name for case in cases for name in case.images)

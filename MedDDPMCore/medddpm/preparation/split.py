@@ -95,13 +95,11 @@ def _sentences(splits: Mapping[str, str], patients: int) -> tuple[str, ...]:
     said = []
     if patients < 3:
         said.append(
-            f"There {'is one patient' if patients == 1 else f'are {patients} patients'} only: a model learns these by "
-            "heart. Add more patients for anything but a try."
+            f"There {'is one patient' if patients == 1 else f'are {patients} patients'} only: a model will overfit to "
+            "them. Add more patients for anything but a test run."
         )
     if VALIDATION not in splits.values():
-        said.append(
-            "No case is kept for validation, so training cannot tell how well it does on cases it has not seen."
-        )
+        said.append("No case is in the validation split, so overfitting will not be noticed.")
     return tuple(said)
 
 

@@ -21,11 +21,11 @@ PRECISIONS = {
 MAX_SEED = 2**63 - 1
 MAX_GUIDANCE = 20.0
 
-SAMPLER_HELP = "Method that turns noise into an image, step by step. Left out: the model's own."
-STEPS_HELP = "Number of sampling steps: more take proportionally longer and may look better. Left out: the model's own."
+SAMPLER_HELP = "Sampler: the method that turns noise into an image, step by step. Default: the model's own."
+STEPS_HELP = "Number of sampling steps: more take proportionally longer and may look better. Default: the model's own."
 GUIDANCE_HELP = (
-    "How strongly the mask guides the images, for models trained with masks left out: 1 is plain; more follows the "
-    "mask more strictly, with less variety. Any value but 1 takes twice the time."
+    "Guidance scale, for models trained with mask_dropout: 1 is no guidance; above 1 the images follow the mask more "
+    "strictly, with less variety. Any value but 1 takes twice the time."
 )
-DEVICE_HELP = "Where to compute: a GPU where one can be used (auto), or a particular one (cuda:1)."
-PRECISION_HELP = "Number format of the computation; bf16 and fp16 need about half the memory."
+DEVICE_HELP = "Device: a GPU where one can be used (auto), or a particular one (cuda:1)."
+PRECISION_HELP = "Precision of the computation; bf16 and fp16 need about half the memory."

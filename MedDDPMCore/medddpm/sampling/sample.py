@@ -41,9 +41,7 @@ def without_mask(fractions: Tensor, config: ModelConfig) -> Tensor:
     Raises InputError where the model knows none (its ``dropped_mask`` is None).
     """
     if config.dropped_mask is None:
-        raise InputError(
-            f"The model '{config.name}' was trained with every mask in place, so that it cannot do without."
-        )
+        raise InputError(f"The model '{config.name}' was trained without mask_dropout, so guidance is not possible.")
     shares = torch.tensor(config.dropped_mask, dtype=fractions.dtype, device=fractions.device)
     return fractions.sum(1, keepdim=True).clamp(0, 1) * shares[:, None, None, None]
 
@@ -60,8 +58,8 @@ def check_guidance(guidance: float, config: ModelConfig) -> None:
         raise InputError(f"The option guidance is {guidance:g}, but must be 0 to {MAX_GUIDANCE:g}, where 1 is plain.")
     if guidance != 1 and config.dropped_mask is None:
         raise InputError(
-            f"The guidance strength {guidance:g} cannot be used with the model '{config.name}': it was trained with "
-            "every mask in place. Leave the strength at 1, or use a model that was trained with mask_dropout."
+            f"The guidance scale {guidance:g} cannot be used with the model '{config.name}', which was trained without "
+            "mask_dropout. Set it to 1, or use a model that was trained with mask_dropout."
         )
 
 

@@ -260,7 +260,7 @@ ALL_STEPS = ("ddpm", "ddpm-paper")
 def solver(name: str) -> Solver:
     """The sampler called ``name``, perhaps of another package; InputError listing the names where there is none."""
     if name not in SAMPLERS:
-        raise InputError(f"There is no sampler {shown(name)}. Choose one of {', '.join(SAMPLERS)}.")
+        raise InputError(f"The sampler {shown(name)} is unknown. Choose one of {', '.join(SAMPLERS)}.")
     return SOLVERS[name] if name in SOLVERS else plugins.load("samplers", name)
 
 
@@ -287,7 +287,7 @@ def check_finite(x: Tensor) -> Tensor:
     """``x``, or a sentence where the network produced values that are not numbers."""
     if not torch.isfinite(x).all():
         raise InputError(
-            "The network produced values that are not numbers. The weights may be damaged, or the precision too low: "
+            "The network produced values that are not finite. The weights may be damaged, or the precision too low: "
             "try the precision fp32.",
             option="precision",
         )

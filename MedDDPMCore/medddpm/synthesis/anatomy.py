@@ -132,7 +132,7 @@ def _require_reached(path: Path, image: Volume, case: PreparedCase) -> None:
     reached = resample(ones, index_map(case.labels.affine, image.affine), case.labels.shape, 0.0)
     covered = float((reached[case.labels.data > 0] >= 0.5).mean())
     if covered < MIN_REACHED:
-        where = "lies elsewhere in space than the mask" if covered == 0 else f"covers only {covered:.0%} of the mask"
+        where = "does not overlap the mask in space" if covered == 0 else f"covers only {covered:.0%} of the mask"
         raise InputError(f"The reference image {path} {where}. Register it to the mask, or choose another one.")
 
 
@@ -145,8 +145,8 @@ def anatomy_facts(request: SynthesisRequest, config: ModelConfig) -> dict[str, A
     if not config.scheme.tissue_values:
         if asked:
             raise InputError(
-                f"The model '{config.name}' is told tumor and {outline_kind(config.scheme)} only, so that neither "
-                "anatomy nor contrast can be chosen. Leave the choice out, or use a model that is told tissues."
+                f"The model '{config.name}' has labels for tumor and {outline_kind(config.scheme)} only, so anatomy "
+                "and contrast cannot be chosen. Leave the choice out, or use a model with tissue labels."
             )
         return {}
     reference = Reference.of(request, config)
@@ -216,7 +216,7 @@ class CaseAnatomy:
         if wanted == "seed" and not self._request.known:
             return None
         if self._measured is None:
-            raise InputError("The contrast is to be that of a reference scan, but none is given. Name its images.")
+            raise InputError("The contrast is 'reference', but there is no reference scan. Name its images.")
         return self._measured
 
     @cached_property
@@ -224,7 +224,7 @@ class CaseAnatomy:
         """The reference's tissues, where the anatomy is to be its own."""
         own = self._request.anatomy == "reference" or (self._request.anatomy == "seed" and bool(self._request.known))
         if own and self._reference is None:
-            raise InputError("The anatomy is to be that of a reference scan, but none is given. Name its images.")
+            raise InputError("The anatomy is 'reference', but there is no reference scan. Name its images.")
         return self._segmented if own else None
 
     @cached_property

@@ -190,7 +190,7 @@ class Batch:
             remove_leftovers(folder)
         samples = list(plan.finished)
         if not samples and remove_results(plan.folder):
-            self.reporter.warning(f"Former results in {plan.folder} came from another request and are replaced.")
+            self.reporter.warning(f"Earlier results in {plan.folder} are from another request and are replaced.")
         # Written first, since it is small: a full disk is noticed before the sampling and costs it no time.
         mask_files = self._write_mask(plan, case.grid_labels, f"{MODEL_GRID}/{self._mask_name(plan)}")
         anatomies = CaseAnatomy(self.request, case, self.model, None if edit is None else edit.region_on_grid)

@@ -68,8 +68,8 @@ def anatomy(request: dict[str, Any], folder: JobFolder, reporter: Reporter, mode
     wanted, model = _opened(request, reporter, models)
     if not model.config.scheme.tissue_values:
         raise InputError(
-            f"The model '{model.config.name}' is told no tissues, so there is no anatomy to complete. Choose a model "
-            "that is."
+            f"The model '{model.config.name}' has no tissue labels, so there is no anatomy to complete. Choose a model "
+            "that has them."
         )
     reporter.stage("anatomy", "Completing the anatomy")
     case = _case(wanted, model)

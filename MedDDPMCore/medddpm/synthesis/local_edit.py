@@ -168,13 +168,13 @@ def _changed(path: Path, case: PreparedCase, config: ModelConfig) -> np.ndarray:
     labels, to_former = case.labels, index_map(case.labels.affine, former.volume.affine)
     covered = resample(np.ones(former.volume.shape, np.uint8), to_former, labels.shape, 0.0)[labels.data > 0]
     if float((covered >= 0.5).mean()) < MIN_COVERED:
-        raise InputError(f"The mask {path} lies elsewhere in space than the edited one. Export both from one scene.")
+        raise InputError(f"The mask {path} does not overlap the edited one in space. Export both from one scene.")
     differs = np.zeros(labels.shape, bool)
     for value in config.scheme.tumor_values:
         share = resample((former.volume.data == value).astype(np.uint8), to_former, labels.shape, 0.0)
         differs |= (share >= 0.5) != (labels.data == value)
     if not differs.any():
-        raise InputError(f"The tumor is the same in {path} and in the edited mask. There is nothing to make anew.")
+        raise InputError(f"The tumor is the same in {path} and in the edited mask. There is nothing to inpaint.")
     return dilate(differs, AROUND_CHANGE_MM, labels.spacing)
 
 
@@ -183,11 +183,11 @@ def _region_on_mask(path: Path, mask: Volume) -> np.ndarray:
     file = read_mask(path).volume
     inside = (file.data > 0).astype(np.uint8)
     if not inside.any():
-        raise InputError(f"The region {path} is empty: it has no voxel above 0. Mark what is to be made anew.")
+        raise InputError(f"The region {path} is empty: it has no voxel above 0. Mark what is to be inpainted.")
     share = resample(inside, index_map(mask.affine, file.affine), mask.shape, 0.0)
     most = float(share.max())
     if most == 0:
-        raise InputError(f"The region {path} lies elsewhere in space than the mask. Export both from the same scene.")
+        raise InputError(f"The region {path} does not overlap the mask in space. Export both from the same scene.")
     return np.asarray(share >= most / 2)  # half of a voxel, or of the most that a tiny region covers of one
 
 
@@ -198,7 +198,7 @@ def _real_image(path: Path, case: PreparedCase, rule: IntensityRule, background:
     head = mask.data > 0
     covered = float((resample(np.ones(volume.shape, np.uint8), to_image, mask.shape, 0.0)[head] >= 0.5).mean())
     if covered < MIN_COVERED:
-        where = "lies elsewhere in space than the mask" if covered == 0 else f"covers only {covered:.0%} of the mask"
+        where = "does not overlap the mask in space" if covered == 0 else f"covers only {covered:.0%} of the mask"
         raise InputError(f"The known image {path} {where}. Register it to the mask, or choose the one it belongs to.")
     data = resample(volume.data, to_image, mask.shape, float(volume.data.min()))
     on_grid, scaling = rule.to_grid(volume, data[head], case.placement, background, f"The known image {path}")

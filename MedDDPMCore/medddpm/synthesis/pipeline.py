@@ -90,7 +90,7 @@ def _make_folder(out: Path) -> None:
     except OSError as exc:
         raise InputError(f"The folder {out} cannot be made: {exc.strerror or exc}. Choose another folder.") from exc
     if not os.access(out, os.W_OK | os.X_OK):
-        raise InputError(f"You may not write into the folder {out}. Choose another folder.")
+        raise InputError(f"You do not have permission to write to the folder {out}. Choose another folder.")
 
 
 def _known_modalities(wanted: tuple[str, ...], model: Model) -> tuple[str, ...]:

@@ -177,7 +177,7 @@ def remove_results(folder: Path) -> bool:
             (folder / name).unlink(missing_ok=True)
     except OSError as exc:
         raise InputError(
-            f"Former results in {folder} cannot be replaced: {exc.strerror}. Choose another folder."
+            f"Earlier results in {folder} cannot be replaced: {exc.strerror}. Choose another folder."
         ) from exc
     return record is not None
 

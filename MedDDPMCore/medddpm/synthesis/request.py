@@ -64,10 +64,10 @@ class SynthesisRequest:
     model: str = option(
         "demo", "The model: a name (see 'medddpm models list'), a model folder or a published .pt file."
     )
-    samples: int = option(1, "How many different images to make for each mask.", low=1, high=MAX_SAMPLES)
+    samples: int = option(1, "Number of samples (different images) for each mask.", low=1, high=MAX_SAMPLES)
     seed: int = option(
         0,
-        "Seed of the random numbers: the same one gives the same image again.",
+        "Seed: the same one gives the same image again.",
         low=0,
         high=names.MAX_SEED - MAX_SAMPLES,
     )
@@ -84,11 +84,9 @@ class SynthesisRequest:
         metavar="FILE",
     )
     modalities: tuple[str, ...] = option(
-        (), "Write only this kind of image, such as T1ce; may be given several times. Left out: all.", flag="--modality"
+        (), "Write only this kind of image, such as T1ce; may be given several times. Default: all.", flag="--modality"
     )
-    labels: str | None = option(
-        None, "What the masks' values mean to the model, as 1=1,2=2,4=3. Left out: it is recognized."
-    )
+    labels: str | None = option(None, "What the masks' values mean to the model, as 1=1,2=2,4=3. Default: recognized.")
     known: tuple[str, ...] = option(
         (),
         "Inpainting: an image of a real scan of which only a region is generated, as T1=scan_t1.nii.gz; give one for "
@@ -106,11 +104,11 @@ class SynthesisRequest:
         metavar="FILE",
     )
     seam_mm: float = option(
-        4.0, "Inpainting: width of the blend around the region.", low=0, high=MAX_SEAM_MM, unit="mm", flag="--seam"
+        4.0, "Inpainting: blend width around the region.", low=0, high=MAX_SEAM_MM, unit="mm", flag="--seam"
     )
     anatomy: str = option(
         "seed",
-        "For models that are told tissues: 'seed' completes tumor and brain with a brain of the bank, 'reference' with "
+        "For models with tissue labels: 'seed' completes tumor and brain with a brain of the bank, 'reference' with "
         "that of the reference scan, and a label map (FreeSurfer, SynthSeg or the model's labels) with that one.",
         metavar="seed|reference|FILE",
     )
@@ -139,7 +137,7 @@ class SynthesisRequest:
             raise InputError("There is no mask to synthesize from. Name at least one mask file.")
         if self.images and len(self.images) != len(self.masks):
             raise InputError(
-                f"There are {len(self.masks)} masks but {len(self.images)} images. Give one image a mask, in order."
+                f"There are {len(self.masks)} masks but {len(self.images)} images. Give one image per mask, in order."
             )
         if self.labels is not None:
             parse_labels(self.labels)
@@ -151,9 +149,12 @@ class SynthesisRequest:
         modality_files(self.reference, "reference")
         for name in ("anatomy", "contrast"):
             if getattr(self, name) == "reference" and not (self.reference or self.known):
-                raise InputError(f"The {name} is to be that of a reference scan, but none is given. Name its images.")
+                raise InputError(f"The {name} is 'reference', but there is no reference scan. Name its images.")
         if self.reference and "reference" not in (self.anatomy, self.contrast):
-            raise InputError("There is a reference scan, but neither anatomy nor contrast is to be taken from it.")
+            raise InputError(
+                "There is a reference scan, but neither anatomy nor contrast is 'reference'. Set one of them, or "
+                "leave the scan out."
+            )
 
     def _check_edit(self) -> None:
         modality_files(self.known)

@@ -80,7 +80,7 @@ def draw_sheet(
         rows = [row for block in blocks for row in block]
     heads = [(plane.name, case.position(plane)) for plane in PLANES] * (len(rows) // len(PLANES))
     legend = legend_of(scheme)
-    legend += [] if edited is None else [("Region made anew", REGION_COLOR)]
+    legend += [] if edited is None else [("Inpainted region", REGION_COLOR)]
     titles = _warning(modalities, edited, real), title
     return compose(rows, heads, names, legend, titles, case.pixels_per_mm)
 

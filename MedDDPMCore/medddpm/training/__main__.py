@@ -18,9 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Train the run folder named on the command line; returns the exit code of ``run_training``."""
     parser = argparse.ArgumentParser(
         prog="python -m medddpm.training",
-        description="Train a run folder, or go on with it. SIGTERM, SIGUSR1 and Ctrl-C write a checkpoint and end it.",
-        epilog="Exit codes: 0 done, 2 bad input, 3 stopped or paused, 4 out of memory, 5 internal, 75 ended by SIGTERM "
-        "or SIGUSR1: run the same command again to go on.",
+        description="Train a run folder, or resume it. SIGTERM, SIGUSR1 and Ctrl-C write a checkpoint and end it.",
+        epilog="Exit codes: 0 done, 2 bad input, 3 stopped or paused, 4 out of memory, 5 internal, 75 ended by "
+        "SIGTERM or SIGUSR1: run the same command again to resume.",
     )
     parser.add_argument("run", help="the folder of the training, with its job.json")
     options = parser.parse_args(arguments)

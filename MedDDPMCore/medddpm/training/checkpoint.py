@@ -80,7 +80,7 @@ class Checkpoints:
             try:
                 checkpoint = read_checkpoint(self.path(step))
             except Damaged as exc:
-                self._reporter.warning(f"{exc} The training goes on from the one before.")
+                self._reporter.warning(f"{exc} The training resumes from the one before.")
                 with contextlib.suppress(OSError):
                     self.path(step).replace(self.path(step).with_suffix(".pt.damaged"))
                 continue
@@ -89,8 +89,8 @@ class Checkpoints:
             raise InputError(f"{self.path(step)} is of iteration {checkpoint.get('step')}, not {step}. Rename it.")
         if steps:
             raise InputError(
-                f"No checkpoint in {self.folder} can be read; damaged were those of the iterations "
-                f"{', '.join(map(str, steps))}. Copy an undamaged one there, or start a new training."
+                f"No checkpoint in {self.folder} can be read; those of the iterations {', '.join(map(str, steps))} are "
+                "damaged. Copy an undamaged one there, or start a new training."
             )
         return None
 
@@ -137,7 +137,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except _DAMAGE as exc:
         raise Damaged(f"The checkpoint {path} is damaged ({type(exc).__name__}).") from exc
     if not isinstance(checkpoint, dict):
-        raise Damaged(f"The checkpoint {path} is damaged (it holds no state of a training).")
+        raise Damaged(f"The checkpoint {path} is damaged (it does not hold the state of a training).")
     return checkpoint
 
 

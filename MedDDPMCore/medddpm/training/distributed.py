@@ -89,7 +89,7 @@ def _strategy(name: str, config: TrainConfig, launch: Launch) -> Strategy | str:
             save_distributed_checkpoint=False,
         )
     if name not in ("auto", "ddp"):
-        raise InputError(f"There is no strategy '{name}' for training. Choose auto, ddp or fsdp.")
+        raise InputError(f"The strategy '{name}' is unknown. Choose auto, ddp or fsdp.")
     return DDPStrategy(timeout=START, gradient_as_bucket_view=True)
 
 
@@ -264,8 +264,8 @@ class Team:
                 raise
             raise MedDDPMError(
                 f"One of the {self.size} processes of this training was lost: it failed or was killed, or its machine "
-                "or network failed. See what it printed. The last checkpoint is kept; start the training again to go "
-                "on from it."
+                "or network failed. See what it printed. The last checkpoint is kept; start the training again to "
+                "resume from it."
             ) from exc
 
 

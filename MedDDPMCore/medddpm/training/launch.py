@@ -44,11 +44,11 @@ def start(
     owner = run.claim.living_owner()
     if owner is not None:
         raise Held(
-            f"The training {run.path} is in the hands of process {owner.pid} on {owner.host}. "
-            "Pause or stop it there before you start it here."
+            f"The training {run.path} is in use by process {owner.pid} on {owner.host}. Pause or stop it there before "
+            "you start it here."
         )
     if run.state() is State.DONE:
-        raise InputError(f"The training {run.path} is done. To go on, give it more iterations.")
+        raise InputError(f"The training {run.path} is done. To continue it, give it more iterations.")
     run.withdraw_requests()
     detached: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
@@ -96,7 +96,7 @@ def start_and_wait(
         if silent or time.monotonic() > limit:
             lines = run.process_log().strip().splitlines()
             said = lines[-1] if lines else "it printed nothing"
-            raise InputError(f"The process of the training in {run.path} did not begin: {said}. See process.txt there.")
+            raise InputError(f"The process of the training in {run.path} did not start: {said}. See process.txt there.")
         time.sleep(0.02)
     return pid
 

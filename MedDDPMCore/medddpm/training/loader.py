@@ -204,6 +204,6 @@ def _gone(workers: int, error: BaseException) -> str:
         else "It was killed or ran out of memory: set scale.workers lower, or free memory."
     )
     return (
-        f"One of the {workers} process(es) that prepare the batches of this training ended unexpectedly. {remedy} "
-        "The last checkpoint is kept; start the training again to go on from it."
+        f"One of the {workers} process(es) that prepare the batches of this training ended unexpectedly. {remedy} The "
+        "last checkpoint is kept; start the training again to resume from it."
     )

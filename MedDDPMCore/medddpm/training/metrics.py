@@ -6,7 +6,7 @@ Every line has ``kind``, ``iteration`` (finished iterations) and ``time`` (secon
 ``train``       loss, lr, seconds_per_iteration
 ``validation``  loss, bands: [{low, high, loss}, ...] by noise level
 ``quality``     case, ms_ssim, psnr, l1, nearest_training: {case, ms_ssim}
-``verdict``     verdict (improving, flat, diverging, memorizing, early), sentence
+``verdict``     verdict (improving, flat, diverging, overfitting, memorizing, early), sentence
 ``resumed``     the run went on from this iteration: what is later than it above this line is void
 ==============  ==================================================================================
 

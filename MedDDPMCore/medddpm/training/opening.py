@@ -39,8 +39,8 @@ def open_run(
     if target is not None and target.is_dir():
         if dataset or preset or out:
             raise InputError(
-                f"{target} is a folder, so that training goes on there; dataset, preset and output folder are known. "
-                "Leave these options out."
+                f"{target} is the folder of a training, which is resumed with its own dataset, preset and output "
+                "folder. Leave these options out."
             )
         return _go_on(target, changes)
     if "start_from" in changes and Path(changes["start_from"]).exists():
@@ -72,8 +72,8 @@ def _go_on(folder: Path, changes: dict[str, Any]) -> RunFolder:
     iterations = changes.pop("iterations", None)
     if changes:
         raise InputError(
-            f"The training in {folder} has begun, so that its {', '.join(changes)} cannot be given anew. Leave "
-            "the option out, or start another run."
+            f"The training in {folder} has begun, so its {', '.join(changes)} cannot be changed. Leave the option out, "
+            "or start another run."
         )
     run = RunFolder.open(folder)
     if iterations is not None:
@@ -87,7 +87,7 @@ def _change(run: RunFolder, config: TrainConfig) -> None:
     try:
         require_same(json.dumps(before.to_dict()), config.to_dict(), FREE_TO_CHANGE)
     except InputError as exc:
-        raise InputError(f"{run.path} holds another training already. {exc}") from exc
+        raise InputError(f"{run.path} already holds another training. {exc}") from exc
     if config != before:
         run.reconfigure(config.to_dict())
 

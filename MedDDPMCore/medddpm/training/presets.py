@@ -13,9 +13,9 @@ from .complete import FROM_START, config_from
 from .config import TrainConfig
 
 PRESETS = {
-    "whole-head": "The published whole-head model (128 x 128 x 128 at 1.5 mm), as in the paper. Wants a GPU and days.",
-    "brats": "The published BraTS model (192 x 192 x 144 at 1 mm), as in the paper. Wants a large GPU and days.",
-    "demo": "The residual network: full resolution on a processor, best with masks that show tissues.",
+    "whole-head": "The published whole-head model (128 x 128 x 128 at 1.5 mm), as in the paper. Needs a GPU and days.",
+    "brats": "The published BraTS model (192 x 192 x 144 at 1 mm), as in the paper. Needs a large GPU and days.",
+    "demo": "The residual network: full resolution on a CPU, best with masks that show tissues.",
     "compact": "The compact network for full resolution on modest machines, at about an eighth of the cost.",
 }
 
@@ -45,7 +45,7 @@ def on_preset(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
 def preset_data(name: str) -> dict[str, Any]:
     """The values of a preset as plain data, without dataset. Raises InputError listing the presets where it is none."""
     if name not in PRESETS:
-        raise InputError(f"There is no preset '{name}'. Choose one of {', '.join(PRESETS)}.")
+        raise InputError(f"The preset '{name}' does not exist. Choose one of {', '.join(PRESETS)}.")
     path = resources.files(__package__) / "presets" / f"{name}.toml"
     return tomllib.loads(path.read_text(encoding="utf-8"))
 

@@ -63,7 +63,7 @@ class RunFolder(JobFolder):
         """The run in an existing folder. Raises InputError with a sentence where the folder holds none."""
         run = cls(path)
         if not run.submitted:
-            raise InputError(f"{run.path} is not the folder of a training: it has no job.json. Name such a folder.")
+            raise InputError(f"{run.path} is not a training folder: it has no job.json. Name one that has.")
         run.read()
         return run
 
@@ -75,7 +75,7 @@ class RunFolder(JobFolder):
         """
         config = request if isinstance(request, TrainConfig) else from_dict(TrainConfig, request, "The training")
         if (self.path / "job.json").exists():
-            raise InputError(f"{self.path} holds a training already. Go on with that one or name another folder.")
+            raise InputError(f"{self.path} already holds a training. Resume it or name another folder.")
         with contextlib.suppress(OSError):
             self.path.rmdir()  # only an empty one goes, to be made again with the right permissions
         return super().create(_absolute(config.to_dict()), kind)

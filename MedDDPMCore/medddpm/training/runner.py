@@ -30,9 +30,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, 
 # A line at most this often (seconds), and after an hour every 20 seconds: a run of weeks must not fill the disk.
 STEP_SECONDS, MOST_STEP_SECONDS, STEP_SHARE = 0.5, 20.0, 1 / 180
 
-STOPPED = "The training was stopped. Its last checkpoint is kept, so it can go on from there."
-PAUSED = "The training is paused. It goes on from its last checkpoint when it is started again."
-ENDED = "The training was interrupted because its process was asked to end. Start it again to go on."
+STOPPED = "The training was stopped. Its last checkpoint is kept, so it can be resumed."
+PAUSED = "The training is paused. It resumes from its last checkpoint when it is started again."
+ENDED = "The training was interrupted because its process was asked to end. Start it again to resume."
 
 # (run, reporter) -> None
 Training = Callable[[RunFolder, Reporter], None]
@@ -57,7 +57,7 @@ def run_training(run: RunFolder, stop: Stop, training: Training | None = None, c
     def handler(_request: dict[str, Any], _folder: JobFolder, reporter: Reporter) -> None:
         owner = run.claim.owner()
         if owner is not None and owner.attempt > 1:
-            reporter.warning("The training ended abruptly before. It goes on from its last checkpoint.")
+            reporter.warning("The training ended abruptly before. It resumes from its last checkpoint.")
         train(run, reporter)
 
     code = run_job(run, {KIND: handler}, stop, RunReporter(run, stop, console))

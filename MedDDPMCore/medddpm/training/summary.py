@@ -18,10 +18,10 @@ class RunSummary:
     """A training run at a moment.
 
     ``iteration`` of ``total`` are finished (0 where that is not known); ``loss`` and ``validation`` are the newest
-    figures; ``verdict`` is improving, flat, diverging, memorizing or early, ``sentence`` says the same in words.
-    ``seconds_left`` counts from now and is there while it runs only. ``message`` is the sentence of the last end;
-    ``model`` the model folder once there is one; ``updated`` (seconds since 1970) the time of the last sign of life;
-    ``problem`` says why ``job.json`` cannot be used.
+    figures; ``verdict`` is improving, flat, diverging, overfitting, memorizing or early,
+    ``sentence`` says the same in words. ``seconds_left`` counts from now and is there while it runs only.
+    ``message`` is the sentence of the last end; ``model`` the model folder once there is one; ``updated`` (seconds
+    since 1970) the time of the last sign of life; ``problem`` says why ``job.json`` cannot be used.
     """
 
     path: Path

@@ -142,7 +142,7 @@ class Trainer:
         reporter says so.
         """
         try:
-            self.team.require_alike("the iteration to go on from", self.state.iteration)
+            self.team.require_alike("the iteration to resume from", self.state.iteration)
             with self.team.together():
                 self._loop()
         finally:

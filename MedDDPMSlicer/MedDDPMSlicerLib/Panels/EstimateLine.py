@@ -50,7 +50,7 @@ class EstimateLine:
 
         def fail(sentence: str) -> None:
             if choices == self._choices:
-                say(self._label, f"Time and memory cannot be told: {sentence}", "warning")
+                say(self._label, f"Time and memory cannot be estimated: {sentence}", "warning")
 
         say(self._label, self._waiting)
         with plainErrors(fail):

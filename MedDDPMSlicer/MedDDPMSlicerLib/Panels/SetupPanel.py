@@ -34,7 +34,9 @@ class SetupPanel(Panel):
         self.context.missing = Dependencies.missingPackages(self.use)
         names = ", ".join(package.name for package in self.context.missing)
         self.ui.SetupFrame.visible = bool(names)
-        self._say(f"To {self.use.aim}, these Python packages are still needed: {names}. All else works without them.")
+        self._say(
+            f"To {self.use.aim}, these Python packages are still needed: {names}. Everything else works without them."
+        )
 
     def install(self) -> None:
         """Ask with the list of packages, then install from the internet."""

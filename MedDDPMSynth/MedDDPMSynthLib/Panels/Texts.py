@@ -38,7 +38,7 @@ def checkSummary(findings: Sequence[Any]) -> str:
     errors = sum(finding.severity == "error" for finding in findings)
     warnings = sum(finding.severity == "warning" for finding in findings)
     if errors:
-        return f"Mask check: {counted(errors, 'problem')} must be put right before the images are generated."
+        return f"Mask check: {counted(errors, 'problem')} must be fixed before the images are generated."
     if warnings:
-        return f"Mask check: usable; {counted(warnings, 'remark')} to look at."
+        return f"Mask check: usable; {counted(warnings, 'warning')} to look at."
     return "Mask check: the mask is ready."

@@ -20,7 +20,7 @@ from .Texts import LAYOUTS
 
 # Ticks without a change before a folder is looked at by itself.
 _SCAN_DELAY = 3
-_NOTHING = "Look at the folder first."
+_NOTHING = "Press 'Scan folder' first."
 USE, NAME, FILES, TEXT = range(4)
 # Names are read whole up to this width; the rest is for what is wrong.
 MAX_NAME_PIXELS = 220
@@ -204,13 +204,13 @@ class SourcePanel(Panel):
         for widget in (ui.CasesTable, ui.LeaveOutButton, ui.UseAllButton):
             widget.visible = some
         left = obstacles(found, leftOut) if found is not None else []
-        none = _NOTHING if not some else None if left else "No case has a problem that keeps it from being used."
+        none = _NOTHING if not some else None if left else "Every case can be used."
         enable(ui.LeaveOutButton, none)
         enable(ui.UseAllButton, _NOTHING if not some else None if leftOut else "All cases are used.")
         if self._problem or scan.message:
             say(ui.ScanStatusLabel, self._problem or scan.message, "error")
         elif writing or not scan.finished:
-            say(ui.ScanStatusLabel, "Writing the sample scans…" if writing else "Looking at the files…")
+            say(ui.ScanStatusLabel, "Writing the sample scans…" if writing else "Scanning the files…")
         else:
             text = summary(found, leftOut) if found is not None else ""
             say(ui.ScanStatusLabel, text, "error" if left else "info")

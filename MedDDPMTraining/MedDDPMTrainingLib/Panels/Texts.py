@@ -33,9 +33,9 @@ REGISTRATIONS: Choices = (
     ("All cases onto a template", "template"),
 )
 INTENSITIES: Choices = (
-    ("Robust: by percentiles of each image", "percentile"),
-    ("From the lowest to the highest value", "min-max"),
-    ("Each slice by itself, as published", "slice-min-max"),
+    ("Robust percentiles of each image", "percentile"),
+    ("Min-max of each image", "min-max"),
+    ("Min-max of each slice, as published", "slice-min-max"),
 )
 OUTLINES: Choices = (
     ("As the labels need it", "auto"),
@@ -61,13 +61,14 @@ VERDICTS = {
     "early": ("too early to tell", "info"),
     "flat": ("no longer improving", "warning"),
     "diverging": ("getting worse", "error"),
-    "memorizing": ("copies its training images", "warning"),
+    "overfitting": ("overfitting", "warning"),
+    "memorizing": ("memorization", "warning"),
 }
 
 
 def preparationText(stage: str, step: int | None, total: int | None, secondsLeft: float | None) -> str:
     """ "Preparing cases – 3 of 20 – about 2 min left", as far as it is known."""
-    words = {"scan": "Looking at the files", "prepare": "Preparing cases", "report": "Writing the report"}
+    words = {"scan": "Scanning the files", "prepare": "Preparing cases", "report": "Writing the report"}
     parts = [words.get(stage, stage) or "Waiting for the process"]
     if step is not None and total:
         parts.append(f"{step} of {total}")

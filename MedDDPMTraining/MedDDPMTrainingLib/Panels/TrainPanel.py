@@ -100,7 +100,7 @@ class TrainPanel(Panel):
         name = parameters.preset
         text = self._sentences.get(name, "")
         with plainErrors(lambda _: None):
-            text = f"{text} {defaultIterations(name):,} steps unless told otherwise."
+            text = f"{text} {defaultIterations(name):,} steps by default."
         if parameters.startModel:
             with plainErrors(self._sayError):
                 model = self.context.service.library.describe(parameters.startModel)
@@ -111,7 +111,7 @@ class TrainPanel(Panel):
         entries = [(title, key) for key, title in self.context.service.library.entries()]
         if chosen and chosen not in [key for _, key in entries]:
             entries.append((f"Not found here: {Path(chosen).name}", chosen))
-        items = [("Nothing: a new network", ""), *entries, ("Choose model folder…", CHOOSE_FOLDER)]
+        items = [("None: train from scratch", ""), *entries, ("Choose model folder…", CHOOSE_FOLDER)]
         fillComboBox(self.ui.StartModelComboBox, items, chosen)
 
     def _onStartModel(self, index: int) -> None:

@@ -48,7 +48,7 @@ class WatchPanel(Panel):
         if sample is not None:
             text = (
                 f"{self._modality(sample)} of {sample.case}: left the real image, right what the model made of the "
-                f"mask after {sample.iteration:,} steps. The training does not learn from this patient."
+                f"mask after {sample.iteration:,} steps. The model is not trained on this patient."
             )
         say(self.ui.SamplesLabel, text if shown else "")
 

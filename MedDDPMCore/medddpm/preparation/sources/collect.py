@@ -68,7 +68,7 @@ class Collector:
 
     def unmatched(self, path: Path, why: str) -> None:
         """An image file that belongs to no case."""
-        self.problem("unmatched-file", f"{self.shown(path)} belongs to no case: {why}", file=path)
+        self.problem("unmatched-file", f"{self.shown(path)} does not belong to any case: {why}", file=path)
 
     def warn(self, code: str, sentence: str, case: str | None = None, file: Path | None = None) -> None:
         """Note something that does not stop a preparation."""
@@ -118,7 +118,7 @@ def image_files(root: Path, wanted: Callable[[Path], bool] = lambda folder: True
         for name in sorted(names):
             count += 1
             if count > MAX_FILES:
-                raise InputError(f"{root} holds more than {MAX_FILES:,} files. Give the folder of the data set itself.")
+                raise InputError(f"{root} holds more than {MAX_FILES:,} files. Give the folder of the dataset itself.")
             if not name.startswith(".") and without_ending(name) is not None:
                 yield here / name
 

@@ -50,7 +50,7 @@ def _refuse_decathlon(plan: dict[str, Any], source: Path) -> None:
         channels = channel_names(plan, source)
         parts = ", ".join(f"case_{number:04d}.nii.gz for {channels[number]}" for number in sorted(channels))
         raise InputError(
-            f"{source} is a data set of the Medical Segmentation Decathlon: each image, such as {names[0]}, is one 4D "
+            f"{source} is a dataset of the Medical Segmentation Decathlon: each image, such as {names[0]}, is one 4D "
             f"file with all channels. Split it into a file for each channel ({parts}), which nnU-Net's command "
             "nnUNetv2_convert_MSD_dataset does."
         )
@@ -59,7 +59,7 @@ def _refuse_decathlon(plan: dict[str, Any], source: Path) -> None:
 def read_plan(source: Path) -> dict[str, Any]:
     """``dataset.json`` as plain data. Raises InputError."""
     path = source / NAME
-    data = parse_json(read_text(path, "The data set's description", MAX_BYTES), str(path))
+    data = parse_json(read_text(path, "The dataset's description", MAX_BYTES), str(path))
     if not isinstance(data, dict):
         raise InputError(f"{path} must be an object with named fields, not {shown(data)}.")
     return data
@@ -76,7 +76,9 @@ def channel_names(plan: dict[str, Any], source: Path) -> dict[int, str]:
     for number, name in names.items():
         modality = modality_name(name) if isinstance(name, str) else None
         if not re.fullmatch(r"\d{1,4}", str(number)) or modality is None:
-            raise InputError(f"{where} has {shown(number)}: {shown(name)}, which is no channel number and modality.")
+            raise InputError(
+                f"{where} has {shown(number)}: {shown(name)}, which is not a channel number with a modality."
+            )
         if modality in channels.values() or int(number) in channels:
             raise InputError(f"{where} names {modality} or channel {int(number)} twice. Give each its own name.")
         channels[int(number)] = modality
@@ -118,7 +120,9 @@ def _region(key: str, value: Any, source: Path) -> tuple[str, list[int]]:
     if key == "ignore":
         return key, []
     if len(whole) != len(values) or not whole:
-        raise InputError(f"{source / NAME}: labels has {shown(key)}: {shown(value)}, which is no label and its value.")
+        raise InputError(
+            f"{source / NAME}: labels has {shown(key)}: {shown(value)}, which is not a label with its value."
+        )
     return key, whole
 
 
@@ -171,7 +175,7 @@ def _add_named(found: Collector, case: str, part: str, name: str) -> None:
 def _compare_count(found: Collector, plan: dict[str, Any]) -> None:
     told, count = plan.get("numTraining"), len(found.cases())
     if type(told) is int and told != count:
-        found.warn("count", f"{NAME} promises {told} training cases; {count} are there. Check that all were copied.")
+        found.warn("count", f"{NAME} lists {told} training cases, but there are {count}. Check that all were copied.")
 
 
 def _tell_unlabeled(found: Collector) -> None:

@@ -49,7 +49,7 @@ def read_rows(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     try:
         lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except csv.Error as exc:
-        raise InputError(f"{table}, line {reader.line_num}: this is no CSV ({exc}). Save the table again.") from exc
+        raise InputError(f"{table}, line {reader.line_num}: this is not CSV ({exc}). Save the table again.") from exc
     filled = [(number, row) for number, row in lines if any(row)]
     if len(filled) < 2:
         raise InputError(f"{table} has no case: it needs a line with the columns' names and a line for each case.")
@@ -95,7 +95,7 @@ def _column(table: Path, name: str, cells: list[str]) -> str:
     if modality is None or not files or not any(cells):
         value = next((cell for cell in cells if cell and without_ending(cell) is None), "")
         raise InputError(
-            f"{table} has the unknown column {shown(name)} with {shown(value)}, which is no image file. Known are "
+            f"{table} has the unknown column {shown(name)} with {shown(value)}, which is not an image file. Known are "
             f"{CASE}, {PATIENT}, {SPLIT}, {MASK} and a column of image files for each modality. Remove or correct it."
         )
     return modality
@@ -108,7 +108,7 @@ def _add_row(found: Collector, where: str, row: dict[str, str]) -> None:
         found.problem("bad-name", sentence)
         return
     if found.has(case):
-        found.problem("doubled-case", f"{where}: the case {case} has a line already. Keep one of the two.", case)
+        found.problem("doubled-case", f"{where}: the case {case} already has a line. Keep one of the two.", case)
         return
     split = SPLIT_WORDS.get(row.get(SPLIT, "").casefold())
     if row.get(SPLIT) and split is None:

@@ -31,7 +31,7 @@ class EvaluationRequest:
     dataset: str
     out: str
     split: str = option("test", "Which cases.", choices=("test", "validation", "train"))
-    samples: int = option(1, "How many images to make for each mask.", low=1, high=MAX_SAMPLES)
+    samples: int = option(1, "Number of samples (different images) for each mask.", low=1, high=MAX_SAMPLES)
     sampler: str | None = option(None, names.SAMPLER_HELP, choices=names.SAMPLERS)
     steps: int | None = option(None, names.STEPS_HELP, low=1, high=MAX_STEPS)
     seed: int = option(0, "Seed of the random numbers.", low=0, high=names.MAX_SEED - MAX_SAMPLES)
@@ -80,7 +80,9 @@ def require_fit(request: EvaluationRequest, model: ModelConfig, dataset: Dataset
     from .resolution import Resolution, resolution
 
     if request.anatomy == "seed" and not model.scheme.tissue_values:
-        raise InputError(f"The model '{model.name}' is told no tissues, so it takes no anatomy. Leave the choice out.")
+        raise InputError(
+            f"The model '{model.name}' has no tissue labels, so anatomy cannot be chosen. Leave the choice out."
+        )
     if request.contrast != "seed" and model.network.domain != "residual":
         raise InputError(f"No contrast can be chosen for the model '{model.name}'. Leave the choice out.")
     voxels = resolution(model.grid, dataset.grid)
@@ -112,7 +114,7 @@ def doubts(model: ModelConfig, dataset: DatasetConfig, cases: list[str]) -> list
             "about new masks."
         )
     if not isinstance(trained, list):
-        sentences.append("The model does not tell its training cases, so it may have been trained on some of these.")
+        sentences.append("The model does not record its training cases, so it may have been trained on some of these.")
     if len(cases) < 5:
         sentences.append(f"{len(cases)} case(s) are too few for firm conclusions.")
     if not any(case.split == "train" for case in dataset.cases):

@@ -131,8 +131,8 @@ class Monitor:
         split, train = self._options.split, self._context.dataset
         if not any(case.split == split for case in train.config.cases):
             self._tell(
-                f"The dataset has no case in the split '{split}', so that only the training loss tells how it goes. "
-                "Prepare the dataset with validation cases, or set monitor.split."
+                f"The dataset has no case in the split '{split}', so only the training loss can be judged. Prepare the "
+                "dataset with validation cases, or set monitor.split."
             )
             return
         self._held_out = held_out = PreparedDataset(train.folder, split)
@@ -198,7 +198,7 @@ class Monitor:
             raise
         except Exception as exc:
             log.error(f"{what} failed", exc_info=not isinstance(exc, MedDDPMError))
-            self._tell(f"{what} failed; the training goes on. {outcome_of(exc).message}")
+            self._tell(f"{what} failed; the training continues. {outcome_of(exc).message}")
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 

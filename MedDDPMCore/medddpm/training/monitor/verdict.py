@@ -86,8 +86,9 @@ def _not_finite(train: Series, validation: Series) -> Verdict | None:
         if len(losses) and not math.isfinite(losses.values[-1]):
             return Verdict(
                 "diverging",
-                f"The {name} loss at iteration {losses.iterations[-1]} is not a number any more. Stop, and go on from "
-                "an earlier checkpoint with a lower learning rate (optimizer.lr) or a smaller optimizer.clip_norm.",
+                f"The {name} loss at iteration {losses.iterations[-1]} is no longer a finite number. Stop, and resume "
+                "from an earlier checkpoint with a lower learning rate (optimizer.lr) or a smaller "
+                "optimizer.clip_norm.",
             )
     return None
 
@@ -103,8 +104,8 @@ def _lost(train: Series) -> Verdict | None:
         if now > BURST * best and now - best > RISE_SCATTER * max(scatter(past), scatter(latest)):
             return Verdict(
                 "diverging",
-                f"The training loss has grown from {best:.4g} to {now:.4g}. Stop, and go on from an earlier checkpoint "
-                "with a lower learning rate (optimizer.lr).",
+                f"The training loss has grown from {best:.4g} to {now:.4g}. Stop, and resume from an earlier "
+                "checkpoint with a lower learning rate (optimizer.lr).",
             )
     return None
 
@@ -146,7 +147,7 @@ def _overfitted(train: Series, validation: Series) -> Verdict | None:
     if len(points) >= MIN_POINTS and change(_window(points), RISE, RISE_SCATTER) > 0:
         return Verdict(
             "diverging",
-            f"Training and validation loss both rise since about iteration {at}. Stop, and go on from an earlier "
+            f"Training and validation loss both rise since about iteration {at}. Stop, and resume from an earlier "
             "checkpoint with a lower learning rate (optimizer.lr).",
         )
     return Verdict(
