@@ -246,7 +246,7 @@ def test_a_run_that_is_done_is_not_started(dataset: Path, tmp_path: Path) -> Non
 
 def test_a_process_that_does_not_begin_is_explained(dataset: Path, tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", tiny_config(dataset))
-    with pytest.raises(InputError, match=r"did not begin: no torch here\. See process\.txt"):
+    with pytest.raises(InputError, match=r"did not start: no torch here\. See process\.txt"):
         start_and_wait(run, [sys.executable, "-c", "raise SystemExit('no torch here')"])
     with pytest.raises(InputError, match="could not be started"):
         start(run, [str(tmp_path / "no such program")])
