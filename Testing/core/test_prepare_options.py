@@ -27,7 +27,7 @@ from medddpm.preparation.options import GRIDS, PrepareOptions, grid_text, parse_
         ({"modalities": ["T1", "t1"]}, "name one twice"),
         ({"modalities": ["../T1"]}, "is not possible"),
         ({"workers": 1000}, "workers is 1000"),
-        ({"labels": "1->2"}, "is not understood"),
+        ({"labels": "1->2"}, "not understood"),
         ({"test_cases": ["a"], "validation_cases": ["a"]}, "'a' is named for validation and for test"),
         ({"color": "red"}, "unknown field 'color'"),
         ({"seed": "1"}, "seed must be a whole number"),
