@@ -67,7 +67,9 @@ GENERATING = Use(
     "Without them masks can be edited and checked, but no images generated.",
     ("torch", *_FILES),
 )
-PREPARING = Use("prepare scans", "Without them a folder of scans can be looked at, but not prepared.", _FILES)
+PREPARING = Use(
+    "prepare scans", "Without them a folder of scans can be looked at, but not prepared.", (*_FILES, "jinja2")
+)
 TRAINING = Use(
     "train models",
     "Without them a folder of scans can be looked at, but no model trained.",
@@ -86,6 +88,7 @@ def _all() -> tuple[Package, ...]:
         Package("nibabel", "nibabel", "nibabel>=5.2", 4),
         Package("safetensors", "safetensors", "safetensors>=0.4.3", 1),
         Package("pillow", "PIL", "pillow>=10.1", 7),
+        Package("jinja2", "jinja2", "jinja2>=3.1", 1),
         Package("lightning-fabric", "lightning_fabric", "lightning-fabric>=2.4,<3", 3),
         Package("monai", "monai", "monai>=1.4", 3),
         Package("tensorboard", "tensorboard", "tensorboard>=2.16", 15),

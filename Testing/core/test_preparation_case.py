@@ -18,7 +18,7 @@ from medddpm.geometry.volume import voxel_ml
 from medddpm.preparation.case import prepare_one
 from medddpm.preparation.case_files import CaseFiles
 from medddpm.preparation.facts import CaseFacts
-from medddpm.preparation.pictures import write_pictures
+from medddpm.preparation.report import write_pictures
 from PIL import Image
 from synthesis_phantoms import affine_of, phantom, positions
 

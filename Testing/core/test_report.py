@@ -17,9 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.labels.findings import milliliters
 from medddpm.preparation.facts import CaseFacts, Flag, Move
-from medddpm.preparation.pictures import sheet_name, strip_name
-from medddpm.preparation.report import ReportData, page, write_report
-from medddpm.preparation.report_charts import curves, histogram
+from medddpm.preparation.report import ReportData, curves, histogram, page, sheet_name, strip_name, write_report
 
 VOID = {"meta", "img", "input", "br"}
 NASTY = "<script>alert('x')</script>\"&"

@@ -94,7 +94,7 @@ def test_missing_and_old_packages_are_found_without_importing(monkeypatch: pytes
 
 def test_each_use_has_its_packages_and_says_what_works_without() -> None:
     preparing, training = ([p.name for p in packages(use)] for use in (PREPARING, TRAINING))
-    assert preparing == ["nibabel", "safetensors", "pillow"], "scans are prepared without torch"
+    assert preparing == ["nibabel", "safetensors", "pillow", "jinja2"], "scans are prepared without torch"
     assert {"torch", *preparing, "lightning-fabric", "monai", "tensorboard"} == set(training)
     text = question(packages(TRAINING), TRAINING)
     assert "To train models" in text and "monai" in text and "no model trained" in text

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
-from urllib.parse import quote
+from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from ..config import ModelConfig
 from ..dataset import SPLITS
-from ..files import write_text
-from ..labels.findings import WARNING
-from ..page import document
+from ..files import atomic_path, write_text
+from ..geometry.grid import from_network, labels_from_fractions
+from ..geometry.volume import Volume
+from ..labels.findings import WARNING, milliliters
+from ..labels.scheme import LabelScheme
+from ..page import render
+from ..synthesis.planes import GRAY, PLANES, Case
+from ..synthesis.sheet import draw_sheet
 from .facts import CaseFacts, Flag
-from .pictures import sheet_name, strip_name
-from .report_case import anchor, case_row, case_section
-from .report_charts import curves, histogram
 
-NUMBER = ' class="number"'
 NAME, PICTURES = "report.html", "report"
+# Pictures: a strip of small ones for each case, and its contact sheet.
+STRIP_HEIGHT, NAME_HEIGHT, GAP = 168, 20, 6
+LEAST_WIDTH = 90  # pixels: room for the name above a narrow picture
+QUALITY = 88
+# Charts, in units of their drawing.
+WIDTH, HEIGHT = 260, 130
+LEFT, RIGHT, TOP, BOTTOM = 28, 8, 8, 30
+MAX_BARS = 14
 
 
 @dataclass(frozen=True)
@@ -54,159 +64,169 @@ def write_report(out: Path, data: ReportData) -> Path:
 
 def page(out: Path, data: ReportData) -> str:
     """The HTML of the report on the dataset in ``out``."""
-    parts = (_header(data), _problems(data), _overview(data), _charts(data), _cases(out, data), _made(data))
-    return document(data.title, "\n".join(part for part in parts if part))
+    flags: dict[str, list[Flag]] = defaultdict(list)
+    for flag in data.flags:
+        flags[flag.case].append(flag)
+    known = {case.id for case in data.facts}
+    return render(
+        "dataset.html.jinja",
+        title=data.title,
+        data=data,
+        tiles=_tiles(data),
+        warned=[flag for flag in data.flags if flag.severity == WARNING],
+        kind=data.facts[0].mask.kind if data.facts else "head",
+        charts=_charts(data.facts) if data.facts else [],
+        cases=[_case(out, data, case, flags[case.id]) for case in data.facts],
+        unseen={case: reason for case, reason in data.left_out.items() if case not in known},
+    )
 
 
-def _header(data: ReportData) -> str:
-    flagged = {flag.case for flag in data.flags if flag.severity == WARNING}
+def _tiles(data: ReportData) -> list[tuple[str, str, str]]:
+    """What is said first: name, figure and note."""
+    flagged = len({flag.case for flag in data.flags if flag.severity == WARNING})
     tumors = [case.mask.tumor_ml for case in data.facts if case.mask.tumor_ml > 0]
     lost = sum(case.mask.lost_share > 0 for case in data.facts)
-    counts = [f"{n} {split}" for split in SPLITS if (n := list(data.splits.values()).count(split))]
+    counts = {split: n for split in SPLITS if (n := list(data.splits.values()).count(split))}
     patients = len({case.patient for case in data.facts if case.id in data.splits})
-    tiles = [
-        ("In the dataset", f"{len(data.splits)}", f"{_count(patients, 'patient')}"),
-        ("Split by patient", " / ".join(c.split()[0] for c in counts) or "-", ", ".join(c.split()[1] for c in counts)),
-        ("To check", f"{len(flagged)}", f"{'case' if len(flagged) == 1 else 'cases'} with a warning"),
+    return [
+        ("In the dataset", f"{len(data.splits)}", f"{patients} patient{'' if patients == 1 else 's'}"),
+        ("Split by patient", " / ".join(map(str, counts.values())) or "-", ", ".join(counts)),
+        ("To check", f"{flagged}", f"{'case' if flagged == 1 else 'cases'} with a warning"),
         ("Left out", f"{len(data.left_out)}", "see each case" if data.left_out else "nothing was left out"),
         ("Tumor", f"{np.median(tumors):.3g} mL" if tumors else "none", f"median of {len(tumors)}" if tumors else ""),
         ("Cut by the grid", f"{lost}", f"{'case' if lost == 1 else 'cases'}, told with each"),
     ]
-    cells = "".join(
-        f"<div><dt>{escape(a)}</dt><dd>{escape(b)}<small>{escape(c)}</small></dd></div>" for a, b, c in tiles
-    )
-    return (
-        f"<header><h1>{escape(data.title)}</h1>"
-        '<p class="soft">What is in this dataset, and what to check before a model is trained on it. '
-        "It shows images of patients: handle it as you handle these.</p>"
-        f'<dl class="tiles">{cells}</dl></header><main>'
-    )
 
 
-def _tile(name: str, value: str, note: str) -> str:
-    return f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(note)}</small></dd></div>"
-
-
-def _section(name: str, title: str, inside: str) -> str:
-    return f'<section aria-labelledby="{name}"><h2 id="{name}">{escape(title)}</h2>{inside}</section>'
-
-
-def _table(rows: str, head: str = "") -> str:
-    return f'<div class="overview scroll"><table>{head}<tbody>{rows}</tbody></table></div>'
-
-
-def _problems(data: ReportData) -> str:
-    if not data.problems:
-        return ""
-    items = "".join(f'<li class="warning"><b>Check</b>{escape(sentence)}</li>' for sentence in data.problems)
-    return _section("problems", "On the whole", f'<ul class="flags">{items}</ul>')
-
-
-def _overview(data: ReportData) -> str:
-    """All warnings in one table, each with a link to its case."""
-    flags = [flag for flag in data.flags if flag.severity == WARNING]
-    if not flags:
-        return _section("look", "What to check", "<p>No case stands out.</p>")
-    rows = "".join(_overview_row(flag) for flag in flags)
-    head = '<thead><tr><th scope="col">Case</th><th scope="col">Why</th></tr></thead>'
-    note = '<p class="soft">Nothing of this is left out unless that was asked for.</p>'
-    return _section("look", "What to check", note + _table(rows, head))
-
-
-def _overview_row(flag: Flag) -> str:
-    link = f'<a href="#{anchor(flag.case)}">{escape(flag.case)}</a>'
-    return f'<tr><th scope="row">{link}</th><td>{escape(flag.sentence)}</td></tr>'
-
-
-def _charts(data: ReportData) -> str:
-    """Sizes of head and tumor, and the brightness of every modality, over all cases."""
-    if not data.facts:
-        return ""
-    kind = data.facts[0].mask.kind
-    figures = [(f"Volume of the {kind}", histogram([case.mask.outline_ml for case in data.facts], "mL"))]
-    tumors = [case.mask.tumor_ml for case in data.facts if case.mask.tumor_ml > 0]
-    if tumors:
-        figures.append(("Volume of the tumor", histogram(tumors, "mL")))
-    for number, image in enumerate(data.facts[0].images):
-        figures.append((f"Intensity of {image.modality}", curves([c.images[number].histogram for c in data.facts])))
-    drawn = "".join(f"<figure><figcaption>{escape(a)}</figcaption>{b}</figure>" for a, b in figures)
-    note = (
-        f"Intensity inside the {kind} after normalization, from empty space (dark) to the brightest (bright): the line "
-        "is the median of the cases, the band holds the middle 80 percent of them."
-    )
-    inside = f'<div class="charts">{drawn}</div><p class="soft">{note}</p>'
-    return _section("charts", "The dataset in numbers", inside)
-
-
-def _cases(out: Path, data: ReportData) -> str:
-    flags: dict[str, list[Flag]] = {}
-    for flag in data.flags:
-        flags.setdefault(flag.case, []).append(flag)
-    sections = [
-        case_section(
-            case,
-            flags.get(case.id, ()),
-            data.splits.get(case.id),
-            data.left_out.get(case.id),
-            data.template.scheme,
-            _pictures(out, case.id),
-        )
-        for case in data.facts
+def _case(out: Path, data: ReportData, case: CaseFacts, flags: Sequence[Flag]) -> dict[str, Any]:
+    """One case as the template shows it; ``pictures`` are paths relative to the page."""
+    mask, scheme = case.mask, data.template.scheme
+    tumor = [
+        f"{scheme.label(value).name} {milliliters(ml)}"
+        for value, ml in mask.labels_ml
+        if ml > 0 and value in scheme.tumor_values
     ]
-    known = {case.id for case in data.facts}
-    unseen = [(case, reason) for case, reason in data.left_out.items() if case not in known]
-    rest = "".join(f'<li class="out"><b>{escape(case)}</b>{escape(reason)}</li>' for case, reason in unseen)
-    more = f'<h2>Left out before they were prepared</h2><ul class="flags">{rest}</ul>' if rest else ""
-    note = (
-        "As training sees them, in radiological convention (the patient's right is on the left), with the mask "
-        "outlined. The small pictures lead to the contact sheet of the case."
+    parts = f" ({', '.join(tumor)})" if len(tumor) > 1 else ""
+    sizes = (
+        f"{mask.kind.capitalize()} {milliliters(mask.outline_ml)}",
+        f"tumor {milliliters(mask.tumor_ml)}{parts}" if mask.tumor_ml > 0 else "no tumor",
+        "outline found in the image" if mask.made else "outline from the mask",
+        f"{milliliters(mask.lost_ml)} cut off ({mask.lost_share:.1%})" if mask.lost_share else "nothing cut off",
     )
-    only = (
-        '<input type="checkbox" id="flagged-only">'
-        '<label class="filter" for="flagged-only">Only cases with something to check</label>'
+    pictures = f"{PICTURES}/{strip_name(case.id)}", f"{PICTURES}/{sheet_name(case.id)}"
+    return {
+        "facts": case,
+        "flags": flags,
+        "warnings": sum(flag.severity == WARNING for flag in flags),
+        "split": data.splits.get(case.id),
+        "left_out": data.left_out.get(case.id),
+        "pictures": pictures if all((out / name).is_file() for name in pictures) else None,
+        "sizes": f"{'; '.join(sizes)}.",
+        "spacings": "; ".join(sorted({" x ".join(f"{s:.3g}" for s in i.geometry.spacing) for i in case.images})),
+    }
+
+
+def _charts(facts: Sequence[CaseFacts]) -> list[tuple[str, str]]:
+    """Sizes of head and tumor, and the intensity of every modality, over all cases."""
+    charts = [(f"Volume of the {facts[0].mask.kind}", histogram([case.mask.outline_ml for case in facts], "mL"))]
+    tumors = [case.mask.tumor_ml for case in facts if case.mask.tumor_ml > 0]
+    charts += [("Volume of the tumor", histogram(tumors, "mL"))] if tumors else []
+    for number, image in enumerate(facts[0].images):
+        charts.append((f"Intensity of {image.modality}", curves([c.images[number].histogram for c in facts])))
+    return charts
+
+
+def histogram(values: Sequence[float], unit: str) -> str:
+    """How often values fall into equal bins, as inline SVG. ``values`` must not be empty."""
+    data = np.asarray(values, float)
+    low, high = float(data.min()), float(data.max())
+    words = f"{len(data)} cases from {low:.4g} to {high:.4g} {unit}, median {np.median(data):.4g} {unit}"
+    if high - low < 1e-9 * max(1.0, abs(high)):
+        low, high = low - 0.5, high + 0.5
+    # As many bins as the number of values can fill.
+    counts, edges = np.histogram(
+        data, np.linspace(low, high, 1 + int(np.clip(round(len(data) ** 0.5 * 2), 4, MAX_BARS)))
     )
-    inside = f'<p class="soft">{note}</p>{_legend(data)}{only}<div class="cases">{"".join(sections)}</div>{more}'
-    return _section("table", "All cases", _all_cases(data, flags)) + _section("cases", "Case by case", inside)
+    wide = (WIDTH - LEFT - RIGHT) / len(counts)
+    tops = [(i, _y(n / max(1, int(counts.max())))) for i, n in enumerate(counts.tolist()) if n]
+    bars = [(LEFT + i * wide + 0.5, y, wide - 1, _y(0) - y) for i, y in tops]
+    ends = f"{edges[0]:.4g}", f"{edges[-1]:.4g} {unit}"
+    return _chart(words, ends, "cases", most=str(max(1, int(counts.max()))), bars=bars)
 
 
-def _all_cases(data: ReportData, flags: Mapping[str, Sequence[Flag]]) -> str:
-    """The table of all cases."""
-    kind = data.facts[0].mask.kind.capitalize() if data.facts else "Head"
-    columns = ("Case", "Patient", "Split", "Voxels, mm", f"{kind}, mL", "Tumor, mL", "Cut off, mL", "To check")
-    head = "".join(f'<th scope="col"{NUMBER if k > 3 else ""}>{name}</th>' for k, name in enumerate(columns))
-    rows = ""
-    for case in data.facts:
-        warnings = sum(flag.severity == WARNING for flag in flags.get(case.id, ()))
-        rows += case_row(case, warnings, data.splits.get(case.id))
-    return _table(rows, f"<thead><tr>{head}</tr></thead>")
+def curves(histograms: Sequence[Sequence[int]]) -> str:
+    """The median and the middle 80 percent of distributions over [-1, 1], each case counting alike, as inline SVG."""
+    shares = np.asarray(histograms, float)
+    totals = shares.sum(axis=1, keepdims=True)
+    shares = np.divide(shares, totals, out=np.zeros_like(shares), where=totals > 0)
+    low, middle, high = np.percentile(shares, [10, 50, 90], axis=0)
+    most = max(1e-9, float(high.max()))
+    x = LEFT + (np.arange(shares.shape[1]) + 0.5) * (WIDTH - LEFT - RIGHT) / shares.shape[1]
+
+    def points(x: np.ndarray, shares: np.ndarray) -> str:
+        return " ".join(f"{a:.1f},{_y(float(b)):.1f}" for a, b in zip(x, shares, strict=True))
+
+    peak = (middle.argmax() + 0.5) / shares.shape[1]
+    words = f"Distribution of intensity in {len(shares)} cases, most often at {peak:.0%} of the full range"
+    band = f"{points(x, high / most)} {points(x[::-1], low[::-1] / most)}"
+    return _chart(words, ("dark", "bright"), "share of voxels", band=band, curve=points(x, middle / most))
 
 
-def _legend(data: ReportData) -> str:
-    """The colors of the outlines."""
-    entries = "".join(
-        f'<li><span style="background: rgb{label.color}"></span>{escape(label.name)}</li>'
-        for label in data.template.scheme.labels
-    )
-    return f'<ul class="legend">{entries}</ul>'
+def _y(share: float) -> float:
+    return TOP + (1 - share) * (HEIGHT - TOP - BOTTOM)
 
 
-def _pictures(out: Path, case: str) -> tuple[str, str] | None:
-    """Addresses of strip and sheet of a case, relative to the page; None where they are not there."""
-    names = strip_name(case), sheet_name(case)
-    if not all((out / PICTURES / name).is_file() for name in names):
-        return None
-    strip, sheet = (f"{PICTURES}/{quote(name)}" for name in names)
-    return strip, sheet
+def _chart(words: str, ends: tuple[str, str], what: str, **drawn: Any) -> str:
+    frame = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "top": TOP, "floor": _y(0)}
+    empty = {"bars": (), "band": "", "curve": "", "most": ""}
+    return render("chart.svg.jinja", words=words, ends=ends, what=what, **(empty | frame | drawn))
 
 
-def _made(data: ReportData) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(text)}</td></tr>'
-        for name, text in data.options_text.items()
-    )
-    foot = "<footer>Written by MedDDPM. For research only, not for diagnosis or treatment.</footer>"
-    return _section("made", "How it was made", _table(rows)) + "</main>" + foot
+def strip_name(case_id: str) -> str:
+    """File name of the strip of a case."""
+    return f"{case_id}-thumb.jpg"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def sheet_name(case_id: str) -> str:
+    """File name of the contact sheet of a case."""
+    return f"{case_id}-sheet.jpg"
+
+
+def write_pictures(
+    folder: Path, tensors: Mapping[str, np.ndarray], facts: CaseFacts, template: ModelConfig
+) -> tuple[Path, Path]:
+    """Draw the strip and the contact sheet of a case from its ``tensors`` (see ``medddpm.dataset``) into ``folder``.
+
+    Both show the case as training sees it, on the model's grid, in radiological convention. Raises InputError where
+    they cannot be written.
+    """
+    images = from_network(np.asarray(tensors["images"], np.float32))
+    fractions = from_network(np.asarray(tensors["fractions"], np.float32)) / 255
+    labels = Volume(labels_from_fractions(fractions, template.scheme.values), np.array(facts.grid_affine))
+    paths = folder / strip_name(facts.id), folder / sheet_name(facts.id)
+    strip = _strip(images, labels, template.scheme, template.modalities)
+    sheet = draw_sheet(images, template.modalities, labels, template.scheme, facts.id, real=True)
+    for picture, path in zip((strip, sheet), paths, strict=True):
+        with atomic_path(path) as temporary:
+            picture.save(temporary, format="JPEG", quality=QUALITY, subsampling=0)
+    return paths
+
+
+def _strip(images: np.ndarray, labels: Volume, scheme: LabelScheme, modalities: Sequence[str]) -> Image.Image:
+    """The axial plane of every modality, then the two others of the first, all with the mask outlined."""
+    case = Case(images, labels, scheme)
+    named = [(name, image, PLANES[0]) for name, image in zip(modalities, case.images, strict=True)]
+    named += [(f"{modalities[0]}, {plane.name.lower()}", case.images[0], plane) for plane in PLANES[1:]]
+    pictures = [case.picture(image, plane, outlined=True) for _, image, plane in named]
+    # One scale for all, as on the sheet.
+    scale = STRIP_HEIGHT / max(picture.height for picture in pictures)
+    small = [p.resize((max(1, round(p.width * scale)), max(1, round(p.height * scale)))) for p in pictures]
+    widths = [max(picture.width, LEAST_WIDTH) for picture in small]
+    strip = Image.new("RGB", (sum(widths) + GAP * (len(small) - 1), NAME_HEIGHT + STRIP_HEIGHT))
+    draw, font, left = ImageDraw.Draw(strip), ImageFont.load_default(12), 0
+    for (name, _, _), picture, width in zip(named, small, widths, strict=True):
+        draw.text((left + width / 2, 4), name, fill=GRAY, font=font, anchor="ma")
+        top = NAME_HEIGHT + (STRIP_HEIGHT - picture.height) // 2
+        strip.paste(picture, (left + (width - picture.width) // 2, top))
+        left += width + GAP
+    return strip

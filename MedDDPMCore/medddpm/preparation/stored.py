@@ -25,7 +25,7 @@ from .case import prepare_one
 from .case_files import CaseFiles
 from .facts import CaseFacts
 from .options import PrepareOptions
-from .pictures import write_pictures
+from .report import write_pictures
 
 # Raise this when the same inputs and options would be prepared differently than before.
 METHOD = 1

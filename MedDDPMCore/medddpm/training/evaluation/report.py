@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from ...page import Cell, Page, number
+from ...files import write_text
+from ...page import Cell, number, render
 from ...version import __version__
 from ..monitor.quality import Quality
 from ..monitor.samples import SHEET
 from .interval import Estimate
 from .measures import ALL, MEASURES, Measure, Measured
-from .results import Evaluation, LabelTable, SampleResult
+from .results import Evaluation, SampleResult
 from .tables import FIGURES_CSV, FIGURES_JSON, MEASURES_CSV
 
 REPORT = "report.html"
-NOTICE = "Images marked SYNTHETIC are computed from masks, not images of patients. For research; not for diagnosis."
 # name, heading, digits, meaning
 FIGURES = (
     ("ms_ssim", "MS-SSIM", 3, "structural similarity to the real image, whole volume; 1 is equal"),
@@ -30,18 +31,8 @@ FIGURES = (
     ),
     ("label_error", "Label error", 3, "how far the mean intensity of each label is off; lower is nearer"),
 )
-VALUES = ("Measure", "Real", "Synthetic", "Baseline", "Patients")
+VALUES = ["Measure", "Real", "Synthetic", "Baseline", "Patients"]
 SHOWN = ("ms_ssim", "psnr", "l1", "sharpness", "label_error")
-EXPLANATION = (
-    "A sample need not equal the patient's image: the mask tells where the tumor is, not how the rest of the brain "
-    "looks. Figures that compare voxel by voxel favor blurred images, so read them beside the baseline: an image that "
-    "has the mean intensity of each label and nothing else. A good sample is about as near to the real image as this "
-    "baseline, and sharp, which the baseline is not."
-)
-REALISM = (
-    "Whether the images look like MRI, which a comparison voxel by voxel does not tell. Every value is a mean over "
-    "patients with its 95 % interval. What is outside of the good range is marked."
-)
 ANATOMY = {
     "mask": "The masks are taken whole.",
     "seed": "Of the masks, tumor and outline are taken; the rest of the anatomy comes from the bank.",
@@ -52,57 +43,63 @@ CONTRAST = {
     "real": "The contrast is that of the real images.",
 }
 AGAINST = {"ratio": "synthetic / real", "difference": "synthetic less real", "value": "synthetic"}
+Row = Sequence[str | Cell]
 
 
 def write_report(folder: Path, found: Evaluation) -> Path:
     """Write ``report.html`` beside the tables and samples of an evaluation; it opens offline."""
-    page = Page(f"Evaluation of {found.model}", NOTICE)
-    page.paragraph(
+    write_text(folder / REPORT, page(found))
+    return folder / REPORT
+
+
+def page(found: Evaluation) -> str:
+    """The HTML of the report; pictures are at the paths that ``found`` names, relative to it."""
+    of_all = [one for one in found.measures if one.modality == ALL]
+    by_modality = [one for one in found.measures if one.modality != ALL]
+    ratios: list[Row] = []
+    for name in dict.fromkeys(one.name for one in by_modality):
+        ones = [found.measure(name, modality) for modality in found.modalities]
+        ratios.append([MEASURES[name].heading, *map(_judged, ones), *_meaning(MEASURES[name])])
+    made = (
         f"{len({s.case for s in found.samples})} cases of the split '{found.split}' of {found.dataset}, "
         f"{len(found.samples)} samples with {found.sampler} in {found.steps} steps, first seed {found.seed}, "
         f"guidance {found.guidance:g}. {ANATOMY[found.anatomy]} {CONTRAST[found.contrast]} "
         f"Weights {found.weights_sha256[:12]}."
     )
-    page.listing(found.doubts)
-    _add_overview(page, found)
-    _add_realism(page, found)
-    _add_modalities(page, found)
-    _add_cases(page, found)
-    _add_intensities(page, found.intensities)
-    _add_sets(page, found)
-    _add_sheets(page, found)
-    page.footer(f"Made by MedDDPM {__version__}. The same as data: {FIGURES_JSON}, {FIGURES_CSV}, {MEASURES_CSV}.")
-    page.save(folder / REPORT)
-    return folder / REPORT
+    return render(
+        "evaluation.html.jinja",
+        title=f"Evaluation of {found.model}",
+        found=found,
+        made=made,
+        version=__version__,
+        sheet_name=SHEET,
+        tables=(FIGURES_JSON, FIGURES_CSV, MEASURES_CSV),
+        values=VALUES,
+        headings=[heading for name, heading, _, _ in FIGURES if name in SHOWN],
+        overview=[
+            [heading, *(number(getattr(part, name), digits) for part in (found.mean, found.baseline_mean)), meaning]
+            for name, heading, digits, meaning in FIGURES
+        ],
+        ratios=ratios,
+        of_all=[[*_values(one), _judged(one), *_meaning(MEASURES[one.name])] for one in of_all],
+        by_modality=[[*_values(one), one.modality] for one in by_modality],
+        modalities=[
+            [name, *_pairs(found.of_modality(name), found.of_modality(name, baseline=True))]
+            for name in found.modalities
+        ],
+        samples=[_sample(sample) for sample in found.samples],
+        intensities=[
+            [label, *(_pair(of[label]["real"], of[label]["synthetic"], 2) for of in found.intensities.values())]
+            for label in next(iter(found.intensities.values()))
+        ],
+        sets=[
+            ["MMD² of training and real images", number(found.sets.mmd_of_training, 4), "what to compare with"],
+            ["MMD² of synthetic and real images", number(found.sets.mmd, 4), "around 0: as if of the same kind"],
+        ],
+    )
 
 
-def _add_overview(page: Page, found: Evaluation) -> None:
-    page.heading("Overview")
-    page.paragraph(f"{EXPLANATION} The means are those of {found.baseline_from}.")
-    rows: list[list[str | Cell]] = [
-        [heading, *(_figure(part, name, digits) for part in (found.mean, found.baseline_mean)), meaning]
-        for name, heading, digits, meaning in FIGURES
-    ]
-    page.table(["Figure", "Synthetic", "Baseline", "Meaning"], rows, "Means over all samples and modalities.")
-
-
-def _add_realism(page: Page, found: Evaluation) -> None:
-    page.heading("Realism")
-    page.paragraph(REALISM)
-    of_all = [one for one in found.measures if one.modality == ALL]
-    by_modality = [one for one in found.measures if one.modality != ALL]
-    rows: list[list[str | Cell]] = []
-    for name in dict.fromkeys(one.name for one in by_modality):
-        ones = [found.measure(name, modality) for modality in found.modalities]
-        rows.append([MEASURES[name].heading, *map(_judged, ones), *_meaning(MEASURES[name])])
-    page.table(["Synthetic / real", *found.modalities, "Good", "Meaning"], rows)
-    rows = [[*_values(one), _judged(one), *_meaning(MEASURES[one.name])] for one in of_all]
-    page.table([*VALUES, "Compared", "Good", "Meaning"], rows, "All modalities together.")
-    rows = [[*_values(one), one.modality] for one in by_modality]
-    page.table([*VALUES, "Modality"], rows, "The values behind the ratios.")
-
-
-def _values(one: Measured) -> list[str | Cell]:
+def _values(one: Measured) -> Row:
     measure, kinds = MEASURES[one.name], (one.real, one.synthetic, one.baseline)
     patients = max((kind.patients for kind in kinds if kind is not None), default=0)
     cells = [Cell(_interval(kind, measure.digits), "number") for kind in kinds]
@@ -128,92 +125,20 @@ def _meaning(measure: Measure) -> list[str]:
     return [f"{AGAINST[measure.against]} {good}", measure.meaning]
 
 
-def _add_modalities(page: Page, found: Evaluation) -> None:
-    page.heading("By modality")
-    rows: list[list[str | Cell]] = []
-    for name in found.modalities:
-        parts = (found.of_modality(name), found.of_modality(name, baseline=True))
-        rows.append([name, *_pairs(*parts)])
-    page.table(["Modality", *_headings()], rows, "Synthetic / baseline.")
-
-
-def _add_cases(page: Page, found: Evaluation) -> None:
-    page.heading("By case")
-    rows: list[list[str | Cell]] = []
-    for sample in found.samples:
-        rows.append([*_names(sample), *_pairs(sample.mean, sample.baseline_mean), *_near(sample)])
-    head = ["Case", "Seed", *_headings(), "Nearest training case", "similarity", "of the real image"]
-    page.table(head, rows, "Synthetic / baseline, means over modalities.")
-    page.paragraph(
-        "The nearest training case: the correlation of what the mask does not tell, on a coarse grid. A sample that is "
-        "much nearer to a training case than the held-out real image is repeats it."
-    )
-
-
-def _add_intensities(page: Page, table: LabelTable) -> None:
-    page.heading("Mean intensity of each label")
-    labels = list(next(iter(table.values())))
-    rows: list[list[str | Cell]] = []
-    for label in labels:
-        cells = [table[modality][label] for modality in table]
-        rows.append([label, *(_pair(cell["real"], cell["synthetic"], 2) for cell in cells)])
-    page.table(["Label", *table], rows, "Real / synthetic, from -1 to 1: whether the contrast of the tumor is right.")
-
-
-def _add_sets(page: Page, found: Evaluation) -> None:
-    page.heading("All images together")
-    sets = found.sets
-    rows: list[list[str | Cell]] = [
-        ["MMD² of training and real images", number(sets.mmd_of_training, 4), "what to compare with"],
-        ["MMD² of synthetic and real images", number(sets.mmd, 4), "around 0: as if of the same kind"],
-    ]
-    page.table(["Figure", "Value", "Meaning"], rows)
-    page.paragraph(
-        "MMD: unbiased, Gaussian kernel with the median distance as its width (Gretton et al. 2012), on a coarse grid. "
-        "It cannot be compared with published values. 3D-FID needs a pretrained network and is not computed."
-    )
-
-
-def _add_sheets(page: Page, found: Evaluation) -> None:
-    page.heading("Samples beside the real images")
-    for sample in found.samples:
-        page.heading(f"{sample.case}, seed {sample.seed}", 3, _anchor(sample))
-        page.picture(f"{sample.folder}/{SHEET}", f"Held-out case {sample.case}: rows real and synthetic by turns.")
-
-
-def _headings() -> list[str]:
-    return [heading for name, heading, _, _ in FIGURES if name in SHOWN]
+def _sample(sample: SampleResult) -> Row:
+    near = [Cell("–"), Cell("–", "number"), Cell("–", "number")]
+    if sample.nearest is not None and sample.nearest_of_real is not None:
+        kind, note = ("error", " (copy)") if sample.copy else ("number", "")
+        similarity = Cell(f"{sample.nearest.similarity:.2f}{note}", kind)
+        near = [Cell(sample.nearest.case), similarity, number(sample.nearest_of_real.similarity, 2)]
+    name = Cell(sample.case, link=f"#sample-{sample.case}-{sample.seed}")
+    return [name, Cell(str(sample.seed), "number"), *_pairs(sample.mean, sample.baseline_mean), *near]
 
 
 def _pairs(made: Quality, baseline: Quality) -> list[Cell]:
-    return [
-        _pair(getattr(made, name), getattr(baseline, name), digits) for name, _, digits, _ in FIGURES if name in SHOWN
-    ]
+    shown = ((name, digits) for name, _, digits, _ in FIGURES if name in SHOWN)
+    return [_pair(getattr(made, name), getattr(baseline, name), digits) for name, digits in shown]
 
 
 def _pair(first: float | None, second: float | None, digits: int) -> Cell:
     return Cell(f"{number(first, digits).text} / {number(second, digits).text}", "number")
-
-
-def _figure(part: Quality, name: str, digits: int) -> Cell:
-    return number(getattr(part, name), digits)
-
-
-def _names(sample: SampleResult) -> list[Cell]:
-    return [Cell(sample.case, link=f"#{_anchor(sample)}"), Cell(str(sample.seed), "number")]
-
-
-def _near(sample: SampleResult) -> list[Cell]:
-    if sample.nearest is None or sample.nearest_of_real is None:
-        return [Cell("–"), Cell("–", "number"), Cell("–", "number")]
-    kind = "error" if sample.copy else "number"
-    note = " (copy)" if sample.copy else ""
-    return [
-        Cell(sample.nearest.case),
-        Cell(f"{sample.nearest.similarity:.2f}{note}", kind),
-        number(sample.nearest_of_real.similarity, 2),
-    ]
-
-
-def _anchor(sample: SampleResult) -> str:
-    return f"sample-{sample.case}-{sample.seed}"
