@@ -62,18 +62,17 @@ class Use:
 
 
 _FILES = ("nibabel", "safetensors", "pillow")
+_SCANS = (*_FILES, "jinja2")
 GENERATING = Use(
     "generate images",
     "Without them masks can be edited and checked, but no images generated.",
     ("torch", *_FILES),
 )
-PREPARING = Use(
-    "prepare scans", "Without them a folder of scans can be looked at, but not prepared.", (*_FILES, "jinja2")
-)
+PREPARING = Use("prepare scans", "Without them a folder of scans can be looked at, but not prepared.", _SCANS)
 TRAINING = Use(
     "train models",
     "Without them a folder of scans can be looked at, but no model trained.",
-    ("torch", *_FILES, "lightning-fabric", "monai", "tensorboard"),
+    ("torch", *_SCANS, "lightning-fabric", "monai", "tensorboard"),
 )
 
 

@@ -218,11 +218,11 @@ def test_the_page_opens_offline(found: tuple[Evaluation, Path]) -> None:
     seen = parsed(text)
     assert "Evaluation of tiny <model>" in seen.text
     assert "not images of patients" in seen.text
-    sheets = [address for address in seen.addresses if address.endswith("sheet.png")]
+    sheets = [link for link in seen.addresses if link.endswith("sheet.png")]
     assert len(set(sheets)) == 4
-    for address in seen.addresses:
-        assert address.startswith("#") or (out / address).is_file()
-        assert not address.startswith("#") or address[1:] in seen.anchors
+    for link in seen.addresses:
+        assert link.startswith("#") or (out / link).is_file()
+        assert not link.startswith("#") or link[1:] in seen.anchors
     assert not re.search(r"https?:|<script", text)
     assert f"{result.mean.l1:.3f}" in seen.text
 

@@ -144,9 +144,8 @@ def histogram(values: Sequence[float], unit: str) -> str:
     if high - low < 1e-9 * max(1.0, abs(high)):
         low, high = low - 0.5, high + 0.5
     # As many bins as the number of values can fill.
-    counts, edges = np.histogram(
-        data, np.linspace(low, high, 1 + int(np.clip(round(len(data) ** 0.5 * 2), 4, MAX_BARS)))
-    )
+    bins = int(np.clip(round(len(data) ** 0.5 * 2), 4, MAX_BARS))
+    counts, edges = np.histogram(data, np.linspace(low, high, 1 + bins))
     wide = (WIDTH - LEFT - RIGHT) / len(counts)
     tops = [(i, _y(n / max(1, int(counts.max())))) for i, n in enumerate(counts.tolist()) if n]
     bars = [(LEFT + i * wide + 0.5, y, wide - 1, _y(0) - y) for i, y in tops]
