@@ -114,6 +114,25 @@ def test_a_hole_in_the_tissues_is_filled_and_nothing_else_changes() -> None:
     assert "without tissue" in result.sentences[0] and result.facts["mass_effect"] == 0
 
 
+def test_a_hole_continues_its_surroundings_and_the_other_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = complete_anatomy(Volume(np.where(mask() > 0, 4, 0), AFFINE), 3).labels.data
+    gap = ball((-16, -5, 22), 22) & (whole > 0)
+    holed = Volume(np.where(gap, 4, whole).astype(np.uint8), AFFINE)
+    assert _choice(1)[0] != _choice(3)[0]
+
+    def agreement() -> float:
+        found = complete_anatomy(holed, 1)
+        assert found.sentences == (said,)
+        return float((found.labels.data == whole)[gap].mean())
+
+    said = "45 mL of the brain had no tissue label and was filled to continue the rest (90% of it the other side of "
+    said += "this brain)."
+    continued = agreement()
+    said = "45 mL of the brain had no tissue label and was filled to continue the rest."
+    monkeypatch.setattr(completion, "continued", lambda data, other, target, mirror: (other, 0.0))
+    assert continued > agreement() + 0.15
+
+
 def test_ventricles_that_are_drawn_are_all_ventricles() -> None:
     labels = mask()
     drawn = (brain().data == VENTRICLES) & (labels == 4)

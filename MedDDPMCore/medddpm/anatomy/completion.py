@@ -15,6 +15,7 @@ from ..labels.findings import listed, milliliters
 from ..labels.morphology import bounding_box, erode, fill_holes, largest
 from ..labels.scheme import load_scheme
 from .brain_maps import BRAIN, CSF, TISSUES, VENTRICLES, BrainMap, bank_map, given_map
+from .continuation import continued
 from .lattice import lattice_around
 from .mass_effect import push
 from .placement import place_brain
@@ -68,10 +69,10 @@ def complete_anatomy(labels: Volume, seed: int, *, mass_effect: float = 1.0, sou
     ``labels``: (X, Y, Z) whole numbers, values of the scheme glioma-anatomy, any grid (voxel index -> RAS mm). The
     tumor stays, and so does what has a tissue already. The brain without tissue (4) is filled from a map of the bank,
     which ``seed`` chooses, mirrors and deforms, fitted to the outline and pushed aside by the tumor with the strength
-    ``mass_effect`` (0 to 1). ``source`` is a label map to take in place of the bank's, in FreeSurfer's or SynthSeg's
-    numbers or in values of the scheme; it is fitted unless it is of this brain. A mask without brain gets that of the
-    map. Tissues that are given are not pushed. Raises InputError where the mask can be no brain with a tumor, or the
-    source no brain.
+    ``mass_effect`` (0 to 1); a gap in a brain that has most of its tissue, from its other side (see ``continued``).
+    ``source`` is a label map to take in place of the bank's, in FreeSurfer's or SynthSeg's numbers or in values of the
+    scheme; it is fitted unless it is of this brain. A mask without brain gets that of the map. Tissues that are given
+    are not pushed. Raises InputError where the mask can be no brain with a tumor, or the source no brain.
     """
     data, affine = _checked(labels), np.asarray(labels.affine, np.float64)
     if not 0 <= mass_effect <= 1:
@@ -86,7 +87,9 @@ def complete_anatomy(labels: Volume, seed: int, *, mass_effect: float = 1.0, sou
     sparse = bool(rest.sum() > (data > BRAIN).sum())
     strength = float(mass_effect) if sparse and ((data > 0) & (data < BRAIN)).any() else 0.0
     points, before, shift = _moved(chosen, layout, data, rng, strength)
-    shares = warp_fractions(chosen.tissues, points, layout.target)
+    shares, mirrored = warp_fractions(chosen.tissues, points, layout.target), 0.0
+    if not sparse:
+        shares, mirrored = continued(data, shares, layout.target, mirror=source is None)
     kept = _kept(data, voxel_ml(affine)) if sparse else TISSUES[1:]
     if sparse and kept:
         _without(shares, kept, rest)
@@ -95,7 +98,11 @@ def complete_anatomy(labels: Volume, seed: int, *, mass_effect: float = 1.0, sou
         **{"map": chosen.name, "mirrored": chosen.mirrored, "outline_dice": layout.dice, "mass_effect": strength},
         **{"ventricles_before_ml": None if VENTRICLES in kept else before, "midline_shift_mm": shift},
     }
-    said = (*chosen.sentences, *layout.sentences, *_about_given(kept, sparse, rest, voxel_ml(affine)))
+    said = (
+        *chosen.sentences,
+        *layout.sentences,
+        *_about_given(kept, sparse, np.count_nonzero(rest) * voxel_ml(affine), mirrored),
+    )
     return _anatomy(fractions, Volume(labeled, affine), facts, said)
 
 
@@ -124,11 +131,11 @@ def _with_rest(data: np.ndarray, rest: np.ndarray, filled: np.ndarray) -> tuple[
     return fractions, labels
 
 
-def _about_given(kept: tuple[int, ...], sparse: bool, rest: np.ndarray, volume: float) -> tuple[str, ...]:
-    """What was done with the tissues that the mask has."""
+def _about_given(kept: tuple[int, ...], sparse: bool, gap: float, mirrored: float) -> tuple[str, ...]:
+    """What was done with the tissues that the mask has: ``gap`` (mL) without, of which a share ``mirrored``."""
     if not sparse:
-        size = milliliters(np.count_nonzero(rest) * volume)
-        return (f"{size} of the brain had no tissue label; they were filled from a map fitted to the outline alone.",)
+        other = f" ({mirrored:.0%} of it the other side of this brain)" if mirrored else ""
+        return (f"{milliliters(gap)} of the brain had no tissue label and was filled to continue the rest{other}.",)
     return (f"Kept as in the mask, with none added from the map: {_names(kept)}.",) if kept else ()
 
 

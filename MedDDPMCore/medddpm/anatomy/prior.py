@@ -81,13 +81,26 @@ class Prior:
         """
         found = self.lattice.from_grid(brightness, affine)
         seen = np.clip(self.lattice.from_grid(known, affine), 0, 1)
-        shares = []
-        for index, own in enumerate(self.shares):
-            moving = np.tensordot(BRIGHTNESS, own, 1)
-            shift = _demons(found + (1 - seen) * moving, moving)
-            points = self.lattice.sample(self.base, self.lattice.points() + shift)
-            shares.append(_sampled(self.maps, index, points))
-        return replace(self, shares=np.stack(shares))
+        return replace(
+            self,
+            shares=np.stack(
+                [
+                    _sampled(self.maps, index, followed(self.lattice, self.base, own, found, seen))
+                    for index, own in enumerate(self.shares)
+                ]
+            ),
+        )
+
+
+def followed(lattice: Lattice, points: np.ndarray, own: np.ndarray, found: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """``points`` of a map (3, X, Y, Z), RAS mm, moved so that its tissues lie on those found in a patient.
+
+    All on ``lattice``: ``own`` (8, X, Y, Z), shares of ``TISSUES`` of the map there; ``found`` (X, Y, Z), what
+    ``BRIGHTNESS`` is for the patient's, 0 outside of the brain; ``seen``, 0 to 1, how far that is known. What is not
+    known does not pull: there the map follows its surroundings.
+    """
+    moving = np.tensordot(BRIGHTNESS, own, 1)
+    return lattice.sample(points, lattice.points() + _demons(found + (1 - seen) * moving, moving))
 
 
 def lay_bank(brain: np.ndarray, affine: np.ndarray, maps: Sequence[int] | None = None) -> Prior:
