@@ -15,8 +15,9 @@ from .parse import shown
 @dataclass(frozen=True)
 class Option:
     """``help``: one sentence for people, ``label`` a word or two. ``low`` and ``high``: the range, both included, in
-    ``unit``; ``choices``: all values there are, by name or with a title for people, or with ``more`` the usual ones.
-    ``flag`` and ``metavar``: how the command line calls it and its value, where not by its name.
+    ``unit``; ``above`` and ``below``: not included. ``choices``: all values there are, by name or with a title for
+    people, or with ``more`` the usual ones. ``flag`` and ``metavar``: how the command line calls it and its value,
+    where not by its name.
 
     ``name``, ``default`` and ``hint`` are those of the field.
     """
@@ -25,6 +26,8 @@ class Option:
     label: str = ""
     low: float | None = None
     high: float | None = None
+    above: float | None = None
+    below: float | None = None
     unit: str = ""
     choices: Iterable[str] = ()
     more: bool = False
@@ -52,9 +55,26 @@ class Option:
         unit = f" {self.unit}" if self.unit else ""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
+        if self.below is not None or self.above is not None:
+            least = f"at least {_number(self.low or 0)}" if self.above is None else f"above {_number(self.above)}"
+            most = "" if self.high is None else f" and at most {_number(self.high)}"
+            return f"{least}{most if self.below is None else f' and below {_number(self.below)}'}{unit}"
         if self.high is not None:
             return f"{_number(self.low or 0)} to {_number(self.high)}{unit}"
         return "" if self.low is None else f"{_number(self.low)}{unit} or more"
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value is one of its choices or in its range; None is one of any option."""
+        if value is None:
+            return True
+        if self.choices:
+            return self.more or value in self.choices
+        return (
+            (self.low is None or self.low <= value)
+            and (self.high is None or value <= self.high)
+            and (self.above is None or self.above < value)
+            and (self.below is None or value < self.below)
+        )
 
 
 def option(default: Any, help: str, **rest: Any) -> Any:
@@ -72,28 +92,26 @@ def options_of(request: type) -> Iterator[Option]:
             yield replace(told, label=label, name=f.name, default=f.default, hint=hints[f.name])
 
 
-def check_options(request: Any) -> None:
-    """Raise InputError where a value is none of its choices or out of range."""
+def check_options(request: Any, section: str = "") -> None:
+    """Raise InputError where a value is none of its choices or out of range; ``section``: what its name begins with."""
     for f in fields(request):
         value, told = getattr(request, f.name), f.metadata.get("option")
-        if value is None or told is None:
-            continue
-        if told.choices and not told.more and value not in told.choices:
-            raise InputError(f"The option {f.name} is {shown(value)}, but must be {told.limits}.")
-        low, high = told.low, told.high
-        if (low is not None and not low <= value) or (high is not None and not value <= high):
-            raise InputError(f"The option {f.name} is {_number(value)}, but must be {told.limits}.")
+        if told is not None and not told.allows(value):
+            name = f"{section}.{f.name}" if section else f.name
+            given = shown(value) if isinstance(value, str) else _number(value)
+            raise InputError(f"The option {name} is {given}, but must be {told.limits}.")
 
 
-def options_table(request: type) -> str:
+def options_table(request: type, command_line: bool = True) -> str:
     """The options of a request as a Markdown table, for the documents: field (of job files, and the keyword in Python),
-    option of the command line, values, default, meaning."""
+    option of the command line (if it has any), values, default, meaning."""
     rows = [("Field", "Command line", "Values", "Default", "Meaning"), ("---",) * 5]
     for told in options_of(request):
         flag = told.flag or f"--{told.name.replace('_', '-')}"
         values = told.limits.removeprefix("one of ") or told.metavar or ("on, off" if told.kind is bool else "")
         default = "" if told.default in (None, ()) else f"`{told.default}`"
         rows.append((f"`{told.name}`", f"`{flag}`", values + (", others" if told.more else ""), default, told.help))
+    rows = rows if command_line else [(row[0], *row[2:]) for row in rows]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
 
 

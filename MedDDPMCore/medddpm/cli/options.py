@@ -15,10 +15,11 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def with_options(request: type) -> Callable[[Function], Function]:
+def with_options(request: type, defaults: bool = True) -> Callable[[Function], Function]:
     """Give a command, whose last parameter is ``**options``, an option for each field of ``request`` that is one.
 
-    ``given`` makes fields of the request of what the command is called with.
+    ``given`` makes fields of the request of what the command is called with; without ``defaults`` only of those that
+    it is called with.
     """
 
     def decorate(function: Function) -> Function:
@@ -26,8 +27,9 @@ def with_options(request: type) -> Callable[[Function], Function]:
         parameters = [parameter.replace(kind=_KEYWORD) for parameter in own]
         for told in options_of(request):
             several = told.kind is tuple
-            kind = Annotated[list[str] | None if several else told.hint, _option(told)]  # type: ignore[valid-type]
-            default = None if several else told.default
+            absent = several or not defaults
+            kind = Annotated[list[str] | None if several else told.hint | None if absent else told.hint, _option(told)]  # type: ignore[valid-type]
+            default = None if absent else told.default
             parameters.append(inspect.Parameter(told.name, _KEYWORD, default=default, annotation=kind))
         function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -11,7 +11,9 @@ import typer
 from rich.console import Console
 
 from ..errors import InputError
+from ..training.config import TrainConfig
 from .console import ConsoleReporter, say
+from .options import given, with_options
 from .root import app
 
 TargetArgument = Annotated[
@@ -33,24 +35,6 @@ OutOption = Annotated[
     Path | None,
     typer.Option(help="Folder of the training. Default: as the file says, or in 'runs'.", show_default=False),
 ]
-StartFromOption = Annotated[
-    str | None,
-    typer.Option(
-        "--from",
-        help="Start from this model (a name, a model folder or a published .pt file), also with other labels or "
-        "modalities.",
-        show_default=False,
-    ),
-]
-IterationsOption = Annotated[
-    int | None,
-    typer.Option(help="Total number of iterations; more than before extends a finished training.", show_default=False),
-]
-BatchSizeOption = Annotated[int | None, typer.Option(help="Batch size, over all processes.", show_default=False)]
-PrecisionOption = Annotated[
-    str | None, typer.Option(help="Precision: fp32, bf16 or fp16 (GPU only).", show_default=False)
-]
-DeviceOption = Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda or mps.", show_default=False)]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Return at once; the training runs in the background.")]
 
 
@@ -58,17 +42,14 @@ TOO_LONG = 14 * 86400.0  # seconds
 
 
 @app.command("train")
+@with_options(TrainConfig, defaults=False)
 def train_command(
     target: TargetArgument = None,
     dataset: DatasetOption = None,
     preset: PresetOption = None,
     out: OutOption = None,
-    start_from: StartFromOption = None,
-    iterations: IterationsOption = None,
-    batch_size: BatchSizeOption = None,
-    precision: PrecisionOption = None,
-    device: DeviceOption = None,
     detach: DetachOption = False,
+    **options: Any,
 ) -> None:
     """Train a model on a prepared dataset.
 
@@ -79,17 +60,9 @@ def train_command(
     from ..training.opening import open_run
     from ..training.ranks import launched_rank
 
-    changes: dict[str, Any] = {
-        "start_from": start_from,
-        "iterations": iterations,
-        "batch_size": batch_size,
-        "precision": precision,
-        "device": device,
-    }
-    given = {name: value for name, value in changes.items() if value is not None}
     first = launched_rank() == 0  # of a group of processes, it alone says where the training is
     with ConsoleReporter(None if first else Console(quiet=True)) as console:
-        run = open_run(target, dataset, preset, out, given, partial(_announce, console))
+        run = open_run(target, dataset, preset, out, given(options), partial(_announce, console))
         code = None if detach else _trained(run, console)
     _detach(run) if code is None else _conclude(run, code)
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from ..config import NetworkConfig, ScheduleConfig
 from ..errors import InputError
+from ..options import check_options, option
 from .sections import (
     AugmentConfig,
     CheckpointConfig,
@@ -19,9 +20,6 @@ from .sections import (
     MonitorConfig,
     OptimizerConfig,
     ScaleConfig,
-    at_least,
-    one_of,
-    require,
 )
 
 __all__ = [
@@ -38,7 +36,6 @@ __all__ = [
 ]
 
 PRECISIONS = ("fp32", "bf16", "fp16")
-MAX_TRAINING_SEED = 2**40
 # A run may be continued with other values of these; all else must stay, or it would be another run.
 FREE_TO_CHANGE = (
     "iterations",
@@ -65,11 +62,7 @@ class TrainConfig:
     """A training run on the prepared dataset in the folder ``dataset``.
 
     An iteration (one step of the optimizer) sees ``batch_size`` times ``accumulate`` volumes; ``batch_size`` of them at
-    once, over all processes together. ``precision``: "fp32", "bf16", or "fp16" (on a GPU only). ``device``: "auto",
-    "cpu", "cuda" or "mps". ``mask_dropout`` is the probability with which a mask is left out, so that the strength of
-    its guidance can be chosen when sampling (0: never; Ho & Salimans 2022 use 0.1). ``activation_checkpointing``
-    computes the network's inner values twice instead of keeping them: less memory, about a third more time, the same
-    result. ``start_from``: a model folder or published .pt that the training starts with instead of random weights.
+    once, over all processes together. What else there is to say of a field is its help.
     """
 
     dataset: str
@@ -82,45 +75,53 @@ class TrainConfig:
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
-    name: str = "model"
-    iterations: int = 100_000
-    batch_size: int = 1
-    accumulate: int = 1
-    precision: str = "bf16"
-    device: str = "auto"
-    seed: int = 0
-    mask_dropout: float = 0.0
-    activation_checkpointing: bool = False
-    start_from: str | None = None
-    threads: int = 0
-    license: str = "unknown"
-    intended_use: str = "Research only. Not for diagnosis or treatment."
+    name: str = option("model", "Name of the model.")
+    iterations: int = option(100_000, "Total number of iterations; more than before extends a training.", low=1)
+    batch_size: int = option(1, "Volumes at once, over all processes.", low=1)
+    accumulate: int = option(1, "Such parts, one after the other, make an iteration.", low=1)
+    precision: str = option("bf16", "Precision; fp16 on NVIDIA GPUs only.", choices=PRECISIONS)
+    device: str = option("auto", "Device: auto, cpu, cuda or mps.")
+    seed: int = option(0, "Seed of the random numbers.", low=0, high=2**40 - 1)
+    mask_dropout: float = option(
+        0.0,
+        "Probability of leaving out a mask, so that the guidance scale can be chosen when sampling (Ho & Salimans 2022 "
+        "use 0.1).",
+        low=0,
+        below=1,
+    )
+    activation_checkpointing: bool = option(
+        False,
+        "Compute the network's inner values twice instead of keeping them: less memory, about a third more time, the "
+        "same result.",
+        flag="--activation-checkpointing",
+    )
+    start_from: str | None = option(
+        None,
+        "Start from this model (a name, a model folder or a published .pt file), also with other labels or modalities.",
+        flag="--from",
+    )
+    threads: int = option(0, "CPU threads; 0: as many as there are cores.", low=0)
+    license: str = option("unknown", "License of the model.")
+    intended_use: str = option("Research only. Not for diagnosis or treatment.", "Intended use of the model.")
 
     FORMER_NAMES: ClassVar[dict[str, str]] = {"licence": "license"}
 
     def __post_init__(self) -> None:
-        at_least("", 1, self, "iterations", "batch_size", "accumulate")
-        at_least("", 0, self, "threads")
-        one_of("precision", self.precision, PRECISIONS)
-        require(0 <= self.seed < MAX_TRAINING_SEED, "seed", self.seed, "0 or more and below 2^40")
-        require(0 <= self.mask_dropout < 1, "mask_dropout", self.mask_dropout, "at least 0 and below 1")
-        self._check_crop()
-        self._check_plan()
-        self._check_compact()
-
-    def _check_crop(self) -> None:
-        divisor = self.network.divisor
-        allowed = f"0 or a multiple of {divisor}, by which this network's strides divide a volume"
-        require(self.augment.crop_voxels % divisor == 0, "augment.crop_voxels", self.augment.crop_voxels, allowed)
-
-    def _check_plan(self) -> None:
+        check_options(self)
+        divisor, side = self.network.divisor, self.augment.crop_voxels
+        if side % divisor:
+            raise InputError(
+                f"The option augment.crop_voxels is {side}, but must be 0 or a multiple of {divisor}, by which this "
+                "network's strides divide a volume."
+            )
         taken = self.optimizer.warmup_steps + self.optimizer.decay_steps
         if taken > self.iterations:
             raise InputError(
-                f"The training options optimizer.warmup_steps = {self.optimizer.warmup_steps} and decay_steps = "
+                f"The options optimizer.warmup_steps = {self.optimizer.warmup_steps} and decay_steps = "
                 f"{self.optimizer.decay_steps} are together more than iterations = {self.iterations}. "
                 "Make them smaller or the run longer."
             )
+        self._check_compact()
 
     def _check_compact(self) -> None:
         if not self.network.on_bands:
@@ -129,23 +130,23 @@ class TrainConfig:
             self.augment.affine or self.augment.elastic or self.augment.intensity
         ):
             raise InputError(
-                "The training options augment.affine, elastic and intensity are not for a network with network.domain "
+                "The options augment.affine, elastic and intensity are not for a network with network.domain "
                 "= 'residual', whose cases keep the appearance that was measured in them. Set them to 0."
             )
         network = f"a network with network.domain = '{self.network.domain}'"
         if self.schedule.prediction != "x0":
             raise InputError(
-                f"The training option schedule.prediction is '{self.schedule.prediction}', but {network} predicts x0. "
+                f"The option schedule.prediction is '{self.schedule.prediction}', but {network} predicts x0. "
                 "Set schedule.prediction = 'x0'."
             )
         if self.loss.min_snr_gamma:
             raise InputError(
-                f"The training option loss.min_snr_gamma is {self.loss.min_snr_gamma:g}, but {network} weighs noise "
+                f"The option loss.min_snr_gamma is {self.loss.min_snr_gamma:g}, but {network} weighs noise "
                 "levels itself. Set loss.min_snr_gamma = 0."
             )
         if self.network.position and self.augment.crop_voxels and self.mask_dropout:
             raise InputError(
-                f"The training option mask_dropout is {self.mask_dropout:g}, but network.position is true and "
+                f"The option mask_dropout is {self.mask_dropout:g}, but network.position is true and "
                 f"augment.crop_voxels is {self.augment.crop_voxels}: without its mask a crop has no place in the head. "
                 "Set one of the three to 0 or false."
             )

@@ -17,9 +17,8 @@ from typing import Any, get_type_hints
 from ..errors import InputError
 from ..files import read_text
 from ..parse import renewed, shown
-from .complete import config_from
 from .config import TrainConfig
-from .presets import on_preset
+from .presets import config_from, on_preset
 
 # Of the file, but not of the configuration.
 MAX_BYTES = 20_000

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ..dataset import read_dataset_config
 from ..errors import InputError
-from .complete import FROM_START, config_from
+from ..models.places import find_config
+from ..parse import from_dict
 from .config import TrainConfig
 
 PRESETS = {
@@ -18,6 +21,9 @@ PRESETS = {
     "demo": "The residual network: full resolution on a CPU, best with masks that show tissues.",
     "compact": "The compact network for full resolution on modest machines, at about an eighth of the cost.",
 }
+
+# What a model that a training starts from knows.
+FROM_START = ("network", "schedule")
 
 
 def preset_config(name: str, dataset: Path, /, **changes: Any) -> TrainConfig:
@@ -37,8 +43,12 @@ def on_preset(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     data = preset_data(name)
     if changes.get("start_from") is not None:
         data = {key: value for key, value in data.items() if key not in FROM_START}
-    if "iterations" in changes:
-        data = _stretched(data, changes["iterations"])
+    iterations = changes.get("iterations")
+    if type(iterations) is int and iterations >= 1:  # else refused, with a sentence, when the configuration is made
+        factor = iterations / data["iterations"]
+        for section, name in (("optimizer", "warmup_steps"), ("optimizer", "decay_steps"), ("ema", "start")):
+            if before := data.get(section, {}).get(name, 0):
+                data = _merged(data, {section: {name: max(1, int(before * factor))}})
     return _merged(data, changes)
 
 
@@ -50,23 +60,43 @@ def preset_data(name: str) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def _stretched(data: dict[str, Any], iterations: int) -> dict[str, Any]:
-    """The preset for another number of iterations."""
-    if type(iterations) is not int or iterations < 1:
-        return data  # refused, with a sentence, when the configuration is made
-    factor = iterations / data["iterations"]
-    shares = (("optimizer", "warmup_steps"), ("optimizer", "decay_steps"), ("ema", "start"))
-    for section, field in shares:
-        before = data.get(section, {}).get(field, 0)
-        if before:
-            scaled = max(1, int(before * factor))
-            data = _merged(data, {section: {field: scaled}})
-    return data
-
-
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for name, value in changes.items():
         section = isinstance(value, Mapping) and isinstance(base.get(name), Mapping)
         result[name] = {**base[name], **value} if section else value
     return result
+
+
+def config_from(data: Mapping[str, Any], where: str) -> TrainConfig:
+    """The configuration of plain data, with what dataset and starting model know filled in.
+
+    Raises InputError, beginning with ``where``, naming what is missing, unknown or does not fit.
+    """
+    data = dict(data)
+    if isinstance(data.get("start_from"), str):
+        data = _with_start(data, data["start_from"])
+    network = data.get("network")
+    if network is None:
+        raise InputError(
+            f'{where} describes no network. Add the section [network], a preset (preset = "demo"), or a model to start '
+            "from (start_from)."
+        )
+    lacking = {"image_channels", "mask_channels"} - set(network if isinstance(network, Mapping) else ())
+    if lacking and isinstance(network, Mapping) and isinstance(data.get("dataset"), str):
+        dataset = read_dataset_config(Path(data["dataset"]))
+        channels = {"image_channels": len(dataset.modalities), "mask_channels": len(dataset.scheme.labels)}
+        data["network"] = {**network, **{name: channels[name] for name in lacking}}
+    config: TrainConfig = from_dict(TrainConfig, data, where)
+    return config
+
+
+def _with_start(data: dict[str, Any], start: str) -> dict[str, Any]:
+    """The data with the network and schedule of the model to start from, where they are left out."""
+    if all(section in data for section in FROM_START):
+        return data
+    model = find_config(start)
+    network = asdict(replace(model.network, image_channels=1, mask_channels=1))
+    for name in ("image_channels", "mask_channels"):
+        network.pop(name)
+    return {"network": network, "schedule": asdict(model.schedule), **data}

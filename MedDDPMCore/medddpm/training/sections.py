@@ -1,60 +1,33 @@
-"""The sections of a training's configuration: one frozen dataclass each, with the checks of its own values."""
+"""The sections of a training's configuration: one frozen dataclass each, whose fields say what they are and may be."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..errors import InputError
-from ..parse import shown
+from ..options import check_options, option
 
 LR_SCHEDULES = ("constant", "step", "cosine", "warmup-stable-decay")
-LOSSES = ("l1", "l2")
-STRATEGIES = ("auto", "ddp", "fsdp")
-CACHES = ("map", "local")
-
-
-def require(good: bool, name: str, value: object, allowed: str) -> None:
-    """Raise InputError naming the training option, its value and what is allowed, unless ``good``."""
-    if not good:
-        raise InputError(f"The training option {name} is {shown(value)}, but must be {allowed}.")
-
-
-def one_of(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raise InputError unless ``value`` is one of ``choices``."""
-    require(value in choices, name, value, f"one of {', '.join(choices)}")
-
-
-def at_least(section: str, least: int, options: Any, *names: str) -> None:
-    """Raise InputError unless these whole numbers of ``options`` are ``least`` or more."""
-    for name in names:
-        value = getattr(options, name)
-        require(value >= least, f"{section}{name}", value, f"{least} or more")
-
-
-def share(name: str, value: float) -> None:
-    """Raise InputError unless ``value`` is a probability, 0 to 1."""
-    require(0 <= value <= 1, name, value, "from 0 to 1")
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam and its learning rate over the run.
+    """Adam and its learning rate over the run, after a linear warm-up."""
 
-    ``schedule``: "constant"; "step" (the paper's: ``lr``, then ``min_lr`` for the second half); "cosine" from ``lr`` to
-    ``min_lr``; "warmup-stable-decay" (``lr``, then linearly to ``min_lr`` over the last ``decay_steps``). Each after a
-    linear warm-up of ``warmup_steps`` iterations. ``clip_norm`` bounds the gradient's norm (0: unbounded).
-    """
-
-    lr: float = 1e-5
-    min_lr: float = 1e-6
-    schedule: str = "step"
-    warmup_steps: int = 0
-    decay_steps: int = 0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    clip_norm: float = 0.0
+    lr: float = option(1e-5, "Learning rate.", above=0, below=1)
+    min_lr: float = option(1e-6, "Minimum learning rate, lr at most.", low=0, below=1)
+    schedule: str = option(
+        "step",
+        "constant; step: lr, then min_lr for the second half (the paper's); cosine: from lr to min_lr; "
+        "warmup-stable-decay: lr, then linearly to min_lr over the last decay_steps.",
+        choices=LR_SCHEDULES,
+    )
+    warmup_steps: int = option(0, "Iterations of the warm-up.", low=0)
+    decay_steps: int = option(0, "Iterations of the decay of warmup-stable-decay, which needs some.", low=0)
+    beta1: float = option(0.9, "Decay of the mean of the gradients.", low=0, below=1)
+    beta2: float = option(0.999, "Decay of the mean of their squares.", low=0, below=1)
+    clip_norm: float = option(0.0, "Largest norm of the gradient; 0: any.", low=0)
 
     FORMER_NAMES: ClassVar[dict[str, str]] = {"final_lr": "min_lr", "plan": "schedule"}
     FORMER_VALUES: ClassVar[dict[str, dict[str, str]]] = {
@@ -62,18 +35,15 @@ class OptimizerConfig:
     }
 
     def __post_init__(self) -> None:
-        one_of("optimizer.schedule", self.schedule, LR_SCHEDULES)
-        require(0 < self.lr < 1, "optimizer.lr", self.lr, "above 0 and below 1")
-        allowed = f"from 0 to optimizer.lr = {self.lr:g}"
-        require(0 <= self.min_lr <= self.lr, "optimizer.min_lr", self.min_lr, allowed)
-        at_least("optimizer.", 0, self, "warmup_steps", "decay_steps")
-        for name in ("beta1", "beta2"):
-            require(0 <= getattr(self, name) < 1, f"optimizer.{name}", getattr(self, name), "at least 0 and below 1")
-        require(self.clip_norm >= 0, "optimizer.clip_norm", self.clip_norm, "0 (no clipping) or more")
+        check_options(self, "optimizer")
+        if self.min_lr > self.lr:
+            raise InputError(
+                f"The option optimizer.min_lr is {self.min_lr}, but must be 0 to optimizer.lr = {self.lr:g}."
+            )
         if (self.schedule == "warmup-stable-decay") != (self.decay_steps > 0):
             raise InputError(
-                f"The training option optimizer.decay_steps is {self.decay_steps}, but optimizer.schedule "
-                f"is '{self.schedule}'. The schedule warmup-stable-decay, and no other, needs decay_steps above 0."
+                f"The option optimizer.decay_steps is {self.decay_steps}, but optimizer.schedule is "
+                f"'{self.schedule}'. The schedule warmup-stable-decay, and only it, needs a number of decay steps."
             )
 
 
@@ -81,161 +51,152 @@ class OptimizerConfig:
 class EmaConfig:
     """The averaged weights, which are kept for sampling.
 
-    They are a copy of the network's before iteration ``start``; from there on, every ``every`` iterations, a moving
-    average whose decay grows to ``decay``: min(decay, (1 + n) / (10 + n)) at iteration n. Without the growth a short
-    run would keep the random weights of its start.
+    They are a copy of the network's before iteration ``start``; from there on a moving average whose decay grows:
+    min(decay, (1 + n) / (10 + n)) at iteration n. Without the growth a short run would keep the random weights of its
+    start.
     """
 
-    decay: float = 0.9995
-    every: int = 1
-    start: int = 0
+    decay: float = option(0.9995, "Decay of the moving average, to which it grows.", low=0, below=1)
+    every: int = option(1, "Iterations between two steps of the average.", low=1)
+    start: int = option(0, "Iteration from which on is averaged.", low=0)
 
     def __post_init__(self) -> None:
-        require(0 <= self.decay < 1, "ema.decay", self.decay, "at least 0 and below 1")
-        at_least("ema.", 1, self, "every")
-        at_least("ema.", 0, self, "start")
+        check_options(self, "ema")
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What is minimized: "l1" (paper, eq. 4) or "l2", plain or with the min-SNR weights.
+    """What is minimized, plain or with the min-SNR weights."""
 
-    ``min_snr_gamma``: 0 for equal weights of all noise levels, else the gamma of Hang et al. 2023 (they use 5).
-    """
-
-    kind: str = "l1"
-    min_snr_gamma: float = 0.0
+    kind: str = option("l1", "l1 (paper, eq. 4) or l2.", choices=("l1", "l2"))
+    min_snr_gamma: float = option(
+        0.0,
+        "Gamma of the min-SNR weights (Hang et al. 2023 use 5); 0: equal weights of all noise levels.",
+        low=0,
+        high=1000,
+    )
 
     def __post_init__(self) -> None:
-        one_of("loss.kind", self.kind, LOSSES)
-        require(0 <= self.min_snr_gamma <= 1000, "loss.min_snr_gamma", self.min_snr_gamma, "0 (off) to 1000")
+        check_options(self, "loss")
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
     """What is changed at random in image and mask together, anew each time that a case is seen.
 
-    ``flip`` mirrors left-right in half of the cases. ``shift_voxels`` moves by up to that many whole voxels.
-    ``crop_voxels`` trains on random cubes of that side (0: whole volumes), which gives many more iterations an hour;
-    only for the first ``crop_until`` (share) of the iterations, since the network sees whole volumes when it samples.
-    A cube holds a voxel with a label, with the probability ``crop_tumor`` one of the tumor.
-
-    ``affine`` is the probability of a rotation by up to ``rotation_degrees`` about each axis and a scaling by up to
-    1 +- ``scaling`` along each; ``elastic`` that of a smooth deformation by at most ``elastic_mm`` (mm), whose bumps
-    are ``elastic_smoothness_mm`` wide. ``intensity`` is the probability of each of these, for each image on its own: a
-    smooth bias field (a factor between exp(-``bias_field``) and exp(``bias_field``)), a gamma between 1 / (1 +
-    ``gamma``) and 1 + ``gamma``, and Gaussian noise of a standard deviation up to ``noise`` (images are in [-1, 1]).
-    They change the image alone, and empty space never.
+    Intensities are changed for each image on its own: they change the image alone, and empty space never.
     """
 
-    flip: bool = True
-    shift_voxels: int = 0
-    crop_voxels: int = 0
-    crop_until: float = 1.0
-    crop_tumor: float = 0.0
-    affine: float = 0.0
-    rotation_degrees: float = 10.0
-    scaling: float = 0.1
-    elastic: float = 0.0
-    elastic_mm: float = 4.0
-    elastic_smoothness_mm: float = 24.0
-    intensity: float = 0.0
-    bias_field: float = 0.2
-    gamma: float = 0.2
-    noise: float = 0.03
+    flip: bool = option(True, "Mirror left-right in half of the cases.")
+    shift_voxels: int = option(0, "Move by up to that many whole voxels.", low=0, unit="voxels")
+    crop_voxels: int = option(
+        0,
+        "Train on random cubes of that side, which gives many more iterations an hour; 0: whole volumes.",
+        low=0,
+        unit="voxels",
+    )
+    crop_until: float = option(
+        1.0, "Share of the iterations, the first ones, with cubes: the network sees whole volumes later.", low=0, high=1
+    )
+    crop_tumor: float = option(
+        0.0, "Probability that a cube holds a voxel of the tumor, and not one of any label.", low=0, high=1
+    )
+    affine: float = option(0.0, "Probability of a rotation and scaling.", low=0, high=1)
+    rotation_degrees: float = option(10.0, "Largest rotation about each axis.", low=0, high=180, unit="degrees")
+    scaling: float = option(0.1, "Largest scaling along each axis: 1 plus or minus this.", low=0, high=0.5)
+    elastic: float = option(0.0, "Probability of a smooth deformation.", low=0, high=1)
+    elastic_mm: float = option(4.0, "Largest deformation along each axis.", low=0, high=20, unit="mm")
+    elastic_smoothness_mm: float = option(
+        24.0,
+        "Width of its bumps, four times elastic_mm or more.",
+        above=0,
+        high=500,
+        unit="mm",
+    )
+    intensity: float = option(0.0, "Probability of each change of intensity.", low=0, high=1)
+    bias_field: float = option(0.2, "Smooth bias field: a factor from exp(-this) to exp(this).", low=0, high=1)
+    gamma: float = option(0.2, "Gamma from 1 / (1 + this) to 1 + this.", low=0, high=4)
+    noise: float = option(0.03, "Largest standard deviation of Gaussian noise; images are in [-1, 1].", low=0, high=1)
 
     def __post_init__(self) -> None:
-        at_least("augment.", 0, self, "shift_voxels", "crop_voxels")
-        for name in ("crop_until", "crop_tumor", "affine", "elastic", "intensity"):
-            share(f"augment.{name}", getattr(self, name))
-        limits = {"rotation_degrees": 180, "scaling": 0.5, "elastic_mm": 20, "bias_field": 1, "gamma": 4, "noise": 1}
-        for name, most in limits.items():
-            require(0 <= getattr(self, name) <= most, f"augment.{name}", getattr(self, name), f"0 to {most}")
+        check_options(self, "augment")
         # A deformation steeper than this would fold the image over itself.
         steepest = 4 * self.elastic_mm
-        allowed = f"{steepest:g} to 500 mm, four times augment.elastic_mm or more, or the deformation would fold tissue"
-        good = steepest <= self.elastic_smoothness_mm <= 500 and self.elastic_smoothness_mm > 0
-        require(good, "augment.elastic_smoothness_mm", self.elastic_smoothness_mm, allowed)
+        if self.elastic_smoothness_mm < steepest:
+            raise InputError(
+                f"The option augment.elastic_smoothness_mm is {self.elastic_smoothness_mm}, but must be {steepest:g} "
+                "to 500 mm, four times augment.elastic_mm or more, or the deformation would fold tissue."
+            )
 
 
 @dataclass(frozen=True)
 class MonitorConfig:
-    """How a run is watched; every interval is in iterations, 0 for never.
+    """How a run is watched; every interval is in iterations, 0 for never."""
 
-    ``log_every``: a line of training loss. ``validate_every``: the loss on the held-out cases of ``split`` (at most
-    ``validation_cases`` of them, 0 for all) in ``bands`` bands of noise levels. ``sample_every``: ``samples`` held-out
-    masks sampled with fixed seeds by ``sampler`` in ``sample_steps`` steps, which become the model's own, and compared
-    with the real images; with ``neighbors`` also with the nearest training image. ``max_share``: the share of the time
-    that all this may take before a warning says so.
-    """
-
-    log_every: int = 50
-    validate_every: int = 1000
-    split: str = "validation"
-    validation_cases: int = 0
-    bands: int = 5
-    sample_every: int = 5000
-    samples: int = 2
-    sampler: str = "dpm++2m"
-    sample_steps: int = 25
-    neighbors: bool = True
-    tensorboard: bool = True
-    max_share: float = 0.15
+    log_every: int = option(50, "Interval of the lines of training loss.", low=1)
+    validate_every: int = option(1000, "Interval of the loss on held-out cases.", low=0)
+    split: str = option("validation", "Which cases are held out.", choices=("validation", "test"))
+    validation_cases: int = option(0, "How many of them at most; 0: all.", low=0)
+    bands: int = option(5, "In how many bands of noise levels.", low=1)
+    sample_every: int = option(
+        5000, "Interval of samples of held-out masks with fixed seeds, compared with the real images.", low=0
+    )
+    samples: int = option(2, "How many masks.", low=0)
+    sampler: str = option("dpm++2m", "Their sampler, which becomes the model's own.")
+    sample_steps: int = option(25, "Their sampling steps, which become the model's own.", low=1)
+    neighbors: bool = option(True, "Compare them with the nearest training image, too.")
+    tensorboard: bool = option(True, "Write figures and samples for TensorBoard.")
+    max_share: float = option(0.15, "Share of the time that all this may take before a warning says so.", low=0, high=1)
 
     def __post_init__(self) -> None:
-        at_least("monitor.", 1, self, "log_every", "bands", "sample_steps")
-        at_least("monitor.", 0, self, "validate_every", "validation_cases", "sample_every", "samples")
-        one_of("monitor.split", self.split, ("validation", "test"))
-        share("monitor.max_share", self.max_share)
+        check_options(self, "monitor")
         if self.sample_every and not self.samples:
             raise InputError(
-                f"The training option monitor.samples is 0, but monitor.sample_every is {self.sample_every}. "
+                f"The option monitor.samples is 0, but monitor.sample_every is {self.sample_every}. "
                 "Set monitor.sample_every = 0 to make no samples."
             )
 
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """When the state of a run is written (``every`` iterations, and at its end), and what is kept of it.
+    """When the state of a run is written (and at its end), and what is kept of it."""
 
-    The ``newest`` ones, one every ``keep_every`` iterations for good (0: none), and with ``best`` the one of the lowest
-    validation loss.
-    """
-
-    every: int = 1000
-    newest: int = 2
-    keep_every: int = 0
-    best: bool = True
+    every: int = option(1000, "Iterations between two checkpoints.", low=1)
+    newest: int = option(2, "How many of the newest ones are kept.", low=1)
+    keep_every: int = option(0, "One every so many iterations is kept for good; 0: none.", low=0)
+    best: bool = option(True, "Keep the one of the lowest validation loss.")
 
     def __post_init__(self) -> None:
-        at_least("checkpoint.", 1, self, "every", "newest")
-        at_least("checkpoint.", 0, self, "keep_every")
+        check_options(self, "checkpoint")
         if self.keep_every % self.every:
             raise InputError(
-                f"The training option checkpoint.keep_every is {self.keep_every}, but must be a multiple of "
+                f"The option checkpoint.keep_every is {self.keep_every}, but must be a multiple of "
                 f"checkpoint.every = {self.every}, since only what is written can be kept."
             )
 
 
 @dataclass(frozen=True)
 class ScaleConfig:
-    """Processes and data: ``devices`` on each of ``nodes`` machines, joined by ``strategy``.
+    """Processes and data. Numbers of processes that torchrun, SLURM and ``fabric run`` give count instead."""
 
-    torchrun, SLURM and ``fabric run`` have their own numbers of processes, which count instead. ``workers`` of each
-    process prepare batches ahead (-1: as many as sensible, 0: none). ``cache`` "map" maps the files of the dataset into
-    memory where they lie; "local" copies them before to a folder of each machine in ``cache_folder`` (empty: the
-    system's folder for temporary files), for a shared disk that is slow.
-    """
-
-    devices: int = 1
-    nodes: int = 1
-    strategy: str = "auto"
-    workers: int = -1
-    cache: str = "map"
-    cache_folder: str = ""
+    devices: int = option(1, "Processes on each machine.", low=1)
+    nodes: int = option(1, "Machines.", low=1)
+    strategy: str = option(
+        "auto",
+        "auto and ddp: each process has the whole network; fsdp: weights, gradients and the optimizer's state are "
+        "divided (FSDP2).",
+        choices=("auto", "ddp", "fsdp"),
+    )
+    workers: int = option(
+        -1, "Processes that prepare batches ahead, for each process; -1: as many as sensible, 0: none.", low=-1
+    )
+    cache: str = option(
+        "map",
+        "map: the files of the dataset are mapped into memory where they lie; local: each machine copies them before, "
+        "for a shared disk that is slow.",
+        choices=("map", "local"),
+    )
+    cache_folder: str = option("", "The folder for these copies. Left out: the system's for temporary files.")
 
     def __post_init__(self) -> None:
-        at_least("scale.", 1, self, "devices", "nodes")
-        at_least("scale.", -1, self, "workers")
-        one_of("scale.strategy", self.strategy, STRATEGIES)
-        one_of("scale.cache", self.cache, CACHES)
+        check_options(self, "scale")
