@@ -105,7 +105,7 @@ def check_options(request: Any, section: str = "") -> None:
 def options_table(request: type, command_line: bool = True) -> str:
     """The options of a request as a Markdown table, for the documents: field (of job files, and the keyword in Python),
     option of the command line (if it has any), values, default, meaning."""
-    rows = [("Field", "Command line", "Values", "Default", "Meaning"), ("---",) * 5]
+    rows: list[tuple[str, ...]] = [("Field", "Command line", "Values", "Default", "Meaning"), ("---",) * 5]
     for told in options_of(request):
         flag = told.flag or f"--{told.name.replace('_', '-')}"
         values = told.limits.removeprefix("one of ") or told.metavar or ("on, off" if told.kind is bool else "")
