@@ -111,7 +111,7 @@ def test_a_hole_in_the_tissues_is_filled_and_nothing_else_changes() -> None:
     result = complete_anatomy(Volume(holed, AFFINE), 8)
     assert np.array_equal(result.labels.data[~removed], holed[~removed])
     assert set(np.unique(result.labels.data[removed])) <= set(range(5, 12))
-    assert "without tissue" in result.sentences[0] and result.facts["mass_effect"] == 0
+    assert "no tissue label" in result.sentences[0] and result.facts["mass_effect"] == 0
 
 
 def test_a_hole_continues_its_surroundings_and_the_other_side(monkeypatch: pytest.MonkeyPatch) -> None:
