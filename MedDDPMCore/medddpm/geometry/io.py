@@ -99,17 +99,14 @@ def _stored(path: Path, voxels: bool = True) -> Stored:
     if kind in _READERS:
         return read_itk(path, _READERS[kind], voxels)
     try:
-        if kind == "MGH":
-            from .mgh import read_mgh as read
-        else:
-            from .nifti import read_nifti as read
+        from .nifti import read_mgh, read_nifti
     except ModuleNotFoundError as exc:
         article = "an MGH" if kind == "MGH" else "a NIfTI"
         raise InputError(
             f"{path} is {article} file, and the package {exc.name} that reads it is not installed. Install it, or save "
             "the file as NRRD."
         ) from exc
-    return read(path, voxels)
+    return read_mgh(path, voxels) if kind == "MGH" else read_nifti(path, voxels)
 
 
 def _only_layer(path: Path, stored: Stored) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import zlib
@@ -42,9 +43,10 @@ _LONGEST_FIELD, _MOST_AXES = 1000, 10  # ITK's readers keep fields and axes in p
 _FIELD = re.compile(rb"^([A-Za-z][A-Za-z ]*)(?:: |=)(.*)$", re.MULTILINE)
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MAX_LAYERS = 256
+_TRUE = (b"T", b"t", b"1")
 
 
-def read_header(path: Path) -> tuple[bytes, int]:
+def _header(path: Path) -> tuple[bytes, int]:
     """The text at the start of an NRRD or MetaImage file (at most 4 MiB of it), and the byte after it."""
     with path.open("rb") as stream:
         start = stream.read(_HEADER_BYTES)
@@ -55,9 +57,8 @@ def read_header(path: Path) -> tuple[bytes, int]:
     return (start, len(start)) if found is None else (start[: found.end()], found.end() + 1)
 
 
-def check_header(path: Path) -> None:
+def _check_header(path: Path, header: bytes, end: int) -> None:
     """Raises InputError for a header that is not plain text of this format, which can take down the process in ITK."""
-    header, end = read_header(path)
     nrrd = header.startswith(b"NRRD")
     if end >= _HEADER_BYTES:
         raise InputError(f"{path} has a header that does not end. Copy or export the file again.")
@@ -85,12 +86,12 @@ def _is_nrrd_line(line: bytes) -> bool:
     return name in _NRRD_FIELDS and (len(line) <= _LONGEST_FIELD or name == b"content")
 
 
-def check_data_file(path: Path) -> Path | None:
-    """The file beside the header that holds the voxels; None where they follow in the same file.
+def check_data_file(path: Path, header: bytes | None = None) -> Path | None:
+    """The file beside the ``header`` that holds the voxels; None where they follow in the same file.
 
     Raises InputError where the header points to several files, to one outside its own folder, or to a missing one.
     """
-    header, _ = read_header(path)
+    header = _header(path)[0] if header is None else header
     found = _NRRD_DATA.search(header) if header.startswith(b"NRRD") else _META_DATA.search(header)
     name = found.group(1).decode("utf-8", "replace").strip() if found else "LOCAL"
     if name.upper() == "LOCAL":
@@ -109,45 +110,44 @@ def check_data_file(path: Path) -> Path | None:
     return path.parent / inside
 
 
-def check_itk_length(path: Path, needed: int, unpack: bool = False) -> str:
+def _check_end(path: Path, header: bytes, start: int, beside: Path | None, needed: int, unpack: bool) -> str:
     """A sentence where more than the voxels, ``needed`` bytes once they are unpacked, is there, else "".
 
-    Checked are plain and packed voxels, which is what programs write; not voxels that are written as text. With
-    ``unpack`` those of a MetaImage are unpacked: ITK reads on with what it has got of them. Raises InputError where the
-    voxels are not all there.
+    They begin at the byte ``start`` of the file, or of the one ``beside``. Checked are plain and packed voxels, as
+    programs write them; not voxels that are written as text. With ``unpack`` those of a MetaImage are unpacked: ITK
+    reads on with what it has got of them. Raises InputError where the voxels are not all there.
     """
-    header, start = read_header(path)
-    beside = check_data_file(path)
-    start = start if beside is None else 0
     fields = {key.lower().replace(b" ", b""): value.strip() for key, value in _FIELD.findall(header)}
+
+    def number(key: bytes) -> int:
+        try:
+            return int(fields.get(key, b"0"))
+        except ValueError:  # the reader refuses it, or does not ask
+            return 0
+
     if header.startswith(b"NRRD"):
-        return _check_nrrd(path, fields, needed, start, beside)
-    first = _number(fields, b"headersize")
+        encoding, lines, skipped = fields.get(b"encoding", b"raw").lower(), number(b"lineskip"), number(b"byteskip")
+        if encoding == b"raw":  # a line has a byte at least; with -1 skipped, the voxels are the end of the file
+            odd = check_length(path, needed, start + max(lines, 0) + max(skipped, 0), beside)
+            return odd if lines <= 0 <= skipped else ""
+        if encoding in (b"gzip", b"gz") and lines <= 0:
+            check_bytes(path, max(skipped, 0) + needed)
+            return check_gzip_length(path, max(skipped, 0) + needed, start, beside)
+        return ""
+    first = number(b"headersize")
     start = max(first, 0) or start
-    if _is_true(fields.get(b"compresseddata")):
-        size = _number(fields, b"compresseddatasize")
+    if fields.get(b"compresseddata", b"")[:1] in _TRUE:
+        size = number(b"compresseddatasize")
         if first < 0 or size < 0 or (size == 0 and beside is None):
             raise InputError(f"{path} does not state the size of its compressed voxels. Export it again.")
         odd = check_length(path, size, start, beside)
         if unpack:
             _check_packed(path, needed, start, beside, size or MAX_BYTES)
         return odd if size else ""
-    if not _is_true(fields.get(b"binarydata")):
+    if fields.get(b"binarydata", b"")[:1] not in _TRUE:
         return ""
     odd = check_length(path, needed, start, beside)
     return odd if first >= 0 else ""
-
-
-def _check_nrrd(path: Path, fields: dict[bytes, bytes], needed: int, start: int, beside: Path | None) -> str:
-    encoding = fields.get(b"encoding", b"raw").lower()
-    lines, skipped = _number(fields, b"lineskip"), _number(fields, b"byteskip")
-    if encoding == b"raw":  # a line has a byte at least; with -1 skipped, the voxels are the end of the file
-        odd = check_length(path, needed, start + max(lines, 0) + max(skipped, 0), beside)
-        return odd if lines <= 0 <= skipped else ""
-    if encoding in (b"gzip", b"gz") and lines <= 0:
-        check_bytes(path, max(skipped, 0) + needed)
-        return check_gzip_length(path, max(skipped, 0) + needed, start, beside)
-    return ""
 
 
 def _check_packed(path: Path, needed: int, start: int, beside: Path | None, size: int) -> None:
@@ -168,24 +168,31 @@ def _check_packed(path: Path, needed: int, start: int, beside: Path | None, size
         raise truncated(path, f"{count} bytes unpacked", needed, beside)
 
 
-def _is_true(word: bytes | None) -> bool:
-    return word is not None and word[:1] in (b"T", b"t", b"1")
-
-
-def _number(fields: dict[bytes, bytes], key: bytes) -> int:
-    try:
-        return int(fields.get(key, b"0"))
-    except ValueError:  # the reader refuses it, or does not ask
-        return 0
-
-
 def read_itk(path: Path, image_io: str, voxels: bool = True) -> Stored:
-    """The file, or its header alone, with the ITK reader named ``image_io`` ("NrrdImageIO" or "MetaImageIO").
+    """The file, or its header alone, with the ITK reader named ``image_io``: "NrrdImageIO", "MetaImageIO" or, for the
+    bank's own maps, "NiftiImageIO".
 
     Whether all voxels are there is checked by their number. Raises InputError.
     """
-    reader, affine, notes = _opened(path, image_io, unpack=voxels)
-    shape = check_shape(path, reader.GetSize())
+    header, start = (b"", 0) if image_io == "NiftiImageIO" else _header(path)
+    beside = None
+    if header:
+        _check_header(path, header, start)
+        beside = check_data_file(path, header)
+    reader, shape, needed = _opened(path, image_io)
+    end = start if beside is None else 0
+    odd = _check_end(path, header, end, beside, needed, unpack=voxels) if header else ""
+    check_spacing(path, reader.GetSpacing()[:3])
+    dimension = len(reader.GetSize())
+    direction = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]
+    affine = np.eye(4)
+    affine[:3, :3] = direction * np.array(reader.GetSpacing()[:3])
+    affine[:3, 3] = reader.GetOrigin()[:3]
+    affine = LPS_TO_RAS @ affine
+    check_affine(path, affine)
+    notes: tuple[str, ...] = (odd,) if odd else ()
+    if header.startswith(b"NRRD") and not re.search(rb"^space:", header, re.MULTILINE):
+        notes += (f"{path} has unknown orientation (no 'space' field): LPS axes are assumed.",)
     if not voxels:
         return Stored(None, shape, affine, notes)
     try:
@@ -198,18 +205,15 @@ def read_itk(path: Path, image_io: str, voxels: bool = True) -> Stored:
         ) from exc
     array = sitk.GetArrayFromImage(image)
     layers = array.reshape(*reversed(shape), image.GetNumberOfComponentsPerPixel()).transpose(2, 1, 0, 3)
-    return Stored(layers, shape, affine, notes, {key: _metadata(reader, key) for key in reader.GetMetaDataKeys()})
+    metadata = {}
+    for key in reader.GetMetaDataKeys():
+        with contextlib.suppress(UnicodeError, TypeError):  # the key or the value is not UTF-8: no segment's field
+            metadata[key] = str(reader.GetMetaData(key))
+    return Stored(layers, shape, affine, notes, metadata)
 
 
-def _opened(
-    path: Path, image_io: str, unpack: bool = False
-) -> tuple[sitk.ImageFileReader, np.ndarray, tuple[str, ...]]:
-    """A reader that has read and checked the header, and the file's size against it; the affine to RAS+ mm; sentences
-    on what is odd. With ``unpack`` packed voxels are looked at, too.
-    """
-    if image_io != "NiftiImageIO":  # which reads the bank's own maps only
-        check_header(path)
-    check_data_file(path)
+def _opened(path: Path, image_io: str) -> tuple[sitk.ImageFileReader, tuple[int, int, int], int]:
+    """A reader that has read the header, the shape, and the bytes that the voxels take."""
     if any("\ud800" <= character <= "\udfff" for character in str(path)):  # ITK would take the process down
         raise InputError(f"{path} has a name that is not UTF-8 text. Rename the file or its folder.")
     reader = sitk.ImageFileReader()
@@ -224,34 +228,14 @@ def _opened(
         ) from exc
     shape = check_shape(path, reader.GetSize())
     components = reader.GetNumberOfComponents()
-    values = components * int(np.prod(shape, dtype=np.int64))
     if components > MAX_LAYERS:
         raise InputError(f"{path} claims {components} components per voxel, which is too many. Its header is damaged.")
     if reader.GetPixelID() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
         raise InputError(f"{path} holds complex numbers, but one number per voxel is needed. Export it as such.")
+    values = components * int(np.prod(shape, dtype=np.int64))
     needed = values * sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
     check_bytes(path, needed)
-    odd = check_itk_length(path, needed, unpack)
-    check_spacing(path, reader.GetSpacing()[:3])
-    dimension = len(reader.GetSize())
-    direction = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]
-    affine = np.eye(4)
-    affine[:3, :3] = direction * np.array(reader.GetSpacing()[:3])
-    affine[:3, 3] = reader.GetOrigin()[:3]
-    affine = LPS_TO_RAS @ affine
-    check_affine(path, affine)
-    notes: tuple[str, ...] = (odd,) if odd else ()
-    header, _ = read_header(path) if image_io == "NrrdImageIO" else (b"", 0)
-    if header and not re.search(rb"^space:", header, re.MULTILINE):
-        notes += (f"{path} has unknown orientation (no 'space' field): LPS axes are assumed.",)
-    return reader, affine, notes
-
-
-def _metadata(reader: sitk.ImageFileReader, key: str) -> str:
-    try:
-        return str(reader.GetMetaData(key))
-    except (UnicodeError, TypeError):  # the key or the value is not UTF-8 text: no segment's field
-        return ""
+    return reader, shape, needed
 
 
 def write_nrrd(path: Path, data: np.ndarray, affine: np.ndarray) -> None:

@@ -1,16 +1,18 @@
-"""NIfTI files through nibabel, with the raw header checked before nibabel repairs it silently."""
+"""NIfTI and FreeSurfer's volumes through nibabel, with the raw header checked before nibabel repairs it silently."""
 
 from __future__ import annotations
 
+import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.freesurfer.mghformat import MGHError, MGHHeader
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
@@ -31,7 +33,11 @@ from .checks import (
 from .volume import Stored, spacing_of
 
 DESCRIPTION_BYTES = 79  # the header's field is 80 bytes and ends with a zero
-_READ_ERRORS = (OSError, EOFError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
+MAX_TAGS = 2**24  # bytes after an MGH's voxels: the scan's parameters, transforms, the history of commands
+_READ_ERRORS = (
+    *(OSError, EOFError, ValueError, TypeError, KeyError, zlib.error),
+    *(ImageFileError, HeaderDataError, WrapStructError, MGHError),
+)
 _PLACE = "pixdim sform_code qform_code quatern_b quatern_c quatern_d qoffset_x qoffset_y qoffset_z srow_x srow_y srow_z"
 _UNIT_MM = {1: 1000.0, 3: 0.001}  # NIfTI unit codes of meter and micrometer; any other is read as mm
 
@@ -39,59 +45,41 @@ _UNIT_MM = {1: 1000.0, 3: 0.001}  # NIfTI unit codes of meter and micrometer; an
 def read_nifti(path: Path, voxels: bool = True) -> Stored:
     """The file, or its header alone; whether all voxels are there is then checked cheaply.
 
-    The affine is the sform, else the qform, else that of ITK. Raises InputError.
+    The affine is the sform, else the qform, else that of ITK; ``metadata`` has the header's words for its place. Raises
+    InputError.
     """
-    header = _raw_header(path)
-    shape = check_shape(path, _sizes(path, header))
-    _check_raw(path, header, shape)
-    odd = _check_end(path, header, shape)
-    try:
-        form = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
-        image = cast(nib.Nifti1Image, form.from_filename(path, mmap=False))
-        affine = _in_mm(header) @ np.asarray(image.affine if _placed(header) else _as_itk(header), np.float64)
-    except _READ_ERRORS as exc:
-        raise InputError(
-            f"{path} has a NIfTI header that makes no sense: {_first_line(exc)}. Export it again."
-        ) from exc
-    check_affine(path, affine)
-    _check_place(path, header, affine)
-    notes = tuple(sentence for sentence in (odd, *_notes(path, header)) if sentence)
-    if not voxels:
-        return Stored(None, shape, affine, notes)
-    try:
-        data = _voxels(path, image).reshape(*shape, 1, order="F")
-    except MemoryError as exc:
-        raise OutOfMemory(f"{path} with {shape} voxels does not fit into memory. Crop or resample it first.") from exc
-    except _READ_ERRORS as exc:
-        raise InputError(f"{path} is truncated or damaged: {damage(exc)}. Copy or export it again.") from exc
-    return Stored(data.astype(data.dtype.newbyteorder("="), copy=False), shape, affine, notes)
+    packed = path.name.lower().endswith(".gz")
+    with unpacked(path, packed) as stream:
+        header = _raw_header(path, stream)
+        count = int(header["dim"][0])
+        if not 1 <= count <= 7:
+            raise InputError(f"{path} has {count} as its number of axes; its header is damaged. Export it again.")
+        shape = check_shape(path, [int(n) for n in header["dim"][1 : count + 1]])
+        _check_raw(path, header, shape)
+        needed = int(header["vox_offset"]) + shape[0] * shape[1] * shape[2] * int(header.get_data_dtype().itemsize)
+        odd = (check_gzip_length if packed else check_length)(path, needed)
+        placed = bool(header["sform_code"] > 0 or header["qform_code"] > 0)
+        # Without a place the affine is that of ITK, and with it of 3D Slicer: LPS axes from the origin.
+        as_itk = np.diag([*(np.asarray(header["pixdim"][1:4], np.float64) * [-1, -1, 1]), 1.0])
+        try:
+            stream.seek(0)
+            form = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+            image = cast(nib.Nifti1Image, form.from_stream(stream))
+            affine = _in_mm(header) @ np.asarray(image.affine if placed else as_itk, np.float64)
+        except _READ_ERRORS as exc:
+            first = (str(exc) or type(exc).__name__).splitlines()[0].rstrip(".")
+            raise InputError(f"{path} has a NIfTI header that makes no sense: {first}. Export it again.") from exc
+        check_affine(path, affine)
+        _check_place(path, header, affine)
+        notes = tuple(sentence for sentence in (odd, *_notes(path, header, placed)) if sentence)
+        place = {field: header[field] for field in _PLACE.split()} | {"xyzt_units": int(header["xyzt_units"]) & 7}
+        data = _voxels(path, shape, image, stream) if voxels else None
+    return Stored(data, shape, affine, notes, place)
 
 
-def _voxels(path: Path, image: nib.Nifti1Image) -> np.ndarray:
-    """The scaled voxels. nibabel stops after the last one; a gzip file's checksum comes when it is read to its end."""
-    with unpacked(path, _packed(path)) as stream:
-        data = np.asanyarray(type(image).from_stream(stream).dataobj)
-        read_on(stream)
-    return data
-
-
-def _check_end(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]) -> str:
-    needed = int(header["vox_offset"]) + shape[0] * shape[1] * shape[2] * int(header.get_data_dtype().itemsize)
-    return (check_gzip_length if _packed(path) else check_length)(path, needed)
-
-
-def _placed(header: nib.Nifti1Header) -> bool:
-    return bool(header["sform_code"] > 0 or header["qform_code"] > 0)
-
-
-def _as_itk(header: nib.Nifti1Header) -> np.ndarray:
-    """The affine that ITK, and with it 3D Slicer, takes for a volume without a place: LPS axes from the origin."""
-    return np.diag([*(np.asarray(header["pixdim"][1:4], np.float64) * [-1, -1, 1]), 1.0])
-
-
-def _notes(path: Path, header: nib.Nifti1Header) -> Iterator[str]:
+def _notes(path: Path, header: nib.Nifti1Header, placed: bool) -> Iterator[str]:
     """Sentences on what is left open about the volume's place in space."""
-    if not _placed(header):
+    if not placed:
         yield (
             f"{path} has unknown orientation (sform and qform codes are 0): LPS axes are assumed, as in 3D Slicer. "
             "Left and right are a guess."
@@ -130,18 +118,15 @@ def write_image(path: Path, data: np.ndarray, affine: np.ndarray, description: s
         nib.save(image, temporary)
 
 
-def _place_of(path: Path | None, shape: tuple[int, ...], affine: np.ndarray) -> dict[str, Any]:
+def _place_of(path: Path | None, shape: tuple[int, ...], affine: np.ndarray) -> Mapping[str, Any]:
     """The fields of a NIfTI header that say how the volume lies; none where the file has another grid."""
     if path is None or not path.name.lower().endswith((".nii", ".nii.gz")):
         return {}
     try:
         own = read_nifti(path, voxels=False)
-    except InputError:  # it is gone meanwhile
+    except (InputError, OSError):  # it is gone meanwhile
         return {}
-    if own.shape != shape or not np.allclose(own.affine, affine, atol=1e-4):
-        return {}
-    header = _raw_header(path)
-    return {field: header[field] for field in _PLACE.split()} | {"xyzt_units": int(header["xyzt_units"]) & 7}
+    return own.metadata if own.shape == shape and np.allclose(own.affine, affine, atol=1e-4) else {}
 
 
 def _storable(data: np.ndarray) -> np.ndarray:
@@ -156,11 +141,10 @@ def _storable(data: np.ndarray) -> np.ndarray:
     raise ValueError(f"integers from {low} to {high} do not fit a NIfTI image")
 
 
-def _raw_header(path: Path) -> nib.Nifti1Header:
+def _raw_header(path: Path, stream: io.BufferedIOBase) -> nib.Nifti1Header:
     """The header as the file has it; nibabel's own loading would turn a zero or negative spacing into a good one."""
     try:
-        with unpacked(path, _packed(path)) as stream:
-            block = stream.read(540)
+        block = stream.read(540)
         size = int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big")
         header = nib.Nifti2Header(block, check=False) if 540 in size else nib.Nifti1Header(block[:348], check=False)
     except _READ_ERRORS as exc:
@@ -170,17 +154,6 @@ def _raw_header(path: Path) -> nib.Nifti1Header:
     if not bytes(header["magic"]).startswith(b"n+"):
         raise InputError(f"{path} is an Analyze or a two-part NIfTI file. Convert it to a single .nii.gz file.")
     return header
-
-
-def _packed(path: Path) -> bool:
-    return path.name.lower().endswith(".gz")
-
-
-def _sizes(path: Path, header: nib.Nifti1Header) -> list[int]:
-    count = int(header["dim"][0])
-    if not 1 <= count <= 7:
-        raise InputError(f"{path} has {count} as its number of axes; its header is damaged. Export it again.")
-    return [int(n) for n in header["dim"][1 : count + 1]]
 
 
 def _check_raw(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]) -> None:
@@ -255,10 +228,48 @@ def _forms_differ(header: nib.Nifti1Header) -> bool:
     return bool(np.abs(difference @ np.vstack([sizes, np.ones(sizes.shape[1])])).max() > 1.0)
 
 
-def damage(exc: BaseException) -> str:
-    """What is wrong with a file whose voxels could not be read."""
-    return "its checksum is wrong" if re.search("CRC|Incorrect length", str(exc)) else "its voxels end too early"
+def _voxels(
+    path: Path, shape: tuple[int, int, int], image: nib.spatialimages.SpatialImage, stream: io.BufferedIOBase
+) -> np.ndarray:
+    """The scaled voxels, (X, Y, Z, 1). nibabel stops after the last one; a gzip file's checksum comes at its end."""
+    try:
+        data = np.asanyarray(image.dataobj).reshape(*shape, 1, order="F")
+        read_on(stream)
+    except MemoryError as exc:
+        raise OutOfMemory(f"{path} with {shape} voxels does not fit into memory. Crop or resample it first.") from exc
+    except _READ_ERRORS as exc:
+        bad = re.search("CRC|Incorrect length", str(exc))
+        damage = "its checksum is wrong" if bad else "its voxels end too early"
+        raise InputError(f"{path} is truncated or damaged: {damage}. Copy or export it again.") from exc
+    return data.astype(data.dtype.newbyteorder("="), copy=False)
 
 
-def _first_line(exc: BaseException) -> str:
-    return (str(exc) or type(exc).__name__).splitlines()[0].rstrip(".")
+def read_mgh(path: Path, voxels: bool = True) -> Stored:
+    """A volume of FreeSurfer (.mgz, .mgh), or its header alone; whether all voxels are there is then checked cheaply.
+
+    The affine is that of FreeSurfer's scanner coordinates. Raises InputError.
+    """
+    check_size(path)
+    packed = path.name.lower().endswith(".mgz")
+    with unpacked(path, packed) as stream:
+        try:
+            placed = int.from_bytes(stream.read(30)[28:], "big") == 1  # nibabel sets the flag where the file does not
+            stream.seek(0)
+            header = MGHHeader.from_fileobj(stream)
+        except _READ_ERRORS as exc:
+            raise InputError(
+                f"{path} is truncated or damaged: its header cannot be read. Copy or export it again."
+            ) from exc
+        shape = check_shape(path, header.get_data_shape())
+        check_spacing(path, [float(v) for v in header["delta"]])
+        affine = np.asarray(header.get_affine(), np.float64)
+        check_affine(path, affine)
+        needed = header.get_data_offset() + header.get_data_size()
+        odd = check_gzip_length(path, needed, more=MAX_TAGS) if packed else ""
+        if not packed:
+            check_length(path, needed)  # what follows are tags
+        note = "" if placed else f"{path} has unknown orientation (goodRASFlag is 0): left and right are a guess."
+        notes = tuple(sentence for sentence in (odd, note) if sentence)
+        stream.seek(0)
+        data = _voxels(path, shape, nib.MGHImage.from_stream(stream), stream) if voxels else None
+    return Stored(data, shape, affine, notes)

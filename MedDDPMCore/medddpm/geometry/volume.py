@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -56,15 +57,15 @@ class Volume:
 @dataclass(frozen=True)
 class Stored:
     """What a file holds: ``layers`` (X, Y, Z, L) with its scaling applied, None where only the header was read; its
-    ``shape``, the ``affine`` to RAS+ mm, the header's key-value pairs where the format has some, and ``notes`` as those
-    of a Volume.
+    ``shape``, the ``affine`` to RAS+ mm, ``notes`` as those of a Volume, and ``metadata``: the header's key-value pairs
+    or, of a NIfTI file, its fields that say how it lies.
     """
 
     layers: np.ndarray | None
     shape: tuple[int, int, int]
     affine: np.ndarray
     notes: tuple[str, ...] = ()
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def centered_affine(shape: tuple[int, int, int], spacing: tuple[float, float, float], orientation: str) -> np.ndarray:
