@@ -53,6 +53,7 @@ def test_the_facts_tell_what_was_done() -> None:
     assert facts["midline_shift_mm"] > 1
 
 
+@pytest.mark.slow
 def test_the_seed_alone_decides() -> None:
     again = complete_anatomy(Volume(mask(), AFFINE), 3)
     assert again.fractions.tobytes() == completed().fractions.tobytes() and again.facts == completed().facts
@@ -68,6 +69,7 @@ def _choice(seed: int) -> tuple[str, bool]:
     return found.name, found.mirrored
 
 
+@pytest.mark.slow
 def test_without_strength_nothing_is_pushed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(completion, "push", lambda *args: pytest.fail("pushed"))
     still = complete_anatomy(Volume(mask(), AFFINE), 3, mass_effect=0)
@@ -78,6 +80,7 @@ def test_without_strength_nothing_is_pushed(monkeypatch: pytest.MonkeyPatch) -> 
     assert healthy.facts["ventricles_before_ml"] == pytest.approx(healthy.facts["ventricles_after_ml"], rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_larger_tumor_pushes_more() -> None:
     small, large = completed(radius=10.0), completed()
     assert small.facts["map"] == large.facts["map"]
@@ -104,6 +107,7 @@ def test_tissues_that_are_less_than_a_brain_are_said() -> None:
     assert len(sentences) == 2 and "less than a brain" in sentences[1]
 
 
+@pytest.mark.slow
 def test_a_hole_in_the_tissues_is_filled_and_nothing_else_changes() -> None:
     holed = completed().labels.data.copy()
     removed = (holed > 0) & (holed < 4)
@@ -133,6 +137,7 @@ def test_a_hole_continues_its_surroundings_and_the_other_side(monkeypatch: pytes
     assert continued > agreement() + 0.15
 
 
+@pytest.mark.slow
 def test_ventricles_that_are_drawn_are_all_ventricles() -> None:
     labels = mask()
     drawn = (brain().data == VENTRICLES) & (labels == 4)

@@ -34,6 +34,7 @@ def job(place: Path, kind: str, mask: Path, model: Path, **options: Any) -> tupl
     return folder, run_job(folder, default_handlers())
 
 
+@pytest.mark.slow
 def test_the_anatomy_is_the_one_that_a_synthesis_with_this_seed_has(tmp_path: Path, model: Path, mask: Path) -> None:
     folder, code = job(tmp_path, "anatomy", mask, model, seed=4, mass_effect=0.5)
     assert code == 0, last(folder).message
@@ -60,6 +61,7 @@ def test_on_a_finer_grid_than_the_models_all_that_the_mask_shows_stays(tmp_path:
     assert found[~kept].min() >= 4 and (found[~kept] > 4).mean() > 0.999
 
 
+@pytest.mark.slow
 def test_a_growth_series_is_one_job_with_one_seed(tmp_path: Path, model: Path, mask: Path) -> None:
     folder, code = job(tmp_path, "growth", mask, model, seed=3, frames=3, compress=False)
     assert code == 0, last(folder).message
@@ -81,6 +83,7 @@ def test_what_cannot_be_done_is_said(tmp_path: Path, model: Path, mask: Path) ->
         assert code == 2 and words in str(last(folder).message)
 
 
+@pytest.mark.slow
 def test_a_tumor_that_is_painted_larger_needs_no_new_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     fits = []
     monkeypatch.setattr(completion, "register", lambda *given: fits.append(given) or register(*given))

@@ -72,6 +72,7 @@ def test_tissues_are_found_again(modalities: tuple[str, ...]) -> None:
         assert dice(kept, values) > least, values
 
 
+@pytest.mark.slow
 def test_the_order_of_the_axes_does_not_matter() -> None:
     volume = scan("T1")
     turned = volume.affine[:, [2, 0, 1, 3]] @ np.diag([-1.0, 1, 1, 1])
@@ -89,6 +90,7 @@ def test_an_image_with_its_skull_needs_the_outline() -> None:
         segment_tissues({"T1": whole}, None, None)
 
 
+@pytest.mark.slow
 def test_ventricles_are_found_where_no_map_has_them() -> None:
     """Three times as large as in the truth, and moved 8 mm to one side."""
     shares, brain, affine = truth()
@@ -104,6 +106,7 @@ def test_ventricles_are_found_where_no_map_has_them() -> None:
     assert 2 * np.count_nonzero(one & other) > 0.85 * (np.count_nonzero(one) + np.count_nonzero(other))
 
 
+@pytest.mark.slow
 def test_what_is_no_tissue_stays_brain() -> None:
     """Something brighter than all else in both images, in the middle of white matter."""
     shares, _, affine = truth()
@@ -140,6 +143,7 @@ def test_images_that_cannot_be_used_are_refused(images: dict[str, Volume], words
         segment_tissues(images)
 
 
+@pytest.mark.slow
 def test_the_command_labels_a_scan_and_keeps_the_tumor(tmp_path: Path) -> None:
     _, brain, affine = truth()
     tumor = np.zeros(brain.shape, np.uint8)

@@ -179,6 +179,7 @@ def test_what_is_guessed_or_changed_is_warned_of(tiny: Path, mask: Path) -> None
         medddpm.synthesize(mask, model=tiny)
 
 
+@pytest.mark.slow
 def test_from_scans_to_a_model_and_its_figures(scans: Path, tmp_path: Path) -> None:
     calls: list[tuple[int, int, str]] = []
     options: dict[str, Any] = {"grid": "32x32x32:8:LPS", "workers": 1, "test_cases": ["c3"]}

@@ -87,6 +87,7 @@ def test_conditions_are_masks(name: str) -> None:
     assert all(channel.any() for channel in inside[0])
 
 
+@pytest.mark.slow
 def test_plain_and_fast_path_in_processes_of_their_own() -> None:
     suite = cpu.run(TINY, (networks.PLAIN, networks.FAST), training=False)
     table = suite.tables[0]
@@ -104,6 +105,7 @@ def test_plain_and_fast_path_in_processes_of_their_own() -> None:
         assert found["share %"] == pytest.approx(100 * found["CPU s in convolutions"] / found["CPU s"])
 
 
+@pytest.mark.slow
 def test_every_ablation_computes_the_same() -> None:
     expected = cpu.measure(networks.PLAIN, TINY).prediction
     for variant in cpu.VARIANTS:
@@ -119,6 +121,7 @@ def test_training_steps_compare_equal_gradients(monkeypatch: pytest.MonkeyPatch)
     assert cpu.relative_error(own, reference) < 0.1
 
 
+@pytest.mark.slow
 def test_all_ways_to_train_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """The plain path and the Trainer compute the same losses; the compact network is another network."""
     monkeypatch.setattr("medddpm.training.trainer.keep_freed_memory", lambda: True)
@@ -147,6 +150,7 @@ def test_what_does_not_fit_into_a_gpu_has_no_figures(monkeypatch: pytest.MonkeyP
     assert np.isnan([found.peak, found.waiting, found.measured[0].wall]).all()
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_a_sentence() -> None:
     with pytest.raises(MedDDPMError, match="memory"):
         common.in_fresh_process(sys.exit, 9) if sys.platform == "win32" else common.in_fresh_process(_die)
@@ -219,6 +223,7 @@ def test_waits_are_read_off_the_events() -> None:
         worker.wait_of(events[:5], submitted=10.0)
 
 
+@pytest.mark.slow
 def test_the_worker_is_measured_for_real(model_folder: Path) -> None:
     settings = worker.WorkerSettings(
         str(model_folder), jobs=1, steps=3, precision="fp32", shape=(60, 60, 39), spacing=(4.0, 4.0, 4.0)
@@ -362,6 +367,7 @@ def test_commands_are_kept_without_folders() -> None:
     assert line == "python -m benchmarks sweep --out 'a b' --dataset=set --steps 5,10 x.nii"
 
 
+@pytest.mark.slow
 def test_the_anatomy_is_completed_and_timed() -> None:
     suite = anatomy.run(anatomy.AnatomySettings(seeds=1, threads=1))
     ((seed, seconds, dice, name),) = suite.tables[0].rows

@@ -340,6 +340,7 @@ def scribbled(labels: np.ndarray, seed: int, values: list[int]) -> np.ndarray:
     return labels
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 2**32 - 1),
     base=st.sampled_from([med_ddpm(), tumor(4), whole_head(), anatomy()]),
@@ -355,6 +356,7 @@ def test_fixing_twice_is_fixing_once(seed, base, model):
     assert set(np.unique(fixed.volume.data)) <= {0, *model.scheme.values}
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
 def test_repairs_are_those_of_brats_and_leave_tissues_alone(seed):

@@ -148,6 +148,7 @@ def test_the_measures_of_realism(found: tuple[Evaluation, Path], dataset: Path) 
     assert all(MEASURES[one.name].meaning in seen for one in result.measures)
 
 
+@pytest.mark.slow
 def test_the_segmenter_of_a_dataset_is_trained_once(ask: Ask, dataset: Path, tmp_path: Path) -> None:
     stages: list[str] = []
     reporter = Counter()
@@ -380,6 +381,7 @@ def test_the_command(model: Path, dataset: Path, tmp_path: Path) -> None:
     assert command.evaluate_command.__doc__
 
 
+@pytest.mark.slow
 def test_the_demo_card(model: Path, dataset: Path, tmp_path: Path) -> None:
     for path in model.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())

@@ -18,7 +18,7 @@ import pytest
 from medddpm.cli.app import app
 from medddpm.cli.console import ConsoleReporter
 from medddpm.errors import Cancelled, InputError, MedDDPMError
-from medddpm.files import csv_text, open_regular, read_text, sha256
+from medddpm.files import csv_text, open_regular, read_text, sha256, write_text
 from medddpm.geometry.io import content_hash, read_geometry, read_volume, require_survivable
 from medddpm.models.folder import read_model_folder
 from medddpm.models.places import find_model, list_models
@@ -128,6 +128,13 @@ def test_many_masks_of_one_name_and_names_that_are_no_text_get_names_at_once() -
     assert time.process_time() - start < 5
     assert len({name.casefold() for name in names}) == 8000
     assert case_names([Path(os.fsdecode(b"k\xff\n.nii.gz"))]) == ["k__"]
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    final, synced = tmp_path / "a.txt", []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append((os.fstat(file).st_ino, final.exists())))
+    write_text(final, "whole")
+    assert synced == [(final.stat().st_ino, False)]
 
 
 @pytest.mark.parametrize("start", ("=", "+", "-", "@", "\t", "\r", "\n", "\t=", " =", "\uff1d", "\x1b="))

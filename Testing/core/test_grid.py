@@ -94,6 +94,7 @@ rotations = st.tuples(*[st.floats(-45.0, 45.0)] * 3)
 offsets = st.tuples(*[st.floats(-1.5, 1.5)] * 3)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(ORIENTATIONS), spacings, rotations, offsets)
 def test_blobs_stay_within_half_a_voxel(codes: str, spacing: tuple, angles: tuple, shift: tuple) -> None:

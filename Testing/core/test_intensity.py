@@ -69,6 +69,17 @@ def test_percentiles_are_not_moved_by_single_voxels() -> None:
         assert (np.abs(image - other).max() > share) == (name == "min-max")
 
 
+def test_the_robust_range_leaves_a_thousandth_at_either_end() -> None:
+    found = IntensityRange.of(np.arange(1001), np.arange(500, 1501))
+    assert (found.low, found.high) == (1.0, 1499.0)
+
+
+def test_what_is_beyond_the_range_is_clipped_on_both_ways() -> None:
+    found = IntensityRange(100.0, 300.0)
+    assert found.to_network(np.array([0.0, 100, 250, 900])).tolist() == [-1, -1, 0.5, 1]
+    assert found.from_network(np.array([-2.0, -1, 0.5, 3])).tolist() == [100, 100, 250, 300]
+
+
 def test_min_max_is_that_of_the_paper() -> None:
     source = volume(low=5.0)
     image, scale = scaled("min-max", source)

@@ -146,6 +146,7 @@ def test_a_scheme_knows_its_tissues():
         assert {scheme_value(role, scheme) for role in TISSUE_ROLES} == {scheme.surround}
 
 
+@pytest.mark.slow
 @given(
     base=st.sampled_from([tumor(4), tumor(3), med_ddpm(), whole_head(), np.where(brain(), 5, tumor(4)), anatomy()]),
     left_out=st.sets(st.integers(1, 4)),
@@ -165,6 +166,7 @@ def test_masks_are_read_as_for_brats_but_for_their_tissues(base, left_out, spaci
     assert len(ours.assumptions) == len(theirs.assumptions)
 
 
+@pytest.mark.slow
 @given(kept=st.sets(st.sampled_from(TISSUES)), parts=st.sets(st.integers(1, 3)), spacing=st.floats(1.7, 4.0))
 @settings(max_examples=60, deadline=None)
 def test_own_numbers_stay_whole_or_half_complete(kept, parts, spacing):

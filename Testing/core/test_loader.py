@@ -74,6 +74,7 @@ def test_the_shares_of_two_processes_are_the_batch_of_one(dataset: Path) -> None
     assert equal(NoisyBatch.joined(shares), source(config).batch(7, 1))
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_a_sentence(dataset: Path) -> None:
     handler = signal.getsignal(signal.SIGCHLD)
     loader = BatchLoader(source(varied(dataset, iterations=1000)), workers=1)

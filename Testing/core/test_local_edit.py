@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 from edit_phantoms import AFFINE, RADIUS, SEAM, SHAPE, SPACING, Edit, bright, distances, mask_of, scan
 from medddpm.errors import InputError
+from medddpm.geometry.intensity import IntensityRange
 from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import Volume
 from medddpm.labels.morphology import distance_to
 from medddpm.labels.scheme import load_scheme
 from medddpm.models.model import Model
 from medddpm.progress import SilentReporter
-from medddpm.synthesis.local_edit import seam_weight
+from medddpm.synthesis.case import stored_intensities
+from medddpm.synthesis.local_edit import RealImage, seam_weight
 from medddpm.synthesis.pipeline import run_batch
 from medddpm.synthesis.planes import Case
 from medddpm.synthesis.request import SynthesisRequest
@@ -66,6 +68,14 @@ def run(edit: Edit, model: Model, out: Path, **options: Any) -> Path:
     [result] = run_batch(SynthesisRequest((str(mask_of(edit)),), **values), model, out, SilentReporter())
     assert result.state == "done", result.message
     return result.folder
+
+
+def test_stored_intensities_are_the_nearest_whole_numbers() -> None:
+    kept = [RealImage(np.zeros(1), IntensityRange(0, 1), IntensityRange(0, 1), whole) for whole in (True, False)]
+    assert kept[0].stored(np.array([6.6, -6.6, 6.4])).tolist() == [7, -7, 6]
+    assert kept[1].stored(np.array([6.5])).tolist() == [6.5]
+    made = stored_intensities(np.array([-2, -1, -0.9991, -0.9989, 0.0011, 1, 2]))
+    assert made.dtype == np.int16 and made.tolist() == [0, 0, 0, 1, 501, 1000, 1000]
 
 
 def test_the_seam_leads_from_old_to_new(tmp_path: Path, edit: Edit) -> None:

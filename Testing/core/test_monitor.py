@@ -142,6 +142,7 @@ def test_other_networks_and_precisions_are_watched_alike(dataset: Path, tmp_path
     assert len(metrics(tmp_path, "quality")) == 1
 
 
+@pytest.mark.slow
 def test_samples_lie_on_the_grid_and_say_what_they_are(dataset: Path, tmp_path: Path) -> None:
     run(watched(dataset, validate_every=0), tmp_path)
     with Image.open(tmp_path / "loss.png") as chart:

@@ -15,6 +15,7 @@ from medddpm.config import GridConfig
 from medddpm.errors import InputError
 from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import voxel_ml
+from medddpm.preparation import case
 from medddpm.preparation.case import prepare_one
 from medddpm.preparation.case_files import CaseFiles
 from medddpm.preparation.facts import CaseFacts
@@ -59,6 +60,11 @@ def test_tensors_are_on_the_grid_and_follow_the_mask(prepared: tuple[TENSORS, Ca
     assert images[0][tumor].mean() < images[0][rest].mean() - 0.2  # dark in T1
     assert images[1][tumor].mean() > images[1][rest].mean() + 0.2  # bright in T2
     np.testing.assert_allclose(np.array(facts.grid_affine)[:3, :3], np.diag([-8.0, -8.0, 8.0]))
+
+
+def test_fractions_are_stored_as_the_nearest_share(files: CaseFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(case, "with_tissues", lambda images, placed: (np.full(placed.fractions.shape, 0.999), ()))
+    assert (prepare_one(files, options(), template())[0]["fractions"] == 255).all()
 
 
 def test_the_facts_are_what_was_measured(files: CaseFiles, prepared: tuple[TENSORS, CaseFacts]) -> None:
@@ -133,6 +139,7 @@ def test_an_outline_in_the_mask_is_kept_unless_the_images_is_wanted(tmp_path: Pa
     assert prepare_one(case, options(outline="none"), template())[1].mask == own
 
 
+@pytest.mark.slow
 def test_labels_with_tissues_take_masks_without_any(files: CaseFiles, prepared: tuple[TENSORS, CaseFacts]) -> None:
     tensors, facts = prepare_one(files, options(scheme="glioma-anatomy"), template(scheme="glioma-anatomy"))
     np.testing.assert_array_equal(tensors["fractions"][:3], prepared[0]["fractions"][:3])

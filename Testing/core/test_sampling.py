@@ -118,6 +118,7 @@ def test_predictions_convert_exactly(kind: str) -> None:
     torch.testing.assert_close(to_noise(kind, output, x_t, alpha, sigma), noise)
 
 
+@pytest.mark.slow(but="dpm++2m")
 @pytest.mark.parametrize("name", SOLVERS)
 def test_a_sample_does_not_depend_on_its_batch(small_model: Model, name: str) -> None:
     batch = sample(small_model, condition(2), sampler=name, steps=5, seed=10)

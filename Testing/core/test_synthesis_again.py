@@ -260,6 +260,7 @@ def children() -> Any:
     return context
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_killed_run_is_completed_by_the_next(tmp_path: Path, tiny: Path, mask: Path, children: Any) -> None:
     out, chance = tmp_path / "out", random.Random(1)

@@ -91,6 +91,7 @@ def anatomy_of(result: CaseResult, k: int = 1) -> np.ndarray:
     return voxels(result.folder / f"brain_sample-{k:02d}_anatomy.nii.gz")[0]
 
 
+@pytest.mark.slow
 def test_every_sample_has_its_own_anatomy_and_the_same_seed_the_same(tmp_path: Path, model: Path, mask: Path) -> None:
     result = made(mask, tmp_path / "a", model, samples=2, seed=4)
     given = phantom(positions(SHAPE, AFFINE))
@@ -155,6 +156,7 @@ def made_or_raise(mask: Path, out: Path, model: Path, **options: Any) -> None:
         raise InputError(result.message)
 
 
+@pytest.mark.slow
 def test_the_contrast_is_drawn_or_the_mean(tmp_path: Path, model: Path, mask: Path) -> None:
     def white_matter(name: str, **options: Any) -> float:
         result = made(mask, tmp_path / name, model, **options)
@@ -189,6 +191,7 @@ def reference_scan(folder: Path, seed: int = 21) -> tuple[tuple[str, ...], np.nd
     return tuple(entries), labels
 
 
+@pytest.mark.slow
 def test_anatomy_and_contrast_are_those_of_a_reference_scan(tmp_path: Path, model: Path, mask: Path) -> None:
     entries, labels = reference_scan(tmp_path)
     result = made(mask, tmp_path / "out", model, reference=entries, anatomy="reference", contrast="reference")
@@ -200,6 +203,7 @@ def test_anatomy_and_contrast_are_those_of_a_reference_scan(tmp_path: Path, mode
     assert set(record(result)["anatomy"]["reference_sha256"]) == {"T1", "T2"}
 
 
+@pytest.mark.slow
 def test_a_reference_that_is_something_else_is_refused(tmp_path: Path, model: Path, mask: Path) -> None:
     entries, _ = reference_scan(tmp_path)
     paths = [entry.split("=")[1] for entry in entries]
@@ -215,6 +219,7 @@ def test_a_reference_that_is_something_else_is_refused(tmp_path: Path, model: Pa
         made(mask, tmp_path / "c", model, reference=(f"PD={paths[0]}",), contrast="reference")
 
 
+@pytest.mark.slow
 def test_only_the_tumor_and_what_it_displaces_change_in_a_growth_series(
     tmp_path: Path, model: Path, mask: Path
 ) -> None:
@@ -263,6 +268,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_evaluation_chooses_anatomy_and_contrast(dataset: Path, model: Path, tmp_path: Path) -> None:
     def evaluated(anatomy: str, contrast: str) -> tuple[np.ndarray, np.ndarray]:
         out = tmp_path / f"{anatomy} {contrast}"

@@ -109,6 +109,7 @@ def test_a_job_is_cancelled_within_a_step(spool: Path, tiny: Path, tmp_path: Pat
     assert not list(job.path.rglob(".part-*")) and not list(job.path.glob("preview-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_a_job_whose_worker_was_killed_is_resumed(tiny: Path, tmp_path: Path) -> None:
     spool = tmp_path / "spool"

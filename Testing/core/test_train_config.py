@@ -346,6 +346,7 @@ def test_the_command_trains_goes_on_and_tells_where_the_model_is(dataset: Path, 
     assert (config.network.base_channels, config.batch_size, config.accumulate) == (8, 2, 2)
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_the_code_and_sentence_of_the_run(dataset: Path, tmp_path: Path) -> None:
     file = small_file(tmp_path, dataset)
     result = CliRunner().invoke(app, ["train", str(file), "--precision", "fp16"])

@@ -128,6 +128,27 @@ def test_the_window_of_a_long_run_forgets_its_beginning() -> None:
     assert judge(train(course) + validation(course)).kind == "flat"
 
 
+def validated(*values: float) -> Metrics:
+    return [{"kind": "validation", "iteration": i, "loss": value} for i, value in enumerate(values)]
+
+
+def test_a_rise_is_no_overfitting_before_it_has_lasted() -> None:
+    best, rise = [1.0] * 20 + [0.9, 0.9], [1.5] * 9
+    assert judge(validated(*best, *rise[:2])).kind == "flat"
+    assert judge(validated(*best, *rise)).kind == "overfitting"
+
+
+def test_a_rise_that_has_gone_again_is_no_overfitting() -> None:
+    hump = [1.0] * 6 + [1.5] * 4
+    assert judge(validated(*hump, 1.5, 1.5, 1.5)).kind == "overfitting"
+    assert judge(validated(*hump, 1.0, 1.0, 1.0)).kind != "overfitting"
+
+
+def test_a_training_loss_of_a_few_lines_says_nothing() -> None:
+    assert judge(train(falling, noise=0, end=4700)).kind == "early"
+    assert judge(train(falling, noise=0, end=4800)).kind == "improving"
+
+
 losses = st.floats(0, 1e6) | st.sampled_from([math.nan, math.inf, -1.0, 0.0])
 anything = st.fixed_dictionaries(
     {"kind": st.sampled_from(["train", "validation", "quality", "other"]), "iteration": st.integers(0, 500)},

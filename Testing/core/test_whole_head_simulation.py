@@ -126,6 +126,7 @@ def test_coarser_voxels_keep_their_place_in_the_world():
     np.testing.assert_allclose(np.array(found) + affine[:3, 3], world, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_case_is_a_head_in_the_field_of_view_and_its_tumor_the_same_each_time():
     labels = as_image(phantom())
     image, mask, affine = heads.simulate(labels, 3)

@@ -58,6 +58,7 @@ def test_readme_python_example_runs(tmp_path: Path) -> None:
     assert "T1" in last and last.endswith("(1, 4, 80, 96, 80)")
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "Resources" / "SampleMasks", tmp_path / "Resources" / "SampleMasks")
     (tmp_path / "examples").mkdir()

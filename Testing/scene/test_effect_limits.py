@@ -192,6 +192,7 @@ def test_a_change_smaller_than_a_voxel_is_no_step_of_undo(scene: Any) -> None:
     assert "smaller than a voxel" in outcome.message
 
 
+@pytest.mark.slow
 def test_an_operation_on_a_mask_of_brats_size_is_short(scene: Any) -> None:
     labels = np.zeros((240, 240, 155), np.uint8)
     labels[40:200, 20:220, 20:140] = BRATS.surround

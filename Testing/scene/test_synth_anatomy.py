@@ -78,6 +78,7 @@ def completed(service, segmentation, model, **choices):
     return told
 
 
+@pytest.mark.slow(but="lps")
 @pytest.mark.parametrize("grid", ["lps", "oblique"])
 def test_the_anatomy_becomes_segments_and_the_tumor_stays(service, scene, anatomyModel, grid):
     segmentation = painted(scene, grid=grid)
@@ -100,6 +101,7 @@ def test_the_anatomy_becomes_segments_and_the_tumor_stays(service, scene, anatom
     assert leftovers(service) == []
 
 
+@pytest.mark.slow
 def test_showing_the_anatomy_can_be_undone(service, scene, anatomyModel):
     segmentation = painted(scene)
     before = composeLabels(segmentation, SCHEME)
@@ -116,6 +118,7 @@ def test_showing_the_anatomy_can_be_undone(service, scene, anatomyModel):
     assert set(idsOf(segmentation)) == {1, 2, 3, 4}
 
 
+@pytest.mark.slow
 def test_larger_ventricles_are_painted_over_the_other_tissues(service, scene, anatomyModel):
     segmentation = painted(scene)
     completed(service, segmentation, anatomyModel)
@@ -133,6 +136,7 @@ def test_larger_ventricles_are_painted_over_the_other_tissues(service, scene, an
     assert facts["map"] is None and facts["mass_effect"] == 0
 
 
+@pytest.mark.slow
 def test_the_anatomy_comes_with_the_results_and_is_not_shown(service, scene, anatomyModel):
     segmentation = painted(scene)
     transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
@@ -208,6 +212,7 @@ def tissueMap(scene, service, model, kind, grid="ras"):
     return node, tissues
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["segmentation", "label map"])
 def test_the_anatomy_of_a_segmentation_or_label_map(service, scene, anatomyModel, kind):
     node, tissues = tissueMap(scene, service, anatomyModel, kind)
@@ -232,6 +237,7 @@ def test_a_segmentation_without_tissues_is_refused(service, scene, anatomyModel)
     assert leftovers(service) == []
 
 
+@pytest.mark.slow
 def test_a_batch_takes_the_anatomy_for_all_masks(service, scene, anatomyModel, tmp_path):
     node, tissues = tissueMap(scene, service, anatomyModel, "label map")
     folder, out = tmp_path / "masks", tmp_path / "out"
@@ -285,6 +291,7 @@ def test_the_reference_goes_with_the_request_in_the_place_of_the_mask(service, s
     pollUntil(service, lambda: leftovers(service) == [], 20)
 
 
+@pytest.mark.slow
 def test_a_real_scan_that_is_edited_shows_its_own_anatomy(service, scene, anatomyModel):
     segmentation, source = painted(scene), painted(scene, "Source")
     completed(service, source, anatomyModel, massEffect=0.0)

@@ -188,6 +188,7 @@ def crash(service) -> None:
     service.detach()
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_interrupted_job_is_offered_again(scene, workerPython, modelFolder, tmp_path):
     root = tmp_path / "own"
@@ -239,6 +240,7 @@ def test_finished_results_are_still_there(scene, workerPython, modelFolder, tmp_
     endWorkers(root)
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_discarding_what_was_left(scene, workerPython, modelFolder, masks, tmp_path):
     root = tmp_path / "own"

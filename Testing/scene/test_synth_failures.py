@@ -78,6 +78,7 @@ def test_cancel_while_sampling(service, scene, segmentation, modelFolder):
     assert generated(service, segmentation, modelFolder).volumes, "the next one runs"
 
 
+@pytest.mark.slow
 def test_cancel_while_preparing_and_importing(service, scene, segmentation, modelFolder, monkeypatch):
     run = service.generate(SynthInputs(segmentation), options(modelFolder))
     run.cancel()

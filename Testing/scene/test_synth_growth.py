@@ -46,6 +46,7 @@ def browserOf(scene):
     return browser, {node.GetName().split()[0]: node for node in nodes}
 
 
+@pytest.mark.slow
 def test_the_tumor_grows_while_the_sequence_plays(service, scene, anatomyModel):
     segmentation = painted(scene, grid="oblique")
     transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
@@ -137,6 +138,7 @@ def test_what_stands_in_the_way_of_a_series(service, scene, modelFolder):
     assert "whole images" in service.seriesBlockedReason(node)
 
 
+@pytest.mark.slow
 def test_no_step_holds_up_the_gui(service, scene, anatomyModel):
     """No call of poll takes 100 ms: anatomy as segments, results with their anatomy, a series; voxels of 1 mm."""
     shape = (160, 192, 155)
@@ -167,6 +169,7 @@ def test_no_step_holds_up_the_gui(service, scene, anatomyModel):
     assert max(slowest.values()) < 0.1, slowest
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_an_interrupted_series_is_offered_again(scene, workerPython, modelFolder, tmp_path):
     root = tmp_path / "own"

@@ -91,6 +91,7 @@ def test_findings_and_their_fix(service, scene, modelFolder):
     assert service.check.findings == [] and leftovers(service) == []
 
 
+@pytest.mark.slow
 def test_fix_all(service, scene, modelFolder):
     segmentation = painted(scene, grid="oblique")
     withIsland(segmentation)
@@ -103,6 +104,7 @@ def test_fix_all(service, scene, modelFolder):
     service.check.stop()
 
 
+@pytest.mark.slow
 def test_check_that_cannot_be_made(service, scene, modelFolder):
     empty = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Empty")
     service.check.observe(empty, None, str(modelFolder))
@@ -230,6 +232,7 @@ def test_missing_packages_are_named(scene, root, workerPython, modelFolder):
     next(lender, None)
 
 
+@pytest.mark.slow
 def test_start_from_the_parameter_node(service, scene, modelFolder):
     key = str(modelFolder)
     service.library.acknowledge(key)

@@ -77,6 +77,7 @@ def waitFor(service, path, state):
     return run.summary
 
 
+@pytest.mark.slow
 def test_a_training_outlives_slicer_and_is_found_again(session, dataset):
     first = session()
     run = TrainingLogic().train(dataset, name="long", iterations=1_000_000, **CHOICES, **TINY)
@@ -125,6 +126,7 @@ def examples(tmp_path, scans):
     return code
 
 
+@pytest.mark.slow
 def test_the_example_of_the_documentation_runs(session, dataset, tmp_path, monkeypatch):
     session()
     module = SimpleNamespace(logic=lambda: TrainingLogic())

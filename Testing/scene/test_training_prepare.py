@@ -116,6 +116,7 @@ def test_a_cancelled_preparation_goes_on_where_it_was(trainingService, node, tmp
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items()), "and is not computed again"
 
 
+@pytest.mark.slow
 def test_the_end_of_slicer_interrupts_and_the_next_session_offers_it_again(makeTrainingService, node):
     first = makeTrainingService()
     preparation = first.prepare(node)
