@@ -7,7 +7,6 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,8 @@ import pytest
 from medddpm.cli.app import app, main
 from medddpm.cli.console import ConsoleReporter, show_table
 from medddpm.geometry.nifti import write_image
-from medddpm.jobs.outcome import DONE
+from medddpm.jobs.folder import State
+from medddpm.jobs.outcome import Outcome
 from medddpm.training.run import RunFolder
 from rich.console import Console
 from training_group import tiny_config
@@ -65,7 +65,7 @@ def evil(tmp_path: Path) -> Path:
         (["synth", "{0}", "--model", "{0}", "--out", "{0}/out"], 2, "model"),
         (["prepare", "{0}", "--scan"], 2, "is not recognized"),
         (["prepare", "{0}/t.csv", "--scan"], 2, "no case"),
-        (["runs", "{0}"], 0, "Training"),
+        (["runs", "{0}"], 0, "pending"),
         (["runs", "{0}/run{1}"], 0, "Training"),
         (["runs", "{0}/run{1}", "--stop"], 2, "is not running"),
     ],
@@ -97,7 +97,7 @@ def test_tables_never_break_names(
     assert place in printed and LONG in printed and f"/data/{LONG}/outputs/model" in printed and "Loss" not in printed
     assert all(len(line) <= columns or LONG in line for line in lines)
     assert [" ".join(printed.split()).count(word) for word in ("running", "done")] == [1, 1]
-    assert (lines[0].split() == ["Name", "State", "How", "it", "goes"]) == (columns > 80)
+    assert (lines[0].split() == ["Name", "State", "Verdict"]) == (columns > 80)
     assert all(word in printed for word in verdict.split())
 
 
@@ -164,7 +164,7 @@ def test_only_the_first_process_of_a_group_tells_how_it_ended(
     run = RunFolder(tmp_path / "run")
     run.create(tiny_config(tmp_path))
     run.begin()
-    run.finish(replace(DONE, message="It went well."))
+    run.finish(Outcome(State.DONE, 0, "It went well."))
     for name, value in {"JOB_NAME": "train", "NTASKS": "2", "NNODES": "2", "PROCID": str(rank)}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.setattr("medddpm.cli.console.ConsoleReporter.__init__.__defaults__", (None, 0.0))
