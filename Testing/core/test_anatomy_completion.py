@@ -149,6 +149,7 @@ def test_ventricles_that_are_drawn_are_all_ventricles() -> None:
     assert (result.labels.data == CORTEX).sum() > 1000
 
 
+@pytest.mark.slow(but="scheme")
 @pytest.mark.parametrize("numbers", ["scheme", "freesurfer"])
 def test_a_label_map_takes_the_place_of_the_bank(numbers: str) -> None:
     source = brain(pull=turn((10, 5, -8), (1.1, 0.95, 1.05)))
@@ -181,6 +182,7 @@ def test_a_label_map_without_ventricles_is_said() -> None:
     assert not (result.labels.data == VENTRICLES).any()
 
 
+@pytest.mark.slow
 def test_grids_turned_and_flipped_give_the_same_anatomy() -> None:
     labels = mask()
     turned_affine = AFFINE[:, [2, 0, 1, 3]] @ np.diag([-1.0, 1, -1, 1])
@@ -296,6 +298,7 @@ def test_the_strength_is_from_0_to_1(strength: float) -> None:
         complete_anatomy(Volume(mask(), AFFINE), 0, mass_effect=strength)
 
 
+@pytest.mark.slow
 def test_tumor_beyond_the_brain_stays_and_is_said() -> None:
     labels = mask()
     labels[1:3, 1:3, 1:3] = 3
@@ -304,6 +307,7 @@ def test_tumor_beyond_the_brain_stays_and_is_said() -> None:
     assert "outside of the brain" in result.sentences[0]
 
 
+@pytest.mark.slow
 def test_several_tumors_one_at_the_skull_and_one_on_the_midline() -> None:
     labels = mask()
     labels[ball((0, -20, 40), 14) & (labels == 4)] = 3

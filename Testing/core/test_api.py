@@ -158,6 +158,7 @@ def test_a_tumor_is_edited(mask: Path) -> None:
             medddpm.edit(mask, **wrong)
 
 
+@pytest.mark.slow
 def test_a_lesion_is_added(mask: Path) -> None:
     one, made = medddpm.new_lesion(mask, seed=4, diameter_mm=14, center_mm=(-30.0, -12.0, 20.0))
     np.testing.assert_allclose(made.centers_mm[0], (-30, -12, 20), atol=8)

@@ -172,6 +172,7 @@ def peak_grown_by(size: int) -> int:
     return grown
 
 
+@pytest.mark.slow
 def test_peak_memory_sees_what_was_allocated() -> None:
     """In a process of its own: a large one may have room for the block in what it freed before."""
     assert common.in_fresh_process(peak_grown_by, 50_000_000) == pytest.approx(50_000_000, abs=25_000_000)
@@ -233,6 +234,7 @@ def test_the_worker_is_measured_for_real(model_folder: Path) -> None:
         assert wait.first_step + wait.step == pytest.approx(wait.finished_step)
 
 
+@pytest.mark.slow
 def test_a_sweep_and_its_resumption(
     tmp_path: Path, model_folder: Path, dataset_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,6 +295,7 @@ def test_without_a_gpu_one_sentence_and_nothing_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_gpu_checks_find_the_reference_numbers_on_the_cpu_too() -> None:
     forward, trajectory = gpu.parity(CPU)
     assert 0 <= forward < gpu.MAX_FORWARD
@@ -300,6 +303,7 @@ def test_gpu_checks_find_the_reference_numbers_on_the_cpu_too() -> None:
     assert gpu.bf16_right(CPU)
 
 
+@pytest.mark.slow
 def test_gpu_table_compares_the_paths() -> None:
     table, speed = gpu.evaluation_table("small", (16, 16, 16), gpu.GpuSettings(repeats=1, warmup=0), CPU)
     assert table.rows[0][2:4] == (1.0, 0.0)

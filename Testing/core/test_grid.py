@@ -376,6 +376,7 @@ def test_network_axes_are_reversed_and_back(shape: list[int]) -> None:
     assert np.array_equal(from_network(network), data) and from_network(network).flags.c_contiguous
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(ORIENTATIONS),
     st.tuples(*[st.floats(0.6, 3.0)] * 3),

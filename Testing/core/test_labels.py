@@ -181,6 +181,7 @@ def test_own_numbers_stay_whole_or_half_complete(kept, parts, spacing):
     assert all(ANATOMY.label(value).name.casefold() in said for value in kept)
 
 
+@pytest.mark.slow
 @given(kept=st.sets(st.sampled_from([6, 8, 11]), min_size=1), enhancing=st.sampled_from([3, 4]))
 @settings(max_examples=10, deadline=None)
 def test_a_few_tissues_beside_a_tumor_are_no_outline(kept, enhancing):

@@ -62,6 +62,7 @@ def test_a_lesion_grows_in_tissue_and_keeps_out_of_ventricles_and_wide_fluid(see
         assert labels[voxel] in (7, 9)
 
 
+@pytest.mark.slow
 def test_fluid_does_not_make_lesions_small():
     labels, affine = make_anatomy((3.0, 3.0, 3.0))
     plain = np.where(labels > 0, np.uint8(4), labels)
@@ -101,6 +102,7 @@ def test_a_random_lesion_keeps_the_outline_and_its_parts_together(seed, spacing,
     assert all(abs(c) < 80 for c in result.center_mm)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_lesion_and_another_seed_another():
     labels, affine = make_brain((3.0, 3.0, 3.0))
     first, again, other = (add_lesion(labels, affine, BRATS, seed=s) for s in (7, 7, 8))
@@ -108,6 +110,7 @@ def test_the_same_seed_gives_the_same_lesion_and_another_seed_another():
     assert not np.array_equal(first.labels, other.labels)
 
 
+@pytest.mark.slow
 def test_the_lesion_does_not_depend_on_the_grid():
     fine, fine_affine = make_brain((2.0, 2.0, 2.0))
     coarse, coarse_affine = make_brain((3.0, 2.5, 2.5), angle=15.0)
@@ -145,6 +148,7 @@ def test_the_core_has_the_diameter_and_the_parts_are_nested():
     assert (result.labels == 2).sum() > 0.5 * core.sum()
 
 
+@pytest.mark.slow
 def test_irregularity_makes_the_surface_rough():
     labels, affine = make_brain((2.0, 2.0, 2.0))
 
@@ -156,6 +160,7 @@ def test_irregularity_makes_the_surface_rough():
     assert surface(1.0) > 1.12 * surface(0.0)
 
 
+@pytest.mark.slow
 def test_parts_can_be_left_out():
     labels, affine = make_brain((3.0, 3.0, 3.0))
 
@@ -178,6 +183,7 @@ def test_a_head_gets_one_tumor_in_its_brain():
         assert points[:, 2].mean() > -10, "not in the neck"
 
 
+@pytest.mark.slow
 def test_several_lesions_have_separate_cores():
     labels, affine = make_brain((3.0, 3.0, 3.0))
     result = add_lesion(labels, affine, BRATS, LesionSpec(diameter_mm=18.0, edema_mm=3.0, count=3), seed=5)

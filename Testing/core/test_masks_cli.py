@@ -91,6 +91,7 @@ def test_a_raw_mask_keeps_what_its_numbers_can_say(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(tmp_path / "o.nii.gz").volume.data, expected)
 
 
+@pytest.mark.slow
 def test_a_mask_that_would_be_misread_is_told_and_not_put_into_a_series(tmp_path: Path) -> None:
     tumor = 2 * (phantoms.ball((0, 0, 0), 35).astype(np.uint8) + phantoms.ball((0, 0, 0), 20))
     large = written(tmp_path / "large.nii.gz", tumor)
@@ -110,6 +111,7 @@ def test_an_image_of_another_place_is_refused(tmp_path: Path, scan: Path) -> Non
     assert not (tmp_path / "o.nii.gz").exists()
 
 
+@pytest.mark.slow
 def test_commands_write_a_mask_in_the_place_of_the_input(tmp_path):
     affine = make_affine((2.5, 2.5, 2.5), angle=10)
     labels = make_labels(affine, (10, 0, 0))

@@ -244,6 +244,7 @@ def test_images_elsewhere_are_refused(tmp_path: Path, millimeters: float, words:
         prepare_one(case, options(), template())
 
 
+@pytest.mark.slow
 def test_registration_brings_the_contrasts_together(tmp_path: Path, prepared: tuple[TENSORS, CaseFacts]) -> None:
     case = write_case(tmp_path)
     moved = AFFINE.copy()

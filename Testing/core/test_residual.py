@@ -293,6 +293,7 @@ def trained(dataset: Path, out: Path, iterations: int) -> Path:
     return Trainer(config, out, SilentReporter()).run()
 
 
+@pytest.mark.slow
 def test_a_continued_training_equals_the_uninterrupted_one(dataset: Path, tmp_path: Path) -> None:
     trained(dataset, tmp_path / "whole", 6)
     trained(dataset, tmp_path / "parts", 3)

@@ -165,6 +165,7 @@ def spoil_the_record(mask: Path, model: Path) -> dict[str, Any]:
 CHANGES = [change_seed, change_steps, change_mask, change_model, lose_a_file, empty_a_file, spoil_the_record]
 
 
+@pytest.mark.slow(but="change_seed")
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_changed_is_done_again(tmp_path: Path, tiny: Path, mask: Path, change: Any) -> None:
     model, out = tmp_path / "model", tmp_path / "out"
@@ -212,6 +213,7 @@ def test_a_record_from_a_stranger_deletes_nothing_elsewhere(tmp_path: Path, tiny
     assert result.state == "done" and precious.read_text() == "keep me"
 
 
+@pytest.mark.slow(but="1")
 @pytest.mark.parametrize("after", [0, 1, 3, 4])
 def test_a_stopped_run_leaves_nothing_half_and_goes_on(tmp_path: Path, tiny: Path, mask: Path, after: int) -> None:
     out = tmp_path / "out"
@@ -313,6 +315,7 @@ def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path, tiny: Path, mask: Pat
     assert not (tmp_path / "out" / "brain" / "provenance.json").exists()
 
 
+@pytest.mark.slow
 @POSIX
 def test_control_c_stops_the_command_cleanly(tmp_path: Path, mask: Path) -> None:
     slow = save_tiny(tmp_path / "slow", steps=400)

@@ -218,6 +218,7 @@ def test_what_does_not_fit_comes_with_what_helps(large: Path, measured: None) ->
     assert "8.0 GB are free" in found.sentence()
 
 
+@pytest.mark.slow
 def test_cubes_are_as_large_as_the_memory_allows(large: Path, measured: None, monkeypatch: pytest.MonkeyPatch) -> None:
     config, data = big(large), read_dataset_config(large)
     whole, side, needed, _ = fitting_cubes(config, data)

@@ -50,6 +50,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow(but="network1")
 @pytest.mark.parametrize("network", [None, COMPACT])
 def test_a_continued_run_equals_the_uninterrupted_one_bit_for_bit(
     dataset: Path, tmp_path: Path, network: NetworkConfig | None
@@ -63,6 +64,7 @@ def test_a_continued_run_equals_the_uninterrupted_one_bit_for_bit(
     assert not same(whole, train(replace(config, seed=1), tmp_path / "other"))
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_gives_a_usable_model(dataset: Path, tmp_path: Path) -> None:
     schedule, monitor = ScheduleConfig(steps=20, prediction="x0"), replace(tiny_config(dataset).monitor, log_every=20)
     config = tiny_config(dataset, iterations=120, schedule=schedule, batch_size=2, monitor=monitor)

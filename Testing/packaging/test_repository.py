@@ -73,6 +73,7 @@ def test_the_demo_has_its_mask_and_model() -> None:
     assert {"config.json", "model.safetensors"} <= {p.name for p in (ROOT / "Resources/Models/demo").iterdir()}
 
 
+@pytest.mark.slow
 def test_the_wheel_has_the_models_the_schemes_and_the_license(tmp_path: Path) -> None:
     source = tmp_path / "source"
     model = source / "Resources" / "Models" / "tiny"
@@ -216,6 +217,7 @@ print(code, job.state(), job.events()[0][-1].message, *sorted(p.name for p in (j
 """
 
 
+@pytest.mark.slow
 def test_a_job_runs_with_the_inference_packages_alone(tmp_path: Path) -> None:
     result = python("-c", BLOCKED_JOB, str(tmp_path), OMP_NUM_THREADS="1")
     assert result.returncode == 0, result.stderr

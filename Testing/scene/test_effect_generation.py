@@ -42,6 +42,7 @@ def test_the_button_is_disabled_with_the_reason_of_the_module(service: SynthServ
     assert "no such model" in view.toolTip and view.status == view.toolTip
 
 
+@pytest.mark.slow
 def test_a_press_generates_for_the_segmentation_of_the_editor(
     service: SynthService, scene: Any, node: Any, modelFolder: Path
 ) -> None:

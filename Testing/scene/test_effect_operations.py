@@ -118,6 +118,7 @@ def test_a_lesion_lies_where_it_was_placed_with_its_size_and_parts(node: Any) ->
     assert "Enhancing tumor" in outcome.message
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_shape(plain: Any) -> None:
     undo = UndoCounter(plain)
     shapes = []

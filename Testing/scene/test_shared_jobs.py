@@ -228,6 +228,7 @@ def test_a_missing_python_is_told_at_once_and_leaves_no_job(
     assert list(storage.toolsSpool.glob("*-*")) == []
 
 
+@pytest.mark.slow(but="steps")
 @pytest.mark.parametrize("kind", ["steps", "hang"])
 def test_shutdown_returns_at_once_and_leaves_no_process(monitor: JobMonitor, worker: WorkerProcess, kind: str) -> None:
     handle, waiting = running(monitor, kind=kind), monitor.submit(steps(), "steps")

@@ -163,6 +163,7 @@ def test_the_anatomy_comes_with_the_results_and_is_not_shown(service, scene, ana
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationDisplayNode") == 1
 
 
+@pytest.mark.slow
 def test_an_import_that_ends_early_leaves_nothing(service, scene, anatomyModel):
     segmentation = painted(scene)
     run = generated(service, segmentation, anatomyModel)
@@ -350,6 +351,7 @@ def test_what_is_missing_is_said(service, scene, anatomyModel, modelFolder):
     assert service.blockedReason(node) is None and "no anatomy" in service.anatomyBlockedReason(node)
 
 
+@pytest.mark.slow
 def test_scripts(service, scene, anatomyModel, monkeypatch):
     monkeypatch.setattr(SynthService, "_instance", service)
     segmentation, node = painted(scene), painted(scene, "Source")

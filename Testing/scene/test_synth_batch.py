@@ -45,6 +45,7 @@ def masks(scene, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_a_bad_case_does_not_stop_the_others(service, masks, modelFolder, tmp_path):
     out = tmp_path / "results"
     told = []

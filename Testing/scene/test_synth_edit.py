@@ -45,6 +45,7 @@ def addLesion(segmentation, grid, radius=14.0):
     return distance
 
 
+@pytest.mark.slow(but="lps")
 @pytest.mark.parametrize("grid", ["lps", "oblique"])
 def test_the_rest_stays_the_patients_own(service, scene, modelFolder, grid):
     segmentation = painted(scene, grid=grid)

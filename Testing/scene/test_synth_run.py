@@ -33,6 +33,7 @@ def volumeCount(scene) -> int:
     return scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
 
 
+@pytest.mark.slow(but="ras")
 @pytest.mark.parametrize("grid", GEOMETRIES)
 def test_results_lie_on_the_grid_of_the_mask(service, scene, modelFolder, grid):
     segmentation = painted(scene, grid=grid)
@@ -149,6 +150,7 @@ def test_two_segmentations_at_once_do_not_mix(service, scene, modelFolder):
     assert tree.GetItemByName("One – synthetic") and tree.GetItemByName("Two – synthetic")
 
 
+@pytest.mark.slow
 def test_results_survive_saving_and_loading_the_scene(service, scene, modelFolder, tmp_path, application):
     segmentation = painted(scene)
     run = generated(service, segmentation, modelFolder)

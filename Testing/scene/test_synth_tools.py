@@ -185,6 +185,7 @@ def test_outline_keeps_the_tissues_inside(service, scene, modelFolder, tmp_path)
     assert (labels == 6).any() and not (labels == 9).any()
 
 
+@pytest.mark.slow
 def test_estimate(service, modelFolder):
     service.library.acknowledge(str(modelFolder))
     answers = []
@@ -252,6 +253,7 @@ torch.save({"step": 1, "ema": load_file(sys.argv[1])}, sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_published_checkpoint_is_imported(service, modelFolder, workerPython, tmp_path):
     checkpoint = tmp_path / "published model.pt"
     order = [workerPython, "-c", SAVE_CHECKPOINT, str(modelFolder / "model.safetensors"), str(checkpoint)]
