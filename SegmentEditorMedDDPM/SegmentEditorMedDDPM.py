@@ -30,10 +30,23 @@ class SegmentEditorMedDDPM(ScriptedLoadableModule):
 
 
 def onStartupCompleted() -> None:
-    """Register the effect, once all modules are there."""
-    from SegmentEditorMedDDPMLib.Registration import registerEffect
+    """Register the effect, once all modules are there. A failure is logged and stops nothing else."""
+    import logging
+    from pathlib import Path
 
-    registerEffect()
+    try:
+        import SegmentEditorMedDDPMLib
+        from qSlicerSegmentationsEditorEffectsPythonQt import qSlicerSegmentEditorScriptedEffect
+        from SegmentEditorMedDDPMLib import SegmentEditorEffect as effect  # noqa: N813 - a module
+
+        # Slicer looks for the class in the package of the file's folder, under the name of the file, where an import
+        # puts the module.
+        SegmentEditorMedDDPMLib.SegmentEditorEffect = effect.SegmentEditorEffect
+        scriptedEffect = qSlicerSegmentEditorScriptedEffect(None)
+        scriptedEffect.setPythonSource(Path(effect.__file__).as_posix())
+        scriptedEffect.self().register()
+    except Exception:
+        logging.getLogger(__name__).exception("The Segment Editor effect MedDDPM could not be registered")
 
 
 class SegmentEditorMedDDPMTest(ScriptedLoadableModuleTest):

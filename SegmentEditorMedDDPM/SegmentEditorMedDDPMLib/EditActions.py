@@ -9,8 +9,7 @@ from medddpm.labels.scheme import LabelScheme
 from medddpm.masks.stack import tumor_roles
 
 from . import LesionOperations, Options
-from .Ghost import Ghost
-from .GhostCache import GhostCache
+from .Ghost import Ghost, GhostCache
 from .LesionOperations import Outcome
 from .OpenedMask import SaveUndo
 from .Options import Motion, Point
@@ -83,7 +82,7 @@ class EditActions:
 
     def newShape(self) -> None:
         """Another shape for the next lesion."""
-        seed = int(Options.number(self._read, "Seed"))
+        seed = Options.valueOf(self._read, "Seed")
         self._write("Seed", str(seed % Options.MAX_SEED + 1))
 
     def ghostAt(self, point: Point) -> Ghost:

@@ -3,16 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import vtk
 
-from .Drag import Drag
 from .Ghost import Ghost, circle
 from .Options import PLACE, Motion, Point
 from .SliceOverlays import SliceOverlays, pixelSize, pixelToWorld, pointAt, sizeOf
 
 EVENTS = vtk.vtkCommand
+# A press that moved less than this (pixels) was a click.
+CLICK_PIXELS = 4
+
+
+@dataclass
+class Drag:
+    """A drag that began at ``start`` (RAS mm, world) and ``startPixel`` in ``view``; ``ghost`` follows the mouse.
+
+    ``here`` and ``pixel`` say where the mouse is now.
+    """
+
+    view: Any
+    ghost: Ghost
+    start: Point
+    startPixel: tuple[int, int]
+    pixel: tuple[int, int] = field(init=False)
+    here: Point = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.here, self.pixel = self.start, self.startPixel
+
+    @property
+    def isClick(self) -> bool:
+        """Whether the mouse has hardly moved since."""
+        dx, dy = (a - b for a, b in zip(self.pixel, self.startPixel, strict=True))
+        return dx * dx + dy * dy < CLICK_PIXELS**2
+
+    @property
+    def motion(self) -> Motion:
+        """The shift from the start to here."""
+        r, a, s = (b - a for a, b in zip(self.start, self.here, strict=True))
+        return Motion(shift=(r, a, s))
 
 
 class Host(Protocol):
@@ -96,7 +128,7 @@ class Mouse:
         if self._drag is not None:
             # Slicer tells of some moves twice.
             if viewWidget is self._drag.view and pixel != self._drag.pixel:
-                self._drag.moveTo(pointAt(sliceNode, pixel), pixel)
+                self._drag.here, self._drag.pixel = pointAt(sliceNode, pixel), pixel
                 self._showDrag(self._drag)
             return True
         if self._host.tool == PLACE and not _hasModifier(interactor):

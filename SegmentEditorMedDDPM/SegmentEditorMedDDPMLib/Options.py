@@ -1,39 +1,18 @@
-"""What the user can set in the effect, as typed values and as parameters of the segment editor node."""
+"""What the user can set in the effect: typed values, parameters of the segment editor node, widgets, from one field."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from medddpm.masks.lesions import LesionSpec
+from medddpm.options import Option, option, options_of
 
-# Parameters of the segment editor node with their defaults. Lengths are mm, angles degrees.
-DEFAULTS: dict[str, str] = {
-    "Tool": "place",
-    "Diameter": "25",
-    "Irregularity": "0.6",
-    "Elongation": "1.6",
-    "Necrotic": "1",
-    "Enhancing": "1",
-    "Edema": "1",
-    "RimWidth": "4",
-    "EdemaWidth": "7",
-    "Seed": "1",
-    "Scale": "100",
-    "ShiftR": "0",
-    "ShiftA": "0",
-    "ShiftS": "0",
-    "RotateR": "0",
-    "RotateA": "0",
-    "RotateS": "0",
-    "Grow": "0",
-    "OnlyPicked": "0",
-    "Picked": "none",  # an empty attribute would count as missing
-}
-# Those that "Reset" and a successful "Apply" put back.
-MOTION_NAMES = ("Scale", "ShiftR", "ShiftA", "ShiftS", "RotateR", "RotateA", "RotateS", "Grow")
 PLACE, MOVE = "place", "move"
 MAX_SEED = 2**31 - 1
+PART = "Whether a new lesion has this part."
+PART_NAMES = ("necrotic", "enhancing", "edema")
 
 Read = Callable[[str], str]
 Point = tuple[float, float, float]
@@ -41,21 +20,57 @@ Point = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class LesionOptions:
-    """A lesion to be placed: lengths in mm, ``irregularity`` 0..1, ``elongation`` 1..4, ``parts`` by role name."""
+    """A lesion to be placed: lengths in mm, ``irregularity`` 0..1, ``elongation`` 1..4, and which parts it has."""
 
-    diameter: float = 25.0
-    irregularity: float = 0.6
-    elongation: float = 1.6
-    parts: tuple[str, ...] = ("necrotic", "enhancing", "edema")
-    rimWidth: float = 4.0
-    edemaWidth: float = 7.0
-    seed: int = 1
+    diameter: float = option(25.0, "Diameter of the solid part (core).", low=2, high=80, unit="mm")
+    irregularity: float = option(0.6, "0 is a smooth ellipsoid, 1 a ragged lesion.", low=0, high=1)
+    elongation: float = option(1.6, "Longest axis divided by the shortest.", low=1, high=4)
+    necrotic: bool = option(True, PART, label="Necrosis")
+    enhancing: bool = option(True, PART, label="Enhancing rim")
+    edema: bool = option(True, PART, label="Edema")
+    rimWidth: float = option(4.0, "Mean width of the enhancing rim.", label="rim", low=0.5, high=15, unit="mm")
+    edemaWidth: float = option(7.0, "Mean width of the edema.", label="edema", low=1, high=30, unit="mm")
+    seed: int = option(1, "The same seed gives the same shape again.", label="Shape", low=0, high=MAX_SEED)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts by role name."""
+        return tuple(name for name in PART_NAMES if getattr(self, name))
 
     def spec(self, center: Point, parts: tuple[str, ...] | None) -> LesionSpec:
         """The core's description of this lesion at ``center`` (RAS mm). Raises InputError for an impossible value."""
         return LesionSpec(
             center, self.diameter, self.irregularity, self.elongation, parts, self.rimWidth, self.edemaWidth
         )
+
+
+def _shift(label: str, side: str) -> float:
+    return option(0.0, f"Millimeters toward the {side} of the patient.", label=label, low=-150, high=150, unit="mm")
+
+
+def _turn(label: str, plane: str) -> float:
+    return option(
+        0.0, f"Degrees about the {label} axis, in the {plane} plane.", label=label, low=-180, high=180, unit="°"
+    )
+
+
+@dataclass(frozen=True)
+class MotionOptions:
+    """A change of the tumor, in words of the user; ``Motion`` has it for the operations."""
+
+    scale: float = option(100.0, "100 % leaves the size as it is.", label="Size", low=25, high=300, unit="%")
+    shiftR: float = _shift("R", "right")
+    shiftA: float = _shift("A", "front (anterior)")
+    shiftS: float = _shift("S", "top (superior)")
+    rotateR: float = _turn("R", "sagittal")
+    rotateA: float = _turn("A", "coronal")
+    rotateS: float = _turn("S", "axial")
+    grow: float = option(0.0, "Moves all surfaces outward; negative inward.", low=-20, high=20, unit="mm")
+    onlyPicked: bool = option(
+        False,
+        "Off: all tumor is changed. On: only the connected lesion at which you clicked last in a slice view.",
+        label="Only the lesion that was clicked last",
+    )
 
 
 @dataclass(frozen=True)
@@ -81,38 +96,50 @@ class Motion:
         return self.moves or self.grow != 0
 
 
+def parameterOf(name: str) -> str:
+    """The parameter of the segment editor node for a field: "rimWidth" is "RimWidth"."""
+    return name[0].upper() + name[1:]
+
+
+def textOf(value: float | bool) -> str:
+    """A value as a parameter."""
+    return str(int(value)) if isinstance(value, bool) else f"{value:.10g}"
+
+
+OPTIONS: dict[str, Option] = {
+    parameterOf(told.name): told for kind in (LesionOptions, MotionOptions) for told in options_of(kind)
+}
+# Parameters of the segment editor node with their defaults; an empty attribute would count as missing.
+DEFAULTS = {"Tool": PLACE, "Picked": "none"} | {name: textOf(told.default) for name, told in OPTIONS.items()}
+# Those that "Reset" and a successful "Apply" put back.
+MOTION_NAMES = tuple(parameterOf(told.name) for told in options_of(MotionOptions) if told.kind is float)
+
+
 def lesionOptions(read: Read) -> LesionOptions:
     """The options that ``read`` (parameter name -> text) gives; defaults where a text is empty or no number."""
-    parts = tuple(name.lower() for name in ("Necrotic", "Enhancing", "Edema") if flag(read, name))
-    names = ("Diameter", "Irregularity", "Elongation")
-    diameter, irregularity, elongation = (number(read, name) for name in names)
-    widths = number(read, "RimWidth"), number(read, "EdemaWidth")
-    return LesionOptions(diameter, irregularity, elongation, parts, *widths, int(number(read, "Seed")))
+    return LesionOptions(**{told.name: valueOf(read, parameterOf(told.name)) for told in options_of(LesionOptions)})
 
 
 def motion(read: Read) -> Motion:
     """The change that the sliders ask for; see ``lesionOptions``."""
-    return Motion(number(read, "Scale"), _vector(read, "Shift"), _vector(read, "Rotate"), number(read, "Grow"))
+    scale, *others = (valueOf(read, name) for name in MOTION_NAMES)
+    return Motion(scale, tuple(others[:3]), tuple(others[3:6]), others[6])
 
 
 def picked(read: Read) -> Point | None:
     """The point (RAS mm, world) at which a tumor was clicked last, where only that one is to be changed."""
-    if not flag(read, "OnlyPicked"):
-        return None
-    return parsePoint(read("Picked"))
+    return parsePoint(read("Picked")) if valueOf(read, "OnlyPicked") else None
 
 
-def flag(read: Read, name: str) -> bool:
-    """A parameter that is on or off."""
-    return (read(name) or DEFAULTS[name]) == "1"
-
-
-def number(read: Read, name: str) -> float:
-    """A parameter as a number; its default where the text is none, as in a scene that was edited by hand."""
+def valueOf(read: Read, name: str) -> Any:
+    """A parameter as its type; its default where the text is none, as in a scene that was edited by hand."""
+    told = OPTIONS[name]
+    if told.kind is bool:
+        return (read(name) or DEFAULTS[name]) == "1"
     try:
-        return float(read(name))
+        return told.kind(float(read(name)))
     except ValueError:
-        return float(DEFAULTS[name])
+        return told.default
 
 
 def formatPoint(point: Point) -> str:
@@ -126,9 +153,4 @@ def parsePoint(text: str) -> Point | None:
         r, a, s = (float(part) for part in text.split(","))
     except ValueError:
         return None
-    return r, a, s
-
-
-def _vector(read: Read, name: str) -> Point:
-    r, a, s = (number(read, name + axis) for axis in "RAS")
     return r, a, s

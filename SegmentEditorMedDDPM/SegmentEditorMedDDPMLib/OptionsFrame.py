@@ -11,13 +11,10 @@ import qt
 from slicer.i18n import tr as _
 
 from .Generation import ButtonView
-from .Options import DEFAULTS, MAX_SEED, MOVE, PLACE, Read, flag, number
+from .Options import MOVE, OPTIONS, PART_NAMES, PLACE, Read, parameterOf, textOf, valueOf
 
 COLORS = {"error": "#c0392b", "info": ""}
 TOOLS = (PLACE, MOVE)
-PART_NAMES = ("Necrotic", "Enhancing", "Edema")
-# Axes of the patient, for the tooltips: letter, direction of a positive shift, plane of a turn about it.
-AXES = (("R", "right", "sagittal"), ("A", "front (anterior)", "coronal"), ("S", "top (superior)", "axial"))
 
 
 class OptionsFrame:
@@ -54,10 +51,7 @@ class OptionsFrame:
         """Show the parameters that ``read`` gives, without telling of a change."""
         for name, widget in self._bound.items():
             blocked = widget.blockSignals(True)
-            if isinstance(widget, qt.QCheckBox):
-                widget.checked = flag(read, name)
-            else:
-                widget.value = number(read, name)
+            setattr(widget, _valueProperty(widget), valueOf(read, name))
             widget.blockSignals(blocked)
         blocked = self.tabs.blockSignals(True)
         self.tabs.currentIndex = TOOLS.index(read("Tool")) if read("Tool") in TOOLS else 0
@@ -67,18 +61,13 @@ class OptionsFrame:
 
     def values(self) -> dict[str, str]:
         """The parameters as the widgets show them."""
-        values = {"Tool": TOOLS[self.tabs.currentIndex]}
-        for name, widget in self._bound.items():
-            if isinstance(widget, qt.QCheckBox):
-                values[name] = "1" if widget.checked else "0"
-            else:
-                values[name] = f"{widget.value:.10g}"
-        return values
+        shown = {name: textOf(getattr(widget, _valueProperty(widget))) for name, widget in self._bound.items()}
+        return {"Tool": TOOLS[self.tabs.currentIndex], **shown}
 
     def setParts(self, parts: set[str]) -> None:
         """Enable what the lesions of the mask's label scheme can have: ``parts`` are lower-case role names."""
         for name in PART_NAMES:
-            self._enable(name, name.lower() in parts)
+            self._enable(parameterOf(name), name in parts)
         self._enable("RimWidth", {"necrotic", "enhancing"} <= parts)
         self._enable("EdemaWidth", "edema" in parts)
 
@@ -109,70 +98,47 @@ class OptionsFrame:
     # Building
 
     def _lesionTab(self) -> Any:
-        page, form = _page()
-        self._slider(form, "Diameter", _("Diameter:"), 2, 80, 1, " mm", _("Diameter of the solid part (core)."))
-        self._slider(
-            form, "Irregularity", _("Irregularity:"), 0, 1, 0.05, "", _("0 is a smooth ellipsoid, 1 a ragged lesion.")
-        )
-        self._slider(form, "Elongation", _("Elongation:"), 1, 4, 0.1, "", _("Longest axis divided by the shortest."))
-        row = qt.QHBoxLayout()
-        for name, text in zip(PART_NAMES, (_("Necrosis"), _("Enhancing rim"), _("Edema")), strict=True):
-            row.addWidget(self._checkBox(name, text, _("Whether a new lesion has this part.")))
-        form.addRow(_("Parts:"), row)
-        rim = self._field("RimWidth", 0.5, 15, _("rim"), " mm", _("Mean width of the enhancing rim."))
-        edema = self._field("EdemaWidth", 1, 30, _("edema"), " mm", _("Mean width of the edema."))
-        form.addRow(_("Widths:"), _row(rim, edema))
-        form.addRow(_("Shape:"), self._seedRow())
+        page = qt.QWidget()
+        form = qt.QFormLayout(page)
+        for name, step in (("Diameter", 1), ("Irregularity", 0.05), ("Elongation", 0.1)):
+            form.addRow(f"{_(OPTIONS[name].label)}:", self._slider(name, step))
+        form.addRow(_("Parts:"), _row(*(self._checkBox(parameterOf(name)) for name in PART_NAMES)))
+        form.addRow(_("Widths:"), _row(self._field("RimWidth"), self._field("EdemaWidth")))
+        seed = self._bind("Seed", qt.QSpinBox(), "valueChanged(int)")
+        button = self._button(_("New shape"), _("Draw another shape for the next lesion."), "newShape")
+        form.addRow(_("Shape:"), _row(seed, button))
         return page
 
-    def _seedRow(self) -> Any:
-        seed = self._bind("Seed", qt.QSpinBox(), "valueChanged(int)")
-        seed.setRange(0, MAX_SEED)
-        seed.toolTip = _("The same seed gives the same shape again.")
-        button = self._button(_("New shape"), _("Draw another shape for the next lesion."), "newShape")
-        return _row(seed, button)
-
     def _moveTab(self) -> Any:
-        page, form = _page()
-        self._slider(form, "Scale", _("Size:"), 25, 300, 5, " %", _("100 % leaves the size as it is."))
-        self._triple(form, "Shift", _("Shift:"), 150, " mm", _("Millimeters toward the {1} of the patient."))
-        self._triple(form, "Rotate", _("Turn:"), 180, "°", _("Degrees about the {0} axis, in the {2} plane."))
-        self._slider(form, "Grow", _("Grow:"), -20, 20, 0.5, " mm", _("Moves all surfaces outward; negative inward."))
-        form.addRow("", self._checkBox("OnlyPicked", _("Only the lesion that was clicked last"), _PICKED_TIP))
+        page = qt.QWidget()
+        form = qt.QFormLayout(page)
+        form.addRow(_("Size:"), self._slider("Scale", 5))
+        form.addRow(_("Shift:"), _row(*(self._field(f"Shift{axis}") for axis in "RAS")))
+        form.addRow(_("Turn:"), _row(*(self._field(f"Rotate{axis}") for axis in "RAS")))
+        form.addRow(_("Grow:"), self._slider("Grow", 0.5))
+        form.addRow("", self._checkBox("OnlyPicked"))
         apply = self._button(_("Apply"), _("Change the tumor as the yellow outline shows. Can be undone."), "apply")
         reset = self._button(_("Reset"), _("Put all values of this page back to no change."), "reset")
         mirror = self._button(_("Mirror left-right"), _("Bring the tumor to the other side of the head."), "mirror")
         form.addRow(_row(apply, reset, mirror))
         return page
 
-    def _triple(self, form: Any, name: str, label: str, limit: float, suffix: str, tip: str) -> None:
-        """Three fields for the axes of the patient."""
-        boxes = [self._field(name + axis[0], -limit, limit, axis[0], suffix, tip.format(*axis)) for axis in AXES]
-        form.addRow(label, _row(*boxes))
-
-    def _field(self, name: str, low: float, high: float, prefix: str, suffix: str, tip: str) -> Any:
+    def _field(self, name: str) -> Any:
         """A field for a number with its name and unit in it."""
         box = self._bind(name, qt.QDoubleSpinBox(), "valueChanged(double)")
-        box.setRange(low, high)
         box.decimals = 1
-        box.singleStep = 1 if low < 0 else 0.5
-        box.prefix, box.suffix, box.toolTip = f"{prefix} ", suffix, tip
+        box.singleStep = 1 if box.minimum < 0 else 0.5
+        box.prefix = f"{_(OPTIONS[name].label)} "
         return box
 
-    def _slider(
-        self, form: Any, name: str, label: str, low: float, high: float, step: float, suffix: str, tip: str
-    ) -> None:
+    def _slider(self, name: str, step: float) -> Any:
         slider = self._bind(name, ctk.ctkSliderWidget(), "valueChanged(double)")
-        slider.decimals = 0 if step >= 1 else 2 if step < 0.1 else 1
-        slider.minimum, slider.maximum, slider.singleStep = low, high, step
-        slider.suffix, slider.toolTip = suffix, tip
-        slider.value = float(DEFAULTS[name])
-        form.addRow(label, slider)
+        slider.singleStep, slider.decimals = step, 0 if step >= 1 else 2 if step < 0.1 else 1
+        slider.value = OPTIONS[name].default
+        return slider
 
-    def _checkBox(self, name: str, text: str, tip: str) -> Any:
-        box = self._bind(name, qt.QCheckBox(text), "toggled(bool)")
-        box.toolTip = tip
-        return box
+    def _checkBox(self, name: str) -> Any:
+        return self._bind(name, qt.QCheckBox(_(OPTIONS[name].label)), "toggled(bool)")
 
     def _statusLabel(self) -> Any:
         self.status = qt.QLabel()
@@ -202,7 +168,11 @@ class OptionsFrame:
         return button
 
     def _bind(self, name: str, widget: Any, signal: str) -> Any:
-        widget.objectName = f"MedDDPM{name}"
+        told = OPTIONS[name]
+        widget.objectName, widget.toolTip = f"MedDDPM{name}", _(told.help)
+        if told.kind is not bool:
+            widget.minimum, widget.maximum = told.low, told.high
+            widget.suffix = told.unit if told.unit == "°" else f" {told.unit}".rstrip()
         self._bound[name] = widget
         self._signals[name] = signal
         return widget
@@ -226,7 +196,6 @@ HINTS = {
     PLACE: _("Click inside the brain or head in a slice view to place a lesion."),
     MOVE: _("Drag the tumor in a slice view, or set values and press Apply."),
 }
-_PICKED_TIP = _("Off: all tumor is changed. On: only the connected lesion at which you clicked last in a slice view.")
 _NO_PART = _("The labels of this mask do not have this part of a tumor.")
 
 
@@ -240,10 +209,8 @@ def waitCursor() -> Iterator[None]:
         qt.QApplication.restoreOverrideCursor()
 
 
-def _page() -> tuple[Any, Any]:
-    page = qt.QWidget()
-    form = qt.QFormLayout(page)
-    return page, form
+def _valueProperty(widget: Any) -> str:
+    return "checked" if isinstance(widget, qt.QCheckBox) else "value"
 
 
 def _row(*widgets: Any) -> Any:

@@ -153,7 +153,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def diameter(self) -> float:
         """Diameter (mm) of the next lesion."""
-        return Options.number(self.parameter, "Diameter")
+        return Options.valueOf(self.parameter, "Diameter")
 
     def place(self, point: Options.Point) -> None:
         """Place a lesion at a point (RAS mm, world)."""

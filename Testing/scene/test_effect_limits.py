@@ -38,6 +38,7 @@ from SegmentEditorMedDDPMLib.Options import LesionOptions, Motion
 
 Operation = Callable[[Any, Any], Outcome]
 FREE = tuple(np.add(CENTER, [-14.0, -8.0, 6.0]))
+NO_PART = LesionOptions(necrotic=False, enhancing=False, edema=False)
 LESION = LesionOptions(diameter=14.0, edemaWidth=4.0, rimWidth=2.0)
 
 
@@ -150,7 +151,12 @@ REFUSED: dict[str, tuple[Operation, str]] = {
         lambda node, undo: placeLesion(node, BRATS, FREE, LesionOptions(diameter=79.0), undo),
         "Choose a smaller diameter",
     ),
-    "no part": (lambda node, undo: placeLesion(node, BRATS, FREE, LesionOptions(parts=()), undo), "at least one part"),
+    "no part": (
+        lambda node, undo: placeLesion(
+            node, BRATS, FREE, LesionOptions(necrotic=False, enhancing=False, edema=False), undo
+        ),
+        "at least one part",
+    ),
     "nothing to do": (lambda node, undo: changeTumor(node, BRATS, Motion(), None, undo), "nothing to apply"),
     "far away": (
         lambda node, undo: changeTumor(node, BRATS, Motion(shift=(140.0, 0.0, 0.0)), None, undo),

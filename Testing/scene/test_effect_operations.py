@@ -130,7 +130,7 @@ def test_the_seed_decides_the_shape(plain: Any) -> None:
 
 
 def test_only_the_chosen_parts_are_placed(plain: Any) -> None:
-    outcome = placeLesion(plain, BRATS, FREE, LesionOptions(diameter=14.0, parts=("enhancing",)))
+    outcome = placeLesion(plain, BRATS, FREE, LesionOptions(diameter=14.0, necrotic=False, edema=False))
     assert outcome.changed == [segmentOf(plain, 3)]
 
 

@@ -13,8 +13,7 @@ from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
 from scene_phantoms import GEOMETRIES
-from SegmentEditorMedDDPMLib.Ghost import Ghost, circle, makeGhost, motionMatrix
-from SegmentEditorMedDDPMLib.GhostCache import GhostCache
+from SegmentEditorMedDDPMLib.Ghost import Ghost, GhostCache, circle, makeGhost, motionMatrix
 from SegmentEditorMedDDPMLib.LesionOperations import changeTumor
 from SegmentEditorMedDDPMLib.OpenedMask import openMask
 from SegmentEditorMedDDPMLib.Options import Motion

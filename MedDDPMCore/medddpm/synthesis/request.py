@@ -72,8 +72,8 @@ class SynthesisRequest:
         high=names.MAX_SEED - MAX_SAMPLES,
     )
     sampler: str | None = option(None, names.SAMPLER_HELP, choices=names.SAMPLERS)
-    steps: int | None = option(None, names.STEPS_HELP, low=1, high=MAX_STEPS)
-    guidance: float = option(1.0, names.GUIDANCE_HELP, low=0, high=names.MAX_GUIDANCE)
+    steps: int | None = option(None, names.STEPS_HELP, label="Sampling steps", low=1, high=MAX_STEPS)
+    guidance: float = option(1.0, names.GUIDANCE_HELP, label="Guidance scale", low=0, high=names.MAX_GUIDANCE)
     device: str = option("auto", names.DEVICE_HELP, choices=names.DEVICES, more=True)
     precision: str = option("auto", names.PRECISION_HELP, choices=names.PRECISIONS)
     images: tuple[str, ...] = option(
