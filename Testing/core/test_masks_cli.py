@@ -50,6 +50,7 @@ def scan(tmp_path: Path) -> Path:
     return written(tmp_path / "scan.nii.gz", np.where(phantoms.brain(), 100.0, 0.0))
 
 
+@pytest.mark.slow(but="True-shift")
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool[0])
 @pytest.mark.parametrize("shown", (False, True))
 def test_tools_work_on_a_raw_mask_and_leave_it_raw(tmp_path: Path, scan: Path, tool: list[str], shown: bool) -> None:
