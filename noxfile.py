@@ -30,7 +30,7 @@ def here(session: nox.Session, *command: str, **variables: str) -> None:
 
 @nox.session(venv_backend="none")
 def check(session: nox.Session) -> None:
-    """Style, types, spelling, and the layers of docs/architecture.md."""
+    """Style, types, spelling, the layers of docs/architecture.md, and the documentation site (in build/site)."""
     here(session, "-m", "ruff", "check", ".")
     here(session, "-m", "ruff", "format", "--check", ".")
     here(session, "-m", "mypy")
@@ -38,6 +38,7 @@ def check(session: nox.Session) -> None:
     folders = [str(ROOT / name) for name in (*SLICER_PATHS, *MODULES)]
     layers = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     here(session, "-c", layers, "--no-logo", PYTHONPATH=os.pathsep.join(folders))
+    here(session, "-m", "mkdocs", "build", "--strict", "--quiet", NO_MKDOCS_2_WARNING="1")
 
 
 @nox.session(venv_backend="none")

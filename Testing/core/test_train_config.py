@@ -142,7 +142,9 @@ def test_what_contradicts_the_compact_network_is_explained(dataset: Path) -> Non
 
 def test_the_documents_have_every_option() -> None:
     text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
-    assert options_table(TrainConfig) in text
+    assert "<!-- options: medddpm.training.config.TrainConfig -->" in text and "`--mask-dropout`" in options_table(
+        TrainConfig
+    )
     for section in (
         OptimizerConfig,
         EmaConfig,
@@ -152,7 +154,7 @@ def test_the_documents_have_every_option() -> None:
         CheckpointConfig,
         ScaleConfig,
     ):
-        assert options_table(section, command_line=False) in text, section
+        assert f"<!-- fields: medddpm.training.sections.{section.__name__} -->" in text
 
 
 def test_an_option_is_one_of_the_command_too() -> None:

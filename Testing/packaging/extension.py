@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = ("MedDDPMSynth", "MedDDPMTraining", "SegmentEditorMedDDPM")
 ROOMS = ("MedDDPMCore", "MedDDPMSlicer", *MODULES)
 
-# The rules that the catalog's JSON schema 1.0.1 sets: which fields there are, of which type, and which are required.
+# The rules that the catalog's JSON schema 1.0.2 sets: which fields there are, of which type, and which are required.
 ENTRY_FIELDS: dict[str, type] = {
     "$schema": str,
     "category": str,

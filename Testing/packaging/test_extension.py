@@ -37,7 +37,7 @@ DESCRIPTION = s4ext((ROOT / "MedDDPM.s4ext").read_text(encoding="utf-8"))
 
 
 def test_every_value_of_the_metadata_is_one_plain_string() -> None:
-    wanted = {"HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"}
+    wanted = {"HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS", "KEYWORDS"}
     values = metadata()
     assert wanted <= set(values)
     assert not [name for name in wanted if "${" in values[name] or ";" in values[name]]
@@ -49,7 +49,9 @@ def test_the_project_has_the_name_of_the_catalog_entry() -> None:
     assert not "MedDDPM".startswith("Slicer")
 
 
-@pytest.mark.parametrize("key", ["homepage", "contributors", "description", "iconurl", "screenshoturls", "depends"])
+@pytest.mark.parametrize(
+    "key", ["homepage", "contributors", "description", "iconurl", "screenshoturls", "depends", "keywords"]
+)
 def test_s4ext_says_what_cmake_says(key: str) -> None:
     assert DESCRIPTION[key] == metadata()[key.upper()]
 
@@ -77,7 +79,7 @@ def test_s4ext_has_every_keyword_once() -> None:
 
 def test_the_catalog_entry_keeps_the_catalogs_rules() -> None:
     assert not entry_problems(catalog_entry())
-    schema = "https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/slicer-extension-catalog-entry-schema-v1.0.1"
+    schema = "https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/slicer-extension-catalog-entry-schema-v1.0.2"
     assert catalog_entry()["$schema"] == f"{schema}.json#"
     assert b"\r" not in (ROOT / "MedDDPM.json").read_bytes()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import medddpm
 import pytest
 import yaml
-from repository import MAX_BYTES, PACKAGE, README, ROOT, python, readme_blocks, repository_files, text_files
+from repository import MAX_BYTES, PACKAGE, README, ROOT, blocks, python, repository_files, text_files
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "slicer": "slicer-core", "vtk": "slicer-core"}
@@ -31,7 +31,7 @@ APPLICATION = {
 
 
 def test_readme_begins_with_commands_that_run_py_knows() -> None:
-    commands = re.findall(r"^python3 run\.py (\S+)$", readme_blocks("bash")[0], re.MULTILINE)
+    commands = re.findall(r"^python3 run\.py (\S+)$", blocks("README.md", "bash")[0], re.MULTILINE)
     assert commands == ["demo", "test"]
     usage = python("run.py", "help")
     assert usage.returncode == 0
