@@ -10,6 +10,7 @@ from typing import Any
 from medddpm.errors import MedDDPMError
 
 from ..PlainSentences import sentenceOf
+from .Widgets import say
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,12 @@ class PanelContext:
 
 
 class Panel:
-    """One section of a module. ``ui`` holds all widgets of the module by name, ``context`` is what its panels share."""
+    """One section of a module. ``ui`` holds all widgets of the module by name, ``context`` is what its panels share.
+
+    ``problem``: the sentence of what went wrong last; empty without. It is shown in the label ``messageLabel``, if any.
+    """
+
+    problem = messageLabel = ""
 
     def __init__(self, ui: Any, context: PanelContext) -> None:
         self.ui = ui
@@ -47,6 +53,17 @@ class Panel:
 
     def tick(self) -> None:
         """Look after what goes on in the background; called a few times a second while the module is shown."""
+
+    def told(self) -> contextlib.AbstractContextManager[None]:
+        """What was said before is over; an error of the block becomes ``problem``."""
+        self.problem = ""
+        return plainErrors(self.sayError)
+
+    def sayError(self, text: str) -> None:
+        """Tell what went wrong."""
+        self.problem = text
+        if self.messageLabel:
+            say(getattr(self.ui, self.messageLabel), text, "error")
 
     def sceneChanged(self) -> None:
         """Nodes came or went; do the work in the next ``tick``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import enable, say
 
 from ..Anatomy import untold
@@ -25,7 +25,7 @@ class AnatomyPanel(Panel):
     def refresh(self) -> None:
         """Show what can be chosen for the model."""
         parameters, model = self.context.parameters, self.context.model
-        if parameters is None or model is None:
+        if model is None:
             return
         told = untold(model) is None
         self.ui.AnatomyWidget.visible = told
@@ -49,8 +49,8 @@ class AnatomyPanel(Panel):
 
     def showAnatomy(self) -> None:
         """Complete the anatomy in the background, and show it as segments of the mask."""
-        with plainErrors(self._sayError):
-            order = (self.context.parameters, self._onDone, self._sayError, self._saveUndo)
+        with self.told():
+            order = (self.context.parameters, self._onDone, self.sayError, self._saveUndo)
             self.context.service.completeAnatomy(*order)
             self._say("The anatomy is being completed…")
 
@@ -64,5 +64,6 @@ class AnatomyPanel(Panel):
         self._said, self._severity = text, severity
         say(self.ui.AnatomyStatusLabel, text, severity)
 
-    def _sayError(self, text: str) -> None:
+    def sayError(self, text: str) -> None:
+        """See Panel."""
         self._say(text, "error")

@@ -6,7 +6,7 @@ from typing import Any
 
 import qt
 import slicer
-from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, enable, say
 from MedDDPMSlicerLib.Texts import duration
 
@@ -18,10 +18,11 @@ FOLDER, SEQUENCE = range(2)
 class BatchPanel(Panel):
     """Shows ``service.batch``."""
 
+    messageLabel = "BatchMessageLabel"
+
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
         self._shown: list[tuple[str, str, str, str]] = []
-        self._problem = ""
         self.details = DetailsDialog(slicer.util.mainWindow())
         self._setUpTable()
         ui.BatchKindComboBox.activated.connect(lambda *_: self._kindChosen())
@@ -34,8 +35,6 @@ class BatchPanel(Panel):
     def refresh(self) -> None:
         """Show the chosen source and output."""
         parameters = self.context.parameters
-        if parameters is None:
-            return
         if parameters.batchSequence is not None:
             self.ui.BatchKindComboBox.currentIndex = SEQUENCE
         for widget, text in (
@@ -64,8 +63,7 @@ class BatchPanel(Panel):
 
     def onButton(self) -> None:
         """Start the batch, or cancel it."""
-        self._problem = ""
-        with plainErrors(self._sayError):
+        with self.told():
             batch = self.context.service.batch
             if batch is not None and not batch.finished:
                 batch.cancel()
@@ -128,12 +126,8 @@ class BatchPanel(Panel):
         enable(self.ui.BatchButton, reason or self.context.service.batchBlockedReason(self.context.parameters))
 
     def _showMessage(self, batch: Any) -> None:
-        if self._problem:
-            say(self.ui.BatchMessageLabel, self._problem, "error")
+        if self.problem:
+            say(self.ui.BatchMessageLabel, self.problem, "error")
         elif batch is not None:
             left = f" About {duration(batch.secondsLeft)} left." if batch.secondsLeft is not None else ""
             say(self.ui.BatchMessageLabel, f"{batch.message or ''}{left}".strip())
-
-    def _sayError(self, text: str) -> None:
-        self._problem = text
-        say(self.ui.BatchMessageLabel, text, "error")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
-from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import enable, say
 
 from .. import LocalEdit
@@ -15,6 +15,8 @@ from .Context import Context
 
 class EditScanPanel(Panel):
     """One volume selector for each modality of the model."""
+
+    messageLabel = "EditStatusLabel"
 
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
@@ -26,8 +28,6 @@ class EditScanPanel(Panel):
     def refresh(self) -> None:
         """Show the chosen volumes and what is still missing."""
         parameters = self.context.parameters
-        if parameters is None:
-            return
         if self.context.model is not self._shownModel:
             self._makeSelectors()
         chosen = dict(parameters.knownVolumes)
@@ -39,14 +39,14 @@ class EditScanPanel(Panel):
 
     def rememberMask(self) -> None:
         """Take the mask as the one that the real scan shows."""
-        with plainErrors(self._sayError):
+        with self.told():
             parameters = self.context.parameters
             self._forget(parameters.originalSegmentation)
             parameters.originalSegmentation = LocalEdit.takeSnapshot(parameters.segmentation)
 
     def restoreMask(self) -> None:
         """Bring the remembered mask back; can be undone in the editor."""
-        with plainErrors(self._sayError):
+        with self.told():
             parameters = self.context.parameters
             self.ui.SegmentEditorWidget.saveStateForUndo()
             LocalEdit.restoreSnapshot(parameters.segmentation, parameters.originalSegmentation)
@@ -107,6 +107,3 @@ class EditScanPanel(Panel):
         known = {name: node for name, node in known.items() if node is not None}
         inputs = SynthInputs(parameters.segmentation, None, known, parameters.originalSegmentation)
         return LocalEdit.missingForEdit(self.context.model, inputs)
-
-    def _sayError(self, text: str) -> None:
-        say(self.ui.EditStatusLabel, text, "error")

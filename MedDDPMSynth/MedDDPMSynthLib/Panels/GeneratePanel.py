@@ -8,7 +8,7 @@ from typing import Any
 import qt
 import slicer
 from medddpm.synthesis.request import SynthesisRequest
-from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.EstimateLine import EstimateLine, Fail, Show
 from MedDDPMSlicerLib.Panels.OptionWidgets import OptionWidgets
 from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, clearLayout, enable, say
@@ -23,12 +23,13 @@ from .Context import Context
 class GeneratePanel(Panel):
     """Shows the generation that goes on, whoever started it."""
 
+    messageLabel = "MessageLabel"
+
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
         self.details = DetailsDialog(slicer.util.mainWindow())
         self._estimate = EstimateLine(ui.EstimateLabel, self._requestEstimate)
         self._shownModel: Any = None
-        self._problem = ""
         self._blocked: str | None = None
         self._modalityBoxes: dict[str, Any] = {}
         self.options = OptionWidgets(ui.AdvancedGroupBox.layout(), advancedOptions(), self._setOption)
@@ -42,8 +43,6 @@ class GeneratePanel(Panel):
     def refresh(self) -> None:
         """Show the parameter node's choices."""
         parameters = self.context.parameters
-        if parameters is None:
-            return
         self._showModalities(parameters)
         self.options.show(parameters)
         custom = None if parameters.quality == Quality.CUSTOM else "Choose the quality Custom to set this."
@@ -65,7 +64,7 @@ class GeneratePanel(Panel):
         """The service ends what runs; here is nothing left to show."""
         self.context.service.watchForUpdates(None)
         self._estimate.follow(())  # its question ends with the scene; the same choices in the next one are a new one
-        self._problem = ""
+        self.problem = ""
 
     def cleanup(self) -> None:
         """Close the details window."""
@@ -75,8 +74,7 @@ class GeneratePanel(Panel):
 
     def onGenerate(self) -> None:
         """Start a generation, or cancel the one that is going on."""
-        self._problem = ""
-        with plainErrors(self._sayError):
+        with self.told():
             run = self.context.busyRun
             if run is not None:
                 run.cancel()
@@ -86,8 +84,7 @@ class GeneratePanel(Panel):
 
     def onGrowth(self) -> None:
         """Start a growth series."""
-        self._problem = ""
-        with plainErrors(self._sayError):
+        with self.told():
             self.context.service.start(self.context.parameters, self.context.parameters.growthFrames)
         self.tick()
 
@@ -174,8 +171,8 @@ class GeneratePanel(Panel):
             self.ui.MessageLabel.visible = True  # keeps the Details button at the right
 
     def _showMessage(self, run: Any, busy: bool) -> None:
-        if self._problem:
-            say(self.ui.MessageLabel, self._problem, "error")
+        if self.problem:
+            say(self.ui.MessageLabel, self.problem, "error")
         elif busy:
             say(self.ui.MessageLabel, "")
         elif self._blocked is not None:
@@ -198,7 +195,3 @@ class GeneratePanel(Panel):
 
     def _requestEstimate(self, show: Show, fail: Fail) -> None:
         self.context.service.requestEstimate(self.context.parameters, show, fail)
-
-    def _sayError(self, text: str) -> None:
-        self._problem = text
-        say(self.ui.MessageLabel, text, "error")

@@ -6,7 +6,7 @@ from typing import Any
 
 import slicer
 from MedDDPMSlicerLib import SegmentMasks, Views
-from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import enable, say
 
 from .. import SampleCase
@@ -23,11 +23,12 @@ _OF_FILES = ("convention", "mapping")
 class MaskPanel(Panel):
     """Everything about the mask."""
 
+    messageLabel = "CheckStatusLabel"
+
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
         self.editor = ui.SegmentEditorWidget
         self.findings = FindingsList(ui.FindingsWidget.layout(), self.fix)
-        self._problem = ""
         self._shownReference: Any = None
         self._newScene = True
         self._connectEditor()
@@ -39,8 +40,6 @@ class MaskPanel(Panel):
     def refresh(self) -> None:
         """Bring editor, check and buttons in line with the chosen nodes."""
         parameters = self.context.parameters
-        if parameters is None:
-            return
         self._selectEditorNode()
         self._selectNodes(parameters)
         watched = parameters.segmentation if parameters.liveCheck else None
@@ -89,16 +88,15 @@ class MaskPanel(Panel):
 
     def loadSampleCase(self) -> None:
         """Load the sample mask and choose it."""
-        with plainErrors(self._sayError):
+        with self.told():
             self.context.parameters.segmentation = SampleCase.loadSampleCase(self.context.scheme)
             self._noteModel(self.context.parameters)
             self._dimSurround(self.context.parameters.segmentation)
             slicer.util.resetSliceViews()
-            self._problem = ""
 
     def createSegments(self) -> None:
         """Add the model's segments; makes a segmentation where none is chosen."""
-        with plainErrors(self._sayError):
+        with self.told():
             parameters, grid = self.context.parameters, self.context.model.config.grid
             if parameters.segmentation is None:
                 parameters.segmentation = newSegmentation(parameters.referenceVolume, grid)
@@ -106,24 +104,23 @@ class MaskPanel(Panel):
             self.saveUndo()
             SegmentMasks.createSegments(parameters.segmentation, self.context.scheme)
             self._noteModel(parameters)
-            self._problem = ""
 
     def outline(self) -> None:
         """Make the head or brain segment from the reference MRI, in the background."""
-        with plainErrors(self._sayError):
+        with self.told():
             if self.context.parameters.segmentation is None:
                 self.createSegments()
             say(self.ui.CheckStatusLabel, "The outline is being made…")
-            self.context.service.outline(self.context.parameters, self._onOutline, self._sayError, self.saveUndo)
+            self.context.service.outline(self.context.parameters, self._onOutline, self.sayError, self.saveUndo)
 
     def fix(self, finding: Any) -> None:
         """Put one finding right."""
-        with plainErrors(self._sayError):
+        with self.told():
             self.context.service.check.fix(finding, self.saveUndo)
 
     def fixAll(self) -> None:
         """Put all findings right that have a fix."""
-        with plainErrors(self._sayError):
+        with self.told():
             self.context.service.check.fixAll(self.saveUndo)
 
     def saveUndo(self) -> None:
@@ -187,8 +184,8 @@ class MaskPanel(Panel):
         enable(self.ui.OutlineButton, noModel or noMri)
 
     def _updateCheckStatus(self, check: Any, watched: bool) -> None:
-        if self._problem:
-            say(self.ui.CheckStatusLabel, self._problem, "error")
+        if self.problem:
+            say(self.ui.CheckStatusLabel, self.problem, "error")
         elif not watched:
             say(self.ui.CheckStatusLabel, "")
         elif check.message:
@@ -200,11 +197,7 @@ class MaskPanel(Panel):
             say(self.ui.CheckStatusLabel, checkSummary(check.findings), worst)
 
     def _onOutline(self, *_: Any) -> None:
-        self._problem = ""
-
-    def _sayError(self, text: str) -> None:
-        self._problem = text
-        say(self.ui.CheckStatusLabel, text, "error")
+        self.problem = ""
 
 
 def _showWhereEmpty(volume: Any) -> None:

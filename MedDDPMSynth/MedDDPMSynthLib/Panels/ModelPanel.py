@@ -7,7 +7,7 @@ from typing import Any
 
 import qt
 import slicer
-from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import fillComboBox, say
 from MedDDPMSlicerLib.Texts import modelSummary
 
@@ -21,6 +21,8 @@ CHOOSE_FOLDER, CHOOSE_CHECKPOINT = "\nfolder", "\ncheckpoint"
 class ModelPanel(Panel):
     """The combo box of models, the summary and the terms of use."""
 
+    messageLabel = "ModelMessageLabel"
+
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
         ui.ModelComboBox.activated.connect(self.onActivated)
@@ -29,8 +31,6 @@ class ModelPanel(Panel):
 
     def refresh(self) -> None:
         """Show the chosen model."""
-        if self.context.parameters is None:
-            return
         self.fill()
         model = self.context.model
         self.ui.ModelSummaryLabel.visible = model is not None
@@ -73,22 +73,22 @@ class ModelPanel(Panel):
         """Let the user choose a model folder and remember it."""
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Choose a model folder")
         if folder:
-            with plainErrors(self._sayError):
+            with self.told():
                 self.choose(self.context.service.library.remember(Path(folder)))
 
     def chooseCheckpoint(self) -> None:
         """Let the user choose a published checkpoint; it is converted in the background."""
         if self.context.missing:
-            self._sayError("A .pt file can be read only after the missing packages are installed (see above).")
+            self.sayError("A .pt file can be read only after the missing packages are installed (see above).")
             return
         path = qt.QFileDialog.getOpenFileName(
             slicer.util.mainWindow(), "Choose a published Med-DDPM file", "", "Checkpoints (*.pt *.pth)"
         )
         if not path:
             return
-        with plainErrors(self._sayError):
+        with self.told():
             library = self.context.service.library
-            library.importCheckpoint(Path(path), Path(path).stem, self._onImported, self._sayError)
+            library.importCheckpoint(Path(path), Path(path).stem, self._onImported, self.sayError)
             say(self.ui.ModelMessageLabel, "The file is being read and converted. This takes a moment…")
 
     def acknowledge(self) -> None:
@@ -107,6 +107,3 @@ class ModelPanel(Panel):
         self.ui.ModelTermsFrame.visible = asked
         if asked:
             self.ui.ModelTermsLabel.text = termsText(model)
-
-    def _sayError(self, text: str) -> None:
-        say(self.ui.ModelMessageLabel, text, "error")

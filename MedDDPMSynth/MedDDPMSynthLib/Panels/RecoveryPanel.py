@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import say
 
 from .Context import Context
@@ -28,13 +28,13 @@ class RecoveryPanel(Panel):
     def look(self) -> None:
         """Read from the disk what an earlier session left."""
         self.jobs = []
-        with plainErrors(self._sayError):
+        with self.told():
             self.jobs = list(self.context.service.recovery.found())
         self._show()
 
     def resume(self) -> None:
         """Take the results of the shown job, or run it again."""
-        with plainErrors(self._sayError):
+        with self.told():
             segmentation = self.context.parameters.segmentation if self.context.parameters else None
             self.context.service.recovery.resume(self.jobs[0], segmentation)
             self.jobs.pop(0)
@@ -42,7 +42,7 @@ class RecoveryPanel(Panel):
 
     def discard(self) -> None:
         """Delete the shown job."""
-        with plainErrors(self._sayError):
+        with self.told():
             self.context.service.recovery.discard(self.jobs.pop(0))
             self._show()
 
@@ -60,6 +60,7 @@ class RecoveryPanel(Panel):
         say(self.ui.RecoveryLabel, text + more)
         self.ui.RecoveryResumeButton.text = "Import the images" if job.finished else "Run again"
 
-    def _sayError(self, text: str) -> None:
+    def sayError(self, text: str) -> None:
+        """See Panel."""
         self.ui.RecoveryFrame.visible = True
         say(self.ui.RecoveryLabel, text, "error")

@@ -7,7 +7,7 @@ from typing import Any
 import qt
 import slicer
 from MedDDPMSlicerLib import Views
-from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import enable, fillComboBox, say
 
 from .. import Results, Statistics
@@ -21,6 +21,8 @@ MAX_VIEWS = 4
 
 class ResultsPanel(Panel):
     """A table of samples and its buttons."""
+
+    messageLabel = "ResultsMessageLabel"
 
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
@@ -98,21 +100,21 @@ class ResultsPanel(Panel):
 
     def show(self) -> None:
         """Show the selected sample (or the first) in the usual slice views."""
-        with plainErrors(self._sayError):
+        with self.told():
             volume = self._volumeOf(self._first())
             self.usualLayout()
             Views.showInSlices(volume)
 
     def sideBySide(self) -> None:
         """Show several samples next to each other in linked views."""
-        with plainErrors(self._sayError):
+        with self.told():
             chosen = self.selected()
             chosen = chosen if len(chosen) > 1 else self.samples
             self._apply(Views.compareSamples(chosen[:MAX_VIEWS], self.modality))
 
     def compare(self) -> None:
         """Show the selected sample beside the real MRI."""
-        with plainErrors(self._sayError):
+        with self.told():
             volume = self._volumeOf(self._first())
             self._apply(Views.compareWithReal(self.context.parameters.referenceVolume, volume))
 
@@ -125,15 +127,15 @@ class ResultsPanel(Panel):
 
     def statistics(self) -> None:
         """Compute mean and variability over the kept samples, in small pieces."""
-        with plainErrors(self._sayError):
+        with self.told():
             kept = [sample for sample in self.samples if sample.kept]
             self._say("Mean and variability are being computed…")
-            task = Statistics.statisticsTask(kept, self.modality, self._onStatistics, self._sayError)
+            task = Statistics.statisticsTask(kept, self.modality, self._onStatistics, self.sayError)
             self.context.service.startTask(task)
 
     def discard(self) -> None:
         """Remove the samples that are not kept."""
-        with plainErrors(self._sayError):
+        with self.told():
             dropped = [sample for sample in self.samples if not sample.kept]
             for sample in dropped:
                 Results.discardSample(sample, self.context.service.jobs)
@@ -212,6 +214,3 @@ class ResultsPanel(Panel):
 
     def _say(self, text: str) -> None:
         say(self.ui.ResultsMessageLabel, text)
-
-    def _sayError(self, text: str) -> None:
-        say(self.ui.ResultsMessageLabel, text, "error")
