@@ -24,7 +24,7 @@ from medddpm.training.checkpoint import Checkpoints
 from medddpm.training.config import MonitorConfig, TrainConfig
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.metrics import MetricsLog
-from medddpm.training.monitor import rounds
+from medddpm.training.monitor import samples
 from medddpm.training.monitor.loss_chart import draw_loss
 from medddpm.training.monitor.monitor import PATIENCE_SECONDS, Monitor, Share
 from medddpm.training.monitor.samples import forget_volumes, frozen_model, round_folder, spread
@@ -213,10 +213,10 @@ def test_a_failing_sample_never_ends_a_training(
     def fail(*arguments: object) -> None:
         raise error
 
-    monkeypatch.setattr(rounds, "draw_sample", fail)
+    monkeypatch.setattr(samples, "draw_sample", fail)
     listener = run(watched(dataset, sample_every=1), tmp_path)
     assert len(listener.warnings) == 1  # though it failed four times
-    assert "sampling of held-out masks failed; the training goes on" in listener.warnings[0]
+    assert "sampling of held-out masks failed; the training continues" in listener.warnings[0]
     assert len(metrics(tmp_path, "validation")) == 2
     assert (tmp_path / "outputs" / "model" / "config.json").is_file()
 
@@ -224,7 +224,7 @@ def test_a_failing_sample_never_ends_a_training(
 def test_a_chart_that_cannot_be_written_never_ends_a_training(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "loss.png" / "taken").mkdir(parents=True)
     (warning,) = run(watched(dataset), tmp_path).warnings
-    assert "The loss chart failed; the training goes on" in warning and "loss.png could not be written" in warning
+    assert "The loss chart failed; the training continues" in warning and "loss.png could not be written" in warning
     assert not list(tmp_path.glob(".part-*"))
 
 

@@ -71,6 +71,9 @@ def _native(device: torch.device) -> tuple[torch.dtype, ...]:
 
 def cpu_has_bf16() -> bool:
     """True where the processor has bf16 dot products (AVX512-bf16, AMX or Arm bf16), not an emulation."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        return any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    # older versions of torch have no public way
     tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
     return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in tests)
 

@@ -17,13 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
+from .appearance import BACKGROUND, inside
 from .atlas import NODES, fitted_atlas, looked_up
 from .position import place_in_head, position_channels
 from .spectrum import AXES, BINS, RadialPower, at_frequencies
 from .unet import UNet3D
 from .wavelet import BANDS, from_bands, to_bands
-
-BACKGROUND = -1.0  # of images inside the network
 
 
 class CompactUNet(nn.Module):
@@ -69,11 +68,11 @@ class CompactUNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             image, mask, place = self._parts(x.float())
-            mean, inside = self.expected(mask, place), covered(mask)
+            mean, covered = self.expected(mask, place), inside(mask)
             alpha, sigma, power = self._at(self.alpha, t), self._at(self.sigma, t), self.spectrum(image)
             total = alpha**2 * power + sigma**2
-            noisy = torch.fft.rfftn(inside * (image - alpha * mean), dim=AXES)
-            white = inside * _back(noisy * total.rsqrt(), image)
+            noisy = torch.fft.rfftn(covered * (image - alpha * mean), dim=AXES)
+            white = covered * _back(noisy * total.rsqrt(), image)
             seen = [to_bands(white), to_bands(mask) / 2]
             if self.config.position:
                 seen.append(position_channels(place, mask, factor=2))
@@ -81,9 +80,9 @@ class CompactUNet(nn.Module):
         joined = torch.cat(seen, dim=1).to(dtype).contiguous(memory_format=torch.channels_last_3d)
         correction = self.body(joined, t)
         with torch.autocast(x.device.type, enabled=False):
-            own = torch.fft.rfftn(inside * from_bands(correction.float()), dim=AXES)
+            own = torch.fft.rfftn(covered * from_bands(correction.float()), dim=AXES)
             clean = _back(noisy * (alpha * power / total) + own * self._open(power, alpha, sigma), image)
-            return (mean + inside * clean).to(x.dtype)
+            return (mean + covered * clean).to(x.dtype)
 
     def _parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Image, mask, and the place of every voxel, which has to be told in a crop only."""
@@ -121,13 +120,13 @@ class CompactUNet(nn.Module):
         fine noise would win, and the distance of the images themselves, which would leave detail unlearned.
         """
         with torch.autocast(x0.device.type, enabled=False):
-            inside, power = covered(mask.float()), self.spectrum(x0)
+            covered, power = inside(mask.float()), self.spectrum(x0)
             weight = (power / power.mean()).sqrt().sqrt()
-            error = torch.fft.rfftn(inside * (prediction.float() - x0), dim=AXES)
+            error = torch.fft.rfftn(covered * (prediction.float() - x0), dim=AXES)
             scaled = _back(error * weight / self._open(power, self._at(self.alpha, t), self._at(self.sigma, t)), x0)
             distance = scaled.abs() if kind == "l1" else scaled.square()
-            voxels = inside.sum((1, 2, 3, 4)) * x0.shape[1]
-            return (inside * distance).sum((1, 2, 3, 4)) / voxels.clamp_min(1)
+            voxels = covered.sum((1, 2, 3, 4)) * x0.shape[1]
+            return (covered * distance).sum((1, 2, 3, 4)) / voxels.clamp_min(1)
 
     @torch.no_grad()
     def fit(self, cases: Iterable[tuple[Tensor, Tensor]]) -> None:
@@ -142,8 +141,8 @@ class CompactUNet(nn.Module):
         power = RadialPower(len(self.power))
         for image, mask in cases:
             fractions = mask.float()[None]
-            left = covered(fractions) * (image.float()[None] - self.expected(fractions))
-            power.add(left[0], covered(fractions).square().sum())
+            left = inside(fractions) * (image.float()[None] - self.expected(fractions))
+            power.add(left[0], inside(fractions).square().sum())
         self.power.copy_(power.result())
 
     def _fit_atlas(self, cases: Iterable[tuple[Tensor, Tensor]], label: int) -> None:
@@ -166,11 +165,6 @@ class CompactUNet(nn.Module):
     @staticmethod
     def _at(values: Tensor, t: Tensor) -> Tensor:
         return values[t].reshape(-1, 1, 1, 1, 1)
-
-
-def covered(mask: Tensor) -> Tensor:
-    """1 where a label covers any part of a voxel, else 0, (B, 1, D, H, W)."""
-    return (mask.sum(1, keepdim=True) > 0).float()
 
 
 def _back(spectrum: Tensor, like: Tensor) -> Tensor:

@@ -25,7 +25,6 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..errors import InputError, MedDDPMError
 from ..network.blocks import Stage
-from ..progress import Reporter, SilentReporter
 from .config import TrainConfig
 from .ranks import Launch, launched
 from .state import TrainingState
@@ -159,10 +158,6 @@ class Team:
         at_once = next(n for n in range(min(each, max(1, config.batch_size // self.size)), 0, -1) if each % n == 0)
         return replace(config, batch_size=at_once * self.size, accumulate=each // at_once)
 
-    def reporter(self, reporter: Reporter) -> Reporter:
-        """``reporter`` in the first process; in the others one that only hears of the wish to stop."""
-        return reporter if self.first else _Listener(reporter)
-
     def setup(self, network: Any, average: AveragedModel, optimizer: Any) -> tuple[Any, AveragedModel, Any]:
         """Network and optimizer as Fabric makes them, and the average on the device, whole in every process.
 
@@ -286,14 +281,3 @@ def _name_one_layout(network: nn.Module) -> None:
     for parameter in network.parameters():
         if parameter.ndim == 5 and parameter[0, 0].numel() == 1:
             parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
-
-
-class _Listener(SilentReporter):
-    """Of all that a reporter does, only what says that the work should end."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-
-    def check_cancelled(self) -> None:
-        """See Reporter."""
-        self._reporter.check_cancelled()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-from lightning_fabric import Fabric
+from typing import TYPE_CHECKING, Protocol
 
 from ..config import ModelConfig
 from ..progress import Reporter
@@ -15,6 +13,9 @@ from .config import TrainConfig
 from .dataset import PreparedDataset
 from .objective import Objective
 from .state import TrainingState
+
+if TYPE_CHECKING:  # estimates and evaluations do without it
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)

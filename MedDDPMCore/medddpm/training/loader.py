@@ -10,11 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InputError, MedDDPMError
 from .batches import BatchSource
@@ -63,7 +62,7 @@ class BatchLoader:
         self.waited = 0.0
         self._count = 0
         self._started = time.monotonic()
-        self._coming: Iterator[_Made] | None = None
+        self._coming: Iterator[NoisyBatch | str] | None = None
         self._next: Key | None = None
 
     def batch(self, iteration: int, part: int) -> NoisyBatch:
@@ -74,10 +73,8 @@ class BatchLoader:
         return made
 
     def close(self) -> None:
-        """See Loader; ends the workers."""
-        coming, self._coming, self._next = self._coming, None, None
-        if coming is not None:
-            coming._shutdown_workers()  # type: ignore[attr-defined]
+        """See Loader; ends the workers, with the last reference to their batches."""
+        self._coming = self._next = None
 
     def _ahead(self, key: Key) -> NoisyBatch:
         if self._coming is None or self._next != key:
@@ -88,13 +85,13 @@ class BatchLoader:
         except (RuntimeError, OSError, EOFError) as exc:  # what DataLoader says of a worker that is gone
             self.close()
             raise MedDDPMError(_gone(self.workers, exc)) from exc
-        if isinstance(made.result, str):
+        if isinstance(made, str):
             self.close()
-            raise InputError(made.result)
+            raise InputError(made)
         self._next = _following(key, self.source.config.accumulate)
-        return made.result
+        return made
 
-    def _begin(self, key: Key) -> Iterator[_Made]:
+    def _begin(self, key: Key) -> Iterator[NoisyBatch | str]:
         """Start the workers at ``key``.
 
         They are started by a process that has no threads and has not touched a GPU, not copied from this one.
@@ -106,15 +103,20 @@ class BatchLoader:
         loader = DataLoader(
             _Parts(self.source),
             batch_size=None,
-            sampler=_Keys(key, self.source.config.iterations, self.source.config.accumulate),
+            sampler=cast(Any, self._keys(key)),
             num_workers=self.workers,
             prefetch_factor=max(1, -(-AHEAD // self.workers)),
-            collate_fn=_unchanged,
             pin_memory=self._pin,
             multiprocessing_context=context,
         )
         with _own_child_signal():
             return iter(loader)
+
+    def _keys(self, key: Key) -> Iterator[Key]:
+        """The (iteration, part) from ``key`` on."""
+        while key[0] < self.source.config.iterations:
+            yield key
+            key = _following(key, self.source.config.accumulate)
 
     def _judge(self, seconds: float) -> None:
         """Count the time waited, but for the first batch, which waits for the workers to start."""
@@ -132,52 +134,22 @@ class BatchLoader:
             )
 
 
-@dataclass(frozen=True)
-class _Made:
-    """What a worker made: a batch, or the sentence that says why not."""
-
-    result: NoisyBatch | str
-
-    def pin_memory(self) -> _Made:
-        """Called by DataLoader."""
-        if isinstance(self.result, str):
-            return self
-        return _Made(NoisyBatch(*(getattr(self.result, name).pin_memory() for name in ("x", "wanted", "t"))))
-
-
-class _Parts(Dataset[_Made]):
-    """What the workers do: (iteration, part) -> batch."""
+class _Parts(Dataset[NoisyBatch | str]):
+    """What the workers do: (iteration, part) -> batch, or the sentence that says why not."""
 
     def __init__(self, source: BatchSource) -> None:
         self._source = source
 
-    def __getitem__(self, key: Any) -> _Made:
+    def __getitem__(self, key: Any) -> NoisyBatch | str:
         try:
-            return _Made(self._source.batch(*key))
+            return self._source.batch(*key)
         except MedDDPMError as exc:
-            return _Made(str(exc))
-
-
-class _Keys(Sampler[Key]):
-    """The (iteration, part) from ``first`` on, up to ``iterations`` of ``parts``."""
-
-    def __init__(self, first: Key, iterations: int, parts: int) -> None:
-        self._first, self._iterations, self._parts = first, iterations, parts
-
-    def __iter__(self) -> Iterator[Key]:
-        key = self._first
-        while key[0] < self._iterations:
-            yield key
-            key = _following(key, self._parts)
+            return str(exc)
 
 
 def _following(key: Key, parts: int) -> Key:
     iteration, part = key
     return (iteration, part + 1) if part + 1 < parts else (iteration + 1, 0)
-
-
-def _unchanged(made: Any) -> Any:
-    return made
 
 
 @contextlib.contextmanager

@@ -55,12 +55,6 @@ def launched_rank(environment: Mapping[str, str] = os.environ) -> int:
     return local + node * max(1, _number(environment, "WORLD_SIZE", 1) - 1)
 
 
-def launched_size(environment: Mapping[str, str] = os.environ) -> int:
-    """How many processes were started together; 1 where nobody has started several."""
-    launch = launched(environment)
-    return launch.size if launch is not None else _number(environment, "WORLD_SIZE", 1)
-
-
 def _in_slurm(environment: Mapping[str, str]) -> bool:
     return "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") not in _INTERACTIVE
 

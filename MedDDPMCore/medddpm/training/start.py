@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +9,7 @@ from torch import Tensor
 
 from ..config import ModelConfig
 from ..dataset import DatasetConfig
-from ..models.folder import read_model_folder
-from ..models.places import find_model
-from ..models.published import read_published
+from ..models.registry import read_model
 from ..network.build import Network, build_network
 from ..network.compact import CompactUNet
 from ..network.residual import ResidualUNet
@@ -36,8 +33,7 @@ class StartModel:
     @classmethod
     def read(cls, place: str) -> StartModel:
         """A model folder, a published ``.pt``, or a bundled model by name; InputError where it cannot be used."""
-        path = find_model(place)
-        config, state = read_model_folder(path)[:2] if path.is_dir() else read_published(path)
+        config, state, _ = read_model(place)
         return cls(str(place), config, {name: tensor.float() for name, tensor in state.items()})
 
 
@@ -81,8 +77,8 @@ def dropped_mask(config: TrainConfig, dataset: PreparedDataset) -> tuple[float, 
     if not config.network.on_bands:
         return (0.0,) * config.network.mask_channels
     covered = torch.zeros(config.network.mask_channels, dtype=torch.float64)
-    for i in range(len(dataset)):
-        covered += dataset[i][1].sum((1, 2, 3), dtype=torch.float64)
+    for _, fractions in dataset:
+        covered += fractions.sum((1, 2, 3), dtype=torch.float64)
     return tuple((covered / covered.sum().clamp_min(1e-9)).tolist())
 
 
@@ -109,20 +105,10 @@ def fresh_network(model: ModelConfig, schedule: Schedule, dataset: PreparedDatas
         return network
     network.use_schedule(torch.from_numpy(schedule.alpha), torch.from_numpy(schedule.sigma))
     if isinstance(network, CompactUNet):
-        network.fit(_Cases(dataset))
+        network.fit(dataset)
     else:
-        network.appearance.fit(_Cases(dataset))
+        network.appearance.fit(dataset)
     return network
-
-
-class _Cases:
-    """The cases of a dataset, one at a time in memory, to be read more than once."""
-
-    def __init__(self, dataset: PreparedDataset) -> None:
-        self._dataset = dataset
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return (self._dataset[i] for i in range(len(self._dataset)))
 
 
 def use_activation_checkpointing(network: Network) -> None:

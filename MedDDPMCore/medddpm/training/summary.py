@@ -10,7 +10,7 @@ from typing import Any
 
 from ..jobs.events import FINAL, Event
 from ..jobs.folder import State
-from .metrics import RESUMED, Metric, MetricsLog, number
+from .metrics import RESUMED, MetricsLog, number
 
 
 @dataclass(frozen=True)
@@ -51,21 +51,25 @@ def summarize(
 ) -> RunSummary:
     """The summary of the run in ``path`` from its request, its newest events and its metrics. Never raises."""
     latest = metrics.latest(("train", "validation", "verdict"))
-    step = _newest(events, ("step",))
     end = _newest(events, (*FINAL, "queued", "started"))
     verdict = latest.get("verdict", {})
+    name, dataset, kind, sentence = (
+        value if isinstance(value, str) else None
+        for value in (request.get("name"), request.get("dataset"), verdict.get("verdict"), verdict.get("sentence"))
+    )
+    total = request.get("iterations")
     model = path / "outputs" / "model"
     return RunSummary(
         path=path,
         state=state,
-        name=_text(request, "name") or path.name,
-        dataset=_text(request, "dataset") or "",
-        iteration=_iteration(step, metrics),
-        total=_whole(request, "iterations"),
+        name=name or path.name,
+        dataset=dataset or "",
+        iteration=_iteration(_newest(events, ("step",)), metrics),
+        total=total if type(total) is int else 0,
         loss=number(latest.get("train"), "loss"),
         validation=number(latest.get("validation"), "loss"),
-        verdict=_text(verdict, "verdict"),
-        sentence=_text(verdict, "sentence"),
+        verdict=kind,
+        sentence=sentence,
         seconds_left=_seconds_left(state, _newest(events, ("step", "queued", "started"))),
         message=end.message if end is not None else None,
         model=model if (model / "config.json").is_file() else None,
@@ -82,12 +86,8 @@ def _iteration(step: Event | None, metrics: MetricsLog) -> int:
     """What the newest of all figures says: after a kill, the resumed run begins below the last one seen."""
     known: list[tuple[float, int]] = [(step.time, step.step)] if step is not None and step.step is not None else []
     newest = next((metric for metric in metrics.newest_first() if metric["kind"] in ("train", RESUMED)), None)
-    known += [(_time(newest), newest["iteration"])] if newest is not None else []
+    known += [(number(newest, "time") or 0.0, newest["iteration"])] if newest is not None else []
     return max(0, max(known)[1]) if known else 0
-
-
-def _time(metric: Metric) -> float:
-    return number(metric, "time") or 0.0
 
 
 def _seconds_left(state: State, newest: Event | None) -> float | None:
@@ -95,13 +95,3 @@ def _seconds_left(state: State, newest: Event | None) -> float | None:
     if state is not State.RUNNING or newest is None or newest.seconds_left is None:
         return None
     return max(0.0, newest.seconds_left - max(0.0, time.time() - newest.time))
-
-
-def _text(data: Mapping[str, Any], name: str) -> str | None:
-    value = data.get(name)
-    return value if isinstance(value, str) else None
-
-
-def _whole(data: Mapping[str, Any], name: str) -> int:
-    value = data.get(name)
-    return value if type(value) is int else 0

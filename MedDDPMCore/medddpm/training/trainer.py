@@ -66,7 +66,7 @@ class Trainer:
         self.fabric = fabric or make_fabric(config)
         self.team = Team(self.fabric)
         self._divided = self.team.check(config)
-        self.reporter = self.team.reporter(reporter)
+        self.reporter = reporter
         if self.team.first:
             _make_folder(self.folder)
         self.dataset = dataset or open_dataset(config, self.team)

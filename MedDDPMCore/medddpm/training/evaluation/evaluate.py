@@ -96,7 +96,7 @@ class _Evaluator:
         if self._neighbors is not None:
             return self._neighbors.means, TRAINING
         data = self._train or self._data
-        means = dataset_label_means((data[i] for i in range(len(data))), self._config.background)
+        means = dataset_label_means(data, self._config.background)
         return means, EVALUATED if self._train is None else TRAINING
 
     def run(self) -> Evaluation:
@@ -265,7 +265,7 @@ class _Evaluator:
         real = [small_vector(self._data[i][0]) for i in self._indices]
         made = [small_vector(self._again(n, 0)) for n in range(len(self._indices))]
         train = self._train if self._request.split != "train" else None
-        trained = [] if train is None else [small_vector(train[i][0]) for i in range(len(train))]
+        trained = [] if train is None else [small_vector(images) for images, _ in train]
         return SetFigures(mmd=mmd(made, real), mmd_of_training=mmd(trained, real))
 
     def _again(self, n: int, k: int) -> Tensor:

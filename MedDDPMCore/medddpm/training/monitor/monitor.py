@@ -17,8 +17,7 @@ from ..dataset import PreparedDataset
 from ..hooks import Context, Iteration
 from ..metrics import MetricsLog, valid
 from .loss_chart import NAME, draw_loss
-from .rounds import SampleRound
-from .samples import spread
+from .samples import SampleRound, spread
 from .validation import Validation, mean_loss
 from .verdict import judge
 
