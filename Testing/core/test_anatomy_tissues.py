@@ -54,7 +54,7 @@ def dice(found: np.ndarray, values: tuple[int, ...]) -> float:
     return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(but="T1")
 @pytest.mark.parametrize("modalities", [("T1", "T2"), ("T1",)], ids="+".join)
 def test_tissues_are_found_again(modalities: tuple[str, ...]) -> None:
     _, brain, _ = truth()
