@@ -133,9 +133,9 @@ def validated(*values: float) -> Metrics:
 
 
 def test_a_rise_is_no_overfitting_before_it_has_lasted() -> None:
-    best, rise = [1.0] * 20 + [0.9, 0.9], [1.5] * 9
-    assert judge(validated(*best, *rise[:2])).kind == "flat"
-    assert judge(validated(*best, *rise)).kind == "overfitting"
+    rise = (1, 1.25, 1.5, 1.75, 2, 2.25)
+    assert judge(validated(*[2.0] * 20, *rise[:4])).kind != "overfitting"
+    assert judge(validated(*[2.0] * 20, *rise)).kind == "overfitting"
 
 
 def test_a_rise_that_has_gone_again_is_no_overfitting() -> None:
