@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from medddpm.anatomy.brain_maps import FOLDER, tissues_of
-from medddpm.geometry import Volume, read_mask
+from medddpm.geometry.io import read_mask
 from medddpm.geometry.nifti import write_image
-from medddpm.geometry.volume import spacing_of
+from medddpm.geometry.volume import Volume, spacing_of
 from medddpm.labels.morphology import bounding_box, distance_to
 
 STEP_MM = 3.0

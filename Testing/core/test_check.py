@@ -17,7 +17,7 @@ from medddpm.errors import InputError
 from medddpm.geometry.io import read_mask
 from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import Mask, Volume, bounding_box
-from medddpm.labels.check import check_mask, fix_mask
+from medddpm.labels.check import check_mask, mend_mask
 from medddpm.labels.conventions import parse_labels
 from medddpm.labels.morphology import erode
 from medddpm.labels.outline import ellipsoid
@@ -36,14 +36,14 @@ def assert_fixed(source: Mask, model, code: str, image: Volume | None = None) ->
     found = [f for f in before.findings if f.code == code]
     assert found and found[0].fixable and found[0].fix, before
     original = source.volume.data.copy()
-    fixed, done = fix_mask(source, model, image)
+    fixed, done, _ = mend_mask(source, model, image)
     assert np.array_equal(source.volume.data, original, equal_nan=original.dtype.kind == "f")
     assert code in codes(done)
     bare = Mask(fixed.volume)  # as if read again from a file without names
     after = check_mask(bare, model, image)
     assert after.usable, after
     assert code not in codes(after.findings)
-    again, more = fix_mask(bare, model, image)
+    again, more, _ = mend_mask(bare, model, image)
     assert np.array_equal(again.volume.data, fixed.volume.data)
     assert not more
     assert fixed.volume.data.dtype == np.uint8
@@ -68,7 +68,7 @@ def head_image() -> Volume:
 def test_a_good_mask_gives_nothing_but_its_convention(labels, model):
     result = check_mask(mask(labels), model)
     assert codes(result.findings) == ["convention"]
-    fixed, done = fix_mask(mask(labels), model)
+    fixed, done, _ = mend_mask(mask(labels), model)
     assert np.array_equal(fixed.volume.data, labels)
     assert not done
     assert {s.value for s in fixed.segments} == set(np.unique(labels)) - {0}
@@ -108,7 +108,7 @@ def test_missing_outline_without_an_image_holds_the_tumor_and_says_what_it_is(mo
 
 def test_a_tumor_alone_gets_a_brain_of_the_bank():
     source = mask(np.roll(tumor(4), (6, -8, 0), (0, 1, 2)))
-    fixed, done = fix_mask(source, BRATS, around=brain_around)
+    fixed, done, _ = mend_mask(source, BRATS, around=brain_around)
     assert check_mask(fixed, BRATS).usable
     brain_ml = np.count_nonzero(fixed.volume.data) * 0.064
     assert 1000 < brain_ml < 1700
@@ -118,7 +118,7 @@ def test_a_tumor_alone_gets_a_brain_of_the_bank():
     outline = fixed.volume.data > 0
     sphere = ellipsoid(outline.shape, source.volume.affine, (0.0, 0.0, 0.0), [70.0, 85.0, 67.0])
     assert 2 * (outline & sphere).sum() / (outline.sum() + sphere.sum()) < 0.93  # it has the shape of a brain
-    assert "head" in next(f for f in fix_mask(source, HEAD, around=brain_around)[1] if f.code == "no-outline").fix
+    assert "head" in next(f for f in mend_mask(source, HEAD, around=brain_around)[1] if f.code == "no-outline").fix
 
 
 def test_missing_brain_is_the_hull_of_what_is_there():
@@ -128,7 +128,7 @@ def test_missing_brain_is_the_hull_of_what_is_there():
     labels[tumor(4) > 0] = 2
     result = check_mask(mask(labels), BRATS, labels={2: 2, 50: 1})
     assert "hull" in next(f for f in result.findings if f.code == "no-outline").fix
-    fixed, _ = fix_mask(mask(labels), BRATS, labels={2: 2, 50: 1})
+    fixed, *_ = mend_mask(mask(labels), BRATS, labels={2: 2, 50: 1})
     assert fixed.volume.data[24, 26, 24] > 0
 
 
@@ -157,7 +157,7 @@ def test_empty_masks():
     empty = mask(np.zeros(SHAPE, np.uint8))
     result = check_mask(empty, BRATS)
     assert codes(result.errors) == ["empty"] and not result.fixable
-    assert not fix_mask(empty, BRATS)[0].volume.data.any()
+    assert not mend_mask(empty, BRATS)[0].volume.data.any()
     fixed = assert_fixed(empty, BRATS, "empty", stripped_image())
     assert np.array_equal(fixed, np.where(brain(), 4, 0))
 
@@ -305,7 +305,7 @@ def test_image_on_another_grid_is_resampled():
     result = check_mask(mask(tumor(4)), BRATS, Volume(data, matrix))
     finding = next(f for f in result.findings if f.code == "image-space")
     assert finding.severity == "info" and "96 x 104 x 96" in finding.sentence
-    fixed, _ = fix_mask(mask(tumor(4)), BRATS, Volume(data, matrix))
+    fixed, *_ = mend_mask(mask(tumor(4)), BRATS, Volume(data, matrix))
     overlap = (
         2 * np.count_nonzero((fixed.volume.data > 0) & brain()) / (np.count_nonzero(fixed.volume.data) + brain().sum())
     )
@@ -351,8 +351,8 @@ def scribbled(labels: np.ndarray, seed: int, values: list[int]) -> np.ndarray:
 @settings(max_examples=20, deadline=None)
 def test_fixing_twice_is_fixing_once(seed, base, model):
     labels = scribbled(base, seed, [0, 1, 2, 4, 6, 9] if base.max() > 4 else [0, 1, 2, 4])
-    fixed, _ = fix_mask(mask(labels), model)
-    again, more = fix_mask(fixed, model)
+    fixed, *_ = mend_mask(mask(labels), model)
+    again, more, _ = mend_mask(fixed, model)
     assert not more
     assert np.array_equal(again.volume.data, fixed.volume.data)
     assert set(np.unique(fixed.volume.data)) <= {0, *model.scheme.values}
@@ -363,7 +363,7 @@ def test_fixing_twice_is_fixing_once(seed, base, model):
 @settings(max_examples=20, deadline=None)
 def test_repairs_are_those_of_brats_and_leave_tissues_alone(seed):
     labels = scribbled(anatomy(), seed, list(range(12)))
-    (ours, said), (theirs, same) = (fix_mask(mask(labels), model) for model in (ANATOMY, BRATS))
+    (ours, said, _), (theirs, same, _) = (mend_mask(mask(labels), model) for model in (ANATOMY, BRATS))
     ours = ours.volume.data
     assert np.array_equal(np.where(ours > 4, 4, ours), theirs.volume.data)
     assert codes(said) == codes(same)

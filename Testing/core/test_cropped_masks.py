@@ -10,7 +10,7 @@ from medddpm.errors import InputError
 from medddpm.geometry.io import read_mask
 from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import Mask, Volume, bounding_box
-from medddpm.labels.check import check_mask, fix_mask
+from medddpm.labels.check import check_mask, mend_mask
 from medddpm.labels.outline import ellipsoid
 
 BRATS, HEAD = config("brats"), config("whole-head")
@@ -40,7 +40,7 @@ def brain_image() -> Volume:
 @pytest.mark.parametrize("margin", (0, 3))
 @pytest.mark.parametrize("labels", (small_tumor(), (small_tumor() > 0).astype(np.uint8)))
 def test_a_cropped_mask_goes_to_the_grid_of_its_image(labels: np.ndarray, margin: int):
-    fixed, done = fix_mask(cropped(labels, margin), BRATS, brain_image())
+    fixed, done, _ = mend_mask(cropped(labels, margin), BRATS, brain_image())
     image = brain_image()
     assert np.allclose(fixed.volume.affine, image.affine) and fixed.volume.shape == image.shape
     assert np.array_equal(fixed.volume.data > 0, image.data > 0)
@@ -58,7 +58,7 @@ def test_a_single_slice_goes_to_the_grid_of_its_image(tmp_path):
     write_image(path, labels[:, :, 53:54], there, "")
     with pytest.raises(InputError, match=r"single slice .* or with it an image"):
         read_mask(path)
-    fixed, _ = fix_mask(read_mask(path, single_slice=True), BRATS, image)
+    fixed, *_ = mend_mask(read_mask(path, single_slice=True), BRATS, image)
     assert fixed.volume.shape == image.shape
     assert np.array_equal(np.isin(fixed.volume.data, (1, 2, 3))[:, :, 53], labels[:, :, 53] > 0)
     assert np.array_equal(fixed.volume.data > 0, image.data > 0)
@@ -67,7 +67,7 @@ def test_a_single_slice_goes_to_the_grid_of_its_image(tmp_path):
 @pytest.mark.parametrize("model", (BRATS, HEAD))
 def test_a_cropped_mask_without_an_image_gets_a_whole_brain_or_head(model):
     source = cropped(small_tumor())
-    fixed, _ = fix_mask(source, model, around=brain_around)
+    fixed, *_ = mend_mask(source, model, around=brain_around)
     size = np.count_nonzero(fixed.volume.data) * 0.008
     assert (1200 < size < 1700) if model is BRATS else (3000 < size < 4500)
     outline = fixed.volume.data > 0
@@ -79,13 +79,13 @@ def test_a_cropped_mask_without_an_image_gets_a_whole_brain_or_head(model):
 def test_a_metastasis_alone_is_not_taken_for_centimeters():
     labels = np.zeros((9, 9, 8), np.uint8)
     labels[1:8, 1:8, 1:7], labels[3:6, 3:6, 3:5] = 3, 1
-    fixed, _ = fix_mask(Mask(Volume(labels, np.diag([-1.0, -1, 1, 1]))), BRATS, around=brain_around)
+    fixed, *_ = mend_mask(Mask(Volume(labels, np.diag([-1.0, -1, 1, 1]))), BRATS, around=brain_around)
     assert 1200 < np.count_nonzero(fixed.volume.data) / 1000 < 1700
 
 
 def test_an_image_that_shows_no_brain_is_not_asked_for_again():
     flat = Volume(np.full((96, 104, 96), 7, np.float32), affine(2.0))
-    _, done = fix_mask(Mask(Volume(small_tumor(), affine(2.0))), BRATS, flat, around=brain_around)
+    _, done, _ = mend_mask(Mask(Volume(small_tumor(), affine(2.0))), BRATS, flat, around=brain_around)
     said = " ".join(map(str, done))
     assert "the image shows none" in said and "give the MRI" not in said
 
@@ -94,7 +94,7 @@ def test_a_mask_with_its_outline_stays_on_its_own_grid():
     box = (slice(4, 44), slice(3, 49), slice(5, 43))
     there = affine()
     there[:3, 3] += there[:3, :3] @ [side.start for side in box]
-    fixed, _ = fix_mask(Mask(Volume(med_ddpm()[box], there)), BRATS, brain_image())
+    fixed, *_ = mend_mask(Mask(Volume(med_ddpm()[box], there)), BRATS, brain_image())
     assert fixed.volume.shape == (40, 46, 38)
 
 

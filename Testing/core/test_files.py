@@ -155,7 +155,7 @@ def test_a_file_whose_name_is_no_text_is_read_or_refused(tmp_path: Path, ending:
         path = (tmp_path / f"a{ending}").rename(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff" + ending.encode()))
     except OSError:
         pytest.skip("this file system takes no such names")
-    script = "import sys; from medddpm.geometry import read_mask; from medddpm.errors import InputError\n"
+    script = "import sys; from medddpm.geometry.io import read_mask; from medddpm.errors import InputError\n"
     script += "try: print(read_mask(sys.argv[1]).volume.shape)\nexcept InputError as exc: print(ascii(exc))"
     ran = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=False)
     assert ran.returncode == 0 and ("(4, 5, 6)" in ran.stdout or "is not UTF-8 text" in ran.stdout), ran.stderr

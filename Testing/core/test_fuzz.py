@@ -13,8 +13,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from fuzzing import failures
 from medddpm.dataset import read_dataset_config
-from medddpm.geometry import read_mask, read_volume
-from medddpm.geometry.io import read_geometry
+from medddpm.geometry.io import read_geometry, read_mask, read_volume
 from medddpm.jobs.events import Event
 from medddpm.jobs.folder import JobFolder
 from medddpm.labels.scheme import load_scheme

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import asdict
 
 import nibabel as nib
 import numpy as np
@@ -12,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.config import GridConfig
 from medddpm.errors import InputError
-from medddpm.geometry import (
-    Volume,
+from medddpm.geometry.grid import (
     from_network,
     image_from_grid,
     image_to_grid,
@@ -23,6 +23,7 @@ from medddpm.geometry import (
     place,
     to_network,
 )
+from medddpm.geometry.volume import Volume
 
 ORIENTATIONS = tuple(
     "".join(codes) for order in itertools.permutations(("LR", "PA", "IS")) for codes in itertools.product(*order)
@@ -350,7 +351,7 @@ def test_placement_is_an_exact_json_record() -> None:
     shape = (20, 21, 22)
     affine = affine_of(shape, "ASL", (1.1, 0.9, 2.2), (3, 4, 5))
     placement = place(shape, affine, ellipsoid(shape, affine), GRID)
-    record = json.loads(json.dumps(placement.to_dict()))
+    record = json.loads(json.dumps(asdict(placement)))
     assert np.array_equal(record["grid_affine"], placement.grid_affine) and record["grid_shape"] == [28, 32, 24]
 
 

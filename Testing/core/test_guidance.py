@@ -19,7 +19,7 @@ from medddpm.network.build import build_network
 from medddpm.network.compact import CompactUNet
 from medddpm.progress import SilentReporter
 from medddpm.sampling.sample import condition_without_mask, evaluations_per_step, sample, without_mask
-from medddpm.synthesis.estimate import estimate
+from medddpm.synthesis.estimate import estimate_job
 from medddpm.synthesis.request import SynthesisRequest
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.trainer import Trainer
@@ -230,7 +230,7 @@ def test_the_estimate_counts_two_evaluations(
         request = SynthesisRequest(("m.nii",), str(guided_folder), guidance=guidance, device="cpu", precision="fp32")
         job = JobFolder(tmp_path / f"job{guidance}")
         job.create(asdict(request), "estimate")
-        estimate(job.read().request, job, SilentReporter())
+        estimate_job(job.read().request, job, SilentReporter())
         seconds.append(json.loads((job.path / "outputs/estimate.json").read_text())["seconds"])
     assert seconds[1] == pytest.approx(2 * seconds[0])
     assert (evaluations_per_step(1.0), evaluations_per_step(1.1), evaluations_per_step(0.0)) == (1, 2, 2)

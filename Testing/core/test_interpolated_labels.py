@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mask_phantoms import SHAPE, affine, anatomy, ball, config, mask, med_ddpm, millimeters, tumor, whole_head
 from medddpm.geometry.volume import Segment
-from medddpm.labels.check import check_mask, fix_mask
+from medddpm.labels.check import check_mask, mend_mask
 from medddpm.labels.values import clean_values, is_interpolated
 from scipy import ndimage
 
@@ -116,6 +116,6 @@ def test_a_few_fractions_leave_thin_parts_elsewhere_alone():
     labels = med_ddpm().astype(np.float32)
     labels[30, 26, 24:34] = 3
     labels[ball((-40, 0, 0), 6)] += 0.4
-    fixed, done = fix_mask(mask(labels), MODEL)
+    fixed, done, _ = mend_mask(mask(labels), MODEL)
     assert {finding.code for finding in done} == {"fractions"}
     assert (fixed.volume.data[30, 26, 24:34] == 3).all()

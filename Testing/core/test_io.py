@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from medddpm.errors import InputError
-from medddpm.geometry import read_mask, read_volume
+from medddpm.geometry.io import read_mask, read_volume
 from medddpm.geometry.itk import check_data_file
 from medddpm.geometry.nifti import write_image
 from volume_files import LPS_FIELDS, SHAPE, SUFFIXES, mha_bytes, nrrd_bytes, numbered, refused, write_any

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.errors import InputError, MedDDPMError
-from medddpm.geometry import read_mask, read_volume
+from medddpm.geometry.io import read_mask, read_volume
 from volume_files import (
     LAYER_FIELDS,
     LPS,

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from medddpm.errors import InputError
-from medddpm.geometry import Segment, read_mask
+from medddpm.geometry.io import read_mask
+from medddpm.geometry.volume import Segment
 from volume_files import LAYER_FIELDS, LPS_FIELDS, SHAPE, nrrd_bytes, refused
 
 TAGS = (

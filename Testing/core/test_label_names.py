@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mask_phantoms import SHAPE, ball, brain, config, mask, med_ddpm, tumor
 from medddpm.geometry.segments import StoredSegment, flatten
 from medddpm.geometry.volume import Mask, Segment, Volume
-from medddpm.labels.check import check_mask, fix_mask
+from medddpm.labels.check import check_mask, mend_mask
 from medddpm.labels.conventions import (
     BRAIN,
     BRAINSTEM,
@@ -170,7 +170,7 @@ def test_overlapping_regions_become_parts(names: tuple[str, ...], tmp_path) -> N
     layers = np.stack([parts > 0, (parts == 1) | (parts == 3), parts == 3, whole > 0], -1).astype(np.uint8)
     stored = [StoredSegment(i, 1, name, "") for i, name in enumerate(names)]
     data, segments = flatten(tmp_path, layers, stored)
-    fixed, done = fix_mask(mask(data, segments=segments), BRATS)
+    fixed, done, _ = mend_mask(mask(data, segments=segments), BRATS)
     assert np.array_equal(fixed.volume.data, whole)
     assert not done
 
@@ -191,7 +191,7 @@ def test_a_drawn_brain_is_kept_whatever_it_or_others_are_called() -> None:
     found = recognize(mask(labels, segments=segments), SCHEME)
     assert found.mapping == {1: 1, 2: 2, 3: 3, 4: 4}
     assert (found.outline, found.kind, found.unknown) == ((4,), "brain", (5,))
-    fixed, done = fix_mask(mask(labels, segments=segments), BRATS)
+    fixed, done, _ = mend_mask(mask(labels, segments=segments), BRATS)
     assert np.array_equal(fixed.volume.data, med_ddpm())
     assert [finding.code for finding in done] == ["unknown-values"]
 
@@ -218,5 +218,5 @@ def test_an_outside_that_is_named_is_nothing() -> None:
     labels = np.full(SHAPE, 9, np.uint8)
     labels[brain()] = med_ddpm()[brain()]
     named = tuple(Segment(v, n) for v, n in ((1, "NCR"), (2, "ED"), (3, "ET"), (4, "Brain"), (9, "Background")))
-    fixed, _ = fix_mask(Mask(Volume(labels, mask(labels).volume.affine), named), BRATS)
+    fixed, *_ = mend_mask(Mask(Volume(labels, mask(labels).volume.affine), named), BRATS)
     assert np.array_equal(fixed.volume.data, med_ddpm())

@@ -11,11 +11,8 @@ from medddpm.labels.scheme import Label, LabelScheme, load_scheme
 from medddpm.masks import (
     grow_tumor,
     mirror_tumor,
-    rotate_tumor,
     scale_series,
-    scale_tumor,
     shift_series,
-    shift_tumor,
     transform_tumor,
 )
 from medddpm.masks.fields import Box, mapped_box, signed_distance
@@ -85,13 +82,27 @@ affines = st.builds(
     angle=st.sampled_from([0.0, 20.0, -35.0]),
     flip=st.booleans(),
 )
+
+
+def scaled(labels, affine, scheme, factor, **more):
+    return transform_tumor(labels, affine, scheme, factor=factor, **more)
+
+
+def shifted(labels, affine, scheme, offset_mm, **more):
+    return transform_tumor(labels, affine, scheme, offset_mm=offset_mm, **more)
+
+
+def rotated(labels, affine, scheme, degrees):
+    return transform_tumor(labels, affine, scheme, degrees=degrees)
+
+
 few = settings(max_examples=8, deadline=None)
 
 
 EDITS = (
-    lambda labels, affine, scheme, amount: scale_tumor(labels, affine, scheme, 0.5 + amount * 1.5),
-    lambda labels, affine, scheme, amount: shift_tumor(labels, affine, scheme, (20 * amount, -15 * amount, 5)),
-    lambda labels, affine, scheme, amount: rotate_tumor(labels, affine, scheme, (90 * amount, 10, -45)),
+    lambda labels, affine, scheme, amount: scaled(labels, affine, scheme, 0.5 + amount * 1.5),
+    lambda labels, affine, scheme, amount: shifted(labels, affine, scheme, (20 * amount, -15 * amount, 5)),
+    lambda labels, affine, scheme, amount: rotated(labels, affine, scheme, (90 * amount, 10, -45)),
     lambda labels, affine, scheme, amount: grow_tumor(labels, affine, scheme, 8 * (amount - 0.5)),
     lambda labels, affine, scheme, amount: mirror_tumor(labels, affine, scheme),
 )
@@ -131,7 +142,7 @@ def test_a_tumor_moves_over_tissues_as_over_brain_and_leaves_brain_behind(affine
 @given(affine=affines, factor=st.floats(0.5, 1.7))
 def test_scaling_changes_every_part_by_the_cube_of_the_factor(affine, factor):
     labels = make_labels(affine)
-    result = scale_tumor(labels, affine, BRATS, factor)
+    result = scaled(labels, affine, BRATS, factor)
     assert result.kept_fraction == 1 and result.lost_voxels == 0
     for value in BRATS.tumor_values:
         expected = (labels == value).sum() * factor**3
@@ -144,7 +155,7 @@ def test_scaling_changes_every_part_by_the_cube_of_the_factor(affine, factor):
 @given(affine=affines, offset=st.tuples(*[st.floats(-14, 14)] * 3))
 def test_shifting_moves_the_centroid_by_the_offset_in_mm(affine, offset):
     labels = make_labels(affine)
-    result = shift_tumor(labels, affine, BRATS, offset)
+    result = shifted(labels, affine, BRATS, offset)
     moved = centroid(tumor(result.labels), affine) - centroid(tumor(labels), affine)
     # A flat face of the ball can only move by whole voxels.
     assert (np.abs(moved - offset) <= 0.25 * np.max(np.abs(affine[:3, :3]).sum(axis=0))).all()
@@ -154,7 +165,7 @@ def test_shifting_moves_the_centroid_by_the_offset_in_mm(affine, offset):
 def test_a_shift_by_whole_voxels_is_exact():
     affine = make_affine((1.7, 2.3, 3.0))
     labels = make_labels(affine)
-    result = shift_tumor(labels, affine, BRATS, (1.7 * 3, -2.3 * 2, 3.0)).labels
+    result = shifted(labels, affine, BRATS, (1.7 * 3, -2.3 * 2, 3.0)).labels
     np.testing.assert_array_equal(np.roll(labels * tumor(labels), (3, -2, 1), (0, 1, 2)), result * tumor(result))
 
 
@@ -164,7 +175,7 @@ def test_a_full_turn_is_the_identity(affine, axis):
     labels = make_labels(affine, (5, 3, -4), radii=(5, 8, 14))
     degrees = [0.0, 0.0, 0.0]
     degrees[axis] = 360.0
-    np.testing.assert_array_equal(rotate_tumor(labels, affine, BRATS, degrees).labels, labels)
+    np.testing.assert_array_equal(rotated(labels, affine, BRATS, degrees).labels, labels)
 
 
 @few
@@ -173,7 +184,7 @@ def test_rotation_turns_right_handed_about_the_patient_axis(affine):
     labels = np.where(ball(affine, (0, 0, 0), 38), np.uint8(4), np.uint8(0))
     labels[ball(affine, (0, 0, 0), np.array([16, 5, 5]))] = 2
     labels[ball(affine, (11, 0, 0), 4)] = 3
-    result = rotate_tumor(labels, affine, BRATS, (0, 0, 90)).labels
+    result = rotated(labels, affine, BRATS, (0, 0, 90)).labels
     np.testing.assert_allclose(centroid(result == 3, affine), (0, 11, 0), atol=1.5)
 
 
@@ -205,9 +216,9 @@ def test_growing_moves_the_surface_by_the_distance_in_mm(affine, distance):
 def test_parts_stay_nested(affine, edit, amount):
     labels = make_labels(affine, radii=(5, 9, 15))
     result = (
-        lambda: scale_tumor(labels, affine, BRATS, 0.6 + amount),
+        lambda: scaled(labels, affine, BRATS, 0.6 + amount),
         lambda: grow_tumor(labels, affine, BRATS, 6 * amount - 3),
-        lambda: rotate_tumor(labels, affine, BRATS, (90 * amount, 0, 45)),
+        lambda: rotated(labels, affine, BRATS, (90 * amount, 0, 45)),
     )[edit]().labels
     core = np.isin(result, (1, 3))
     around = np.zeros_like(core)
@@ -219,7 +230,7 @@ def test_parts_stay_nested(affine, edit, amount):
 def test_a_rim_of_one_voxel_survives_shrinking():
     affine = make_affine((1.0, 1.0, 1.0))
     labels = make_labels(affine, radii=(8, 9, 14))
-    half = scale_tumor(labels, affine, BRATS, 0.5).labels
+    half = scaled(labels, affine, BRATS, 0.5).labels
     assert abs((half == 3).sum() - (labels == 3).sum() / 8) <= 2
 
 
@@ -238,7 +249,7 @@ def test_a_tumor_without_some_of_the_parts_leaves_nothing_behind(missing):
     affine = make_affine()
     labels = make_labels(affine)
     labels[np.isin(labels, missing)] = BRATS.surround
-    edit = shift_tumor(labels, affine, BRATS, (20.0, 0.0, 0.0))
+    edit = shifted(labels, affine, BRATS, (20.0, 0.0, 0.0))
     assert not set(missing) & set(np.unique(edit.labels))
     moved = centroid(tumor(edit.labels), affine) - centroid(tumor(labels), affine)
     assert moved == pytest.approx((20, 0, 0), abs=0.5)
@@ -249,7 +260,7 @@ def test_a_tumor_without_some_of_the_parts_leaves_nothing_behind(missing):
 def test_chosen_parts_move_inside_those_that_stay():
     affine = make_affine()
     labels = make_labels(affine, radii=(4, 7, 15))
-    result = shift_tumor(labels, affine, BRATS, (4, 0, 0), parts=(1, 3)).labels
+    result = shifted(labels, affine, BRATS, (4, 0, 0), parts=(1, 3)).labels
     np.testing.assert_array_equal(tumor(result), tumor(labels))
     np.testing.assert_allclose(centroid(result == 1, affine), (4, 0, 0), atol=0.5)
     wider = grow_tumor(labels, affine, BRATS, 4, parts=(2,)).labels
@@ -260,7 +271,7 @@ def test_chosen_parts_move_inside_those_that_stay():
 def test_what_falls_outside_is_counted_and_cut_off():
     affine = make_affine()
     labels = make_labels(affine)
-    result = shift_tumor(labels, affine, BRATS, (38, 0, 0))
+    result = shifted(labels, affine, BRATS, (38, 0, 0))
     assert 0.2 < result.kept_fraction < 0.8
     assert result.lost_voxels == tumor(labels).sum() - tumor(result.labels).sum()
 
@@ -271,7 +282,7 @@ def test_labels_that_are_neither_brain_nor_tumor_never_change():
     affine = make_affine()
     labels = make_labels(affine)
     labels[ball(affine, (20, 0, 0), 6)] = 9
-    result = shift_tumor(labels, affine, scheme, (15, 0, 0)).labels
+    result = shifted(labels, affine, scheme, (15, 0, 0)).labels
     np.testing.assert_array_equal(result == 9, labels == 9)
     assert tumor(result).sum() < tumor(labels).sum()
 
@@ -279,17 +290,17 @@ def test_labels_that_are_neither_brain_nor_tumor_never_change():
 @pytest.mark.parametrize(
     ("edit", "sentence"),
     [
-        (lambda n, a: shift_tumor(n, a, BRATS, (400, 0, 0)), "wholly outside"),
-        (lambda n, a: shift_tumor(n, a, BRATS, (0, 0, 41.5), parts=(1,)), "wholly outside the head or brain"),
-        (lambda n, a: shift_tumor(n, a, BRATS, (1, float("nan"), 0)), "three finite numbers"),
+        (lambda n, a: shifted(n, a, BRATS, (400, 0, 0)), "wholly outside"),
+        (lambda n, a: shifted(n, a, BRATS, (0, 0, 41.5), parts=(1,)), "wholly outside the head or brain"),
+        (lambda n, a: shifted(n, a, BRATS, (1, float("nan"), 0)), "three finite numbers"),
         (lambda n, a: grow_tumor(n, a, BRATS, -30), "nothing of the tumor; its deepest point is 1"),
-        (lambda n, a: scale_tumor(n, a, BRATS, 0), "cannot be scaled by 0"),
-        (lambda n, a: scale_tumor(n, a, BRATS, 1.5, parts=(4,)), "4 is not a tumor part"),
-        (lambda n, a: scale_tumor(np.where(n == 4, 0, n), a, BRATS, 1.5), "check MASK --model M --fix"),
-        (lambda n, a: scale_tumor(np.where(n == 2, 77, n), a, BRATS, 1.5), "value 77"),
-        (lambda n, a: scale_tumor(n.astype(float), a, BRATS, 1.5), "whole numbers"),
-        (lambda n, a: scale_tumor(np.where(n > 0, np.uint8(4), n), a, BRATS, 1.5), "no tumor to edit"),
-        (lambda n, a: scale_tumor(n, np.zeros((4, 4)), BRATS, 1.5), "affine cannot be inverted"),
+        (lambda n, a: scaled(n, a, BRATS, 0), "cannot be scaled by 0"),
+        (lambda n, a: scaled(n, a, BRATS, 1.5, parts=(4,)), "4 is not a tumor part"),
+        (lambda n, a: scaled(np.where(n == 4, 0, n), a, BRATS, 1.5), "check MASK --model M --fix"),
+        (lambda n, a: scaled(np.where(n == 2, 77, n), a, BRATS, 1.5), "value 77"),
+        (lambda n, a: scaled(n.astype(float), a, BRATS, 1.5), "whole numbers"),
+        (lambda n, a: scaled(np.where(n > 0, np.uint8(4), n), a, BRATS, 1.5), "no tumor to edit"),
+        (lambda n, a: scaled(n, np.zeros((4, 4)), BRATS, 1.5), "affine cannot be inverted"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(edit, sentence):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from medddpm.config import GridConfig
 from medddpm.errors import InputError
 from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import voxel_ml
+from medddpm.parse import from_dict
 from medddpm.preparation import case
 from medddpm.preparation.case import prepare_one
 from medddpm.preparation.case_files import CaseFiles
@@ -85,14 +86,16 @@ def test_the_facts_are_what_was_measured(files: CaseFiles, prepared: tuple[TENSO
 
 def test_facts_travel_as_plain_data(prepared: tuple[TENSORS, CaseFacts]) -> None:
     facts = prepared[1]
-    assert CaseFacts.from_dict(json.loads(json.dumps(facts.to_dict()))) == facts
+    assert from_dict(CaseFacts, json.loads(json.dumps(asdict(facts))), "it") == facts
     with pytest.raises(InputError, match="lacks the field 'mask'"):
-        CaseFacts.from_dict({key: value for key, value in facts.to_dict().items() if key != "mask"})
+        from_dict(
+            CaseFacts, {key: value for key, value in asdict(facts).items() if key != "mask"}, "The facts of a case"
+        )
 
 
 def test_facts_name_no_folder(files: CaseFiles, prepared: tuple[TENSORS, CaseFacts]) -> None:
     assert "Doe John" in str(files.mask)
-    assert "Doe" not in json.dumps(prepared[1].to_dict())
+    assert "Doe" not in json.dumps(asdict(prepared[1]))
 
 
 def test_the_same_voxels_are_known_in_another_file(tmp_path: Path, prepared: tuple[TENSORS, CaseFacts]) -> None:

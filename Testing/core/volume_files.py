@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from medddpm.errors import InputError
-from medddpm.geometry import read_mask, read_volume
+from medddpm.geometry.io import read_mask, read_volume
 
 SHAPE = (5, 6, 7)
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".seg.nrrd", ".mha", ".mhd", ".mgz", ".mgh")

@@ -236,7 +236,7 @@ def writeMasks(folder: Path) -> None:
     from medddpm.geometry.io import read_mask
     from medddpm.geometry.itk import write_nrrd
     from medddpm.labels.scheme import load_scheme
-    from medddpm.masks import mirror_tumor, shift_tumor
+    from medddpm.masks import mirror_tumor, transform_tumor
     from MedDDPMSlicerLib.SampleMask import sampleMaskPath
     from MedDDPMSynthLib.SampleCase import SCHEME
 
@@ -245,7 +245,7 @@ def writeMasks(folder: Path) -> None:
     labels = volume.data.astype(np.uint8)
     masks = {
         "glioma-left": labels,
-        "glioma-occipital": shift_tumor(labels, volume.affine, scheme, (0.0, -25.0, 0.0)).labels,
+        "glioma-occipital": transform_tumor(labels, volume.affine, scheme, offset_mm=(0.0, -25.0, 0.0)).labels,
         "glioma-right": mirror_tumor(labels, volume.affine, scheme).labels,
     }
     for name, data in masks.items():

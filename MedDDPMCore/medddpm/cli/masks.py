@@ -15,11 +15,9 @@ from ..masks import (
     grow_tumor,
     growth_series,
     mirror_tumor,
-    rotate_tumor,
     scale_series,
-    scale_tumor,
     shift_series,
-    shift_tumor,
+    transform_tumor,
 )
 from ..masks.stack import one_of
 from .console import say
@@ -53,8 +51,7 @@ def scale_command(
     **options: Any,
 ) -> None:
     """Scale the tumor about its centroid."""
-    opened = open_mask(mask, **options)
-    opened.save_edit(out, scale_tumor(opened.labels, opened.affine, opened.scheme, factor, opened.parts(parts)))
+    _transform(mask, out, parts, options, factor=factor)
 
 
 @masks_app.command("shift")
@@ -67,9 +64,7 @@ def shift_command(
     **options: Any,
 ) -> None:
     """Move the tumor."""
-    opened = open_mask(mask, **options)
-    offset = _numbers(by, "--by")
-    opened.save_edit(out, shift_tumor(opened.labels, opened.affine, opened.scheme, offset, opened.parts(parts)))
+    _transform(mask, out, parts, options, offset_mm=_numbers(by, "--by"))
 
 
 @masks_app.command("rotate")
@@ -82,9 +77,7 @@ def rotate_command(
     **options: Any,
 ) -> None:
     """Turn the tumor about its centroid."""
-    opened = open_mask(mask, **options)
-    angles = _numbers(degrees, "--degrees")
-    opened.save_edit(out, rotate_tumor(opened.labels, opened.affine, opened.scheme, angles, opened.parts(parts)))
+    _transform(mask, out, parts, options, degrees=_numbers(degrees, "--degrees"))
 
 
 @masks_app.command("grow")
@@ -198,6 +191,12 @@ def series_growth_command(
     opened = open_mask(mask, whole=True, **options)
     grown = growth_series(opened.labels, opened.affine, opened.scheme, frames, start)
     opened.save_series(out, ((f"frame-{i:03d}", frame) for i, frame in enumerate(grown, 1)))
+
+
+def _transform(mask: Path, out: Path, parts: Any, options: dict[str, Any], **how: Any) -> None:
+    opened = open_mask(mask, **options)
+    labels, affine, scheme = opened.labels, opened.affine, opened.scheme
+    opened.save_edit(out, transform_tumor(labels, affine, scheme, parts=opened.parts(parts), **how))
 
 
 def _numbers(text: str, option: str) -> tuple[float, float, float]:

@@ -7,8 +7,8 @@ to that grid and results come back to the source's own grid, both through resamp
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
@@ -46,10 +46,6 @@ class Placement:
     def source_to_grid(self) -> np.ndarray:
         """4x4 map from voxel indices of the source to voxel indices of the grid."""
         return index_map(np.array(self.source_affine), np.array(self.grid_affine))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data."""
-        return asdict(self)
 
 
 def place(

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from .grid import Placement, image_from_grid, image_to_grid
-from .resample import index_map, resample
+from .resample import reached
 from .volume import Volume
 
 PERCENTILE, MIN_MAX, SLICE_MIN_MAX = "percentile", "min-max", "slice-min-max"
@@ -171,9 +171,9 @@ class IntensityRule:
         IntensityRange.whole(volume.data, outlined, name)
         # As published: the images were cut from volumes that were on the model's grid already.
         image = image_to_grid(volume, placement, float(volume.data.min()))
-        reached = _reached(volume, placement)
-        slices = SliceRanges.of(image, axial_axis(np.array(placement.grid_affine)), reached)
-        return np.where(reached, slices.to_network(image), np.float32(background)), slices
+        seen = reached(volume, np.array(placement.grid_affine), placement.grid_shape)
+        slices = SliceRanges.of(image, axial_axis(np.array(placement.grid_affine)), seen)
+        return np.where(seen, slices.to_network(image), np.float32(background)), slices
 
 
 RULES = {
@@ -213,8 +213,3 @@ def axial_axis(affine: np.ndarray) -> int:
     """The array axis that runs nearest to the patient's feet-to-head direction."""
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return int(np.abs(directions[2]).argmax())
-
-
-def _reached(volume: Volume, placement: Placement) -> np.ndarray:
-    to_volume = index_map(np.array(placement.grid_affine), volume.affine)
-    return resample(np.ones(volume.shape, np.uint8), to_volume, placement.grid_shape, 0.0) >= 0.5

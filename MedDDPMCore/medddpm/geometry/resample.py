@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from .volume import Window, bounding_box
+from .volume import Volume, Window, bounding_box
 
 MAX_SUBSAMPLES = 8
 _COPY_TOLERANCE = 1e-3  # input voxels by which a sample may miss a voxel center and still be that voxel
@@ -35,6 +35,11 @@ def resample(data: np.ndarray, to_input: np.ndarray, shape: tuple[int, int, int]
     window, block = resample_window(data, to_input, shape, fill)
     out[window] = block
     return out
+
+
+def reached(image: Volume, affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Which voxels of the grid of ``affine`` and ``shape`` the image reaches, by half of them at least, bool."""
+    return resample(np.ones(image.shape, np.uint8), index_map(affine, image.affine), shape, 0.0) >= 0.5
 
 
 def resample_window(

@@ -18,7 +18,7 @@ from .repairs import assign_unknown, clip_tumor, fill_cavities, provide_outline,
 from .scheme import LabelScheme
 from .values import GRAY_IMAGE, clean_values, too_many_values
 
-__all__ = ["CheckResult", "Finding", "check_mask", "fix_mask", "gray_image", "mend_mask"]
+__all__ = ["CheckResult", "Finding", "check_mask", "gray_image", "mend_mask"]
 
 # No mask has more different values; brain maps with more are known by their numbers.
 MAX_VALUES = 30
@@ -54,21 +54,6 @@ def gray_image(mask: Mask, scheme: LabelScheme) -> Finding | None:
     return found or _gray_levels(recognize(Mask(Volume(labels, mask.volume.affine), mask.segments), scheme))
 
 
-def fix_mask(
-    mask: Mask,
-    config: ModelConfig,
-    image: Volume | None = None,
-    labels: Mapping[int, int] | None = None,
-    around: BrainAround | None = None,
-) -> tuple[Mask, tuple[Finding, ...]]:
-    """The mask with all that can be fixed put right, and what was fixed.
-
-    The result is uint8 in the scheme's values on the grid of ``mask``, with the scheme's names as segments. Errors
-    that cannot be fixed stay (see ``check_mask`` of the result). Fixing twice changes nothing more.
-    """
-    return mend_mask(mask, config, image, labels, around=around)[:2]
-
-
 def mend_mask(
     mask: Mask,
     config: ModelConfig,
@@ -77,8 +62,10 @@ def mend_mask(
     codes: Collection[str] | None = None,
     around: BrainAround | None = None,
 ) -> tuple[Mask, tuple[Finding, ...], CheckResult]:
-    """``fix_mask`` and, third, what is left to say of the result, without examining it once more.
+    """The mask with all that can be fixed put right, what was fixed, and what is left to say of the result.
 
+    The result is uint8 in the scheme's values on the grid of ``mask``, with the scheme's names as segments. Errors that
+    cannot be fixed stay. Fixing twice changes nothing more. ``image``, ``labels`` and ``around`` as of ``check_mask``.
     How the values were read is among what is left, with what was assumed: fixing does not settle it. With ``codes``,
     only findings of these codes are cleaned up; readable values and an outline, on which cleaning builds, come all the
     same.

@@ -60,7 +60,7 @@ class CheckResult:
 
     @property
     def fixable(self) -> bool:
-        """True where ``fix_mask`` can make the mask usable."""
+        """True where ``mend_mask`` can make the mask usable."""
         return all(f.fixable for f in self.errors)
 
 

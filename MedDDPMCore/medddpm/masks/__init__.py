@@ -1,6 +1,6 @@
 """Tools that move, reshape and create tumors inside a mask; functions on label arrays."""
 
-from .edit import grow_tumor, mirror_tumor, rotate_tumor, scale_tumor, shift_tumor, transform_tumor
+from .edit import grow_tumor, mirror_tumor, transform_tumor
 from .generators import growth_series, scale_series, shift_series
 from .lesions import LesionResult, LesionSpec, add_lesion
 from .stack import Edit
@@ -13,10 +13,7 @@ __all__ = [
     "grow_tumor",
     "growth_series",
     "mirror_tumor",
-    "rotate_tumor",
     "scale_series",
-    "scale_tumor",
     "shift_series",
-    "shift_tumor",
     "transform_tumor",
 ]

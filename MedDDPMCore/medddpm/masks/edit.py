@@ -30,38 +30,6 @@ from .stack import Edit, Stack, open_stack, paint
 SCALE_LIMITS = (0.05, 4.0)
 
 
-def scale_tumor(
-    labels: np.ndarray, affine: np.ndarray, scheme: LabelScheme, factor: float, parts: Sequence[int] | None = None
-) -> Edit:
-    """The tumor scaled by ``factor`` (0.05 to 4) in each direction about its centroid. See the module docstring."""
-    return transform_tumor(labels, affine, scheme, factor=factor, parts=parts)
-
-
-def shift_tumor(
-    labels: np.ndarray,
-    affine: np.ndarray,
-    scheme: LabelScheme,
-    offset_mm: Sequence[float],
-    parts: Sequence[int] | None = None,
-) -> Edit:
-    """The tumor moved by ``offset_mm`` (right, anterior, superior; mm). See the module docstring."""
-    return transform_tumor(labels, affine, scheme, offset_mm=offset_mm, parts=parts)
-
-
-def rotate_tumor(
-    labels: np.ndarray,
-    affine: np.ndarray,
-    scheme: LabelScheme,
-    degrees: Sequence[float],
-    parts: Sequence[int] | None = None,
-) -> Edit:
-    """The tumor turned about its centroid. See the module docstring.
-
-    ``degrees`` are right-handed angles about the R, A and S axes of the patient, applied in that order.
-    """
-    return transform_tumor(labels, affine, scheme, degrees=degrees, parts=parts)
-
-
 def transform_tumor(
     labels: np.ndarray,
     affine: np.ndarray,
@@ -73,8 +41,9 @@ def transform_tumor(
 ) -> Edit:
     """The tumor scaled, turned about its centroid and moved, in one step. See the module docstring.
 
-    ``factor``, ``degrees`` and ``offset_mm`` as in ``scale_tumor``, ``rotate_tumor`` and ``shift_tumor``. One after the
-    other these would clip the tumor at places that it only passes through.
+    ``factor``: 0.05 to 4, in each direction about the centroid. ``degrees``: right-handed angles about the R, A and S
+    axes of the patient, applied in that order. ``offset_mm``: right, anterior, superior. One after the other these
+    would clip the tumor at places that it only passes through.
     """
     low, high = SCALE_LIMITS
     if not low <= factor <= high:

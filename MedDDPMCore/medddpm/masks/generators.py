@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..geometry.volume import spacing_of
 from ..labels.morphology import Spacing, components, distance_to
 from ..labels.scheme import LabelScheme
-from .edit import scale_tumor
+from .edit import transform_tumor
 from .fields import bounding_box
 from .stack import nesting_order, one_of, open_stack, room_values
 
@@ -42,7 +42,7 @@ def scale_series(
     """The tumor at ``count`` factors evenly spaced from 2.0 down to 0.5, about its centroid.
 
     A mask is kept if its tumor has at least 30 voxels. ``published`` resamples by nearest neighbor as the authors do;
-    otherwise parts keep their volumes (see ``edit.scale_tumor``). Names are like ``"scale-1.50"``.
+    otherwise parts keep their volumes (see ``edit.transform_tumor``). Names are like ``"scale-1.50"``.
     """
     _require_positive(count, "count")
     stack = open_stack(labels, affine, scheme)
@@ -53,7 +53,7 @@ def scale_series(
         if published:
             scaled = _scaled_by_nearest(stack.labels, scheme, factor)
         else:
-            scaled = scale_tumor(stack.labels, stack.affine, scheme, factor).labels
+            scaled = transform_tumor(stack.labels, stack.affine, scheme, factor).labels
         if np.count_nonzero(one_of(scaled, stack.values)) >= LEAST_VOXELS:
             kept += 1
             yield f"scale-{factor:.2f}", scaled

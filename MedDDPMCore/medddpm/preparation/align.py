@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry.io import read_mask, read_volume
-from ..geometry.resample import index_map, resample
+from ..geometry.resample import index_map, reached, resample
 from ..geometry.volume import Mask, Volume
 from .case_files import CaseFiles
 from .facts import Move
@@ -33,12 +33,11 @@ def on_grid(image: Volume, grid: Volume) -> np.ndarray:
     return resample(image.data, to_image, grid.shape, float(image.data.min()))
 
 
-def reached(image: Volume, grid: Volume) -> np.ndarray:
+def reaches(image: Volume, grid: Volume) -> np.ndarray:
     """Which voxels of ``grid`` the image reaches, bool."""
     if same_grid(image, grid):
         return np.ones(grid.shape, bool)
-    to_image = index_map(grid.affine, image.affine)
-    return resample(np.ones(image.shape, np.uint8), to_image, grid.shape, 0.0) >= 0.5
+    return reached(image, grid.affine, grid.shape)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ..geometry.volume import Volume, axis_codes, voxel_ml
 from ..labels.conventions import outline_kind
 from ..labels.findings import WARNING
 from ..labels.placed import PlacedMask, place_mask
-from .align import on_grid, reached, read_case
+from .align import on_grid, reaches, read_case
 from .case_files import CaseFiles
 from .duplicates import fingerprint
 from .facts import CaseFacts, Geometry, ImageFacts, MaskFacts, Move, Triple
@@ -193,7 +193,7 @@ def _inside_outline(name: str, image: Volume, labels: Volume) -> tuple[np.ndarra
     Raises InputError, beginning with ``name``, where it reaches too little of them.
     """
     outline = labels.data > 0
-    seen = outline & reached(image, labels)
+    seen = outline & reaches(image, labels)
     covered = int(np.count_nonzero(seen)) / max(1, int(np.count_nonzero(outline)))
     if covered < MIN_COVERED:
         where = "does not overlap the mask in space" if covered < 0.01 else f"covers only {covered:.0%} of the mask"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
-from ..config import from_dict
+from dataclasses import dataclass
 
 Triple = tuple[float, float, float]
 
@@ -102,15 +99,6 @@ class CaseFacts:
     findings: tuple[tuple[str, str], ...]
     sentences: tuple[str, ...]
     fingerprint: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Any, where: str = "The facts of a case") -> CaseFacts:
-        """The inverse of ``to_dict``, also after a way through JSON. Raises InputError beginning with ``where``."""
-        return from_dict(cls, data, where)
 
 
 @dataclass(frozen=True)

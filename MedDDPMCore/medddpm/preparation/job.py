@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,4 +45,4 @@ def prepare(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> N
     from .pipeline import prepare as run
 
     result = run(PrepareOptions.from_dict(request), reporter)
-    write_text(folder.output(RESULT_NAME), json.dumps(result.to_dict(), indent=1) + "\n")
+    write_text(folder.output(RESULT_NAME), json.dumps(asdict(result), indent=1) + "\n")

@@ -48,10 +48,6 @@ class PrepareResult:
     flags: tuple[dict[str, Any], ...]
     sentences: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data."""
-        return asdict(self)
-
 
 def prepare(options: PrepareOptions, reporter: Reporter | None = None) -> PrepareResult:
     """Make or bring up to date the dataset folder ``options.out``.

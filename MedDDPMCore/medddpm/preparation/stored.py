@@ -112,7 +112,7 @@ def _write(work: CaseWork, key: str, tensors: dict[str, np.ndarray], facts: Case
         temporary.write_bytes(save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
         digest = sha256(temporary)
     write_pictures(work.out / PICTURES, tensors, facts, work.template)
-    write_text(state, json.dumps(asdict(_State(key, digest, facts.to_dict())), indent=1) + "\n")
+    write_text(state, json.dumps(asdict(_State(key, digest, asdict(facts))), indent=1) + "\n")
     return digest
 
 
@@ -152,6 +152,6 @@ def read_state(out: Path, case_id: str, key: str | None = None) -> tuple[CaseFac
         if key is not None and state.key != key:
             return None
         whole = sha256(tensors_path(out, case_id)) == state.sha256
-        return (CaseFacts.from_dict(state.facts, str(path)), state.sha256) if whole else None
+        return (from_dict(CaseFacts, state.facts, str(path)), state.sha256) if whole else None
     except (OSError, InputError):
         return None

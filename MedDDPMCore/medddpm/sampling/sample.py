@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -183,12 +184,12 @@ def sample(
     _check_condition(model, condition)
     check_guidance(guidance, model.config)
     path = Trajectory.of(model.schedule, default_steps(sampler, model.schedule, FAST_STEPS) if steps is None else steps)
-    drawn = None if noise is None else _recorded(noise)
+    drawn = None if noise is None else itertools.tee(noise, condition.shape[0])
     held = None if known is None else _fitting(known, model, condition).to(model.device)
     results = []
     for i in range(condition.shape[0]):
         shape = (1, model.config.network.image_channels, *condition.shape[2:])
-        own = seeded_noise(seed + i, shape) if drawn is None else (batch[i : i + 1] for batch in drawn())
+        own = seeded_noise(seed + i, shape) if drawn is None else (batch[i : i + 1] for batch in drawn[i])
         one = condition[i : i + 1]
         frame = model.frame(one, look or model.look(torch.Generator().manual_seed((seed + i) ^ LOOK_STREAM)))
         on_device = (frame.noise(z.to(model.device, torch.float32)) for z in own)
@@ -206,21 +207,6 @@ def sample(
         made = run(_Bound(model, frame, one, held, guidance), path, on_device, on_step)
         results.append(frame.decode(check_finite(made)).float().cpu())
     return torch.cat(results)
-
-
-def _recorded(noise: Iterator[Tensor]) -> Callable[[], Iterator[Tensor]]:
-    """Let every sample of a batch read the same iterator from its start."""
-    seen: list[Tensor] = []
-
-    def replay() -> Iterator[Tensor]:
-        position = 0
-        while True:
-            while position >= len(seen):
-                seen.append(next(noise))
-            yield seen[position]
-            position += 1
-
-    return replay
 
 
 def _fitting(known: Known, model: Model, condition: Tensor) -> Known:

@@ -25,11 +25,9 @@ from ..labels.conventions import outline_kind
 from ..labels.placed import encode_condition
 from ..models.model import Model
 from ..network.appearance import Look
-from .case import PreparedCase, around_tumor
+from .case import PreparedCase, around_tumor, require_covered
 from .request import ANATOMIES, SynthesisRequest, modality_files
 
-# A reference image that reaches less of the brain than this share is of another place.
-MIN_REACHED = 0.95
 # Correlation of the tissues' mean intensities with those of another modality in the training cases, and its lead over
 # that of the modality that an image is said to be, from which on it is more likely that one.
 LIKE, UNLIKE = 0.8, 0.6
@@ -84,7 +82,8 @@ class Reference:
         scaled: dict[str, np.ndarray] = {}
         for name, path in self.images.items():
             volume = read_volume(path)
-            _require_reached(path, volume, case)
+            advice = "Register it to the mask, or choose another one."
+            require_covered(f"The reference image {path}", volume, case.labels, advice)
             head = resample(volume.data, index_map(case.labels.affine, volume.affine), case.labels.shape, 0.0)
             scaled[name] = rule.to_grid(
                 volume, head[case.labels.data > 0], case.placement, config.background, str(path)
@@ -125,15 +124,6 @@ class Reference:
                     f"The image {self.images[name]} is given as {name}, but has the contrast of {names[best]}: fluid, "
                     "gray and white matter are as bright as there. Name its modality."
                 )
-
-
-def _require_reached(path: Path, image: Volume, case: PreparedCase) -> None:
-    ones = np.ones(image.shape, np.uint8)
-    reached = resample(ones, index_map(case.labels.affine, image.affine), case.labels.shape, 0.0)
-    covered = float((reached[case.labels.data > 0] >= 0.5).mean())
-    if covered < MIN_REACHED:
-        where = "does not overlap the mask in space" if covered == 0 else f"covers only {covered:.0%} of the mask"
-        raise InputError(f"The reference image {path} {where}. Register it to the mask, or choose another one.")
 
 
 def anatomy_facts(request: SynthesisRequest, config: ModelConfig) -> dict[str, Any]:

@@ -14,14 +14,18 @@ from ..anatomy.brain_maps import TISSUES
 from ..anatomy.completion import complete_anatomy
 from ..anatomy.placement import brain_around
 from ..config import ModelConfig
+from ..errors import InputError
 from ..geometry.grid import Placement, from_network, image_from_grid, labels_from_fractions
 from ..geometry.io import read_mask, read_volume
+from ..geometry.resample import reached
 from ..geometry.volume import Volume
 from ..labels.placed import encode_condition, place_mask
 from ..labels.scheme import LabelScheme
 
 # Written images: 0 is empty space (-1 in the network), 1000 the brightest value (+1).
 INTENSITY_SCALE = 1000
+# An image that reaches less of the mask than this share is not an image of the same head.
+MIN_COVERED = 0.95
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,14 @@ def prepare_case(
         config=config,
         sentences=tuple(dict.fromkeys(placed.sentences)),
     )
+
+
+def require_covered(what: str, image: Volume, mask: Volume, advice: str) -> None:
+    """Raise InputError, beginning with ``what``, where the image reaches too little of the mask's outline."""
+    covered = float(reached(image, mask.affine, mask.shape)[mask.data > 0].mean())
+    if covered < MIN_COVERED:
+        where = "does not overlap the mask in space" if covered == 0 else f"covers only {covered:.0%} of the mask"
+        raise InputError(f"{what} {where}. {advice}")
 
 
 def on_model_grid(result: torch.Tensor) -> np.ndarray:

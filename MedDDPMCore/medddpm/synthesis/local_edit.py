@@ -15,16 +15,14 @@ from ..errors import InputError
 from ..geometry.grid import from_network, image_from_grid, image_to_grid, to_network
 from ..geometry.intensity import SLICES_SENTENCE, IntensityRule, Scaling, intensity_rule
 from ..geometry.io import content_hash, read_mask, read_volume
-from ..geometry.resample import index_map, resample
+from ..geometry.resample import index_map, reached, resample
 from ..geometry.volume import Volume, bounding_box
 from ..labels.check import mend_mask
 from ..labels.morphology import dilate, distance_to
 from ..sampling.sample import Known
-from .case import PreparedCase
+from .case import MIN_COVERED, PreparedCase, require_covered
 from .request import SynthesisRequest, modality_files
 
-# An image that reaches less of the mask than this share is not an image of the same head.
-MIN_COVERED = 0.95
 LARGEST_INT16 = 32767
 # What a changed tumor did to its surroundings is made anew so far from it.
 AROUND_CHANGE_MM = 3.0
@@ -166,8 +164,8 @@ def _changed(path: Path, case: PreparedCase, config: ModelConfig) -> np.ndarray:
     if left.errors:
         raise InputError(f"{path} cannot be used. " + " ".join(str(f) for f in left.errors))
     labels, to_former = case.labels, index_map(case.labels.affine, former.volume.affine)
-    covered = resample(np.ones(former.volume.shape, np.uint8), to_former, labels.shape, 0.0)[labels.data > 0]
-    if float((covered >= 0.5).mean()) < MIN_COVERED:
+    covered = reached(former.volume, labels.affine, labels.shape)[labels.data > 0]
+    if float(covered.mean()) < MIN_COVERED:
         raise InputError(f"The mask {path} does not overlap the edited one in space. Export both from one scene.")
     differs = np.zeros(labels.shape, bool)
     for value in config.scheme.tumor_values:
@@ -194,13 +192,10 @@ def _region_on_mask(path: Path, mask: Volume) -> np.ndarray:
 def _real_image(path: Path, case: PreparedCase, rule: IntensityRule, background: float) -> tuple[RealImage, np.ndarray]:
     """The image on the mask's grid (its own voxels where the grids coincide, else interpolated) and on the model's."""
     volume, mask = read_volume(path), case.labels
-    to_image = index_map(mask.affine, volume.affine)
     head = mask.data > 0
-    covered = float((resample(np.ones(volume.shape, np.uint8), to_image, mask.shape, 0.0)[head] >= 0.5).mean())
-    if covered < MIN_COVERED:
-        where = "does not overlap the mask in space" if covered == 0 else f"covers only {covered:.0%} of the mask"
-        raise InputError(f"The known image {path} {where}. Register it to the mask, or choose the one it belongs to.")
-    data = resample(volume.data, to_image, mask.shape, float(volume.data.min()))
+    advice = "Register it to the mask, or choose the one it belongs to."
+    require_covered(f"The known image {path}", volume, mask, advice)
+    data = resample(volume.data, index_map(mask.affine, volume.affine), mask.shape, float(volume.data.min()))
     on_grid, scaling = rule.to_grid(volume, data[head], case.placement, background, f"The known image {path}")
     whole = bool((np.abs(volume.data) <= LARGEST_INT16).all() and (volume.data == np.rint(volume.data)).all())
     return RealImage(data, scaling, scaling.on_source(case.placement), whole), on_grid

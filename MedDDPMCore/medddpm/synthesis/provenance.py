@@ -10,7 +10,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -112,7 +112,7 @@ def write_provenance(
             "license": model.config.license,
             "intended_use": model.config.intended_use,
         },
-        "placement": case.placement.to_dict(),
+        "placement": asdict(case.placement),
         "mask_check": list(case.sentences),
         "mask_files": list(mask_files),
         "samples": [_sample_record(sample) for sample in samples],
