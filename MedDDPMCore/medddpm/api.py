@@ -1,7 +1,7 @@
 """The functions for Python: masks and images come as files or in memory, results as images of nibabel.
 
-They raise ``medddpm.errors.MedDDPMError`` (``InputError`` for what a person can mend) with a sentence, and warn of what
-was guessed or changed (``warnings``).
+They raise ``medddpm.errors.MedDDPMError`` (``InputError`` for what the caller can fix) with a sentence, and warn
+of what was guessed or changed (``warnings``).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Case:
 
     @cached_property
     def labels(self) -> nib.Nifti1Image:
-        """The mask that was used, checked and mended, uint8 in the values of the model's label scheme."""
+        """The mask that was used, checked and fixed, uint8 in the values of the model's label scheme."""
         return _loaded(self.folder / f"{self.folder.name}_mask.nii")
 
     @property
@@ -103,7 +103,7 @@ def synthesize(
     mass_effect: float = 1.0,
     contrast: str = "seed",
     reference: Mapping[str, Image] | None = None,
-    known: Mapping[str, Image] | None = None,
+    context: Mapping[str, Image] | None = None,
     region: Image | None = None,
     before: Image | None = None,
     seam_mm: float = 4.0,
@@ -119,7 +119,8 @@ def synthesize(
     """Make images from a mask: a ``Case``; from a list of masks: a list of them.
 
     Options are the fields of ``medddpm.synthesis.request.SynthesisRequest``, which has their meaning and ranges;
-    ``image`` is the MRI that the mask was drawn on (one a mask), ``reference`` and ``known`` map modalities to images.
+    ``image`` is the MRI that the mask was drawn on (one per mask), ``reference`` and ``context`` map modalities to
+    images.
     ``collect_errors``: a mask that cannot be used does not raise, but is told by ``Case.error``.
     """
     return _synthesized(locals())
@@ -142,7 +143,7 @@ def _synthesized(options: dict[str, Any]) -> Any:
     options["masks"] = [file(one, f"mask_{i}" if len(masks) > 1 else "mask") for i, one in enumerate(masks, 1)]
     images = images if isinstance(images, list) else [] if images is None else [images]
     options["images"] = [file(one, f"image_{i}") for i, one in enumerate(images, 1)]
-    for name in ("reference", "known"):
+    for name in ("reference", "context"):
         parts = options[name] or {}
         options[name] = [f"{modality}={file(part, f'{name}_{modality}')}" for modality, part in parts.items()]
     for name in ("region", "before", "anatomy"):
@@ -207,7 +208,7 @@ def edit(
 
     ``scale``: a factor, 0.05 to 4; ``rotate``: degrees about the R, A and S axes; ``shift``: millimeters to right,
     anterior and superior; ``grow``: millimeters, negative shrinks. ``parts``: the values to edit, all if None. The mask
-    comes in the values of the label scheme of ``model``, checked and mended as by ``fix_mask``.
+    comes in the values of the label scheme of ``model``, checked and fixed as by ``fix_mask``.
     """
     fixed = _mended(mask, model, image, labels)
     now, affine, scheme, kept = np.asarray(fixed.dataobj), fixed.affine, find_config(model).scheme, 1.0

@@ -30,7 +30,7 @@ WORDS = {
 NOUNS = (
     "mask ",
     "image ",
-    "known image ",
+    "context image ",
     "reference image ",
     "region ",
     "result ",
@@ -96,7 +96,7 @@ def _files(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         value = request.get(field)
         paths = value if isinstance(value, list) else [value]
         yield from ((words, str(path)) for path in paths if path and path not in ANATOMIES)
-    for field, kind in (("known", "real"), ("reference", "reference")):
+    for field, kind in (("context", "real"), ("known", "real"), ("reference", "reference")):
         for text in request.get(field) or []:
             modality, _, path = str(text).partition("=")
             yield f"the {kind} {modality} image", path

@@ -58,7 +58,7 @@ def requestOf(options: SynthOptions, model: ModelDescription, files: RequestFile
         "labels": ownLabels(model),
         "compress": False,
         "reference": _entries(files.reference),
-        "known": _entries(files.known),
+        "context": _entries(files.known),
         "region": str(files.region) if files.region is not None else None,
     }
     if options.anatomy is Anatomy.SEGMENTATION:

@@ -57,4 +57,4 @@ def made_edit(folder: Path) -> Edit:
     write_image(folder / "t1.nii.gz", np.rint(scan(7.0)).astype(np.int16), AFFINE, "scan")
     write_image(folder / "flair.nii.gz", scan(0.013, 0.5).astype(np.float32), AFFINE, "scan")
     known = (f"T1={folder / 't1.nii.gz'}", f"flair={folder / 'flair.nii.gz'}")
-    return {"known": known, "region": folder / "region.nii.gz", "seam_mm": SEAM, "device": "cpu"}
+    return {"context": known, "region": folder / "region.nii.gz", "seam_mm": SEAM, "device": "cpu"}

@@ -110,10 +110,10 @@ def test_what_is_no_mask_is_refused_with_a_sentence(mask: Any, words: str) -> No
     (
         ({"samples": "3"}, "samples must be a whole number"),
         ({"seed": -1}, "seed is -1, but must be 0 to"),
-        ({"model": "nobody"}, "no model 'nobody'"),
+        ({"model": "nobody"}, "model 'nobody' does not exist"),
         ({"sampler": "magic"}, "sampler"),
         ({"image": 5}, "image_1 is of the type int"),
-        ({"known": {"T1": (np.zeros((4, 4)), np.eye(4))}}, "known_T1 is 2D"),
+        ({"context": {"T1": (np.zeros((4, 4)), np.eye(4))}}, "context_T1 is 2D"),
     ),
 )
 def test_wrong_options_are_refused_with_a_sentence(tiny: Path, mask: Path, options: dict[str, Any], words: str) -> None:

@@ -100,7 +100,7 @@ def test_nothing_outside_of_the_outline_changes(tmp_path: Path, edit: Edit) -> N
     real = scan(0.013, 0.5).astype(np.float32) + 5  # bright outside, too
     flair = tmp_path / "flair.nii.gz"
     write_image(flair, real, AFFINE, "scan")
-    folder = run(edit, bright(), tmp_path / "out", region=str(everywhere), known=(f"FLAIR={flair}",))
+    folder = run(edit, bright(), tmp_path / "out", region=str(everywhere), context=(f"FLAIR={flair}",))
     data, _ = voxels(folder / "brain_sample-01_FLAIR.nii.gz")
     outside = phantom(positions(SHAPE, AFFINE)) == 0
     np.testing.assert_array_equal(data[outside], real[outside])
@@ -124,11 +124,11 @@ def test_the_region_is_where_the_tumor_of_two_masks_differs(tmp_path: Path, edit
     with pytest.raises(AssertionError, match="nothing to inpaint"):
         run(edit, bright(), tmp_path / "same", region=None, before=str(mask_of(edit)))
     with pytest.raises(InputError, match="both a region and a mask"):
-        SynthesisRequest((str(mask_of(edit)),), before="b", region="r", known=edit["known"])
+        SynthesisRequest((str(mask_of(edit)),), before="b", region="r", context=edit["context"])
 
 
 def test_only_the_given_modalities_are_held(tmp_path: Path, edit: Edit) -> None:
-    folder = run(edit, bright(), tmp_path / "out", known=edit["known"][:1])
+    folder = run(edit, bright(), tmp_path / "out", context=edit["context"][:1])
     data, _ = voxels(folder / "brain_sample-01_FLAIR.nii.gz")
     inside = phantom(positions(SHAPE, AFFINE)) > 0
     assert (data[inside] == 1000).all()
@@ -136,7 +136,7 @@ def test_only_the_given_modalities_are_held(tmp_path: Path, edit: Edit) -> None:
     assert descriptions[0].startswith(b"PARTLY SYNTHETIC") and descriptions[1].startswith(b"SYNTHETIC")
     found = record(folder)
     assert found["partly_synthetic"] == ["T1"] and "other images are synthetic throughout" in found["statement"]
-    alone = record(run(edit, bright(), tmp_path / "alone", known=edit["known"][:1], modalities=("FLAIR",)))
+    alone = record(run(edit, bright(), tmp_path / "alone", context=edit["context"][:1], modalities=("FLAIR",)))
     assert "partly_synthetic" not in alone and alone["statement"].startswith("SYNTHETIC")
 
 
@@ -166,7 +166,7 @@ def test_a_scan_on_another_grid_is_resampled(tmp_path: Path, edit: Edit) -> None
     slope = np.where(phantom(positions(shape, affine)) > 0, 500.25 + x, 0).astype(np.float32)
     path = mask_of(edit).parent / "fine.nii.gz"
     write_image(path, slope, affine, "scan")
-    folder = run(edit, bright(), tmp_path / "out", known=(f"T1={path}",))
+    folder = run(edit, bright(), tmp_path / "out", context=(f"T1={path}",))
     data, _ = voxels(folder / "brain_sample-01_T1.nii.gz")
     kept, _, _ = zones()
     own = positions(SHAPE, AFFINE)
@@ -196,7 +196,7 @@ def change_format(edit: Edit) -> Edit:
 
 
 def drop_the_scan(edit: Edit) -> Edit:
-    return {"known": (), "region": None}
+    return {"context": (), "region": None}
 
 
 @pytest.mark.parametrize("change", [change_region, change_scan, change_seam, change_format, drop_the_scan])
@@ -214,8 +214,8 @@ def test_what_changed_is_done_again(tmp_path: Path, tiny: Path, edit: Edit, chan
 
 
 def test_without_compression_the_same_images(tmp_path: Path, edit: Edit) -> None:
-    packed = run(edit, bright(), tmp_path / "packed", known=(), region=None)
-    plain = run(edit, bright(), tmp_path / "plain", known=(), region=None, compress=False)
+    packed = run(edit, bright(), tmp_path / "packed", context=(), region=None)
+    plain = run(edit, bright(), tmp_path / "plain", context=(), region=None, compress=False)
     names = {name.removesuffix(".gz") for name in contents(packed)}
     assert set(contents(plain)) == names and "model-grid/brain_mask.nii" in names
     listed = [*record(plain)["mask_files"], *record(plain)["samples"][0]["files"]]
@@ -237,8 +237,8 @@ def test_the_command_edits_a_scan(
             main()
         return int(left.value.code or 0)
 
-    known = [part for entry in edit["known"] for part in ("--known", entry)]
-    assert command(*known, "--region", edit["region"], "--seam", "6") == 0
+    known = [part for entry in edit["context"] for part in ("--context", entry)]
+    assert command(*known, "--region", edit["region"], "--blend-width", "6") == 0
     assert record(tmp_path / "out" / "brain")["local_edit"]["seam_mm"] == 6
     assert command(*known) == 2
     assert "no region" in capsys.readouterr().err.replace("\n", " ")

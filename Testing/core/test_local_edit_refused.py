@@ -56,19 +56,22 @@ def flat_image(edit: Edit) -> Edit:
 
 
 def missing_image(edit: Edit) -> Edit:
-    return {"known": ("T1=nowhere.nii.gz",)}
+    return {"context": ("T1=nowhere.nii.gz",)}
 
 
 REFUSED = [
     (
-        lambda e: {"known": ("T1 t1.nii",)},
-        r"The known image 'T1 t1\.nii' is not understood\. Write it as MODALITY=FILE",
+        lambda e: {"context": ("T1 t1.nii",)},
+        r"The context image 'T1 t1\.nii' is not understood\. Write it as MODALITY=FILE",
     ),
-    (lambda e: {"known": ("=t1.nii",)}, r"The known image '=t1\.nii' is not understood"),
-    (lambda e: {"known": ("T1=a.nii", "t1=b.nii")}, r"two known images for t1\. Give one image for each modality\."),
-    (lambda e: {"known": ("T2=a.nii",)}, r"a known image for T2, but the model 'tiny' makes T1, FLAIR\."),
-    (lambda e: {"region": None}, r"known images but no region\. Give the label map"),
-    (lambda e: {"known": ()}, r"a region to generate but no known image around it\. Give the real scan's images"),
+    (lambda e: {"context": ("=t1.nii",)}, r"The context image '=t1\.nii' is not understood"),
+    (
+        lambda e: {"context": ("T1=a.nii", "t1=b.nii")},
+        r"two context images for t1\. Give one image for each",
+    ),
+    (lambda e: {"context": ("T2=a.nii",)}, r"a context image for T2, but the model 'tiny' makes T1, FLAIR\."),
+    (lambda e: {"region": None}, r"context images but no region\. Give the label map"),
+    (lambda e: {"context": ()}, r"a region to generate but no context image\. Give the images of the scan"),
     (lambda e: {"seam_mm": -1.0}, r"The option seam_mm is -1, but must be 0 to 50 mm\."),
     (lambda e: {"seam_mm": float("nan")}, r"The option seam_mm is nan"),
     (missing_image, r"nowhere\.nii\.gz does not exist"),
@@ -78,9 +81,9 @@ REFUSED = [
 REFUSED_CASES = [
     (far_region, r"The region .*region\.nii\.gz does not overlap the mask in space\."),
     (empty_region, r"The region .* is empty: it has no voxel above 0\."),
-    (far_image, r"The known image .*t1\.nii\.gz does not overlap the mask in space\."),
-    (half_image, r"The known image .*t1\.nii\.gz covers only \d\d% of the mask\. Register it"),
-    (flat_image, r"The known image .*t1\.nii\.gz is constant inside its mask\."),
+    (far_image, r"The context image .*t1\.nii\.gz does not overlap the mask in space\."),
+    (half_image, r"The context image .*t1\.nii\.gz covers only \d\d% of the mask\. Register it"),
+    (flat_image, r"The context image .*t1\.nii\.gz is constant inside its mask\."),
 ]
 
 
@@ -106,7 +109,9 @@ def test_files_that_do_not_belong_together_are_refused(
 
 
 def test_a_request_goes_through_a_job_file(edit: Edit) -> None:
-    request = SynthesisRequest(("m.nii",), known=edit["known"], region="r.nrrd", seam_mm=2.5, compress=False)
+    request = SynthesisRequest(("m.nii",), context=edit["context"], region="r.nrrd", seam_mm=2.5, compress=False)
     assert SynthesisRequest.from_dict(json.loads(json.dumps(request.to_dict()))) == request
     with pytest.raises(InputError, match="seam_mm must be a number"):
         SynthesisRequest.from_dict({"masks": ["m.nii"], "seam_mm": "wide"})
+    former = {"masks": ["m.nii"], "known": ["T1=t1.nii"], "region": "r.nrrd"}
+    assert SynthesisRequest.from_dict(former).context == ("T1=t1.nii",)

@@ -42,13 +42,13 @@ def test_every_option_reaches_the_request(asked: Any) -> None:
     request = asked(
         *("--model", "m", "--samples", "2", "--seed", "9", "--sampler", "ddim", "--steps", "4", "--guidance", "2"),
         *("--device", "cpu", "--precision", "fp32", "--image", "a.nii", "--modality", "T1", "--modality", "T2"),
-        *("--labels", "1=1", "--known", "T1=k.nii", "--region", "r.nii", "--seam", "3", "--ignore-memory"),
+        *("--labels", "1=1", "--context", "T1=k.nii", "--region", "r.nii", "--blend-width", "3", "--ignore-memory"),
         *("--anatomy", "reference", "--mass-effect", "0.5", "--contrast", "mean", "--reference", "T1=f.nii"),
     )
     assert request == SynthesisRequest(
         **{"masks": request.masks, "model": "m", "samples": 2, "seed": 9, "sampler": "ddim", "steps": 4},
         **{"guidance": 2.0, "device": "cpu", "precision": "fp32", "images": ("a.nii",), "modalities": ("T1", "T2")},
-        **{"labels": "1=1", "known": ("T1=k.nii",), "region": "r.nii", "seam_mm": 3.0, "ignore_memory": True},
+        **{"labels": "1=1", "context": ("T1=k.nii",), "region": "r.nii", "seam_mm": 3.0, "ignore_memory": True},
         **{"anatomy": "reference", "mass_effect": 0.5, "contrast": "mean", "reference": ("T1=f.nii",)},
     )
 
@@ -92,7 +92,7 @@ def test_masks_are_told_from_scans_and_all_is_said(
 ) -> None:
     given: list[Path] = []
     monkeypatch.setattr(pipeline, "run", lambda request, *_: given.extend(map(Path, request.masks)) or [])
-    options = ["--known", f"T1={patient}/a_t1.nii.gz", "--region", f"{patient}/region.nii.gz"]
+    options = ["--context", f"T1={patient}/a_t1.nii.gz", "--region", f"{patient}/region.nii.gz"]
     result = CliRunner().invoke(app, ["synth", str(patient), "--out", str(tmp_path / "out"), *options])
     assert result.exit_code == 0, result.output
     assert [path.name for path in given] == MASKS

@@ -38,9 +38,9 @@ def test_what_is_left_of_a_path_names_no_person(storage: Storage) -> None:
 
 def test_files_of_a_request_have_words(storage: Storage) -> None:
     mask, scan, region = (str(storage.exchangeFile(".nrrd")) for _ in range(3))
-    words = wordsOf({"masks": [mask], "images": [], "known": [f"T1={scan}"], "region": region, "model": "demo"})
+    words = wordsOf({"masks": [mask], "images": [], "context": [f"T1={scan}"], "region": region, "model": "demo"})
     assert plainSentence(f"{mask} cannot be used.", words) == "The mask cannot be used."
-    assert plainSentence(f"The known image {scan} lies elsewhere.", words) == "The real T1 image lies elsewhere."
+    assert plainSentence(f"The context image {scan} lies elsewhere.", words) == "The real T1 image lies elsewhere."
     assert plainSentence(f"No. The region {region} is empty.", words) == "No. The changed region is empty."
     assert plainSentence(f"No. {region} is empty.", words) == "No. The changed region is empty."
     assert plainSentence(f"Neither {mask} nor {scan}.", words) == "Neither the mask nor the real T1 image."

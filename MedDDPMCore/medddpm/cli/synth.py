@@ -32,13 +32,13 @@ def synth_command(masks: MasksArgument, out: OutOption, **options: Any) -> None:
     """Make synthetic MRI from segmentation masks.
 
     For every mask a folder with the images, the mask as it was used, a picture to look at first, and a record of how
-    they were made. The same command again goes on where it was stopped. With --known and --region a real scan is
+    they were made. The same command again goes on where it was stopped. With --context and --region a real scan is
     changed only there. All images are synthetic, wholly or in part: not for diagnosis.
     """
     keep_freed_memory()
     started = time.monotonic()
     fields = given(options)
-    scans = {**modality_files(fields.get("known", ())), **modality_files(fields.get("reference", ()), "reference")}
+    scans = {**modality_files(fields.get("context", ())), **modality_files(fields.get("reference", ()), "reference")}
     single = [fields[name] for name in ("region", "before", "anatomy") if name in fields]
     others = [*fields.get("images", ()), *scans.values(), *single]
     with ConsoleReporter() as reporter:

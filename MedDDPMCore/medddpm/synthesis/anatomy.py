@@ -60,7 +60,7 @@ class Reference:
 
         Raises InputError for a modality that the model does not make.
         """
-        given = modality_files(request.reference or request.known)
+        given = modality_files(request.reference or request.context)
         names = {name.casefold(): name for name in config.modalities}
         for name in given:
             if name.casefold() not in names:
@@ -203,7 +203,7 @@ class CaseAnatomy:
         wanted = self._request.contrast
         if wanted == "mean":
             return self._model.look()
-        if wanted == "seed" and not self._request.known:
+        if wanted == "seed" and not self._request.context:
             return None
         if self._measured is None:
             raise InputError("The contrast is 'reference', but there is no reference scan. Name its images.")
@@ -212,7 +212,7 @@ class CaseAnatomy:
     @cached_property
     def _scan(self) -> _Scan | None:
         """The reference's tissues, where the anatomy is to be its own."""
-        own = self._request.anatomy == "reference" or (self._request.anatomy == "seed" and bool(self._request.known))
+        own = self._request.anatomy == "reference" or (self._request.anatomy == "seed" and bool(self._request.context))
         if own and self._reference is None:
             raise InputError("The anatomy is 'reference', but there is no reference scan. Name its images.")
         return self._segmented if own else None

@@ -48,12 +48,12 @@ class RealScan:
         region = request.region or request.before
         if region is None:
             return None
-        given = {name.casefold(): Path(path) for name, path in modality_files(request.known).items()}
+        given = {name.casefold(): Path(path) for name, path in modality_files(request.context).items()}
         images = {name: given.pop(name.casefold()) for name in config.modalities if name.casefold() in given}
         if given:
             made = ", ".join(config.modalities)
-            wrong = next(name for name in modality_files(request.known) if name.casefold() in given)
-            raise InputError(f"There is a known image for {wrong}, but the model '{config.name}' makes {made}.")
+            wrong = next(name for name in modality_files(request.context) if name.casefold() in given)
+            raise InputError(f"There is a context image for {wrong}, but the model '{config.name}' makes {made}.")
         return cls(images, Path(region), float(request.seam_mm), request.before is not None)
 
     def facts(self) -> dict[str, Any]:
@@ -194,9 +194,9 @@ def _real_image(path: Path, case: PreparedCase, rule: IntensityRule, background:
     volume, mask = read_volume(path), case.labels
     head = mask.data > 0
     advice = "Register it to the mask, or choose the one it belongs to."
-    require_covered(f"The known image {path}", volume, mask, advice)
+    require_covered(f"The context image {path}", volume, mask, advice)
     data = resample(volume.data, index_map(mask.affine, volume.affine), mask.shape, float(volume.data.min()))
-    on_grid, scaling = rule.to_grid(volume, data[head], case.placement, background, f"The known image {path}")
+    on_grid, scaling = rule.to_grid(volume, data[head], case.placement, background, f"The context image {path}")
     whole = bool((np.abs(volume.data) <= LARGEST_INT16).all() and (volume.data == np.rint(volume.data)).all())
     return RealImage(data, scaling, scaling.on_source(case.placement), whole), on_grid
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..config import MAX_STEPS, from_dict
 from ..errors import InputError
@@ -17,7 +17,7 @@ MAX_SEAM_MM = 50.0
 ANATOMIES = ("seed", "reference")
 
 
-def modality_files(entries: Sequence[str], kind: str = "known") -> dict[str, str]:
+def modality_files(entries: Sequence[str], kind: str = "context") -> dict[str, str]:
     """Modality -> path of "MODALITY=path" entries. Raises InputError for another form and a modality given twice.
 
     ``kind``: what the images are, for the sentence.
@@ -45,14 +45,14 @@ class SynthesisRequest:
     k of every mask has the seed ``seed + k``. ``modalities`` names those to write, empty for all. ``labels`` says what
     the masks' values mean to the model ("1=1,2=2,4=3", file value = model value); None leaves it to recognition.
 
-    A local edit of a real scan: ``known`` holds its images as "MODALITY=path", ``region`` is the label map (path) whose
-    voxels above 0 are generated, ``seam_mm`` (0 to 50) the width around them in which old and new are mixed; all else
-    stays. In place of a region, ``before`` may name the mask before it was edited: the region is then where the tumor
-    changed, and a little around it. ``guidance`` (0 to 20) is how strongly the mask guides, for models that were
-    trained for it; 1 is plain, any other takes twice the time. Without ``compress`` images and masks are written as
-    ``.nii``, which is faster to write and to load.
+    A local edit of a real scan: ``context`` holds its images as "MODALITY=path", ``region`` is the label map (path)
+    whose voxels above 0 are generated, ``seam_mm`` (0 to 50) the blend width around them; all else stays. In place of a
+    region, ``before`` may name the mask before it was edited: the region is then where the tumor changed, and a little
+    around it. ``guidance`` (0 to 20) is how strongly the mask guides, for models that were trained for it; 1 is plain,
+    any other takes twice the time. Without ``compress`` images and masks are written as ``.nii``, which is faster to
+    write and to load.
 
-    For models that are told tissues: ``anatomy`` is what a mask of tumor and brain leaves open: "seed" (a brain of the
+    For models with tissue labels: ``anatomy`` is what a mask of tumor and brain leaves open: "seed" (a brain of the
     bank that comes with the package, chosen by each sample's seed), "reference" (that of the reference scan), or the
     path of a label map (FreeSurfer's or SynthSeg's numbers, or the scheme's). ``mass_effect`` (0 to 1) is how strongly
     the tumor pushes that anatomy aside. ``contrast``: "seed" (drawn from that of the training cases), "mean" or
@@ -87,7 +87,7 @@ class SynthesisRequest:
         (), "Write only this kind of image, such as T1ce; may be given several times. Default: all.", flag="--modality"
     )
     labels: str | None = option(None, "What the masks' values mean to the model, as 1=1,2=2,4=3. Default: recognized.")
-    known: tuple[str, ...] = option(
+    context: tuple[str, ...] = option(
         (),
         "Inpainting: an image of a real scan of which only a region is generated, as T1=scan_t1.nii.gz; give one for "
         "each modality of the scan.",
@@ -104,7 +104,7 @@ class SynthesisRequest:
         metavar="FILE",
     )
     seam_mm: float = option(
-        4.0, "Inpainting: blend width around the region.", low=0, high=MAX_SEAM_MM, unit="mm", flag="--seam"
+        4.0, "Inpainting: blend width around the region.", low=0, high=MAX_SEAM_MM, unit="mm", flag="--blend-width"
     )
     anatomy: str = option(
         "seed",
@@ -132,6 +132,8 @@ class SynthesisRequest:
     )
     compress: bool = True
 
+    FORMER_NAMES: ClassVar[dict[str, str]] = {"known": "context"}
+
     def __post_init__(self) -> None:
         if not self.masks:
             raise InputError("There is no mask to synthesize from. Name at least one mask file.")
@@ -148,7 +150,7 @@ class SynthesisRequest:
     def _check_anatomy(self) -> None:
         modality_files(self.reference, "reference")
         for name in ("anatomy", "contrast"):
-            if getattr(self, name) == "reference" and not (self.reference or self.known):
+            if getattr(self, name) == "reference" and not (self.reference or self.context):
                 raise InputError(f"The {name} is 'reference', but there is no reference scan. Name its images.")
         if self.reference and "reference" not in (self.anatomy, self.contrast):
             raise InputError(
@@ -157,20 +159,20 @@ class SynthesisRequest:
             )
 
     def _check_edit(self) -> None:
-        modality_files(self.known)
+        modality_files(self.context)
         if self.region is not None and self.before is not None:
             raise InputError(
                 "There are both a region and a mask before the edit. Give one: the region is where the masks differ."
             )
         region = self.region or self.before
-        if self.known and region is None:
+        if self.context and region is None:
             raise InputError(
-                "There are known images but no region. Give the label map of the voxels to generate.", option="region"
+                "There are context images but no region. Give the label map of the voxels to generate.", option="region"
             )
-        if region is not None and not self.known:
+        if region is not None and not self.context:
             raise InputError(
-                "There is a region to generate but no known image around it. Give the real scan's images.",
-                option="known",
+                "There is a region to generate but no context image. Give the images of the scan.",
+                option="context",
             )
 
     @classmethod
