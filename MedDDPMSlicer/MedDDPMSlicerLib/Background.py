@@ -38,6 +38,11 @@ class Observed:
         """Note a change; ``notify`` tells of it."""
         self._changed = True
 
+    @property
+    def told(self) -> bool:
+        """Whether the observers know of all changes."""
+        return not self._changed
+
     def notify(self) -> None:
         """Call the observers if anything changed since the last call."""
         if not self._changed:
@@ -193,9 +198,9 @@ class Background:
         self._tasks = []
 
     def tickers(self) -> list[Any]:
-        """What gets its turns in ``poll``; derived classes add theirs."""
+        """What gets its turns in ``poll``: jobs and tasks; derived classes add theirs."""
         self._tasks = [task for task in self._tasks if not task.finished]
-        return list(self._tasks)
+        return [*(job for monitor in self._monitors for job in monitor.active), *self._tasks]
 
     def poll(self) -> None:
         """Let everything go on for some milliseconds; a timer calls this 20 times a second."""

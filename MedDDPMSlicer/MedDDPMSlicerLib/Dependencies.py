@@ -17,6 +17,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 REQUESTER = "MedDDPM"
 # Packages of Slicer whose version must stay: other modules have them loaded and were built for them.
 PINNED = ("numpy", "SimpleITK")
+# Looking for packages touches the disk; they do not come and go more often than this (seconds).
+PACKAGE_SECONDS = 5.0
 Confirm = Callable[[str], bool]
 Progress = Callable[[str], None]
 Pip = Callable[[list[str]], None]
@@ -78,11 +81,7 @@ TRAINING = Use(
 
 def packages(use: Use = GENERATING) -> tuple[Package, ...]:
     """The packages that something needs besides Slicer's own. The command line's (typer, rich) are not among them."""
-    return tuple(package for package in _all() if package.name in use.names)
-
-
-def _all() -> tuple[Package, ...]:
-    return (
+    known = (
         Package("torch", "torch", "torch>=2.6,<3", _torchMegabytes(), "PyTorch extension"),
         Package("nibabel", "nibabel", "nibabel>=5.2", 4),
         Package("safetensors", "safetensors", "safetensors>=0.4.3", 1),
@@ -92,11 +91,33 @@ def _all() -> tuple[Package, ...]:
         Package("monai", "monai", "monai>=1.4", 3),
         Package("tensorboard", "tensorboard", "tensorboard>=2.16", 15),
     )
+    return tuple(package for package in known if package.name in use.names)
 
 
 def missingPackages(use: Use = GENERATING) -> list[Package]:
     """Those that are not installed, or too old. Imports none of them; takes milliseconds."""
     return [package for package in packages(use) if not _installed(package)]
+
+
+class PackageWatch:
+    """Says why something cannot be done without packages. ``missing`` tells which are not installed for a use."""
+
+    def __init__(self, missing: Callable[[Use], Sequence[Any]] = missingPackages) -> None:
+        self._missing = missing
+        self._looked: dict[Use, tuple[float, str | None]] = {}
+
+    def reason(self, use: Use) -> str | None:
+        """The sentence of a button that is disabled; None where all packages of ``use`` are there."""
+        looked, answer = self._looked.get(use, (-PACKAGE_SECONDS, None))
+        if time.monotonic() - looked > PACKAGE_SECONDS:
+            names = [package.name for package in self._missing(use)]
+            answer = f"Install the missing packages first: {', '.join(names)}." if names else None
+            self._looked[use] = (time.monotonic(), answer)
+        return answer
+
+    def lookAgain(self) -> None:
+        """Packages were installed: look for them at the next question."""
+        self._looked = {}
 
 
 def question(wanted: Sequence[Package], use: Use = GENERATING) -> str:
@@ -168,7 +189,10 @@ def pinned() -> Iterator[Path]:
     former = os.environ.get("PIP_CONSTRAINT")
     with tempfile.TemporaryDirectory(prefix="medddpm-") as folder:
         path = Path(folder) / "constraints.txt"
-        path.write_text("".join(f"{name}=={version}\n" for name, version in _shipped()), encoding="utf-8")
+        with path.open("w", encoding="utf-8") as stream:
+            for name in PINNED:
+                with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                    stream.write(f"{name}=={importlib.metadata.version(name)}\n")
         # As an address: pip takes a space in a plain path for the beginning of the next one.
         os.environ["PIP_CONSTRAINT"] = " ".join([path.as_uri(), *([former] if former else [])])
         try:
@@ -178,14 +202,6 @@ def pinned() -> Iterator[Path]:
                 os.environ.pop("PIP_CONSTRAINT", None)
             else:
                 os.environ["PIP_CONSTRAINT"] = former
-
-
-def _shipped() -> list[tuple[str, str]]:
-    found = []
-    for name in PINNED:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found.append((name, importlib.metadata.version(name)))
-    return found
 
 
 def _installed(package: Package) -> bool:

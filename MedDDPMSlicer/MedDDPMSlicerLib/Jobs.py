@@ -1,4 +1,4 @@
-"""Submitting jobs to the background worker and following them without ever waiting for it."""
+"""The jobs of one worker: submitted and followed without ever waiting for it, and the worker looked after."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError, MedDDPMError
+from medddpm.files import read_json
 from medddpm.jobs import spool as spools
-from medddpm.jobs.folder import JobFolder, State
+from medddpm.jobs.events import State
+from medddpm.jobs.folder import JobFolder
 
-from .JobHandles import CANCELLED_SENTENCE, INTERRUPTED_SENTENCE, JobHandle, JobState, isParked
+from .Job import CANCELLED_SENTENCE, INTERRUPTED_SENTENCE, Job, Steps
 from .Processes import GRACE_SECONDS, WorkerProcess
-from .Storage import PARKED_PREFIX, jobFolders
-
-__all__ = ["JobHandle", "JobMonitor", "JobState"]
+from .Storage import PARKED_PREFIX, isParked, jobFolders
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +29,11 @@ CANCEL_SECONDS = 60.0
 _WAIT_SECONDS = 0.02
 # How long the end of a killed worker is waited for.
 DYING_SECONDS = 0.5
+MAX_ANSWER_BYTES = 64 * 1024
 
 
 class JobMonitor:
-    """The jobs of one spool, served by ``worker``.
+    """The jobs of one spool, served by ``worker``; ``Job`` objects enter themselves.
 
     Jobs that an earlier session left are put aside at the start, so that no worker runs them unasked: ``unfinished``
     lists them and ``resume`` runs one again. ``exchange`` is the folder whose files are deleted with the jobs that name
@@ -41,75 +42,91 @@ class JobMonitor:
 
     def __init__(self, spool: Path, worker: WorkerProcess, exchange: Path | None = None) -> None:
         self.spool = spools.open_spool(Path(spool))
+        self.followed: list[Job] = []
         self._worker = worker
         self._exchange = exchange
-        self._followed: list[JobHandle] = []
         self._starts = 0
         self._park()
 
     @property
-    def active(self) -> list[JobHandle]:
-        """The followed jobs that have not ended."""
-        return [handle for handle in self._followed if not handle.finished]
+    def active(self) -> list[Job]:
+        """The jobs that have not ended."""
+        return [job for job in self.followed if not job.finished]
 
-    def submit(self, request: dict[str, Any], kind: str = "synthesis") -> JobHandle:
-        """Put a job at the end of the queue and start the worker where needed; returns at once.
+    def add(self, job: Job) -> None:
+        """Follow a job, in place of another object of the same folder."""
+        if job not in self.followed:
+            path = _pathOf(job)
+            self.followed = [*(other for other in self.followed if not path or _pathOf(other) != path), job]
 
-        Raises InputError where the job cannot be written (a full disk), or the worker cannot be started.
-        """
-        return self._queue(spools.submit(self.spool, request, kind))
+    def submit(self, request: dict[str, Any], kind: str = "synthesis") -> Job:
+        """A job that has no steps of ours, at the end of the queue; raises as ``Job.submit`` does."""
+        job = Job(self)
+        try:
+            job.submit(kind, request)
+        except MedDDPMError:
+            self.followed = [other for other in self.followed if other is not job]
+            raise
+        return job
 
-    def resume(self, handle: JobHandle) -> JobHandle:
-        """Run a job that failed, was cancelled or interrupted again; returns the handle of the new run.
+    def resume(self, job: Job) -> Job:
+        """Run a job that failed, was cancelled or interrupted again; returns its new run.
 
         Raises InputError where its folder cannot be used any more.
         """
-        return self._queue(spools.requeue(handle.folder))
+        assert job.folder is not None
+        return self.follow(spools.requeue(job.folder))
 
-    def follow(self, folder: JobFolder | str | os.PathLike[str]) -> JobHandle:
-        """The handle of a job folder, up to date; the same one for the same folder."""
+    def follow(self, folder: JobFolder | str | os.PathLike[str]) -> Job:
+        """The job of a folder, up to date; the same one for the same folder."""
         folder = folder if isinstance(folder, JobFolder) else JobFolder(folder)
-        for handle in self._followed:
-            if handle.folder.path == folder.path:
-                return handle
-        handle = JobHandle(folder, self._exchange)
-        handle.workerLog = self._worker.logTail
-        handle.update()
-        if not handle.finished and (isParked(folder) or folder.state() is State.INTERRUPTED):
-            handle.end(JobState.INTERRUPTED, INTERRUPTED_SENTENCE, None)
-        self._followed.append(handle)
-        return handle
+        for job in self.followed:
+            if _pathOf(job) == folder.path:
+                return job
+        job = Job(self)
+        job.attach(folder)
+        return job
 
-    def unfinished(self) -> list[JobHandle]:
+    def unfinished(self) -> list[Job]:
         """The interrupted jobs of earlier sessions, oldest first."""
         found = [folder for folder in jobFolders(self.spool) if isParked(folder) and folder.submitted]
         return [self.follow(folder) for folder in found]
 
-    def done(self) -> list[JobHandle]:
-        """The jobs that are done and whose folders are still there: results that nobody took yet, oldest first."""
+    def done(self) -> list[Job]:
+        """The jobs that are done and whose folders are still there, oldest first."""
         found = [folder for folder in jobFolders(self.spool) if folder.state() is State.DONE]
         return [self.follow(folder) for folder in found]
 
+    def exchanged(self, request: dict[str, Any]) -> list[Path]:
+        """Files of the exchange folder that a request names, also as "T1=path"; no path outside of it counts."""
+        if self._exchange is None:
+            return []
+        exchange = self._exchange.resolve()
+        candidates = [Path(piece) for text in _texts(request) for piece in {text, text.partition("=")[2]} if piece]
+        return [path for path in candidates if path.is_absolute() and path.parent.resolve() == exchange]
+
     def poll(self) -> None:
         """Read what is new, look after the worker, and call the observers; takes milliseconds."""
-        for handle in self.active:
-            handle.update()
-        if any(handle.state is JobState.RUNNING for handle in self.active):
+        waited = self._atWorker()
+        for job in waited:
+            job.update()
+        if any(job.state is State.RUNNING for job in waited):
             self._starts = 0
-        if self.active:
+        if waited:
             self._watchWorker()
-        for handle in list(self._followed):
-            handle.notify()
-        self._followed = [handle for handle in self._followed if handle.folder.path.exists() or not handle.finished]
+        for job in list(self.followed):
+            job.notify()
+        paths = {job: _pathOf(job) for job in self.followed}
+        self.followed = [job for job, at in paths.items() if not (job.finished and job.told) or (at and at.exists())]
 
-    def wait(self, handle: JobHandle, timeoutSeconds: float, onTick: Callable[[], None] | None = None) -> None:
+    def wait(self, job: Job, timeoutSeconds: float, onTick: Callable[[], None] | None = None) -> None:
         """Poll until the job has ended; for scripts and tests. ``onTick`` is called between (processEvents).
 
         Raises TimeoutError with a sentence; the job goes on then.
         """
         end = time.monotonic() + timeoutSeconds
         self.poll()
-        while not handle.finished:
+        while not job.finished:
             if time.monotonic() > end:
                 raise TimeoutError(
                     f"The job has not ended within {timeoutSeconds:g} s. It is still running; wait longer."
@@ -117,6 +134,7 @@ class JobMonitor:
             if onTick is not None:
                 onTick()
             time.sleep(_WAIT_SECONDS)
+            job.tick()
             self.poll()
 
     def shutdown(self, keepJobs: bool = False, graceSeconds: float = GRACE_SECONDS) -> None:
@@ -129,66 +147,62 @@ class JobMonitor:
         if keepJobs:
             self._worker.kill()
             return
-        for handle in self.active:
+        for job in self.active:
             try:
-                handle.cancel()
+                job.cancel()
             except InputError as exc:
                 logger.warning("a job could not be cancelled: %s", type(exc.__cause__).__name__)
         self._worker.stop(graceSeconds)
 
     def endNow(self) -> None:
         """Cancel all jobs, end the worker without waiting for its step, and delete what it left; for a reload."""
-        handles = list(self.active)
-        for handle in handles:
+        jobs = self.active
+        for job in jobs:
             with contextlib.suppress(MedDDPMError):  # a full disk: the jobs end with their worker
-                handle.cancel()
+                job.cancel()
         self.shutdown(keepJobs=True)
         end = time.monotonic() + DYING_SECONDS
         while self.active and time.monotonic() < end:  # the system takes some milliseconds to end a process
             self.poll()  # whoever follows the jobs learns of their end
             time.sleep(0.005)
-        for handle in handles:
-            if handle.finished:
+        for job in jobs:
+            if job.finished:
                 with contextlib.suppress(MedDDPMError):  # a file is open in another program; it goes with the storage
-                    handle.discard()
+                    job.discard()
 
-    def _queue(self, folder: JobFolder) -> JobHandle:
-        handle = self.follow(folder)
-        try:
-            self._ensureWorker()
-        except InputError as exc:
-            handle.settle(JobState.FAILED, str(exc))
-            handle.discard()
-            self._followed.remove(handle)
-            raise
-        return handle
-
-    def _ensureWorker(self) -> None:
+    def serve(self) -> None:
+        """Start the worker where none serves the spool. Raises InputError where that is impossible."""
         if not self._worker.alive():
             self._park()
             self._worker.ensure()
 
+    def workerLog(self) -> str:
+        """The last part of what the worker wrote."""
+        return self._worker.logTail()
+
+    def _atWorker(self) -> list[Job]:
+        return [job for job in self.followed if job.atWorker]
+
     def _watchWorker(self) -> None:
         """Find out that the worker died, is needed again, or does not react."""
         if self._worker.alive():
-            self._endHanging()
+            now = time.monotonic()
+            if any(job.cancelledAt is not None and now - job.cancelledAt > CANCEL_SECONDS for job in self._atWorker()):
+                logger.warning("a job did not react to being cancelled; its process is ended")
+                self._worker.kill()
             return
-        for handle in self.active:
-            handle.update()  # what it wrote at the last moment
-        for handle in self.active:
-            if handle.folder.state() is State.INTERRUPTED or handle.state is JobState.CANCELLING:
-                self._lost(handle)
-        waiting = [handle for handle in self.active if handle.state is JobState.WAITING]
+        for job in self._atWorker():
+            job.update()  # what it wrote at the last moment
+        for job in self._atWorker():
+            if job.state is State.CANCELLING:
+                job.settle(State.CANCELLED, CANCELLED_SENTENCE)
+            elif job.folder is not None and job.folder.state() is State.INTERRUPTED:
+                job.settle(State.FAILED, _crashSentence(self._worker.exitCode))
+        waiting = [job for job in self._atWorker() if job.state is State.PENDING]
         if waiting:
             self._restart(waiting)
 
-    def _lost(self, handle: JobHandle) -> None:
-        if handle.state is JobState.CANCELLING:
-            handle.settle(JobState.CANCELLED, CANCELLED_SENTENCE)
-        else:
-            handle.settle(JobState.FAILED, _crashSentence(self._worker.exitCode))
-
-    def _restart(self, waiting: list[JobHandle]) -> None:
+    def _restart(self, waiting: list[Job]) -> None:
         self._starts += 1
         sentence = (
             "The background process that computes does not start. The details say why; often a Python package is "
@@ -196,32 +210,30 @@ class JobMonitor:
         )
         try:
             if self._starts <= MAX_STARTS:
-                self._ensureWorker()
+                self.serve()
                 return
         except InputError as exc:
             sentence = str(exc)
         self._starts = 0
-        for handle in waiting:
-            handle.settle(JobState.FAILED, sentence)
-
-    def _endHanging(self) -> None:
-        now = time.monotonic()
-        if any(h.cancelledAt is not None and now - h.cancelledAt > CANCEL_SECONDS for h in self.active):
-            logger.warning("a job did not react to being cancelled; its process is ended")
-            self._worker.kill()
+        for job in waiting:
+            job.settle(State.FAILED, sentence)
 
     def _park(self) -> None:
         """Put aside what an earlier session or a dead worker left, so that the next worker does not run it."""
         if self._worker.alive():
             return
-        ours = {handle.folder.path for handle in self._followed}
+        ours = {_pathOf(job) for job in self.followed}
         for folder in jobFolders(self.spool):
             if folder.path in ours or isParked(folder) or folder.state() not in (State.PENDING, State.INTERRUPTED):
                 continue
             if folder.cancel_requested:
-                JobHandle(folder).settle(JobState.CANCELLED, CANCELLED_SENTENCE)
-            else:
-                _putAside(folder)
+                _settled(self, folder, State.CANCELLED, CANCELLED_SENTENCE)
+                continue
+            try:
+                folder.path.rename(folder.path.with_name(PARKED_PREFIX + folder.path.name))
+            except OSError as exc:  # Windows: a file of it is open
+                logger.warning("a job of a former session could not be put aside: %s", type(exc).__name__)
+                _settled(self, folder, State.FAILED, INTERRUPTED_SENTENCE)
 
 
 def monitorOf(spool: Path, python: Sequence[str] | None, exchange: Path | None = None) -> JobMonitor:
@@ -229,12 +241,44 @@ def monitorOf(spool: Path, python: Sequence[str] | None, exchange: Path | None =
     return JobMonitor(spool, WorkerProcess(spool, python), exchange)
 
 
-def _putAside(folder: JobFolder) -> None:
-    try:
-        folder.path.rename(folder.path.with_name(PARKED_PREFIX + folder.path.name))
-    except OSError as exc:  # Windows: a file of it is open
-        logger.warning("a job of a former session could not be put aside: %s", type(exc).__name__)
-        JobHandle(folder).settle(JobState.FAILED, INTERRUPTED_SENTENCE)
+def given(kind: str, request: dict[str, Any]) -> Steps:
+    """The first steps of a job that needs no files of ours."""
+    yield
+    return kind, request
+
+
+def taking(read: Callable[[Path], Any]) -> Callable[[Path], Steps]:
+    """The last steps of a job whose results are small: what ``read`` makes of its folder of outputs."""
+
+    def take(outputs: Path) -> Steps:
+        yield
+        return read(outputs)
+
+    return take
+
+
+def readAnswer(outputs: Path, name: str, what: str) -> dict[str, Any]:
+    """The JSON object ``name`` in the outputs of a job; ``what`` says what it is. Raises InputError."""
+    return read_json(outputs / name, MAX_ANSWER_BYTES, f"{what} could not be read.")
+
+
+def _pathOf(job: Job) -> Path | None:
+    return job.folder.path if job.folder is not None else None
+
+
+def _settled(monitor: JobMonitor, folder: JobFolder, state: State, sentence: str) -> None:
+    job = Job(monitor)
+    job.folder = folder
+    job.settle(state, sentence)
+
+
+def _texts(value: Any) -> list[str]:
+    """All texts in JSON data."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [text for item in value for text in _texts(item)] if isinstance(value, list) else []
 
 
 def _crashSentence(exitCode: int | None) -> str:

@@ -19,9 +19,9 @@ from medddpm.labels.scheme import Label
 from medddpm.models.config_file import read_config
 from medddpm.models.places import find_model, list_models
 
-from .Jobs import JobState
-from .PlainSentences import sentenceOf
-from .Settings import Settings, readList, writeList
+from .Job import Job
+from .Jobs import given, taking
+from .Storage import Settings
 
 REMEMBERED, ACKNOWLEDGED, LAST = "modelFolders", "acknowledgedModels", "lastModel"
 DEMO = "demo"
@@ -126,14 +126,14 @@ class ModelLibrary:
         """Take a model folder into the list, if it is one; returns its key. Raises InputError where it is none."""
         key = str(Path(folder).expanduser().absolute())
         self.describe(key)
-        known = readList(self._settings, REMEMBERED)
+        known = self._settings.readList(REMEMBERED)
         if key not in known:
-            writeList(self._settings, REMEMBERED, [*known, key])
+            self._settings.writeList(REMEMBERED, [*known, key])
         return key
 
     def forget(self, key: str) -> None:
         """Take a model out of the list; a converted one is deleted, a chosen folder stays where it is."""
-        writeList(self._settings, REMEMBERED, [k for k in readList(self._settings, REMEMBERED) if k != key])
+        self._settings.writeList(REMEMBERED, [k for k in self._settings.readList(REMEMBERED) if k != key])
         path = Path(key)
         if path.parent == self._folder and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -141,12 +141,12 @@ class ModelLibrary:
     def acknowledged(self, key: str) -> bool:
         """Whether the user has agreed to the terms of a model, or need not."""
         description = self.describe(key)
-        return description.permissive or self._terms(description) in readList(self._settings, ACKNOWLEDGED)
+        return description.permissive or self._terms(description) in self._settings.readList(ACKNOWLEDGED)
 
     def acknowledge(self, key: str) -> None:
         """The user agrees to the terms of a model."""
-        known = readList(self._settings, ACKNOWLEDGED)
-        writeList(self._settings, ACKNOWLEDGED, sorted({*known, self._terms(self.describe(key))}))
+        known = self._settings.readList(ACKNOWLEDGED)
+        self._settings.writeList(ACKNOWLEDGED, sorted({*known, self._terms(self.describe(key))}))
 
     @property
     def lastUsed(self) -> str:
@@ -167,7 +167,7 @@ class ModelLibrary:
         onDone: Callable[[str], None] | None = None,
         onError: Callable[[str], None] | None = None,
     ) -> Any:
-        """Convert a published ``.pt`` to a model folder by a job; returns its JobHandle.
+        """Convert a published ``.pt`` to a model folder by a job, which is returned.
 
         ``name`` becomes the folder's name. ``onDone`` gets the new key, ``onError`` a sentence. Raises InputError where
         the name is taken or impossible.
@@ -175,36 +175,19 @@ class ModelLibrary:
         target = self._folder / _folderName(name)
         if target.exists():
             raise InputError(f"There is already an imported model called '{name}'. Choose another name.")
-        handle = self._jobs.submit({"model": str(path), "name": name}, kind="convert")
 
-        def follow(job: Any) -> None:
-            if job.finished:
-                job.observers.remove(follow)
-                self._finishImport(job, target, onDone, onError)
-
-        handle.observers.append(follow)
-        return handle
-
-    def _finishImport(self, job: Any, target: Path, onDone: Any, onError: Any) -> None:
-        result: str | MedDDPMError | OSError
-        try:
-            if job.state is not JobState.DONE:
-                raise InputError(job.message or "The checkpoint could not be converted.")
+        def take(outputs: Path) -> str:
             target.parent.mkdir(parents=True, exist_ok=True)
-            job.folder.output("model").replace(target)
-            result = self.remember(target)
-        except (MedDDPMError, OSError) as exc:
-            result = exc
-        job.discard()
-        if isinstance(result, str):
-            if onDone is not None:
-                onDone(result)
-        elif onError is not None:
-            onError(sentenceOf(result))
+            (outputs / "model").replace(target)
+            return self.remember(target)
+
+        job = Job(self._jobs, given("convert", {"model": str(path), "name": name}), taking(take), onDone, onError)
+        job.outlivesScene = True
+        return job
 
     def _keys(self) -> list[str]:
         converted = sorted(str(p) for p in self._folder.iterdir()) if self._folder.is_dir() else []
-        return list(dict.fromkeys([*_bundled(), *converted, *readList(self._settings, REMEMBERED)]))
+        return list(dict.fromkeys([*_bundled(), *converted, *self._settings.readList(REMEMBERED)]))
 
     @staticmethod
     def _terms(description: ModelDescription) -> str:

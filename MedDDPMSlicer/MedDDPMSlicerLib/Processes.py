@@ -17,6 +17,7 @@ from pathlib import Path
 
 import medddpm
 from medddpm.errors import InputError
+from medddpm.files import read_tail
 from medddpm.jobs import spool as spools
 from medddpm.jobs.process import process_alive
 
@@ -109,12 +110,7 @@ class WorkerProcess:
 
     def logTail(self) -> str:
         """The last part of what the process wrote, to be shown behind "Details"; empty where there is nothing."""
-        try:
-            with self.logPath.open("rb") as stream:
-                stream.seek(max(0, self.logPath.stat().st_size - TAIL_BYTES))
-                return stream.read(TAIL_BYTES).decode("utf-8", "replace")
-        except OSError:
-            return ""
+        return read_tail(self.logPath, TAIL_BYTES)
 
     def _running(self) -> bool:
         return self._process is not None and self._process.poll() is None

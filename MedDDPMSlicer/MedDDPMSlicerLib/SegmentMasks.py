@@ -17,40 +17,23 @@ from medddpm.errors import InputError
 from medddpm.labels.scheme import LabelScheme
 
 from .Lattice import EMPTY, Extent, Lattice, intersection, newImage, voxelView
-from .SegmentImages import (
+from .Segments import (
     binarySegmentation,
+    createSegments,
     effectiveLattice,
     fixGeometry,
     labelmapOf,
     maskOn,
     parameterLattice,
+    regionSegments,
     requireBinarySource,
     segmentMask,
-    sharedImages,
-)
-from .SegmentRoles import (
-    createSegments,
-    regionSegments,
-    segmentReading,
     segmentValues,
-    setSegmentValue,
-    terminologyEntry,
+    sharedImages,
 )
 
 if TYPE_CHECKING:
     from medddpm.geometry.volume import Volume
-
-__all__ = [
-    "applyInSteps",
-    "applyLabels",
-    "composeLabels",
-    "createSegments",
-    "referenceLattice",
-    "segmentReading",
-    "segmentValues",
-    "setSegmentValue",
-    "terminologyEntry",
-]
 
 
 def composeLabels(segmentationNode: Any, scheme: LabelScheme, referenceGeometry: Any = None) -> Volume:
@@ -119,11 +102,6 @@ def applyInSteps(
     if changed:
         fixGeometry(segmentationNode.GetSegmentation(), grid)
     return changed
-
-
-def referenceLattice(segmentationNode: Any) -> Lattice | None:
-    """The reference geometry that the segmentation was given; None where it has none."""
-    return parameterLattice(segmentationNode.GetSegmentation())
 
 
 def _paintOrder(scheme: LabelScheme) -> list[int]:

@@ -1,4 +1,4 @@
-"""The private folders of the extension below Slicer's user data folder.
+"""What the extension keeps: its private folders below Slicer's user data folder, and the choices of the user.
 
 Layout of ``root``::
 
@@ -16,12 +16,14 @@ nobody uses is moved into ours, so that its jobs can be offered again.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from medddpm.errors import InputError
 from medddpm.jobs.folder import JobFolder, State
@@ -35,6 +37,8 @@ logger = logging.getLogger(__name__)
 MAX_SEATS = 64
 # Sites whose home folders are small, and tests, put the folders elsewhere.
 ROOT_VARIABLE = "MEDDDPM_STORAGE"
+SETTINGS_PREFIX = "MedDDPM/"
+SAMPLE_MASK = "glioma.nii.gz"
 # Jobs of former sessions wait under names that a worker does not see (see Jobs.py).
 PARKED_PREFIX = ".kept-"
 # A worker serves one spool, one job after the other: what must not wait for something long has a spool of its own.
@@ -62,7 +66,7 @@ class Storage:
     def exchangeFile(self, suffix: str) -> Path:
         """A new path in ``exchange`` for a file of one job, for example with the suffix ``".nrrd"``.
 
-        The name says nothing of its content. The file is deleted with the job that names it (``JobHandle.discard``).
+        The name says nothing of its content. The file is deleted with the job that names it (``Job.discard``).
         """
         return self.exchange / f"{uuid.uuid4().hex}{suffix}"
 
@@ -103,6 +107,59 @@ def defaultStorage() -> Storage:
     """
     named = os.environ.get(ROOT_VARIABLE)
     return Storage(Path(named) if named else _userDataFolder() / "MedDDPM")
+
+
+class Settings:
+    """Texts by name that stay between sessions: in ``store`` (a QSettings), or without one as long as the process."""
+
+    def __init__(self, store: Any = None) -> None:
+        self._store = store
+        self._texts: dict[str, str] = {}
+
+    def read(self, name: str) -> str:
+        """The text; empty where there is none."""
+        value = self._texts.get(name) if self._store is None else self._store.value(SETTINGS_PREFIX + name)
+        return value if isinstance(value, str) else ""
+
+    def write(self, name: str, text: str) -> None:
+        """Keep the text."""
+        if self._store is None:
+            self._texts[name] = text
+        else:
+            self._store.setValue(SETTINGS_PREFIX + name, text)
+
+    def readList(self, name: str) -> list[str]:
+        """A remembered list of texts; whatever else is there counts as empty."""
+        try:
+            found = json.loads(self.read(name) or "[]")
+        except ValueError:
+            return []
+        return [entry for entry in found if isinstance(entry, str)] if isinstance(found, list) else []
+
+    def writeList(self, name: str, entries: list[str]) -> None:
+        """Remember a list of texts."""
+        self.write(name, json.dumps(entries))
+
+
+def defaultSettings() -> Settings:
+    """The application's settings; in memory where there is no application."""
+    import slicer
+
+    userSettings = getattr(getattr(slicer, "app", None), "userSettings", None)
+    return Settings(userSettings() if callable(userSettings) else None)
+
+
+def sampleMaskPath() -> Path:
+    """The mask that comes with the extension, a brain with a glioma in the values of the scheme "brats".
+
+    It is beside the installed module, or in the repository. Raises InputError where it is gone.
+    """
+    here = Path(__file__).resolve()
+    candidates = [parent / "Resources" / "SampleMasks" / SAMPLE_MASK for parent in here.parents[1:3]]
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise InputError(f"The sample mask is missing: {candidates[0]}. Install the extension again.")
 
 
 def _userDataFolder() -> Path:
@@ -168,6 +225,11 @@ def _moveLeftovers(source: Path, target: Path) -> None:
         lock.release()
 
 
+def isParked(folder: JobFolder) -> bool:
+    """Whether the job was put aside: it is not run unless someone asks for it again."""
+    return folder.path.name.startswith(PARKED_PREFIX)
+
+
 def jobFolders(spool: Path) -> Iterator[JobFolder]:
     """All job folders of a spool, parked ones too; none where there is no spool."""
     with contextlib.suppress(OSError):
@@ -192,7 +254,7 @@ def _isNeeded(job: JobFolder) -> bool:
     """Whether a job runs, or waits for a worker that will take it."""
     if job.claim.living_owner() is not None:
         return True
-    return job.state() is State.PENDING and not job.path.name.startswith(PARKED_PREFIX)
+    return job.state() is State.PENDING and not isParked(job)
 
 
 def _emptyFolder(folder: Path) -> None:

@@ -9,12 +9,10 @@ from xml.sax.saxutils import escape, quoteattr
 
 import slicer
 
-from .SyntheticNodes import field as markOf
-from .SyntheticNodes import segmentationOf
+from .Nodes import VIEW_PREFIX, segmentationOf, setLayers
 
 # Layouts of modules start above Slicer's own; a fixed number for each count of views.
 FIRST_LAYOUT_ID = 27100
-VIEW_PREFIX = "MedDDPM"
 # Linked views move together with those of their group only.
 VIEW_GROUP = 27
 MAX_VIEWS = 12
@@ -59,7 +57,7 @@ def applyPlan(plan: ComparePlan, layoutNode: Any) -> None:
     layoutNode.SetViewArrangement(plan.layoutId)
     for name, volume in plan.volumes.items():
         composite = compositeNode(name)
-        _setLayers(composite, background=volume.GetID())
+        setLayers(composite, background=volume.GetID())
         composite.SetLinkedControl(True)
 
 
@@ -73,51 +71,6 @@ def compositeNode(viewName: str) -> Any:
         found.SetLayoutName(viewName)
         found = scene.AddNode(found)
     return found
-
-
-def showInSlices(volumeNode: Any) -> None:
-    """Make a volume the background of all slice views but those of a comparison."""
-    for composite in _ordinaryViews():
-        _setLayers(composite, background=volumeNode.GetID())
-
-
-def shownModality(segmentationNode: Any) -> str:
-    """The modality of the synthetic volume of a segmentation that a slice view shows; empty where none does."""
-    for composite in _ordinaryViews():
-        volume = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
-        if volume is not None and segmentationOf(volume) is segmentationNode:
-            return markOf(volume, "modality") or ""
-    return ""
-
-
-class SliceLayers:
-    """What the slice views showed at one moment, to be brought back."""
-
-    def __init__(self) -> None:
-        self._shown = [(c.GetID(), c.GetBackgroundVolumeID()) for c in _ordinaryViews()]
-
-    def restore(self, instead: Any) -> None:
-        """Bring it back in the views that still show the node with the ID ``instead``."""
-        for compositeId, volumeId in self._shown:
-            composite = slicer.mrmlScene.GetNodeByID(compositeId)
-            if composite is not None and composite.GetBackgroundVolumeID() == instead:
-                gone = volumeId is None or slicer.mrmlScene.GetNodeByID(volumeId) is None
-                composite.SetBackgroundVolumeID(None if gone else volumeId)
-
-
-def _ordinaryViews() -> list[Any]:
-    nodes = slicer.mrmlScene.GetNodesByClass("vtkMRMLSliceCompositeNode")
-    nodes.UnRegister(None)
-    views = [nodes.GetItemAsObject(i) for i in range(nodes.GetNumberOfItems())]
-    return [view for view in views if not (view.GetSingletonTag() or "").startswith(VIEW_PREFIX)]
-
-
-def _setLayers(composite: Any, background: str) -> None:
-    wasModifying = composite.StartModify()
-    composite.SetBackgroundVolumeID(background)
-    if composite.GetForegroundVolumeID() == background:
-        composite.SetForegroundVolumeID(None)
-    composite.EndModify(wasModifying)
 
 
 def _plan(pairs: list[tuple[str, Any]], orientation: str) -> ComparePlan:

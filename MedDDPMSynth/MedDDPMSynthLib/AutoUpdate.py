@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from medddpm.errors import MedDDPMError
+from medddpm.jobs.events import State
 from MedDDPMSlicerLib.PlainSentences import sentenceOf
 
 from .Options import Quality, SynthInputs, SynthOptions, samplerAndSteps
@@ -28,6 +29,7 @@ class AutoUpdate:
 
     ``start(inputs, options)`` begins one and returns its SynthRun. A change of the mask during an automatic generation
     cancels it and starts another one. A generation that the user started is never touched: the update waits for it.
+    ``active``: whether a segmentation is being watched.
     """
 
     def __init__(self, start: Start, manualRun: Callable[[Any], Any], jobs: Any, clock: Clock = time.monotonic) -> None:
@@ -37,11 +39,7 @@ class AutoUpdate:
         self._due = False
         self.run: Any = None
         self.message = ""
-
-    @property
-    def active(self) -> bool:
-        """Whether a segmentation is being watched."""
-        return self._ask is not None
+        self.active = False
 
     def observe(self, segmentationNode: Any, ask: Ask | None = None) -> None:
         """Watch a segmentation, or None to stop. ``ask`` tells inputs and options at the time, None for "not now"."""
@@ -50,6 +48,7 @@ class AutoUpdate:
             return
         self._watch.observe(segmentationNode)
         self._ask = ask if segmentationNode is not None else None
+        self.active = self._ask is not None
         self._due = False
         if self._ask is None:
             self._cancelOwn()
@@ -79,11 +78,9 @@ class AutoUpdate:
             self.message = sentenceOf(exc)
 
     def _onRun(self, run: Any) -> None:
-        from .State import Outcome
-
-        if run.outcome is Outcome.DONE:
+        if run.state is State.DONE:
             self._removeFormer(run)
-        elif run.outcome is Outcome.FAILED:
+        elif run.state is State.FAILED:
             self.message = run.message
 
     def _removeFormer(self, run: Any) -> None:

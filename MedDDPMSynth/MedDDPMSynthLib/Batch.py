@@ -2,30 +2,101 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from medddpm.errors import InputError
+from medddpm.errors import InputError, MedDDPMError
+from medddpm.files import atomic_path
+from medddpm.jobs.events import State
+from medddpm.jobs.folder import JobFolder
 from medddpm.synthesis.names import case_names, masks_in
-from MedDDPMSlicerLib.Background import Observed
+from MedDDPMSlicerLib.Job import Job, Steps
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
+from MedDDPMSlicerLib.PlainSentences import sentenceOf
+from MedDDPMSlicerLib.SegmentMasks import composeLabels
+from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeOf
 
-from .BatchCase import BatchCase, CaseState
-from .Options import SynthInputs, SynthOptions
-from .Request import checkOptions
-from .State import SynthState
+from .Import import PROVENANCE
+from .Options import SynthInputs, SynthOptions, withWidget
+from .Request import RequestFiles, checkOptions, exportReference, ownLabels, requestOf
+from .Run import SceneRecord
 
 # One more than the worker computes, so that it never waits for us.
 AT_ONCE = 2
 
 
-class BatchRun(Observed):
-    """A batch; ``SynthService`` makes it and calls ``tick``.
+class BatchCase(Job):
+    """A row of the batch's table: ``name``, ``state`` and ``message`` (a sentence where there is something to say).
 
-    ``rows`` is the table (``BatchCase``: name, state, message). Results of each case go to a folder of its name in
-    ``output``, file by file, the record last.
+    ``source`` is a mask file, or the node of a sequence (segmentation or label map); ``place`` the file's whole path,
+    or the node's name. IMPORTING: its files are moved to the folder ``output``, the record last.
+    """
+
+    def __init__(self, name: str, source: Any, output: Path, jobs: Any) -> None:
+        self.name, self.output = name, output
+        self._source, self._model = source, ""
+        super().__init__(jobs, take=lambda outputs: deliver(outputs, output))
+
+    @property
+    def place(self) -> str:
+        """See the class; the name of the case where the mask is not known any more."""
+        if isinstance(self._source, Path):
+            return str(self._source)
+        return self._source.GetName() if self._source is not None else self.name
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has left the beginning."""
+        return self._task is not None or self.folder is not None or self.finished
+
+    def start(self, inputs: SynthInputs, options: SynthOptions, model: ModelDescription, storage: Any) -> None:
+        """Prepare the mask and submit the job. ``inputs``: what gives the anatomy."""
+        self._model = options.model
+        self.begin(self._prepare(inputs, options, model, storage))
+
+    def cancel(self) -> None:
+        """End it; files that were delivered already stay."""
+        try:
+            super().cancel()
+        except MedDDPMError as exc:  # a full disk
+            self.message = sentenceOf(exc)
+
+    def onSubmitted(self, folder: JobFolder) -> None:
+        """See Job."""
+        SceneRecord(self.name, model=self._model, output=str(self.output)).write(folder)
+
+    def sentence(self, state: State, message: str) -> str:
+        """See Job."""
+        if state is State.CANCELLED:
+            return ""
+        if state is State.DONE:
+            return " ".join(dict.fromkeys(self.warnings))
+        return withWidget(message or "The case failed.", self.option)
+
+    def _prepare(self, inputs: SynthInputs, options: SynthOptions, model: ModelDescription, storage: Any) -> Steps:
+        labels = None
+        if isinstance(self._source, Path):
+            mask = self._source
+        else:
+            mask = _newFile(storage.exchange, self.name)
+            volume, labels = _maskOf(self._source, model)
+            yield
+            saveVolume(volume, mask)
+        yield
+        files = RequestFiles(mask)
+        yield from exportReference(inputs, model, storage, files, None)
+        return "synthesis", {**requestOf(options, model, files), "labels": labels, "compress": True}
+
+
+class BatchRun:
+    """A batch; ``SynthService`` makes it and calls ``tick``, which begins the next case.
+
+    ``rows`` is the table. Results of each case go to a folder of its name in ``output``. Without a ``model`` there are
+    only cases that were begun.
     """
 
     def __init__(
@@ -36,16 +107,11 @@ class BatchRun(Observed):
         options: SynthOptions,
         model: ModelDescription | None,
         storage: Any,
-        jobs: Any,
     ) -> None:
-        super().__init__()
         self.rows = list(rows)
         self.output = output
-        self._inputs, self._options, self._model = inputs, options, model
-        self._storage, self._jobs = storage, jobs
+        self._inputs, self._options, self._model, self._storage = inputs, options, model, storage
         self._started = time.monotonic()
-        self._cancelled = False
-        self._told: list[Any] = []
 
     @property
     def finished(self) -> bool:
@@ -53,16 +119,9 @@ class BatchRun(Observed):
         return all(row.finished for row in self.rows)
 
     @property
-    def state(self) -> SynthState:
-        """SAMPLING while it runs, CANCELLING after a cancel, IDLE at the end."""
-        if self.finished:
-            return SynthState.IDLE
-        return SynthState.CANCELLING if self._cancelled else SynthState.SAMPLING
-
-    @property
     def progress(self) -> float:
         """Share that is done, 0 to 1."""
-        return sum(row.progress for row in self.rows) / len(self.rows)
+        return sum(1.0 if row.finished else row.progress or 0.0 for row in self.rows) / len(self.rows)
 
     @property
     def secondsLeft(self) -> float | None:
@@ -74,38 +133,23 @@ class BatchRun(Observed):
     @property
     def message(self) -> str:
         """One sentence on the whole."""
-        counts = {state: sum(row.state is state for row in self.rows) for state in CaseState}
-        done, failed = counts[CaseState.DONE], counts[CaseState.FAILED]
-        said = f"{done} of {len(self.rows)} cases done"
-        said += f", {failed} failed" if failed else ""
-        said += f", {counts[CaseState.CANCELLED]} cancelled" if counts[CaseState.CANCELLED] else ""
+        states = [row.state for row in self.rows]
+        said = f"{states.count(State.DONE)} of {len(states)} cases done"
+        for state in (State.FAILED, State.CANCELLED):
+            said += f", {states.count(state)} {state}" if state in states else ""
         return f"{said}."
 
     def cancel(self) -> None:
         """End it within one sampling step; cases that are done stay."""
-        self._cancelled = True
         for row in reversed(self.rows):  # the waiting ones first, so that none is begun meanwhile
             row.cancel()
-        self._tellChanges()
 
     def tick(self) -> None:
-        """Work for some milliseconds."""
-        active = [row for row in self.rows if row.active]
-        waiting = [row for row in self.rows if row.state is CaseState.WAITING]
-        if waiting and len(active) < AT_ONCE and not self._cancelled and self._model is not None:
-            waiting[0].begin(self._inputs, self._options, self._model, self._storage, self._jobs)
-            active.append(waiting[0])
-        for row in active:
-            row.tick()
-        self._tellChanges()
-
-    def _tellChanges(self) -> None:
-        now = [(row.state, row.message, round(row.progress, 3)) for row in self.rows]
-        if now == self._told:
-            return
-        self._told = now
-        self.changed()
-        self.notify()
+        """Begin the next case where there is room."""
+        going = sum(row.begun and not row.finished for row in self.rows)
+        waiting = next((row for row in self.rows if not row.begun), None)
+        if waiting is not None and going < AT_ONCE and self._model is not None:
+            waiting.start(self._inputs, self._options, self._model, self._storage)
 
 
 def newBatch(
@@ -125,8 +169,8 @@ def newBatch(
     checkOptions(options, model)
     named = _files(source) if isinstance(source, Path) else _items(source)
     _makeFolder(output)
-    rows = [BatchCase(name, item, output / name) for name, item in named]
-    return BatchRun(rows, output, inputs, options, model, storage, jobs)
+    rows = [BatchCase(name, item, output / name, jobs) for name, item in named]
+    return BatchRun(rows, output, inputs, options, model, storage)
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:
@@ -156,3 +200,47 @@ def _makeFolder(folder: Path) -> None:
         probe.unlink()
     except OSError as exc:
         raise InputError(f"The folder {folder} cannot be written: {exc.strerror or exc}. Choose another.") from exc
+
+
+def deliver(outputs: Path, target: Path) -> Generator[None, None, int]:
+    """Steps that move the files of a job's only case to ``target``, the record last; they return how many.
+
+    Raises InputError where a file cannot be written. A file of the same name is replaced.
+    """
+    folders = [path for path in outputs.iterdir() if path.is_dir() and not path.is_symlink()]
+    if len(folders) != 1:
+        raise InputError("The job produced no results. Run the case again.")
+    files = sorted(path for path in folders[0].rglob("*") if path.is_file() and not path.is_symlink())
+    files.sort(key=lambda path: path.name == PROVENANCE)
+    for path in files:
+        _move(path, target / path.relative_to(folders[0]))
+        yield
+    return len(files)
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)  # at once, on the same disk
+    except OSError:
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
+
+
+def _maskOf(node: Any, model: ModelDescription) -> tuple[Any, str | None]:
+    """The mask of a node as a Volume, and what its values mean (None: to be recognized)."""
+    if node.IsA("vtkMRMLSegmentationNode"):
+        return composeLabels(node, model.config.scheme), ownLabels(model)
+    if node.IsA("vtkMRMLScalarVolumeNode"):
+        return volumeOf(node), None
+    raise InputError("This item of the sequence is neither a segmentation nor a label map.")
+
+
+def _newFile(folder: Path, name: str) -> Path:
+    """A free path for the mask called ``name``; results are named after it."""
+    safe = re.sub(r"[^\w.+-]+", "_", name).strip("._") or "case"
+    path, number = folder / f"{safe}.nrrd", 1
+    while path.exists():
+        number += 1
+        path = folder / f"{safe}-{number}.nrrd"
+    return path

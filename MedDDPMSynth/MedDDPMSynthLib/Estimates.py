@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError
+from MedDDPMSlicerLib.Job import Job
+from MedDDPMSlicerLib.Jobs import given, readAnswer, taking
 from MedDDPMSlicerLib.Models import ModelDescription
-from MedDDPMSlicerLib.Question import Question, readAnswer
 from MedDDPMSlicerLib.Texts import duration
 
 from .Options import Anatomy, Contrast, SynthOptions, withWidget
@@ -41,7 +43,8 @@ class Estimator:
     """Asks for estimates; a new question replaces the one that is still open."""
 
     def __init__(self, toolsJobs: Any, placeholder: Any) -> None:
-        self._question, self._placeholder = Question(toolsJobs), placeholder
+        self._jobs, self._placeholder = toolsJobs, placeholder
+        self.job: Job | None = None
 
     def ask(
         self,
@@ -50,21 +53,16 @@ class Estimator:
         onDone: Callable[[Estimate], None],
         onError: Callable[[str], None] | None = None,
     ) -> None:
-        """Ask for an estimate; one of the callbacks is called some time later, unless a newer question comes first.
-
-        Raises InputError where the job cannot be submitted.
-        """
+        """Ask for an estimate; one of the callbacks is called some time later, unless a newer question comes first."""
+        if self.job is not None:
+            self.job.cancel()
         plain = replace(options, anatomy=Anatomy.SEED, contrast=Contrast.SEED)  # its files are not there yet
         request = requestOf(plain, model, RequestFiles(self._placeholder))
-        self._question.ask("estimate", request, _read, onDone, onError)
-
-    def cancel(self) -> None:
-        """Forget the open question."""
-        self._question.cancel()
+        self.job = Job(self._jobs, given("estimate", request), taking(_read), onDone, onError)
 
 
-def _read(job: Any) -> Estimate:
-    data = readAnswer(job, "estimate.json", "The estimate")
+def _read(outputs: Path) -> Estimate:
+    data = readAnswer(outputs, "estimate.json", "The estimate")
     try:
         available = data.get("available_bytes")
         return Estimate(

@@ -7,13 +7,18 @@ from typing import Any
 
 import slicer
 from medddpm.errors import InputError
-from MedDDPMSlicerLib.Display import displayGray, placeLike, setAffine, showOutline
-from MedDDPMSlicerLib.Hierarchy import folderFor, putUnder
+from MedDDPMSlicerLib.Nodes import (
+    SEGMENTATION_ROLE,
+    displayGray,
+    folderFor,
+    placeLike,
+    putUnder,
+    setAffine,
+    showOutline,
+)
 from MedDDPMSlicerLib.SegmentMasks import applyInSteps
-from MedDDPMSlicerLib.SyntheticNodes import SEGMENTATION_ROLE
 
-from .Import import BRIGHTEST, ImportPlan, describe, labelsOf, voxelsOf
-from .Provenance import CaseRecord, readCases
+from .Import import BRIGHTEST, CaseRecord, ImportPlan, describe, labelsOf, readCases, voxelsOf
 from .Results import caseItem
 
 FRAMES_PER_SECOND = 4.0

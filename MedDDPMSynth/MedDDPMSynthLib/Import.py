@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,22 +10,60 @@ from typing import Any
 
 import numpy as np
 import slicer
+from medddpm.errors import InputError
+from medddpm.files import read_json
 from medddpm.geometry.volume import Volume
-from MedDDPMSlicerLib.Display import displayGray, placeLike, removeNode, setAffine, showOutline
-from MedDDPMSlicerLib.Hierarchy import hierarchyOf, putUnder
 from MedDDPMSlicerLib.Lattice import voxelView
 from MedDDPMSlicerLib.Models import ModelDescription
-from MedDDPMSlicerLib.PlainNifti import openPlainNifti
+from MedDDPMSlicerLib.Nodes import (
+    displayGray,
+    hierarchyOf,
+    markSynthetic,
+    placeLike,
+    putUnder,
+    removeNode,
+    setAffine,
+    showOutline,
+)
 from MedDDPMSlicerLib.SegmentMasks import applyInSteps
-from MedDDPMSlicerLib.Slabs import copied
-from MedDDPMSlicerLib.SyntheticNodes import markSynthetic
 from MedDDPMSlicerLib.VolumeNodes import affineOf, loadVolume
+from MedDDPMSlicerLib.Voxels import copied, openPlainNifti
 
-from .Provenance import CaseRecord, SampleRecord, readCase
 from .Results import AUTOMATIC, JOB, KEPT, SAMPLE_ANATOMY, caseItem, nextSampleNumber, removeEmptyItems
 
 # Intensities of synthetic images: 0 is empty space.
 BRIGHTEST = 1000
+PROVENANCE, MAX_PROVENANCE_BYTES, MAX_SAMPLES = "provenance.json", 16 * 2**20, 1000
+_FILE = re.compile(r"[^/\\:\0]{1,255}")
+
+
+@dataclass(frozen=True)
+class SampleRecord:
+    """One sample: its seed and its image files (modality -> path).
+
+    ``anatomy``: the file of the label map that it was made from, and ``facts`` what is known of it, for models that are
+    told tissues.
+    """
+
+    seed: int
+    images: dict[str, Path]
+    anatomy: Path | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """A finished case. ``facts`` is the whole record as JSON data, ``mask`` the file of the mask that was used."""
+
+    folder: Path
+    facts: dict[str, Any]
+    samples: tuple[SampleRecord, ...]
+    mask: Path | None = None
+
+    def text(self, name: str) -> str:
+        """A fact as text; empty where it is absent."""
+        value = self.facts.get(name)
+        return "" if value is None else str(value)
 
 
 @dataclass
@@ -166,3 +205,56 @@ def _sampleItem(plan: ImportPlan, number: int, seed: int) -> int:
 
 def _name(case: str, modality: str, number: int) -> str:
     return f"{modality} {number:02d} – {case} (synthetic)"  # narrow views show the first eight letters of long names
+
+
+def readCase(outputs: Path, modalities: tuple[str, ...]) -> CaseRecord:
+    """The only case in the ``outputs`` of a job. Raises InputError where there is none that is whole."""
+    cases = readCases(outputs, modalities)
+    if len(cases) != 1:
+        raise InputError("The results are gone. Generate them again.")
+    return cases[0]
+
+
+def readCases(outputs: Path, modalities: tuple[str, ...]) -> list[CaseRecord]:
+    """All cases in the ``outputs`` of a job, by name. Raises InputError where one is not whole."""
+    try:
+        folders = sorted(p for p in outputs.iterdir() if p.is_dir() and not p.is_symlink())
+    except OSError:
+        folders = []
+    return [_readFolder(folder, modalities) for folder in folders]
+
+
+def _readFolder(folder: Path, modalities: tuple[str, ...]) -> CaseRecord:
+    problem = "The record of the results cannot be read. Generate them again."
+    try:
+        facts = read_json(folder / PROVENANCE, MAX_PROVENANCE_BYTES, problem)
+        masks = [n for n in facts.get("mask_files") or [] if isinstance(n, str) and _FILE.fullmatch(n)]
+        samples = [_sample(folder, entry, modalities) for entry in facts["samples"][:MAX_SAMPLES]]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise InputError(problem) from exc
+    if not samples:
+        raise InputError("There are no finished images. Generate them again.")
+    return CaseRecord(folder, facts, tuple(samples), folder / masks[0] if masks else None)
+
+
+def _sample(folder: Path, entry: dict[str, Any], modalities: tuple[str, ...]) -> SampleRecord:
+    """The images on the mask's grid; those on the model's grid are in a folder of their own and left out."""
+    names = [n for n in entry["files"] if isinstance(n, str) and _FILE.fullmatch(n)]
+    found = {modality: _ending(names, _safe(modality)) for modality in modalities}
+    images = {modality: folder / name for modality, name in found.items() if name is not None}
+    anatomy, facts = _ending(names, "anatomy"), entry.get("anatomy")
+    return SampleRecord(
+        int(entry["seed"]),
+        images,
+        None if anatomy is None else folder / anatomy,
+        facts if isinstance(facts, dict) else {},
+    )
+
+
+def _ending(names: list[str], ending: str) -> str | None:
+    return next((name for name in names if name.endswith((f"_{ending}.nii", f"_{ending}.nii.gz"))), None)
+
+
+def _safe(modality: str) -> str:
+    """As the core writes a modality in a file name (``medddpm.synthesis.names.image_name``)."""
+    return "".join(c if c.isalnum() or c in "-+." else "_" for c in modality)

@@ -9,11 +9,11 @@ import numpy as np
 import slicer
 from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
-from MedDDPMSlicerLib.Display import removeNode
 from MedDDPMSlicerLib.Lattice import Lattice, newImage
 from MedDDPMSlicerLib.Models import ModelDescription
+from MedDDPMSlicerLib.Nodes import removeNode
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
-from MedDDPMSlicerLib.Slabs import slabs
+from MedDDPMSlicerLib.Voxels import slabs
 
 from .Options import SynthInputs, SynthOptions
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from medddpm.errors import InputError, MedDDPMError
-from medddpm.files import read_bounded
+from medddpm.errors import InputError
+from medddpm.files import read_json
 from medddpm.labels.findings import Finding
 from MedDDPMSlicerLib.Background import Observed
+from MedDDPMSlicerLib.Job import Job, Steps
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
-from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels, segmentReading
-from MedDDPMSlicerLib.ToolJob import Steps, ToolJob
+from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
+from MedDDPMSlicerLib.Segments import segmentReading
 from MedDDPMSlicerLib.VolumeNodes import saveVolume
 
 from .Request import exportVolume, ownLabels, requestedModel
@@ -29,18 +29,19 @@ class LiveCheck(Observed):
     """Checks the mask of one segmentation whenever it has changed and the hand rests.
 
     ``findings`` are those of the last check, ``checking`` tells that a newer one is on its way, ``message`` is a
-    sentence where there can be none (an empty mask, a model that is gone).
+    sentence where there can be none (an empty mask, a model that is gone). ``active``: whether there is a segmentation.
     """
 
     def __init__(self, storage: Any, jobs: Any, library: ModelLibrary, clock: Clock = time.monotonic) -> None:
         super().__init__()
         self.findings: list[Finding] = []
         self.message = ""
+        self.active = False
         self._storage, self._jobs, self._library = storage, jobs, library
         self._watch = SegmentationWatch(QUIET_SECONDS, clock)
         self._reference: Any = None
         self._modelKey = ""
-        self._job: ToolJob | None = None
+        self._job: Job | None = None
 
     @property
     def checking(self) -> bool:
@@ -55,14 +56,15 @@ class LiveCheck(Observed):
         self.stop()
         self._reference, self._modelKey = referenceVolume, modelKey
         self._watch.observe(segmentationNode)
-        if segmentationNode is not None:
+        self.active = segmentationNode is not None
+        if self.active:
             self._watch.touch()
 
     def checkNow(self) -> None:
         """Check without waiting for a rest."""
         self._watch.settle()
         if self._watch.node is not None:
-            self._begin(self._steps(None), self._takeFindings)
+            self._begin(self._steps(None), self._takeFindings, lambda findings: self._tell(findings, ""))
 
     def fix(self, finding: Finding, saveUndo: Callable[[], None] | None = None) -> None:
         """Let the core put one finding right, and check again; ``saveUndo`` is called before the segments change."""
@@ -75,7 +77,7 @@ class LiveCheck(Observed):
     def stop(self) -> None:
         """End checking and forget the findings."""
         self._watch.observe(None)
-        self._reference = None
+        self.active, self._reference = False, None
         self._endJob()
         self._tell([], "")
 
@@ -85,8 +87,6 @@ class LiveCheck(Observed):
             self._endJob()  # what is being checked is out of date
         if self._watch.tick():
             self.checkNow()
-        if self._job is not None:
-            self._job.tick()
 
     def _fix(self, codes: list[str], saveUndo: Callable[[], None] | None) -> None:
         if self._watch.node is None or not codes:
@@ -94,9 +94,11 @@ class LiveCheck(Observed):
         self._watch.settle()
         self._begin(self._steps(codes), lambda outputs: self._takeFixed(outputs, saveUndo))
 
-    def _begin(self, steps: Any, onResult: Callable[[Path], Steps]) -> None:
+    def _begin(
+        self, steps: Steps, take: Callable[[Path], Steps], onDone: Callable[[Any], object] | None = None
+    ) -> None:
         self._endJob()
-        self._job = ToolJob(self._jobs, steps, onResult, lambda sentence: self._tell([], sentence))
+        self._job = Job(self._jobs, steps, take, onDone, lambda sentence: self._tell([], sentence))
         self.changed()
         self.notify()
 
@@ -134,14 +136,14 @@ class LiveCheck(Observed):
         if reading:
             findings.append(Finding("segments", "info", reading))
         yield
-        return lambda: self._tell(findings, "")
+        return findings
 
     def _takeFixed(self, outputs: Path, saveUndo: Callable[[], None] | None) -> Steps:
         from medddpm.geometry.io import read_mask
 
         segmentation = self._watch.node
         if segmentation is None or segmentation.GetScene() is None:
-            return None
+            return
         model: ModelDescription = self._library.describe(self._modelKey)
         fixed = read_mask(outputs / FIXED).volume
         yield
@@ -149,7 +151,6 @@ class LiveCheck(Observed):
             saveUndo()
         applyLabels(segmentation, model.config.scheme, fixed)
         self._watch.touch()
-        return None
 
     def _tell(self, findings: list[Finding], message: str) -> None:
         self.findings, self.message = findings, message
@@ -158,16 +159,13 @@ class LiveCheck(Observed):
 
 
 def _readFindings(path: Path) -> list[Finding]:
+    problem = (
+        "The result of the mask check could not be read. Uncheck 'Check the mask while I work' and check it again."
+    )
     try:
-        entries = json.loads(read_bounded(path, MAX_BYTES))
-        entries = entries["findings"] if isinstance(entries, dict) else entries
-        return [_finding(entry) for entry in entries[:MAX_FINDINGS]]
-    except MedDDPMError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
-        raise InputError(
-            "The result of the mask check could not be read. Uncheck 'Check the mask while I work' and check it again."
-        ) from exc
+        return [_finding(entry) for entry in read_json(path, MAX_BYTES, problem)["findings"][:MAX_FINDINGS]]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise InputError(problem) from exc
 
 
 def _finding(entry: dict[str, Any]) -> Finding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Generator
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import Any
 import numpy as np
 import slicer
 from medddpm.errors import InputError
-from medddpm.files import read_bounded
+from medddpm.files import read_json
 from medddpm.jobs.preview import read_preview
 from MedDDPMSlicerLib.Background import SlicedTask
-from MedDDPMSlicerLib.Display import displayGray, placeLike, removeNode, setAffine, showOutline
-from MedDDPMSlicerLib.Slabs import newImage, slabs
-from MedDDPMSlicerLib.Views import SliceLayers, showInSlices
+from MedDDPMSlicerLib.Nodes import SliceLayers, displayGray, placeLike, removeNode, setAffine, showInSlices, showOutline
+from MedDDPMSlicerLib.Voxels import newImage, slabs
 
 logger = logging.getLogger(__name__)
 
@@ -25,24 +23,51 @@ GRID_NAME, MAX_GRID_BYTES = "grid.json", 64 * 1024
 BRIGHTEST = 1000
 
 
-class PreviewVolume:
-    """The preview of one generation. Makes its node with the first picture and shows it in the slice views.
+class Preview:
+    """Shows the newest picture of a job, one at a time, in small steps.
 
-    ``modality``: the one of the pictures that is shown. ``remove`` takes the node away and shows what was there before.
+    Makes its node with the first picture and shows it in the slice views. ``modality``: the one of the pictures that is
+    shown. ``remove`` takes the node away and shows what was there before.
     """
 
     def __init__(self, segmentationNode: Any, modality: str) -> None:
         self._segmentation, self._modality = segmentationNode, modality
         self._layers: SliceLayers | None = None
         self._id: str | None = None
+        self._task: SlicedTask | None = None
+        self._shown: Path | None = None
 
     @property
     def node(self) -> Any:
         """The volume node; None as long as there is none."""
         return slicer.mrmlScene.GetNodeByID(self._id) if self._id else None
 
-    def update(self, picture: Path) -> Generator[None, None, None]:
-        """Steps that show a picture file of a job. One that is gone or unreadable is passed over."""
+    def follow(self, picture: Path | None) -> None:
+        """Begin to show a picture file, unless it was shown or an older one is still on its way."""
+        if picture is None or picture == self._shown or (self._task is not None and not self._task.finished):
+            return
+        self._shown = picture
+        self._task = SlicedTask(self._update(picture), lambda _: None, _logFailure)
+
+    def tick(self, seconds: float) -> None:
+        """Work for about ``seconds``."""
+        if self._task is not None and not self._task.finished:
+            self._task.step(seconds)
+
+    def remove(self) -> None:
+        """End showing, and take the node away; views that showed it show what they did before."""
+        if self._task is not None and not self._task.finished:
+            self._task.cancel()
+        node = self.node
+        if node is None:
+            return
+        if self._layers is not None:
+            self._layers.restore(instead=self._id)
+        removeNode(node)
+        self._id = None
+
+    def _update(self, picture: Path) -> Generator[None, None, None]:
+        """Steps that show a picture. One that is gone or unreadable is passed over."""
         try:
             data, affine = self._read(picture)
         except (FileNotFoundError, InputError) as exc:
@@ -56,24 +81,14 @@ class PreviewVolume:
             yield
         self._show(image, affine)
 
-    def remove(self) -> None:
-        """Take the node away; views that showed it show what they did before."""
-        node = self.node
-        if node is None:
-            return
-        if self._layers is not None:
-            self._layers.restore(instead=self._id)
-        removeNode(node)
-        self._id = None
-
     def _read(self, picture: Path) -> tuple[np.ndarray, np.ndarray]:
         """The shown modality (X, Y, Z) in [-1, 1], and the affine of the model's grid."""
         channels = read_preview(picture)
-        grid = _readGrid(picture.parent / GRID_NAME)
+        grid = read_json(picture.parent / GRID_NAME, MAX_GRID_BYTES, "The grid of the preview cannot be read.")
         modalities = [str(m).casefold() for m in grid.get("modalities", [])]
         wanted = self._modality.casefold()
         channel = modalities.index(wanted) if wanted in modalities else 0
-        affine = np.asarray(grid["affine"], dtype=np.float64)
+        affine = np.asarray(grid.get("affine"), dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or channel >= channels.shape[0]:
             raise InputError("The grid of the preview does not fit.")
         return channels[channel], affine
@@ -96,48 +111,5 @@ class PreviewVolume:
         showOutline(self._segmentation)  # filled, the mask would hide the picture
 
 
-class PreviewFollower:
-    """Shows the newest picture of a job, one at a time, in small steps."""
-
-    def __init__(self, segmentationNode: Any, modality: str) -> None:
-        self._volume = PreviewVolume(segmentationNode, modality)
-        self._task: Any = None
-        self._shown: Path | None = None
-
-    @property
-    def node(self) -> Any:
-        """The volume node; None as long as there is none."""
-        return self._volume.node
-
-    def follow(self, picture: Path | None) -> None:
-        """Begin to show a picture, unless it was shown or an older one is still on its way."""
-        busy = self._task is not None and not self._task.finished
-        if picture is None or picture == self._shown or busy:
-            return
-        self._shown = picture
-        self._task = SlicedTask(self._volume.update(picture), lambda _: None, _logFailure)
-
-    def tick(self, seconds: float) -> None:
-        """Work for about ``seconds``."""
-        if self._task is not None and not self._task.finished:
-            self._task.step(seconds)
-
-    def remove(self) -> None:
-        """End showing, and take the node away."""
-        if self._task is not None and not self._task.finished:
-            self._task.cancel()
-        self._volume.remove()
-
-
 def _logFailure(error: Exception) -> None:
     logger.warning("a preview could not be shown: %s", type(error).__name__)
-
-
-def _readGrid(path: Path) -> dict[str, Any]:
-    try:
-        grid = json.loads(read_bounded(path, MAX_GRID_BYTES))
-    except (ValueError, RecursionError) as exc:
-        raise InputError(f"{path} is not a description of a grid.") from exc
-    if not isinstance(grid, dict) or "affine" not in grid:
-        raise InputError(f"{path} is not a description of a grid.")
-    return grid

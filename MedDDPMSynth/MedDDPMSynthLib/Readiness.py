@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from medddpm.errors import MedDDPMError
-from MedDDPMSlicerLib.Dependencies import GENERATING
+from MedDDPMSlicerLib.Dependencies import GENERATING, PackageWatch
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
-from MedDDPMSlicerLib.PackageWatch import PackageWatch
 from MedDDPMSlicerLib.PlainSentences import sentenceOf
 
-from .Anatomy import missingForAnatomy, untold
 from .Choices import anatomyInputsOf, inputsOf, optionsOf
 from .LocalEdit import missingForEdit
-from .Options import SynthOptions
+from .Options import Anatomy, SynthInputs, SynthOptions
 
 Question = Callable[[Any, ModelDescription, SynthOptions], str | None]
 
@@ -60,6 +58,30 @@ class Readiness:
         options = optionsOf(parameterNode, model)
         answers = (question(parameterNode, model, options) for question in questions)
         return next((answer for answer in answers if answer is not None), None)
+
+
+def untold(model: ModelDescription) -> str | None:
+    """A sentence where a model is told no tissues, so that there is nothing to choose; None where it is."""
+    if model.config.scheme.tissue_values:
+        return None
+    return (
+        f"The model '{model.title}' has labels for tumor and outline only, so there is no anatomy or contrast to "
+        "choose."
+    )
+
+
+def missingForAnatomy(model: ModelDescription, inputs: SynthInputs, options: SynthOptions) -> str | None:
+    """A sentence that says what the choice of anatomy and contrast still needs; None where nothing."""
+    scan = inputs.knownVolumes or inputs.referenceScan
+    if options.needsScan and not {m.casefold() for m in scan} & {m.casefold() for m in model.modalities}:
+        names = " or ".join(model.modalities)
+        return f"Choose the reference MRI's volume for {names} in the section Real scan; the more of them, the better."
+    if options.anatomy is Anatomy.SEGMENTATION:
+        if inputs.anatomySource is None:
+            return "Choose the segmentation or label map that the anatomy is taken from."
+        if inputs.anatomySource is inputs.segmentation:
+            return "The anatomy cannot come from the mask itself, whose tissues are kept anyway. Choose another one."
+    return None
 
 
 def _mask(parameterNode: Any, _model: ModelDescription, _options: SynthOptions) -> str | None:

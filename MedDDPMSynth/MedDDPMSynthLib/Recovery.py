@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from medddpm.errors import InputError, MedDDPMError
+from medddpm.errors import InputError
+from medddpm.jobs.folder import JobFolder
+from MedDDPMSlicerLib.Job import Job
+from MedDDPMSlicerLib.Jobs import JobMonitor
 from MedDDPMSlicerLib.Models import ModelLibrary
-from MedDDPMSlicerLib.SegmentMasks import applyLabels, createSegments
-from MedDDPMSlicerLib.SyntheticNodes import syntheticVolumes
+from MedDDPMSlicerLib.Nodes import syntheticVolumes
+from MedDDPMSlicerLib.SegmentMasks import applyLabels
+from MedDDPMSlicerLib.Segments import createSegments
 
 from .Options import SynthInputs, SynthOptions
 from .Results import JOB
-from .SceneRecord import SceneRecord, readSceneRecord
+from .Run import SceneRecord
 
 logger = logging.getLogger(__name__)
 
@@ -30,32 +33,35 @@ class RecoverableJob:
     """
 
     title: str
-    created: float
     finished: bool
     record: SceneRecord
-    handle: Any
+    job: Job
+
+    @property
+    def created(self) -> float:
+        """See the class."""
+        return self.job.created
+
+    @property
+    def folder(self) -> JobFolder:
+        """The folder of the job."""
+        assert self.job.folder is not None
+        return self.job.folder
 
 
 class Recovery:
-    """What earlier sessions left in the spool of ``jobs`` (a JobMonitor).
-
-    ``isOwn`` tells whether a job handle belongs to this session; ``carryOn`` brings a job to its end.
-    """
+    """What earlier sessions left in the spool of ``jobs`` (a JobMonitor); ``carryOn`` brings a job to its end."""
 
     def __init__(
-        self,
-        jobs: Any,
-        library: ModelLibrary,
-        isOwn: Callable[[Any], bool],
-        carryOn: Callable[[RecoverableJob, SynthInputs], Any],
+        self, jobs: JobMonitor, library: ModelLibrary, carryOn: Callable[[RecoverableJob, SynthInputs], Any]
     ) -> None:
-        self._jobs, self._library, self._isOwn, self._carryOn = jobs, library, isOwn, carryOn
+        self._jobs, self._library, self._carryOn = jobs, library, carryOn
 
     def found(self) -> list[RecoverableJob]:
         """The jobs that can be offered, oldest first."""
-        interrupted = [(handle, False) for handle in self._jobs.unfinished()]
-        finished = [(handle, True) for handle in self._jobs.done() if not self._taken(handle)]
-        jobs = [job for handle, done in [*interrupted, *finished] if (job := _describe(handle, done)) is not None]
+        interrupted = [(job, False) for job in self._jobs.unfinished()]
+        finished = [(job, True) for job in self._jobs.done() if not _taken(job)]
+        jobs = [found for job, done in [*interrupted, *finished] if (found := _describe(job, done)) is not None]
         return sorted(jobs, key=lambda job: job.created)
 
     def resume(self, job: RecoverableJob, segmentationNode: Any = None) -> Any:
@@ -72,13 +78,7 @@ class Recovery:
 
     def discard(self, job: RecoverableJob) -> None:
         """Delete a job with its results."""
-        job.handle.discard()
-
-    def _taken(self, handle: Any) -> bool:
-        if self._isOwn(handle):
-            return True
-        name = handle.folder.path.name
-        return any(node.GetAttribute(JOB) == name for node in syntheticVolumes(slicer.mrmlScene))
+        job.job.discard()
 
     def _segmentationOf(self, job: RecoverableJob) -> Any:
         found = slicer.mrmlScene.GetFirstNodeByName(job.record.caseName)
@@ -89,7 +89,7 @@ class Recovery:
 
 def optionsOfJob(job: RecoverableJob) -> SynthOptions:
     """The options that a job was asked with."""
-    request = job.handle.request()
+    request = job.job.request
     return SynthOptions(
         model=job.record.model,
         samples=int(request.get("samples", 1)),
@@ -101,18 +101,22 @@ def optionsOfJob(job: RecoverableJob) -> SynthOptions:
     )
 
 
-def _describe(handle: Any, finished: bool) -> RecoverableJob | None:
-    record = readSceneRecord(handle.folder)
-    if record is None or handle.kind not in ("synthesis", "growth"):
+def _describe(job: Job, finished: bool) -> RecoverableJob | None:
+    assert job.folder is not None
+    record = SceneRecord.read(job.folder)
+    if record is None or job.kind not in ("synthesis", "growth"):
         return None
-    with contextlib.suppress(MedDDPMError):
-        job = handle.folder.read()
-        samples = int(job.request.get("samples", 1))
-        images = "1 sample" if samples == 1 else f"{samples} samples"
-        images = "growth series" if handle.kind == "growth" else images
-        title = f"{record.caseName}: {images} with the model {record.model}"
-        return RecoverableJob(title, job.created, finished, record, handle)
-    return None
+    samples = int(job.request.get("samples", 1))
+    images = "1 sample" if samples == 1 else f"{samples} samples"
+    images = "growth series" if job.kind == "growth" else images
+    return RecoverableJob(f"{record.caseName}: {images} with the model {record.model}", finished, record, job)
+
+
+def _taken(job: Job) -> bool:
+    """Whether something of this session takes its results, or has."""
+    assert job.folder is not None
+    name = job.folder.path.name
+    return type(job) is not Job or any(v.GetAttribute(JOB) == name for v in syntheticVolumes(slicer.mrmlScene))
 
 
 def _segmentationFromMask(job: RecoverableJob, library: ModelLibrary) -> Any:
@@ -120,7 +124,7 @@ def _segmentationFromMask(job: RecoverableJob, library: ModelLibrary) -> Any:
     from medddpm.geometry.io import read_mask
 
     scheme = library.describe(job.record.model).config.scheme
-    masks = job.handle.request().get("masks") or [""]
+    masks = job.job.request.get("masks") or [""]
     path = Path(str(masks[0]))
     if not path.is_file():
         raise InputError("The mask of this job is gone. Choose the segmentation that it belongs to, or delete the job.")

@@ -15,7 +15,8 @@ from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
 from medddpm.synthesis.request import SynthesisRequest
 from MedDDPMSlicerLib.Models import ModelDescription
-from MedDDPMSlicerLib.SegmentMasks import composeLabels, segmentValues
+from MedDDPMSlicerLib.SegmentMasks import composeLabels
+from MedDDPMSlicerLib.Segments import segmentValues
 from MedDDPMSlicerLib.VolumeNodes import saveVolume, transformToSame, volumeOf
 
 from .LocalEdit import changedRegion

@@ -8,11 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from MedDDPMSlicerLib.Display import removeNode
-from MedDDPMSlicerLib.Hierarchy import folderFor, hierarchyOf, itemOf, parentOf, removeIfEmpty
-from MedDDPMSlicerLib.SyntheticNodes import field, provenanceOf, syntheticAnatomies, syntheticVolumes
+from MedDDPMSlicerLib.Nodes import (
+    field,
+    folderFor,
+    hierarchyOf,
+    itemOf,
+    parentOf,
+    provenanceOf,
+    removeIfEmpty,
+    removeNode,
+    syntheticAnatomies,
+    syntheticVolumes,
+)
 
-# Attributes of our own beside those of MedDDPMSlicerLib.SyntheticNodes.
+# Attributes of our own beside those of MedDDPMSlicerLib.Nodes.
 JOB, KEPT, AUTOMATIC, STATISTIC = "MedDDPM.job", "MedDDPM.kept", "MedDDPM.automatic", "MedDDPM.statistic"
 
 # In the provenance of a volume: what is known of the anatomy of its sample.
@@ -143,6 +152,12 @@ def _sample(number: int, nodes: list[Any], anatomies: list[Any] | None) -> Sampl
         int(hierarchyOf().GetItemParent(itemOf(first))),
         anatomies[0] if anatomies else None,
     )
+
+
+def isSaved(volumeNode: Any) -> bool:
+    """Whether a volume is in a file as it is now."""
+    storage = volumeNode.GetStorageNode()
+    return storage is not None and bool(storage.GetFileName()) and not volumeNode.GetModifiedSinceRead()
 
 
 def _jobInUse(name: str) -> bool:

@@ -2,39 +2,88 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Callable, Generator
+import json
+import re
+from collections.abc import Generator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from medddpm.errors import MedDDPMError
-from MedDDPMSlicerLib.Background import SLICE_SECONDS, SlicedTask
-from MedDDPMSlicerLib.Display import NodeList
-from MedDDPMSlicerLib.Jobs import JobState
+from medddpm.errors import InputError, MedDDPMError
+from medddpm.files import read_json, write_text
+from medddpm.jobs.events import State
+from medddpm.jobs.folder import JobFolder
+from medddpm.parse import from_dict
+from MedDDPMSlicerLib.Background import SLICE_SECONDS
+from MedDDPMSlicerLib.Job import Job, Steps
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
-from MedDDPMSlicerLib.PlainSentences import plainSentence, sentenceOf, wordsFor, wordsOf
-from MedDDPMSlicerLib.Views import showInSlices, shownModality
+from MedDDPMSlicerLib.Nodes import NodeList, showInSlices, shownModality
+from MedDDPMSlicerLib.PlainSentences import sentenceOf
 
 from .Growth import importSeries
 from .Import import ImportPlan, importResults, undoImport
 from .Options import SynthInputs, SynthOptions, withWidget
-from .Preview import PreviewFollower
-from .Request import RequestFiles, checkOptions, exportFiles, requestOf
+from .Preview import Preview
+from .Request import checkOptions, exportFiles, requestOf
 from .Results import caseItem, modalityOf
-from .RunReport import RunReport
-from .SceneRecord import SceneRecord
-from .State import Outcome, SynthState
 
-logger = logging.getLogger(__name__)
+RECORD, MAX_RECORD_BYTES = "scene.json", 64 * 1024
+# What the core calls the frames of a growth series.
+_OF_FRAME = re.compile(r"^frame-\d+: ")
+# What is being done, in the states and, while the job runs, in its stages.
+_STATES = {
+    State.PREPARING: "Preparing the mask",
+    State.PENDING: "Waiting for the background process",
+    State.IMPORTING: "Loading the images",
+    State.CANCELLING: "Cancelling",
+}
+_STAGES = {
+    "load": "Loading the model",
+    "estimate": "Estimating the time",
+    "prepare": "Preparing the mask",
+    "sample": "Sampling",
+    "write": "Writing the images",
+}
 
 
-class SynthRun(RunReport):
-    """One generation; ``SynthService`` makes it and calls ``tick``.
+@dataclass(frozen=True)
+class SceneRecord:
+    """What Slicer must know of a job to bring its results into a scene, kept in the job's own folder.
 
-    It goes PREPARING (compose the mask, write files) - SAMPLING (the job) - IMPORTING - IDLE, over CANCELLING after a
-    cancel, or ends in FAILED. A run that does not end well leaves no node, file or job. ``handle``: a job of an earlier
-    session to go on with; otherwise one is submitted.
+    ``caseName``: what the results are called; ``segmentationId``: the node they belong to, in its own scene; ``model``:
+    key of the model; ``output``: the folder to deliver to, for a case of a batch.
     """
+
+    caseName: str
+    segmentationId: str = ""
+    model: str = ""
+    automatic: bool = False
+    localEdit: bool = False
+    output: str = ""
+
+    def write(self, folder: JobFolder) -> None:
+        """Put it into a job's folder. Raises InputError on a full disk."""
+        write_text(folder.inside(RECORD), json.dumps(asdict(self)) + "\n")
+
+    @classmethod
+    def read(cls, folder: JobFolder) -> SceneRecord | None:
+        """The record in a job's folder; None where there is none of ours."""
+        try:
+            return from_dict(cls, read_json(folder.inside(RECORD), MAX_RECORD_BYTES, "It cannot be read."), RECORD)
+        except InputError:
+            return None
+
+
+class SynthRun(Job):
+    """One generation; ``SynthService`` makes it.
+
+    It goes PREPARING (compose the mask, write files) - PENDING, RUNNING (the job) - IMPORTING - DONE. A run that does
+    not end well leaves no node, file or job; the job of one that does stays until its volumes are saved. ``inputs``,
+    ``options`` and ``automatic`` are what was asked; ``caseName`` what the results are called; ``resultItem`` the
+    hierarchy folder of the results. ``folder``: a job of an earlier session to go on with; otherwise one is submitted.
+    """
+
+    keepsFolder = True
 
     def __init__(
         self,
@@ -44,201 +93,124 @@ class SynthRun(RunReport):
         storage: Any,
         jobs: Any,
         automatic: bool = False,
-        handle: Any = None,
+        folder: JobFolder | None = None,
     ) -> None:
-        super().__init__(inputs, options, automatic)
-        self._storage, self._jobs = storage, jobs
-        self._files: RequestFiles | None = None
+        self.inputs, self.options, self.automatic = inputs, options, automatic
+        self.caseName: str = inputs.segmentation.GetName()
+        self.resultItem = 0
+        self._made = NodeList()
+        self._preview: Preview | None = None
         self._plan: ImportPlan | None = None
         self._model: ModelDescription | None = None
         self._cancelSentence = "The generation was cancelled."
-        steps = self._prepare(library) if handle is None else self._takeOver(library, handle)
-        self._task: Any = self._newTask(steps, self._submit)
+        super().__init__(jobs, self._prepare(library, storage) if folder is None else None, self._import)
+        if folder is not None:
+            self._model = library.describe(options.model)
+            self._startPreview()
+            self.attach(folder)
+
+    @property
+    def volumes(self) -> list[Any]:
+        """The volume nodes that it made and that are still in the scene."""
+        return self._made.inScene()
+
+    @property
+    def previewVolume(self) -> Any:
+        """The volume node with the current picture; None where there is none."""
+        return self._preview.node if self._preview is not None else None
+
+    @property
+    def doing(self) -> str:
+        """What is being done, in a few words; empty at the end."""
+        if self.state is not State.RUNNING:
+            return _STATES.get(self.state, "")
+        name = _STAGES.get(self.stage or "load", "Sampling")
+        count = self.options.samples * self.options.frames
+        if self.stage != "sample" or count == 1 or self.step is None or not self.total:
+            return name
+        return f"{name} image {min(count, 1 + int(self.step * count / self.total))} of {count}"
+
+    def raiseFailure(self) -> None:
+        """Raise MedDDPMError with the sentence of a run that failed; for scripts."""
+        if self.state in (State.FAILED, State.INTERRUPTED):
+            raise MedDDPMError(self.message)
 
     def cancel(self) -> None:
         """End it within one sampling step; what it made so far is removed."""
-        if self.finished or self._state is SynthState.CANCELLING:
-            return
-        self._dropTask()
-        if self.handle is None or self.handle.finished:
-            self._end(Outcome.CANCELLED, self._cancelSentence)
-            return
-        self._enter(SynthState.CANCELLING)
         try:
-            self.handle.cancel()
-        except MedDDPMError as exc:
+            super().cancel()
+        except MedDDPMError as exc:  # a full disk
             self.message = sentenceOf(exc)
-        self._followJob()
-
-    # How it goes on; the service calls this
 
     def tick(self) -> None:
         """Work for some milliseconds and tell the observers of changes."""
-        if self.finished:
-            self.notify()
-            return
-        if not self._inScene():
-            self._loseScene()
-        if self._task is not None and not self._task.finished:
-            self._task.step(SLICE_SECONDS)
-        elif self._preview is not None:
+        lost = not self.finished and self.inputs.segmentation.GetScene() is None
+        if lost and self.state is not State.CANCELLING:  # there is nothing to bring results into
+            self._cancelSentence = "The segmentation was removed, so its generation was cancelled."
+            self.cancel()
+        if self._preview is not None and self.state is State.RUNNING:
+            self._preview.follow(self.preview)
             self._preview.tick(SLICE_SECONDS)
-        self.notify()
+        super().tick()
 
-    def _prepare(self, library: ModelLibrary) -> Generator[None, None, RequestFiles]:
+    def onSubmitted(self, folder: JobFolder) -> None:
+        """See Job."""
+        segmentation, local = self.inputs.segmentation, self.inputs.isLocalEdit
+        SceneRecord(self.caseName, segmentation.GetID(), self.options.model, self.automatic, local).write(folder)
+        self._startPreview()
+
+    def onEnd(self, state: State) -> None:
+        """See Job."""
+        self._removePreview()
+        if self._plan is not None and state is not State.DONE:
+            undoImport(self._plan)
+        self._plan = None  # its nodes, and those of the inputs, shall not be kept alive with all their voxels
+        self.inputs = SynthInputs(self.inputs.segmentation)
+
+    def sentence(self, state: State, message: str) -> str:
+        """See Job."""
+        if state is State.CANCELLED:
+            return self._cancelSentence
+        if state is not State.DONE:
+            return withWidget(message or "The generation failed.", self.option)
+        if self.options.frames > 1:
+            return f"The series of {self.options.frames} frames is ready: play it with the toolbar Sequence browser."
+        samples = len(self._plan.items) if self._plan is not None else 0
+        return "The images are ready." if samples == 1 else f"{samples} samples are ready."
+
+    def warn(self, sentence: str) -> None:
+        """See Job; most is true of every frame of a series."""
+        if self.options.frames == 1:
+            super().warn(sentence)
+        elif (once := _OF_FRAME.sub("", sentence)) not in self.warnings:
+            super().warn(once)
+
+    def _prepare(self, library: ModelLibrary, storage: Any) -> Steps:
         self._model = library.describe(self.options.model)
         checkOptions(self.options, self._model)
         yield
-        return (yield from exportFiles(self.inputs, self.options, self._model, self._storage))
+        files = yield from exportFiles(self.inputs, self.options, self._model, storage)
+        return "growth" if self.options.frames > 1 else "synthesis", requestOf(self.options, self._model, files)
 
-    def _takeOver(self, library: ModelLibrary, handle: Any) -> Generator[None, None, None]:
-        """Go on with a job that is there already."""
-        self._model = library.describe(self.options.model)
-        yield
-        self._attach(handle)
-        self._followJob()
+    def _import(self, outputs: Path) -> Generator[None, None, list[Any]]:
+        assert self._model is not None and self.folder is not None
+        segmentation, known, name = self.inputs.segmentation, dict(self.inputs.knownVolumes), self.folder.path.name
+        self._plan = ImportPlan(segmentation, self._model, outputs, name, self.caseName, self.automatic, windowOf=known)
+        volumes = yield from (importSeries if self.options.frames > 1 else importResults)(self._plan)
+        self._removePreview()
+        self._made, self.resultItem = NodeList(volumes), caseItem(segmentation)
+        if volumes:
+            shown = shownModality(segmentation)
+            showInSlices(next((v for v in volumes if modalityOf(v) == shown), volumes[0]))
+        return volumes
 
-    def _submit(self, files: RequestFiles | None) -> None:
-        if files is None:
-            return
-        self._files = files
-        assert self._model is not None
-        try:
-            kind = "growth" if self.options.frames > 1 else "synthesis"
-            self._attach(self._jobs.submit(requestOf(self.options, self._model, files), kind=kind))
-            self._sceneRecord().write(self.handle.folder)
-        except MedDDPMError as exc:
-            self._fail(exc)
-
-    def _sceneRecord(self) -> SceneRecord:
-        segmentation = self.inputs.segmentation
-        local = self.inputs.isLocalEdit
-        return SceneRecord(self.caseName, segmentation.GetID(), self.options.model, self.automatic, local)
-
-    def _attach(self, handle: Any) -> None:
-        self.handle = handle
-        handle.observers.append(self._onJob)
-        with contextlib.suppress(MedDDPMError):  # the folder has gone: its job tells so
-            self._words = wordsOf(handle.request())
+    def _startPreview(self) -> None:
         if self.options.showPreview and self._model is not None:
             wanted = self.options.modalities or self._model.modalities
             shown = shownModality(self.inputs.segmentation)
-            self._preview = PreviewFollower(self.inputs.segmentation, shown if shown in wanted else wanted[0])
-        self._enter(SynthState.SAMPLING)
-
-    def _onJob(self, _handle: Any) -> None:
-        self.changed()
-        if self._state is SynthState.SAMPLING and self._preview is not None:
-            self._preview.follow(self.handle.preview)
-        self._followJob()
-        self.notify()
-
-    def _followJob(self) -> None:
-        if not self.handle.finished or self.finished:
-            return
-        if self._state is SynthState.CANCELLING or self.handle.state is JobState.CANCELLED:
-            self._end(Outcome.CANCELLED, self._cancelSentence)
-        elif self.handle.state is JobState.DONE:
-            self._beginImport()
-        else:
-            self._words |= wordsFor(self.handle.problemPath)
-            self._end(Outcome.FAILED, withWidget(self.handle.message or "The generation failed.", self.handle.option))
-
-    def _beginImport(self) -> None:
-        if self._state is not SynthState.SAMPLING:
-            return
-        assert self._model is not None
-        folder = self.handle.folder
-        known = dict(self.inputs.knownVolumes)
-        self._plan = ImportPlan(
-            self.inputs.segmentation,
-            self._model,
-            folder.outputs,
-            folder.path.name,
-            self.caseName,
-            self.automatic,
-            windowOf=known,
-        )
-        steps = importSeries(self._plan) if self.options.frames > 1 else importResults(self._plan)
-        self._task = self._newTask(steps, self._onImported)
-        self._enter(SynthState.IMPORTING)
-
-    def _onImported(self, volumes: list[Any]) -> None:
-        self._warnings = list(self.handle.warnings)
-        self._removePreview()
-        self._made = NodeList(volumes)
-        self.resultItem = caseItem(self.inputs.segmentation)
-        if volumes:
-            shown = shownModality(self.inputs.segmentation)
-            showInSlices(next((v for v in volumes if modalityOf(v) == shown), volumes[0]))
-        self._end(Outcome.DONE, self._readySentence())
-
-    def _readySentence(self) -> str:
-        samples = len(self._plan.items) if self._plan is not None else 0
-        if self.options.frames > 1:
-            return f"The series of {self.options.frames} frames is ready: play it with the toolbar Sequence browser."
-        return "The images are ready." if samples == 1 else f"{samples} samples are ready."
-
-    # Ends
-
-    def _fail(self, error: BaseException) -> None:
-        """A step of our own went wrong: a sentence for the user, the trace for the log."""
-        if not isinstance(error, MedDDPMError):
-            logger.error("a generation failed", exc_info=error)
-        if not self._details:
-            self._details = "" if self.handle is None else self.handle.details()
-        self._end(Outcome.FAILED, sentenceOf(error))
-
-    def _end(self, outcome: Outcome, message: str) -> None:
-        self._dropTask()
-        if outcome is not Outcome.DONE:
-            self._cleanUp()
-        self.outcome, self.message = outcome, plainSentence(message, self._words)
-        self._plan = None  # its nodes, and those of the inputs, shall not be kept alive with all their voxels
-        self.inputs = SynthInputs(self.inputs.segmentation)
-        self._enter(SynthState.FAILED if outcome is Outcome.FAILED else SynthState.IDLE)
-
-    def _cleanUp(self) -> None:
-        """Leave nothing behind: no node, no file, no job."""
-        self._removePreview()
-        if self._plan is not None:
-            undoImport(self._plan)
-        if self.handle is None:
-            if self._files is not None:
-                self._files.remove()
-            return
-        self._details = self.handle.details()
-        self._warnings = list(self.handle.warnings)
-        try:
-            self.handle.discard()
-        except MedDDPMError as exc:
-            logger.warning("a job folder stays: %s", type(exc.__cause__).__name__)
-
-    def _loseScene(self) -> None:
-        """The segmentation was removed or its scene closed: there is nothing to bring results into."""
-        if self._state is not SynthState.CANCELLING:
-            self._cancelSentence = "The segmentation was removed, so its generation was cancelled."
-            self.cancel()
-
-    def _inScene(self) -> bool:
-        return self.inputs.segmentation.GetScene() is not None
-
-    # Small things
-
-    def _newTask(self, steps: Any, onDone: Callable[[Any], None]) -> Any:
-        return SlicedTask(steps, onDone, self._fail)
-
-    def _dropTask(self) -> None:
-        """End what is going on here; its steps remove their files."""
-        if self._task is not None and not self._task.finished:
-            self._task.cancel()
-        self._task = None
+            self._preview = Preview(self.inputs.segmentation, shown if shown in wanted else wanted[0])
 
     def _removePreview(self) -> None:
         if self._preview is not None:
             self._preview.remove()
         self._preview = None
-
-    def _enter(self, state: SynthState) -> None:
-        self._state = state
-        self.changed()

@@ -8,9 +8,10 @@ from typing import Any
 import slicer
 from medddpm.geometry.volume import Volume
 from medddpm.labels.scheme import LabelScheme, load_scheme
-from MedDDPMSlicerLib.Display import removeNode
-from MedDDPMSlicerLib.SampleMask import FILE, sampleMaskPath
-from MedDDPMSlicerLib.SegmentMasks import applyLabels, createSegments
+from MedDDPMSlicerLib.Nodes import removeNode
+from MedDDPMSlicerLib.SegmentMasks import applyLabels
+from MedDDPMSlicerLib.Segments import createSegments
+from MedDDPMSlicerLib.Storage import sampleMaskPath
 from MedDDPMSlicerLib.VolumeNodes import loadVolume, volumeOf
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def registerSampleData() -> None:
         category=CATEGORY,
         sampleName=SAMPLE_NAME,
         uris=path.as_uri(),
-        fileNames=FILE,
+        fileNames=path.name,
         nodeNames=NODE_NAME,
         loadFileTypes="SegmentationFile",
         customDownloader=lambda _source: loadSampleCase(),

@@ -9,12 +9,10 @@ import numpy as np
 import slicer
 from medddpm.errors import InputError
 from MedDDPMSlicerLib.Background import SlicedTask
-from MedDDPMSlicerLib.Display import displayGray, placeLike
-from MedDDPMSlicerLib.Hierarchy import folderFor, putUnder
 from MedDDPMSlicerLib.Lattice import voxelView
+from MedDDPMSlicerLib.Nodes import displayGray, folderFor, markSynthetic, placeLike, putUnder, segmentationOf
 from MedDDPMSlicerLib.PlainSentences import sentenceOf
-from MedDDPMSlicerLib.Slabs import newImage, slabs
-from MedDDPMSlicerLib.SyntheticNodes import markSynthetic, segmentationOf
+from MedDDPMSlicerLib.Voxels import newImage, slabs
 
 from .Results import STATISTIC, Sample, caseItem, modalityOf
 

@@ -1,34 +1,54 @@
-"""What the panels order: the engine, told by the parameter node. One lives as long as the application."""
+"""Everything of the module that is not a widget: what the panels order, and what goes on in the background."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from medddpm.errors import InputError
-from MedDDPMSlicerLib.Dependencies import Use, missingPackages
-from MedDDPMSlicerLib.PackageWatch import PackageWatch
-from MedDDPMSlicerLib.Settings import Settings
+import slicer
+from medddpm.errors import InputError, MedDDPMError
+from medddpm.jobs import spool as spools
+from medddpm.jobs.events import State
+from MedDDPMSlicerLib.Background import Background
+from MedDDPMSlicerLib.Dependencies import PackageWatch, Use, missingPackages
+from MedDDPMSlicerLib.Job import Job
+from MedDDPMSlicerLib.Jobs import monitorOf
+from MedDDPMSlicerLib.Models import ModelLibrary
+from MedDDPMSlicerLib.Storage import Settings, defaultSettings
 
 from . import Choices
-from .Anatomy import AnatomyJob
-from .AutoUpdate import previewOptions
-from .Batch import BatchRun
-from .Engine import Engine
-from .Estimates import Estimate
+from .Anatomy import anatomyJob
+from .AutoUpdate import AutoUpdate, previewOptions
+from .Batch import BatchCase, BatchRun, newBatch
+from .Estimates import Estimate, Estimator
+from .MaskCheck import LiveCheck
 from .Options import SynthInputs, SynthOptions, nextSeed
-from .Outlines import OutlineJob
+from .Outlines import outlineJob
 from .Readiness import Readiness
+from .Recovery import RecoverableJob, Recovery, optionsOfJob
+from .Results import isSaved
 from .Run import SynthRun
 
+# Generations that have ended and are still known, for those who look at them.
+MAX_FINISHED = 5
+# The scene tells nobody that it was saved, so its volumes are asked every few seconds.
+SAVED_SECONDS = 2.0
 
-class SynthService(Engine):
-    """The engine with orders that take a ``MedDDPMSynthParameterNode``.
 
-    ``missing`` tells which packages are not installed; the rest is as for the engine.
+class SynthService(Background):
+    """Owns storage, workers and whatever runs; ``poll`` lets it go on, which a timer calls.
+
+    ``jobs`` and ``toolsJobs`` are the JobMonitors of the two workers, ``library`` the models, ``runs`` the generations
+    that go on and the last ones that ended, ``run`` the last one that the user started, ``batch`` the last batch,
+    ``check`` the mask check, ``autoUpdate`` the automatic update, ``recovery`` what earlier sessions left. ``python``:
+    the interpreter of the workers, None for Slicer's own; ``missing`` tells which packages are not installed. All
+    methods return at once; errors of what goes on in the background are told by its objects, only impossible orders
+    raise MedDDPMError. A ``parameterNode`` is a ``MedDDPMSynthParameterNode``.
     """
 
     def __init__(
@@ -39,10 +59,25 @@ class SynthService(Engine):
         clock: Callable[[], float] = time.monotonic,
         missing: Callable[[Use], Sequence[Any]] = missingPackages,
     ) -> None:
-        super().__init__(storage, python, settings, clock)
+        self.jobs = monitorOf(storage.synthesisSpool, python, storage.exchange)
+        self.toolsJobs = monitorOf(storage.toolsSpool, python, storage.exchange)
+        super().__init__(storage, (self.jobs, self.toolsJobs), slicer.mrmlScene.StartCloseEvent)
+        self.library = ModelLibrary(storage.models, settings or defaultSettings(), self.toolsJobs)
+        self.runs: list[SynthRun] = []
+        self.run: SynthRun | None = None
+        self.batch: BatchRun | None = None
+        self.check = LiveCheck(storage, self.toolsJobs, self.library, clock)
+        self.autoUpdate = AutoUpdate(partial(self.generate, automatic=True), self.activeRun, self.jobs, clock)
+        self.recovery = Recovery(self.jobs, self.library, self._continue)
+        self._estimator = Estimator(self.toolsJobs, storage.exchange / "none.nrrd")
         self._packages = PackageWatch(missing)
         self._readiness = Readiness(self.library, self._packages)
-        self._anatomy: AnatomyJob | None = None
+        self._anatomy: Job | None = None
+        self._clock, self._looked = clock, clock()
+
+    def generate(self, inputs: SynthInputs, options: SynthOptions, automatic: bool = False) -> SynthRun:
+        """Start a generation. What is wrong with mask or model, the run tells."""
+        return self._add(SynthRun(inputs, options, self.library, self.storage, self.jobs, automatic))
 
     def start(self, parameterNode: Any, frames: int = 1) -> SynthRun:
         """Start what the parameter node asks for, and put the next seed into it where it is not locked.
@@ -53,8 +88,7 @@ class SynthService(Engine):
         reason = self.blockedReason(parameterNode)
         if reason is None and frames > 1:
             reason = self.seriesBlockedReason(parameterNode)
-        if reason is not None:
-            raise InputError(reason)
+        _require(reason)
         options = Choices.optionsOf(parameterNode, self.library.describe(parameterNode.model))
         if frames > 1:
             options = replace(options, samples=1, frames=frames)
@@ -63,11 +97,27 @@ class SynthService(Engine):
         parameterNode.seed = nextSeed(parameterNode.seed, options.samples, parameterNode.lockSeed)
         return run
 
+    def activeRun(self, segmentationNode: Any, automatic: bool = False) -> SynthRun | None:
+        """The generation of a segmentation that the user (or the automatic update) started and that has not ended."""
+        active = (run for run in self.runs if not run.finished and run.automatic == automatic)
+        return next((run for run in active if run.inputs.segmentation is segmentationNode), None)
+
+    def runBatch(self, source: Any, output: Path, options: SynthOptions, inputs: SynthInputs | None = None) -> BatchRun:
+        """Start a batch of a folder of masks (Path) or a sequence node, with results in the folder ``output``.
+
+        ``inputs``: a reference scan or a segmentation that gives the anatomy, for all masks. Raises InputError where
+        there is no mask, or the folder cannot be written.
+        """
+        if self.batch is not None and not self.batch.finished:
+            raise InputError("A batch is running already. Wait for it, or cancel it.")
+        inputs = inputs or SynthInputs(None)
+        self.batch = newBatch(source, output, inputs, options, self.library, self.storage, self.jobs)
+        self.startTimer()
+        return self.batch
+
     def startBatch(self, parameterNode: Any) -> BatchRun:
         """Start the batch of the parameter node. Raises InputError where ``batchBlockedReason`` has one."""
-        reason = self.batchBlockedReason(parameterNode)
-        if reason is not None:
-            raise InputError(reason)
+        _require(self.batchBlockedReason(parameterNode))
         node = parameterNode
         source = node.batchSequence if node.batchSequence is not None else Path(node.batchSource)
         options = Choices.optionsOf(node, self.library.describe(node.model))
@@ -81,13 +131,12 @@ class SynthService(Engine):
     ) -> None:
         """Ask how long the parameter node's generation takes and whether it fits; newer questions replace older."""
         reason = self._readiness.computing(parameterNode.model)
-        if reason is not None:
-            if onError is not None:
-                onError(reason)
-            return
-        model = self.library.describe(parameterNode.model)
-        self._estimator.ask(Choices.optionsOf(parameterNode, model), model, onDone, onError)
-        self.startTimer()
+        if reason is None:
+            model = self.library.describe(parameterNode.model)
+            self._estimator.ask(Choices.optionsOf(parameterNode, model), model, onDone, onError)
+            self.startTimer()
+        elif onError is not None:
+            onError(reason)
 
     def outline(
         self,
@@ -95,16 +144,15 @@ class SynthService(Engine):
         onDone: Callable[[], None] | None = None,
         onError: Callable[[str], None] | None = None,
         saveUndo: Callable[[], None] | None = None,
-    ) -> OutlineJob:
+    ) -> Job:
         """Make the head or brain segment from the reference volume; ``saveUndo`` is called before segments change.
 
         Raises InputError where segmentation or reference volume are missing.
         """
         node = parameterNode
-        model = self.library.describe(node.model)
-        order = (node.segmentation, node.referenceVolume, model, self.storage, self.toolsJobs)
-        job = OutlineJob(*order, onDone, onError, saveUndo)
-        self.startTask(job)
+        order = (node.segmentation, node.referenceVolume, self.library.describe(node.model))
+        job = outlineJob(*order, self.storage, self.toolsJobs, onDone, onError, saveUndo)
+        self.startTimer()
         return job
 
     def completeAnatomy(
@@ -113,19 +161,17 @@ class SynthService(Engine):
         onDone: Callable[[dict[str, Any]], None],
         onError: Callable[[str], None],
         saveUndo: Callable[[], None] | None = None,
-    ) -> AnatomyJob:
-        """Complete the anatomy of the mask as the next generation would, in segments of its own; see ``AnatomyJob``.
+    ) -> Job:
+        """Complete the anatomy of the mask as the next generation would, in segments of its own; see ``anatomyJob``.
 
         Raises InputError where that cannot be.
         """
-        reason = self.anatomyBlockedReason(parameterNode)
-        if reason is not None:
-            raise InputError(reason)
+        _require(self.anatomyBlockedReason(parameterNode))
         model = self.library.describe(parameterNode.model)
         options = Choices.optionsOf(parameterNode, model)
         inputs = Choices.inputsOf(parameterNode, options)
-        self._anatomy = AnatomyJob(inputs, options, model, self.storage, self.jobs, onDone, onError, saveUndo)
-        self.startTask(self._anatomy)
+        self._anatomy = anatomyJob(inputs, options, model, self.storage, self.jobs, onDone, onError, saveUndo)
+        self.startTimer()
         return self._anatomy
 
     def anatomyBlockedReason(self, parameterNode: Any) -> str | None:
@@ -164,8 +210,7 @@ class SynthService(Engine):
 
     def watchForUpdates(self, parameterNode: Any) -> None:
         """Follow the parameter node's choice of the automatic update; None ends it."""
-        wanted = parameterNode is not None and parameterNode.autoUpdate and parameterNode.segmentation is not None
-        if not wanted:
+        if parameterNode is None or not parameterNode.autoUpdate or parameterNode.segmentation is None:
             self.autoUpdate.observe(None)
             return
 
@@ -178,3 +223,76 @@ class SynthService(Engine):
 
         self.autoUpdate.observe(parameterNode.segmentation, ask)
         self.startTimer()
+
+    def tickers(self) -> list[Any]:
+        """See Background."""
+        batch = [self.batch] if self.batch is not None and not self.batch.finished else []
+        watching = [watch for watch in (self.check, self.autoUpdate) if watch.active]
+        return [*super().tickers(), *batch, *watching]
+
+    def poll(self) -> None:
+        """Let everything go on for some milliseconds; a timer calls this 20 times a second."""
+        super().poll()
+        if self._clock() - self._looked >= SAVED_SECONDS:
+            self._looked = self._clock()
+            saved = (run for run in self._inScene() if all(isSaved(volume) for volume in run.volumes))
+            with contextlib.suppress(StopIteration, MedDDPMError):
+                next(saved).discard()
+
+    def closeScene(self) -> None:
+        """The scene is about to go: end all that works for it. Calling it again does no harm."""
+        self.autoUpdate.observe(None)
+        self.check.stop()
+        self.cancelTasks()
+        if self.batch is not None:
+            self.batch.cancel()
+        for job in (*self.jobs.active, *self.toolsJobs.active):
+            if not job.outlivesScene:
+                with contextlib.suppress(MedDDPMError):  # a full disk
+                    job.cancel()
+        self._dropFolders()
+
+    def endWork(self, keepJobs: bool) -> None:
+        """See Background."""
+        if not keepJobs:
+            self.closeScene()
+        self._dropFolders()
+
+    def _inScene(self) -> list[SynthRun]:
+        """Runs whose job is kept for the case that Slicer crashes before their volumes are saved."""
+        return [run for run in self.jobs.followed if isinstance(run, SynthRun) and run.state is State.DONE]
+
+    def _dropFolders(self) -> None:
+        for run in self._inScene():
+            with contextlib.suppress(MedDDPMError):  # a file is open in another program; it goes with the storage
+                run.discard()
+
+    def _add(self, run: SynthRun) -> SynthRun:
+        """A new generation. Where the user started it, an automatic one of the same segmentation makes way."""
+        finished = [known for known in self.runs if known.finished]
+        self.runs = [known for known in self.runs if known not in finished[:-MAX_FINISHED]]
+        if not run.automatic:
+            self.run = run
+            former = self.activeRun(run.inputs.segmentation, automatic=True)
+            if former is not None:
+                former.cancel()
+        self.runs.append(run)
+        self.startTimer()
+        return run
+
+    def _continue(self, job: RecoverableJob, inputs: SynthInputs) -> SynthRun | BatchRun:
+        """Bring a job of an earlier session to its end."""
+        options, folder = optionsOfJob(job), job.folder if job.finished else spools.requeue(job.folder)
+        if job.record.output:
+            output = Path(job.record.output)
+            row = BatchCase(job.record.caseName, None, output, self.jobs)
+            row.attach(folder)
+            self.batch = BatchRun([row], output.parent, inputs, options, None, self.storage)
+            self.startTimer()
+            return self.batch
+        return self._add(SynthRun(inputs, options, self.library, self.storage, self.jobs, folder=folder))
+
+
+def _require(reason: str | None) -> None:
+    if reason is not None:
+        raise InputError(reason)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError
-from MedDDPMSlicerLib.Question import Question, readAnswer
+from MedDDPMSlicerLib.Job import Job
+from MedDDPMSlicerLib.Jobs import given, readAnswer, taking
 
 KIND, NAME = "train_estimate", "estimate.json"
 
@@ -37,29 +39,29 @@ class TrainingEstimator:
     """Asks for estimates; a new question replaces the one that is still open."""
 
     def __init__(self, toolsJobs: Any) -> None:
-        self._question = Question(toolsJobs)
+        self._jobs = toolsJobs
+        self._job: Job | None = None
 
     @property
     def asking(self) -> bool:
         """Whether an answer is still to come."""
-        return self._question.open
+        return self._job is not None and not self._job.finished
 
     def ask(
         self, config: Any, onDone: Callable[[TrainEstimate], None], onError: Callable[[str], None] | None = None
     ) -> None:
-        """Ask for the estimate of a ``TrainConfig``; one of the callbacks is called some time later.
-
-        Raises InputError where the job cannot be submitted.
-        """
-        self._question.ask(KIND, config.to_dict(), _read, onDone, onError)
+        """Ask for the estimate of a ``TrainConfig``; one of the callbacks is called some time later."""
+        self.cancel()
+        self._job = Job(self._jobs, given(KIND, config.to_dict()), taking(_read), onDone, onError)
 
     def cancel(self) -> None:
         """Forget the open question."""
-        self._question.cancel()
+        if self._job is not None:
+            self._job.cancel()
 
 
-def _read(job: Any) -> TrainEstimate:
-    data = readAnswer(job, NAME, "The estimate")
+def _read(outputs: Path) -> TrainEstimate:
+    data = readAnswer(outputs, NAME, "The estimate")
     try:
         return TrainEstimate(
             _number(data["seconds_per_iteration"]),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import enum
 import json
 import logging
 from dataclasses import dataclass
@@ -12,8 +10,8 @@ from typing import Any
 
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.files import read_bounded
+from medddpm.jobs.events import State
 from MedDDPMSlicerLib.Background import Observed
-from MedDDPMSlicerLib.Jobs import JobState
 from MedDDPMSlicerLib.PlainSentences import plainSentence
 
 logger = logging.getLogger(__name__)
@@ -22,22 +20,6 @@ INTERRUPTED_SENTENCE = (
     "The preparation was interrupted because Slicer ended. Press 'Resume the interrupted preparation'."
 )
 KIND, NAME, MAX_BYTES = "prepare", "result.json", 16 * 2**20
-
-
-class PrepareState(enum.Enum):
-    """Where a preparation is."""
-
-    IDLE = "idle"
-    WAITING = "waiting"
-    RUNNING = "running"
-    CANCELLING = "cancelling"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    INTERRUPTED = "interrupted"
-
-
-_BUSY = (PrepareState.WAITING, PrepareState.RUNNING, PrepareState.CANCELLING)
 
 
 @dataclass(frozen=True)
@@ -55,13 +37,14 @@ class PrepareResult:
 class Preparation(Observed):
     """The newest preparation of this session, or one that an earlier session left unfinished.
 
-    ``request`` is what was asked (fields of ``PrepareOptions``); ``message`` the sentence of its end; ``result`` what
-    it made. What was computed stays in the dataset folder, so that starting again goes on where it ended.
+    ``state``: None before the first one; ``request`` is what was asked (fields of ``PrepareOptions``); ``message`` the
+    sentence of its end; ``result`` what it made. What was computed stays in the dataset folder, so that starting again
+    goes on where it ended.
     """
 
     def __init__(self, jobs: Any) -> None:
         super().__init__()
-        self.state = PrepareState.IDLE
+        self.state: State | None = None
         self.request: dict[str, Any] = {}
         self.message = ""
         self.warnings: list[str] = []
@@ -73,7 +56,7 @@ class Preparation(Observed):
     @property
     def finished(self) -> bool:
         """Whether nothing is going on."""
-        return self.state not in _BUSY
+        return self.state is None or self.state.ended
 
     @property
     def stage(self) -> str:
@@ -122,7 +105,7 @@ class Preparation(Observed):
             if self.finished and handle.kind == KIND:
                 self._adopt(handle)
                 self._discard(handle)
-                self._set(PrepareState.INTERRUPTED, INTERRUPTED_SENTENCE)
+                self._set(State.INTERRUPTED, INTERRUPTED_SENTENCE)
                 return True
         return False
 
@@ -130,7 +113,7 @@ class Preparation(Observed):
         """End it at the next step. What is computed stays, and need not be computed again."""
         if self._handle is not None and not self.finished:
             self._handle.cancel()
-            self._set(PrepareState.CANCELLING, "")
+            self._set(State.CANCELLING, "")
 
     def details(self) -> str:
         """Technical detail: the logs of job and worker."""
@@ -138,7 +121,7 @@ class Preparation(Observed):
 
     def raiseFailure(self) -> None:
         """Raise MedDDPMError with the sentence of a preparation that has not come to its end; for scripts."""
-        if self.finished and self.state not in (PrepareState.DONE, PrepareState.IDLE):
+        if self.finished and self.state not in (State.DONE, None):
             raise MedDDPMError(self.message)
 
     def tick(self) -> None:
@@ -146,27 +129,26 @@ class Preparation(Observed):
         self.notify()
 
     def _adopt(self, handle: Any) -> None:
-        with contextlib.suppress(MedDDPMError):
-            self.request = dict(handle.request())
+        self.request = dict(handle.request)
 
     def _follow(self, handle: Any) -> None:
         self.result, self._details, self.warnings = None, "", []
         self._handle = handle
         handle.observers.append(self._onJob)
-        self._set(PrepareState.WAITING, "")
+        self._set(State.PENDING, "")
 
     def _onJob(self, handle: Any) -> None:
         self.warnings = [plainSentence(sentence) for sentence in handle.warnings]
         if not handle.finished:
-            self._set(_STATES[handle.state], "")
+            self._set(handle.state, "")
             return
-        state, message = _STATES[handle.state], handle.message or ""
-        if handle.state is JobState.DONE:
+        state, message = handle.state, handle.message
+        if state is State.DONE:
             try:
                 self.result = _read(handle)
                 message = _sentence(self.result)
             except MedDDPMError as exc:
-                state, message = PrepareState.FAILED, str(exc)
+                state, message = State.FAILED, str(exc)
         self._details = handle.details()
         self._handle = None
         self._discard(handle)
@@ -178,20 +160,9 @@ class Preparation(Observed):
         except MedDDPMError as exc:
             logger.warning("a job folder stays: %s", type(exc.__cause__).__name__)
 
-    def _set(self, state: PrepareState, message: str) -> None:
+    def _set(self, state: State, message: str) -> None:
         self.state, self.message = state, plainSentence(message)
         self.changed()
-
-
-_STATES = {
-    JobState.WAITING: PrepareState.WAITING,
-    JobState.RUNNING: PrepareState.RUNNING,
-    JobState.CANCELLING: PrepareState.CANCELLING,
-    JobState.DONE: PrepareState.DONE,
-    JobState.FAILED: PrepareState.FAILED,
-    JobState.CANCELLED: PrepareState.CANCELLED,
-    JobState.INTERRUPTED: PrepareState.INTERRUPTED,
-}
 
 
 def _sentence(result: PrepareResult) -> str:

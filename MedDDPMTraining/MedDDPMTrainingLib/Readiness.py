@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from medddpm.errors import MedDDPMError
-from MedDDPMSlicerLib.Dependencies import PREPARING, TRAINING
+from MedDDPMSlicerLib.Dependencies import PREPARING, TRAINING, PackageWatch
 from MedDDPMSlicerLib.Models import ModelLibrary
-from MedDDPMSlicerLib.PackageWatch import PackageWatch
 from MedDDPMSlicerLib.PlainSentences import sentenceOf
 
 from .Datasets import Datasets

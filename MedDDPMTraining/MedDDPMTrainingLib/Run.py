@@ -16,7 +16,6 @@ from medddpm.training.launch import start
 from medddpm.training.run import RunFolder
 from medddpm.training.summary import RunSummary
 from MedDDPMSlicerLib.Background import Observed
-from MedDDPMSlicerLib.JobHandles import logTail
 from MedDDPMSlicerLib.PlainSentences import plainSentence
 from MedDDPMSlicerLib.Processes import NICENESS, slicerPython, workerEnvironment
 from MedDDPMSlicerLib.Texts import duration, fileSize
@@ -130,7 +129,7 @@ class TrainingRun(Observed):
 
     def details(self) -> str:
         """Technical detail: what its process printed, and the end of its log."""
-        parts = [self.problem, self.files.process_log(), logTail(self.files)]
+        parts = [self.problem, self.files.process_log(), self.files.log_tail()]
         return "\n\n".join(part.strip() for part in parts if part.strip())
 
     def blockedReason(self, action: str) -> str | None:

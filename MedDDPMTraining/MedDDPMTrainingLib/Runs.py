@@ -11,7 +11,7 @@ from medddpm.errors import InputError
 from medddpm.training.run import RunFolder, find_runs
 from medddpm.training.summary import RunSummary
 from MedDDPMSlicerLib.Background import Observed
-from MedDDPMSlicerLib.Settings import Settings, readList, writeList
+from MedDDPMSlicerLib.Storage import Settings
 
 from .Rounds import Rounds
 from .Run import TrainingRun
@@ -94,7 +94,7 @@ class Runs(Observed):
 
     def roots(self) -> list[Path]:
         """Folders below which all runs are found: ``home`` and those that the user added (also of other computers)."""
-        added = [Path(text) for text in readList(self._settings, ROOTS)]
+        added = [Path(text) for text in self._settings.readList(ROOTS)]
         return [self.home, *(path for path in added if path != self.home)]
 
     def addRoot(self, folder: str | Path) -> None:
@@ -138,7 +138,7 @@ class Runs(Observed):
 
     def _search(self) -> Generator[None, None, list[Path]]:
         """Steps that look through all places; they return the folders of the runs, each once."""
-        found = [Path(text) for text in readList(self._settings, RUNS)]
+        found = [Path(text) for text in self._settings.readList(RUNS)]
         for root in self.roots():
             yield
             for folder in _subfolders(root):
@@ -147,7 +147,7 @@ class Runs(Observed):
                 except InputError:
                     continue  # a disk that is away
                 yield
-        forgotten = {Path(text) for text in readList(self._settings, FORGOTTEN)}
+        forgotten = {Path(text) for text in self._settings.readList(FORGOTTEN)}
         return [path for path in dict.fromkeys(found) if path not in forgotten]
 
     def _list(self, runs: list[TrainingRun]) -> None:
@@ -157,13 +157,13 @@ class Runs(Observed):
             self.changed()
 
     def _add(self, name: str, path: Path) -> None:
-        known = [text for text in readList(self._settings, name) if text != str(path)]
-        writeList(self._settings, name, [*known, str(path)][-MAX_REMEMBERED:])
+        known = [text for text in self._settings.readList(name) if text != str(path)]
+        self._settings.writeList(name, [*known, str(path)][-MAX_REMEMBERED:])
 
     def _remove(self, name: str, path: Path) -> None:
-        known = readList(self._settings, name)
+        known = self._settings.readList(name)
         if str(path) in known:
-            writeList(self._settings, name, [text for text in known if text != str(path)])
+            self._settings.writeList(name, [text for text in known if text != str(path)])
 
 
 def _subfolders(root: Path) -> list[Path]:

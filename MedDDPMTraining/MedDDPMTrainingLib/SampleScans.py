@@ -64,8 +64,8 @@ def sampleScans(folder: str | Path, cases: int = CASES, coarser: int = COARSER) 
 
 def _sampleMask(coarser: int) -> Generator[None, None, tuple[np.ndarray, np.ndarray]]:
     """Steps that read the mask, without the package nibabel, which Slicer does not bring along."""
-    from MedDDPMSlicerLib.PlainNifti import unpackNifti
-    from MedDDPMSlicerLib.SampleMask import sampleMaskPath
+    from MedDDPMSlicerLib.Storage import sampleMaskPath
+    from MedDDPMSlicerLib.Voxels import unpackNifti
 
     volume = yield from unpackNifti(sampleMaskPath())
     affine = volume.affine.copy()

@@ -17,11 +17,8 @@ from medddpm.errors import InputError, MedDDPMError
 from medddpm.labels.scheme import Label
 from medddpm.preparation.case_files import in_order
 from medddpm.training.run import RunFolder
-from MedDDPMSlicerLib.Display import displayGray, removeNode, setAffine
-from MedDDPMSlicerLib.Hierarchy import folderFor, putUnder, removeIfEmpty
-from MedDDPMSlicerLib.PlainNifti import openPlainNifti, unpackNifti
-from MedDDPMSlicerLib.Slabs import copied
-from MedDDPMSlicerLib.SyntheticNodes import markSynthetic
+from MedDDPMSlicerLib.Nodes import displayGray, folderFor, markSynthetic, putUnder, removeIfEmpty, removeNode, setAffine
+from MedDDPMSlicerLib.Voxels import copied, openPlainNifti, unpackNifti
 
 logger = logging.getLogger(__name__)
 

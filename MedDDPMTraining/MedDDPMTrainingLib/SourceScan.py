@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError
-from medddpm.files import read_bounded
+from medddpm.files import read_json
 from medddpm.preparation.case_files import SourceScan
 from MedDDPMSlicerLib.Background import Observed
-from MedDDPMSlicerLib.ToolJob import Steps, ToolJob
+from MedDDPMSlicerLib.Job import Job
+from MedDDPMSlicerLib.Jobs import given, taking
 
 NAME, MAX_BYTES = "scan.json", 64 * 2**20
 
@@ -27,7 +27,7 @@ class SourceScanner(Observed):
         self.table: SourceScan | None = None
         self.message = ""
         self._jobs = jobs
-        self._job: ToolJob | None = None
+        self._job: Job | None = None
 
     @property
     def finished(self) -> bool:
@@ -37,7 +37,7 @@ class SourceScanner(Observed):
     @property
     def progress(self) -> tuple[int, int] | None:
         """Files looked at, of how many; None where it is not known."""
-        job = self._job.job if self._job is not None and not self._job.finished else None
+        job = self._job if self._job is not None and not self._job.finished else None
         return (job.step, job.total) if job is not None and job.step is not None and job.total else None
 
     def scan(self, source: str | Path, layout: str = "auto", table: str | Path | None = None) -> None:
@@ -53,7 +53,7 @@ class SourceScanner(Observed):
         self.cancel()
         self.source, self.table, self.message = str(folder), None, ""
         request = {"source": str(folder.absolute()), "layout": layout, "table": str(table) if table else None}
-        self._job = ToolJob(self._jobs, _steps(request), self._take, self._fail)
+        self._job = Job(self._jobs, given("scan", request), taking(_read), self._take, self._fail)
         self.changed()
         self.notify()
 
@@ -65,20 +65,12 @@ class SourceScanner(Observed):
 
     def tick(self) -> None:
         """Called regularly by the service."""
-        if self._job is not None:
-            self._job.tick()
-            if not self._job.finished and self.progress is not None:
-                self.changed()
+        if self._job is not None and not self._job.finished and self.progress is not None:
+            self.changed()
         self.notify()
 
-    def _take(self, outputs: Path) -> Steps:
-        try:
-            scan = json.loads(read_bounded(outputs / NAME, MAX_BYTES))
-        except (OSError, ValueError, RecursionError) as exc:
-            raise InputError("The result of the scan could not be read. Press 'Scan folder' again.") from exc
-        yield
-        table = SourceScan.from_dict(scan)
-        return lambda: self._tell(table, "")
+    def _take(self, table: SourceScan) -> None:
+        self._tell(table, "")
 
     def _fail(self, sentence: str) -> None:
         self._tell(None, sentence)
@@ -88,6 +80,6 @@ class SourceScanner(Observed):
         self.changed()
 
 
-def _steps(request: dict[str, Any]) -> Steps:
-    yield
-    return "scan", request
+def _read(outputs: Path) -> SourceScan:
+    problem = "The result of the scan could not be read. Press 'Scan folder' again."
+    return SourceScan.from_dict(read_json(outputs / NAME, MAX_BYTES, problem))

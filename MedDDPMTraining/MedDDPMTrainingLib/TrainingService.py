@@ -11,12 +11,11 @@ from typing import Any
 import slicer
 from medddpm.errors import InputError
 from MedDDPMSlicerLib.Background import Background, SlicedTask
-from MedDDPMSlicerLib.Dependencies import TRAINING, Use, missingPackages
+from MedDDPMSlicerLib.Dependencies import TRAINING, PackageWatch, Use, missingPackages
 from MedDDPMSlicerLib.Jobs import monitorOf
 from MedDDPMSlicerLib.Models import ModelLibrary
-from MedDDPMSlicerLib.PackageWatch import PackageWatch
 from MedDDPMSlicerLib.PlainSentences import sentenceOf
-from MedDDPMSlicerLib.Settings import Settings, defaultSettings
+from MedDDPMSlicerLib.Storage import Settings, defaultSettings
 
 from . import Orders
 from .Datasets import Datasets

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medddpm.errors import InputError
+from medddpm.jobs.events import State
 
 from .SchemeChoice import MODEL_ATTRIBUTE
 
@@ -82,8 +83,8 @@ class Generation:
 
 def _running(run: Any) -> ButtonView:
     percent = 0 if run.progress is None else round(100 * run.progress)
-    if run.state.name == "CANCELLING":
-        return ButtonView("Cancelling…", False, "It ends after the step that is being computed.", percent, run.stage)
+    if run.state is State.CANCELLING:
+        return ButtonView("Cancelling…", False, "It ends after the step that is being computed.", percent, run.doing)
     left = "" if run.secondsLeft is None else f", about {max(1, round(run.secondsLeft))} s left"
     toolTip = "Stop making the MRI. Nothing of it is kept."
-    return ButtonView("Cancel", True, toolTip, percent, f"{run.stage or run.message}{left}")
+    return ButtonView("Cancel", True, toolTip, percent, f"{run.doing or run.message}{left}")

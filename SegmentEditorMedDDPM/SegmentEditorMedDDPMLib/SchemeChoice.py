@@ -7,7 +7,7 @@ from typing import Any
 
 from medddpm.errors import InputError
 from medddpm.labels.scheme import SCHEMES, LabelScheme, load_scheme
-from MedDDPMSlicerLib.SegmentMasks import segmentValues
+from MedDDPMSlicerLib.Segments import segmentValues
 
 logger = logging.getLogger(__name__)
 

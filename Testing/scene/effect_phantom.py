@@ -9,7 +9,8 @@ import slicer
 from medddpm.geometry.volume import Volume, bounding_box
 from medddpm.labels.scheme import LabelScheme, load_scheme
 from MedDDPMSlicerLib.Lattice import Lattice, newImage, voxelView
-from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels, segmentValues
+from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
+from MedDDPMSlicerLib.Segments import segmentValues
 
 BRATS = load_scheme("brats")
 HEAD = load_scheme("whole-head")

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from MedDDPMSlicerLib.Processes import WorkerProcess
-from MedDDPMSlicerLib.Settings import MemorySettings
-from MedDDPMSlicerLib.Storage import SPOOLS, Storage
+from MedDDPMSlicerLib.Storage import SPOOLS, Settings, Storage
 from MedDDPMSynthLib.Options import SynthInputs, SynthOptions
 from MedDDPMSynthLib.Run import SynthRun
 from MedDDPMSynthLib.SynthService import SynthService
@@ -21,7 +20,7 @@ def newService(root: Path, python: str | list[str], **more: Any) -> SynthService
     What is not installed here does not matter: the worker has a Python of its own.
     """
     command = [python] if isinstance(python, str) else python
-    return SynthService(Storage(root), command, MemorySettings(), **{"missing": lambda use: [], **more})
+    return SynthService(Storage(root), command, Settings(), **{"missing": lambda use: [], **more})
 
 
 def lentService(root: Path, python: str, **more: Any) -> Iterator[SynthService]:

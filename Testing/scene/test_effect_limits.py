@@ -31,7 +31,8 @@ from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
 from medddpm.labels.scheme import load_scheme
 from MedDDPMSlicerLib.Lattice import toMatrix
-from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels, createSegments
+from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
+from MedDDPMSlicerLib.Segments import createSegments
 from scene_phantoms import GEOMETRIES
 from SegmentEditorMedDDPMLib.LesionOperations import Outcome, changeTumor, mirrorTumor, partsFor, placeLesion
 from SegmentEditorMedDDPMLib.Options import LesionOptions, Motion

@@ -17,7 +17,7 @@ from effect_phantom import (
 from medddpm.config import ModelConfig
 from medddpm.errors import InputError
 from medddpm.labels.scheme import LabelScheme, load_scheme
-from MedDDPMSlicerLib.SegmentMasks import createSegments
+from MedDDPMSlicerLib.Segments import createSegments
 from scene_phantoms import GEOMETRIES
 from SegmentEditorMedDDPMLib.SchemeChoice import MODEL_ATTRIBUTE, chooseScheme
 

@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 from medddpm.errors import InputError
 from medddpm.jobs import spool as spools
+from medddpm.jobs.events import State
+from medddpm.jobs.folder import JobFolder
 from medddpm.jobs.process import process_alive
 from MedDDPMSlicerLib import Jobs
-from MedDDPMSlicerLib.Jobs import JobHandle, JobMonitor, JobState
+from MedDDPMSlicerLib.Job import Job
+from MedDDPMSlicerLib.Jobs import JobMonitor, given, taking
 from MedDDPMSlicerLib.Processes import WorkerProcess
 from MedDDPMSlicerLib.Storage import Storage
 from patience import patient
@@ -99,23 +102,23 @@ def steps(count: int = 3, seconds: float = 0.02, **more: Any) -> dict[str, Any]:
     return {"steps": count, "seconds": seconds, **more}
 
 
-def running(monitor: JobMonitor, request: dict[str, Any] | None = None, kind: str = "steps") -> JobHandle:
+def running(monitor: JobMonitor, request: dict[str, Any] | None = None, kind: str = "steps") -> Job:
     """A job that a worker is at."""
     handle = monitor.submit(request or steps(2000, 0.05), kind)
-    until(monitor, lambda: handle.state is JobState.RUNNING and handle.stage == "sample")
+    until(monitor, lambda: handle.state is State.RUNNING and handle.stage == "sample")
     return handle
 
 
 def test_a_job_is_followed_to_its_end(monitor: JobMonitor) -> None:
     handle = monitor.submit(steps(), "steps")
-    seen: list[tuple[JobState, int | None]] = []
+    seen: list[tuple[State, int | None]] = []
     handle.observers.append(lambda h: seen.append((h.state, h.step)))
-    assert handle.state is JobState.WAITING
+    assert handle.state is State.PENDING
     monitor.wait(handle, patient(20))
-    assert (handle.state, handle.exitCode, handle.step, handle.total) == (JobState.DONE, 0, 3, 3)
+    assert (handle.state, handle.exitCode, handle.step, handle.total) == (State.DONE, 0, 3, 3)
     assert handle.warnings == ["Look at this."]
     assert (handle.folder.output("result")).read_text() == "good"
-    assert seen[-1][0] is JobState.DONE
+    assert seen[-1][0] is State.DONE
     assert "worker of" in handle.details()
     assert "done" in handle.details()
 
@@ -130,7 +133,7 @@ def test_a_second_job_finds_the_worker_warm(monitor: JobMonitor) -> None:
 def test_a_failure_says_its_sentence(monitor: JobMonitor) -> None:
     handle = monitor.submit({}, "fail")
     monitor.wait(handle, patient(20))
-    assert (handle.state, handle.exitCode) == (JobState.FAILED, 2)
+    assert (handle.state, handle.exitCode) == (State.FAILED, 2)
     assert handle.message == "The mask is empty. Paint one."
     assert "InputError" in handle.details()
     again = monitor.resume(handle)
@@ -143,10 +146,10 @@ def test_cancel_ends_within_a_step_and_keeps_the_worker(monitor: JobMonitor) -> 
     pid = workerPid(monitor)
     start = time.monotonic()
     handle.cancel()
-    assert handle.state is JobState.CANCELLING
+    assert handle.state is State.CANCELLING
     monitor.wait(handle, patient(5))
     assert time.monotonic() - start < patient(1)
-    assert (handle.state, handle.exitCode) == (JobState.CANCELLED, 3)
+    assert (handle.state, handle.exitCode) == (State.CANCELLED, 3)
     assert not (handle.folder.outputs / "result").exists()
     assert process_alive(pid)
 
@@ -155,11 +158,11 @@ def test_a_waiting_job_is_cancelled_at_once_and_never_begins(monitor: JobMonitor
     first = running(monitor)
     second = monitor.submit(steps(), "steps")
     second.cancel()
-    assert second.state is JobState.CANCELLED
-    told: list[JobState] = []
+    assert second.state is State.CANCELLED
+    told: list[State] = []
     second.observers.append(lambda h: told.append(h.state))
     monitor.poll()
-    assert told == [JobState.CANCELLED]
+    assert told == [State.CANCELLED]
     first.cancel()
     third = monitor.submit(steps(1), "steps")
     monitor.wait(third, patient(10))
@@ -173,16 +176,16 @@ def test_a_killed_worker_is_noticed_and_the_next_job_starts_another(monitor: Job
     pid = workerPid(monitor)
     os.kill(pid, signal.SIGKILL)
     monitor.wait(handle, patient(5))
-    assert handle.state is JobState.FAILED
+    assert handle.state is State.FAILED
     assert handle.message is not None and "ended" in handle.message and "again" in handle.message
     assert "sample" in handle.details()
     monitor.wait(waiting, patient(10))
-    assert waiting.state is JobState.DONE
+    assert waiting.state is State.DONE
     assert workerPid(monitor) != pid
     # The job that died is not run again by the new worker, but can be asked for again.
     assert handle.folder.state().value == "failed"
     again = monitor.resume(handle)
-    until(monitor, lambda: again.state is JobState.RUNNING)
+    until(monitor, lambda: again.state is State.RUNNING)
     again.cancel()
 
 
@@ -212,7 +215,7 @@ def test_a_worker_that_cannot_start_is_told_with_its_words(
     monitor = JobMonitor(storage.toolsSpool, worker)
     handle = monitor.submit(steps(), "steps")
     monitor.wait(handle, patient(10))
-    assert handle.state is JobState.FAILED
+    assert handle.state is State.FAILED
     assert handle.message is not None and "does not start" in handle.message
     assert "no module named something" in handle.details()
 
@@ -236,13 +239,13 @@ def test_shutdown_returns_at_once_and_leaves_no_process(monitor: JobMonitor, wor
     start = time.monotonic()
     monitor.shutdown(graceSeconds=patient(0.25))
     assert time.monotonic() - start < patient(0.25)
-    assert waiting.state is JobState.CANCELLED
+    assert waiting.state is State.CANCELLED
     end = time.monotonic() + patient(4)
     while any(process_alive(pid) for pid in pids):
         assert time.monotonic() < end, "a process remains"
         time.sleep(0.02)
     until(monitor, lambda: handle.finished)
-    assert handle.state is JobState.CANCELLED
+    assert handle.state is State.CANCELLED
     assert not worker.alive()
 
 
@@ -251,7 +254,7 @@ def test_after_a_shutdown_a_new_job_runs(monitor: JobMonitor) -> None:
     monitor.shutdown()
     handle = monitor.submit(steps(1), "steps")
     monitor.wait(handle, patient(15))
-    assert handle.state is JobState.DONE
+    assert handle.state is State.DONE
 
 
 def test_quitting_ends_the_process_and_the_job_is_offered_again(
@@ -266,9 +269,9 @@ def test_quitting_ends_the_process_and_the_job_is_offered_again(
     # The next session.
     later = JobMonitor(storage.synthesisSpool, worker, storage.exchange)
     left = later.unfinished()
-    assert [job.state for job in left] == [JobState.INTERRUPTED] * 2
+    assert [job.state for job in left] == [State.INTERRUPTED] * 2
     assert all(job.message is not None and "interrupted" in job.message for job in left)
-    assert [job.request()["steps"] for job in left] == [3, 2]
+    assert [job.request["steps"] for job in left] == [3, 2]
     assert not handle.folder.path.exists() and not waiting.folder.path.exists()
     # A new job does not take them along.
     other = later.submit(steps(1), "steps")
@@ -276,7 +279,7 @@ def test_quitting_ends_the_process_and_the_job_is_offered_again(
     assert len(later.unfinished()) == 2
     again = later.resume(left[0])
     later.wait(again, patient(15))
-    assert again.state is JobState.DONE
+    assert again.state is State.DONE
     assert len(later.unfinished()) == 1
     left[1].discard()
     assert later.unfinished() == []
@@ -292,7 +295,7 @@ def test_done_jobs_are_found_by_the_next_session_and_discarded(monitor: JobMonit
     monitor.wait(handle, patient(20))
     found = JobMonitor(storage.synthesisSpool, monitor._worker, storage.exchange).done()
     assert [job.folder.path for job in found] == [handle.folder.path]
-    assert (found[0].state, found[0].step) == (JobState.DONE, 1)
+    assert (found[0].state, found[0].step) == (State.DONE, 1)
     found[0].discard()
     assert not handle.folder.path.exists()
     assert [path.exists() for path in (mask, image, outside)] == [False, False, True]
@@ -310,7 +313,7 @@ def test_a_running_job_is_not_discarded(monitor: JobMonitor) -> None:
 def test_the_end_of_slicer_ends_the_worker(storage: Storage, script: Path, tmp_path: Path) -> None:
     import subprocess
 
-    parent = tmp_path / "slicer.py"
+    parent = tmp_path / "parent.py"
     parent.write_text(
         "import sys, time\n"
         "from pathlib import Path\n"
@@ -374,7 +377,7 @@ def test_a_broken_observer_stops_nobody(monitor: JobMonitor) -> None:
     handle = monitor.submit(steps(1), "steps")
     told = []
 
-    def broken(_: JobHandle) -> None:
+    def broken(_: Job) -> None:
         raise RuntimeError("a widget has gone")
 
     handle.observers += [broken, told.append]
@@ -396,7 +399,7 @@ def test_a_job_that_ignores_cancelling_is_ended(monitor: JobMonitor, monkeypatch
     handle = running(monitor, {}, "hang")
     handle.cancel()
     monitor.wait(handle, patient(5))
-    assert handle.state is JobState.CANCELLED
+    assert handle.state is State.CANCELLED
 
 
 @pytest.mark.skipif(os.name != "posix", reason="rights of POSIX")
@@ -406,3 +409,38 @@ def test_jobs_and_logs_are_private(monitor: JobMonitor, storage: Storage) -> Non
     for path in (storage.root, storage.synthesisSpool, storage.exchange, handle.folder.path, handle.folder.outputs):
         assert path.stat().st_mode & 0o077 == 0, path
     assert (storage.synthesisSpool / "worker.log").stat().st_mode & 0o077 == 0
+
+
+def test_steps_around_a_job_end_with_its_folder(monitor: JobMonitor, storage: Storage) -> None:
+    told: list[Any] = []
+    mask = storage.exchangeFile(".nrrd")
+    mask.write_text("voxels")
+    request = steps(1, masks=[str(mask)])
+    read = taking(lambda outputs: (outputs / "result").read_text())
+    good = Job(monitor, given("steps", request), read, told.append, told.append)
+    assert good.state is State.PREPARING and good.folder is None
+    monitor.wait(good, patient(20))
+    assert told == ["good"] and good.state is State.DONE
+    assert good.folder is not None and not good.folder.path.exists() and not mask.exists()
+
+    failing = Job(monitor, given("fail", {}), read, told.append, told.append)
+    monitor.wait(failing, patient(20))
+    assert told[1:] == ["The mask is empty. Paint one."] and "InputError" in failing.details()
+    damaged = Job(monitor, given("steps", steps(1)), taking(lambda outputs: 1 / 0), told.append, told.append)
+    monitor.wait(damaged, patient(20))
+    assert damaged.state is State.FAILED and len(told) == 3
+    cancelled = Job(monitor, given("steps", steps(2000, 0.05)), read, told.append, told.append)
+    until(monitor, lambda: cancelled.tick() or cancelled.state is State.RUNNING)
+    cancelled.cancel()
+    monitor.wait(cancelled, patient(10))
+    early = Job(monitor, given("steps", steps(1)), read, told.append, told.append)
+    early.cancel()
+    assert (cancelled.state, early.state, len(told)) == (State.CANCELLED, State.CANCELLED, 3)
+    assert list(monitor.spool.glob("*-*")) == [], "no folder is left"
+
+
+def test_the_worker_alone_reads_what_was_asked(monitor: JobMonitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JobFolder, "read", lambda _folder: 1 / 0)
+    job = Job(monitor, given("steps", steps(1)), taking(lambda outputs: None))
+    monitor.wait(job, patient(20))
+    assert job.state is State.DONE

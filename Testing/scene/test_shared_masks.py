@@ -18,16 +18,8 @@ from medddpm.geometry.io import read_mask
 from medddpm.geometry.volume import Volume
 from medddpm.labels.scheme import load_scheme
 from MedDDPMSlicerLib.Lattice import Lattice, newImage, toMatrix, voxelView
-from MedDDPMSlicerLib.SegmentMasks import (
-    applyInSteps,
-    applyLabels,
-    composeLabels,
-    createSegments,
-    referenceLattice,
-    segmentReading,
-    segmentValues,
-)
-from MedDDPMSlicerLib.SegmentRoles import setSegmentValue
+from MedDDPMSlicerLib.SegmentMasks import applyInSteps, applyLabels, composeLabels
+from MedDDPMSlicerLib.Segments import createSegments, parameterLattice, segmentReading, segmentValues, setSegmentValue
 from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeNodeFromArray
 from scene_phantoms import GEOMETRIES, brain, placed
 
@@ -389,7 +381,7 @@ def test_a_damaged_reference_geometry_is_not_used(paintedSegmentation: Any) -> N
     name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
     for text in ("nonsense", "0;0;0;0;0;0;0;0;0;0;0;0;0;0;0;1;0;5;0;5;0;5;"):
         paintedSegmentation.GetSegmentation().SetConversionParameter(name, text)
-        assert referenceLattice(paintedSegmentation) is None
+        assert parameterLattice(paintedSegmentation.GetSegmentation()) is None
         volume = composeLabels(paintedSegmentation, BRATS)
         assert np.count_nonzero(volume.data) == np.count_nonzero(brain())
 

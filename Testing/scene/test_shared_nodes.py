@@ -14,7 +14,7 @@ import vtk
 from medddpm.errors import InputError
 from medddpm.geometry.io import read_mask, read_volume
 from medddpm.geometry.volume import Volume
-from MedDDPMSlicerLib import Hierarchy, SyntheticNodes
+from MedDDPMSlicerLib import Nodes
 from MedDDPMSlicerLib.Lattice import toMatrix
 from MedDDPMSlicerLib.VolumeNodes import (
     affineOf,
@@ -199,32 +199,32 @@ def test_a_bent_transform_between_is_refused_but_a_common_one_is_not(scene: Any)
 
 
 def test_folders_are_made_once_and_told_apart_by_key(scene: Any) -> None:
-    tree = Hierarchy.hierarchyOf()
-    folder = Hierarchy.folderFor("Case – synthetic")
-    assert Hierarchy.folderFor("Case – synthetic") == folder
-    other = Hierarchy.folderFor("Case – synthetic", key="vtkMRMLSegmentationNode2")
+    tree = Nodes.hierarchyOf()
+    folder = Nodes.folderFor("Case – synthetic")
+    assert Nodes.folderFor("Case – synthetic") == folder
+    other = Nodes.folderFor("Case – synthetic", key="vtkMRMLSegmentationNode2")
     assert other != folder
-    assert Hierarchy.folderFor("Case – synthetic", key="vtkMRMLSegmentationNode2") == other
-    sample = Hierarchy.folderFor("Sample 01 (seed 7)", folder)
+    assert Nodes.folderFor("Case – synthetic", key="vtkMRMLSegmentationNode2") == other
+    sample = Nodes.folderFor("Sample 01 (seed 7)", folder)
     assert tree.GetItemParent(sample) == folder
-    assert Hierarchy.folderFor("Sample 01 (seed 7)", other) != sample
+    assert Nodes.folderFor("Sample 01 (seed 7)", other) != sample
 
 
 def test_nodes_lie_under_their_folder_and_are_found_there(scene: Any) -> None:
-    folder = Hierarchy.folderFor("Case")
-    sample = Hierarchy.folderFor("Sample", folder)
+    folder = Nodes.folderFor("Case")
+    sample = Nodes.folderFor("Sample", folder)
     volumes = [volumeNodeFromArray(scene, name, ramp(), np.eye(4)) for name in ("T1", "FLAIR")]
     for node in volumes:
-        Hierarchy.putUnder(node, sample)
-        assert Hierarchy.parentOf(node) == sample
-    assert Hierarchy.nodesUnder(folder) == volumes
-    assert Hierarchy.nodesUnder(folder, recursive=False) == []
-    assert not Hierarchy.removeIfEmpty(folder)
+        Nodes.putUnder(node, sample)
+        assert Nodes.parentOf(node) == sample
+    assert Nodes.nodesUnder(folder) == volumes
+    assert Nodes.nodesUnder(folder, recursive=False) == []
+    assert not Nodes.removeIfEmpty(folder)
     for node in volumes:
         scene.RemoveNode(node)
-    assert Hierarchy.removeIfEmpty(folder)
-    assert Hierarchy.hierarchyOf().GetItemByName("Sample") == 0
-    assert not Hierarchy.removeIfEmpty(Hierarchy.hierarchyOf().GetSceneItemID())
+    assert Nodes.removeIfEmpty(folder)
+    assert Nodes.hierarchyOf().GetItemByName("Sample") == 0
+    assert not Nodes.removeIfEmpty(Nodes.hierarchyOf().GetSceneItemID())
 
 
 FIELDS = {
@@ -242,23 +242,23 @@ def test_marks_and_hierarchy_survive_saving_the_scene(scene: Any, tmp_path: Path
     segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Case")
     synthetic = volumeNodeFromArray(scene, "T1ce", ramp(), GEOMETRIES["oblique"])
     real = volumeNodeFromArray(scene, "real", ramp(), np.eye(4))
-    SyntheticNodes.markSynthetic(synthetic, segmentation, FIELDS, {"seed": 7, "name": 'Ümlaut "quoted" <x> & ;|'})
-    Hierarchy.putUnder(synthetic, Hierarchy.folderFor("Case – synthetic", key="k"))
+    Nodes.markSynthetic(synthetic, segmentation, FIELDS, {"seed": 7, "name": 'Ümlaut "quoted" <x> & ;|'})
+    Nodes.putUnder(synthetic, Nodes.folderFor("Case – synthetic", key="k"))
     scene.SetURL(str(tmp_path / "scene.mrml"))
     assert scene.Commit()
     scene.Clear(1)
-    assert SyntheticNodes.syntheticVolumes(scene) == []
+    assert Nodes.syntheticVolumes(scene) == []
     scene.SetURL(str(tmp_path / "scene.mrml"))
     scene.Connect()
-    found = SyntheticNodes.syntheticVolumes(scene)
+    found = Nodes.syntheticVolumes(scene)
     assert [node.GetName() for node in found] == ["T1ce"]
-    assert SyntheticNodes.isSynthetic(found[0])
-    assert SyntheticNodes.provenanceOf(found[0]) == {"seed": 7, "name": 'Ümlaut "quoted" <x> & ;|'}
-    assert SyntheticNodes.segmentationOf(found[0]).GetName() == "Case"
-    assert SyntheticNodes.field(found[0], "seed") == "7"
-    assert SyntheticNodes.field(found[0], "sampler") is None
-    assert Hierarchy.nodesUnder(Hierarchy.folderFor("Case – synthetic", key="k")) == found
-    assert not SyntheticNodes.isSynthetic(scene.GetFirstNodeByName("real"))
+    assert Nodes.isSynthetic(found[0])
+    assert Nodes.provenanceOf(found[0]) == {"seed": 7, "name": 'Ümlaut "quoted" <x> & ;|'}
+    assert Nodes.segmentationOf(found[0]).GetName() == "Case"
+    assert Nodes.field(found[0], "seed") == "7"
+    assert Nodes.field(found[0], "sampler") is None
+    assert Nodes.nodesUnder(Nodes.folderFor("Case – synthetic", key="k")) == found
+    assert not Nodes.isSynthetic(scene.GetFirstNodeByName("real"))
     assert real is not None
 
 
@@ -266,19 +266,19 @@ def test_volumes_of_several_segmentations_do_not_mix(scene: Any) -> None:
     first, second = (scene.AddNewNodeByClass("vtkMRMLSegmentationNode") for _ in range(2))
     volumes = [volumeNodeFromArray(scene, "T1", ramp(), np.eye(4)) for _ in range(3)]
     for node, segmentation in zip(volumes, (first, second, first), strict=True):
-        SyntheticNodes.markSynthetic(node, segmentation, {"seed": 1})
-    assert SyntheticNodes.syntheticVolumes(scene, first) == [volumes[0], volumes[2]]
-    assert SyntheticNodes.syntheticVolumes(scene, second) == [volumes[1]]
-    assert len(SyntheticNodes.syntheticVolumes(scene)) == 3
+        Nodes.markSynthetic(node, segmentation, {"seed": 1})
+    assert Nodes.syntheticVolumes(scene, first) == [volumes[0], volumes[2]]
+    assert Nodes.syntheticVolumes(scene, second) == [volumes[1]]
+    assert len(Nodes.syntheticVolumes(scene)) == 3
 
 
 def test_unknown_fields_and_damaged_records(scene: Any) -> None:
     node = volumeNodeFromArray(scene, "T1", ramp(), np.eye(4))
     with pytest.raises(KeyError):
-        SyntheticNodes.markSynthetic(node, None, {"patient": "x"})
-    assert not SyntheticNodes.isSynthetic(node)
+        Nodes.markSynthetic(node, None, {"patient": "x"})
+    assert not Nodes.isSynthetic(node)
     for text in ("{", "[1]", "[" * 100000):
         node.SetAttribute("MedDDPM.provenance", text)
-        assert SyntheticNodes.provenanceOf(node) == {}
-    assert SyntheticNodes.segmentationOf(node) is None
-    assert not SyntheticNodes.isSynthetic(None)
+        assert Nodes.provenanceOf(node) == {}
+    assert Nodes.segmentationOf(node) is None
+    assert not Nodes.isSynthetic(None)

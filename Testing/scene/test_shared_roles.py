@@ -9,15 +9,8 @@ import pytest
 import slicer
 from medddpm.geometry.volume import Volume
 from medddpm.labels.scheme import Label, LabelScheme, load_scheme
-from MedDDPMSlicerLib.SegmentMasks import (
-    applyLabels,
-    composeLabels,
-    createSegments,
-    segmentReading,
-    segmentValues,
-    terminologyEntry,
-)
-from MedDDPMSlicerLib.SegmentRoles import setSegmentValue
+from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
+from MedDDPMSlicerLib.Segments import createSegments, segmentReading, segmentValues, setSegmentValue, terminologyEntry
 
 BRATS = load_scheme("brats")
 HEAD = load_scheme("whole-head")

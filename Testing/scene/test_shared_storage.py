@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import slicer
 from medddpm.errors import InputError
-from medddpm.jobs.events import Event
+from medddpm.jobs.events import Event, State
 from medddpm.jobs.owner import OwnerFile
 from medddpm.jobs.spool import submit
 from MedDDPMSlicerLib import Processes
 from MedDDPMSlicerLib.Background import SlicedTask
-from MedDDPMSlicerLib.Jobs import JobMonitor, JobState
+from MedDDPMSlicerLib.Jobs import JobMonitor
 from MedDDPMSlicerLib.Processes import WorkerProcess, slicerPython, workerEnvironment
 from MedDDPMSlicerLib.Storage import Storage, defaultStorage, jobFolders
 from patience import patient
@@ -70,7 +70,7 @@ def test_two_slicers_do_not_share_jobs_and_the_dead_are_inherited(tmp_path: Path
     left = list(jobFolders(later.toolsSpool))
     assert [folder.path.name[:6] for folder in left] == [".kept-"]
     monitor = JobMonitor(later.toolsSpool, WorkerProcess(later.toolsSpool))
-    assert [handle.state for handle in monitor.unfinished()] == [JobState.INTERRUPTED]
+    assert [handle.state for handle in monitor.unfinished()] == [State.INTERRUPTED]
     assert monitor.unfinished()[0].kind == "check"
 
 
@@ -162,7 +162,7 @@ def test_the_real_worker_runs_where_no_other_package_is_found(
     monitor = JobMonitor(storage.toolsSpool, workerProcess(storage.toolsSpool, idleSeconds=0.3))
     handle = monitor.submit({}, "no-such-kind")
     monitor.wait(handle, patient(30))
-    assert handle.state is JobState.FAILED
+    assert handle.state is State.FAILED
     assert handle.message is not None and "known here are" in handle.message
     end = time.monotonic() + patient(5)
     while monitor._worker.alive():  # it leaves when it is idle
@@ -172,7 +172,7 @@ def test_the_real_worker_runs_where_no_other_package_is_found(
     # A new job finds a new worker.
     again = monitor.submit({}, "no-such-kind")
     monitor.wait(again, patient(30))
-    assert again.state is JobState.FAILED
+    assert again.state is State.FAILED
 
 
 @pytest.mark.processes
@@ -192,7 +192,7 @@ def test_a_real_synthesis_runs_in_the_worker(
     stages: list[str | None] = []
     handle.observers.append(lambda h: stages.append(h.stage))
     monitor.wait(handle, patient(30))
-    assert handle.state is JobState.DONE, handle.details()
+    assert handle.state is State.DONE, handle.details()
     assert {"load", "sample"} <= {stage for stage in stages if stage}
     assert {path.name.split(".")[0].rpartition("_")[2] for path in handle.folder.outputs.rglob("*.nii*")} >= {
         "T1",

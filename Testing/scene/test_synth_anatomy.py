@@ -14,17 +14,14 @@ slicer = pytest.importorskip("slicer")
 from medddpm.errors import InputError  # noqa: E402
 from medddpm.geometry.io import read_volume  # noqa: E402
 from medddpm.geometry.volume import Volume  # noqa: E402
+from medddpm.jobs.events import State  # noqa: E402
 from medddpm.labels.scheme import load_scheme  # noqa: E402
-from MedDDPMSlicerLib.Display import setAffine  # noqa: E402
-from MedDDPMSlicerLib.Hierarchy import hierarchyOf, parentOf  # noqa: E402
 from MedDDPMSlicerLib.Lattice import Lattice, newImage, voxelView  # noqa: E402
-from MedDDPMSlicerLib.SegmentImages import maskOn  # noqa: E402
-from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels, segmentValues, terminologyEntry  # noqa: E402
-from MedDDPMSlicerLib.SegmentRoles import VALUE_TAG  # noqa: E402
-from MedDDPMSlicerLib.SyntheticNodes import isSynthetic, segmentationOf  # noqa: E402
+from MedDDPMSlicerLib.Nodes import hierarchyOf, isSynthetic, parentOf, segmentationOf, setAffine  # noqa: E402
+from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels  # noqa: E402
+from MedDDPMSlicerLib.Segments import VALUE_TAG, maskOn, segmentValues, terminologyEntry  # noqa: E402
 from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeNodeFromArray, volumeOf  # noqa: E402
-from MedDDPMSynthLib.Anatomy import AnatomyJob, missingForAnatomy, untold  # noqa: E402
-from MedDDPMSynthLib.BatchCase import CaseState  # noqa: E402
+from MedDDPMSynthLib.Anatomy import anatomyJob, missingForAnatomy, untold  # noqa: E402
 from MedDDPMSynthLib.Choices import inputsOf, optionsOf  # noqa: E402
 from MedDDPMSynthLib.Import import ImportPlan, importResults, undoImport  # noqa: E402
 from MedDDPMSynthLib.Options import Anatomy, Contrast, SynthInputs, SynthOptions  # noqa: E402
@@ -169,7 +166,7 @@ def test_an_import_that_ends_early_leaves_nothing(service, scene, anatomyModel):
     run = generated(service, segmentation, anatomyModel)
     nodes = scene.GetNumberOfNodes()
     model = service.library.describe(str(anatomyModel))
-    plan = ImportPlan(segmentation, model, run.handle.folder.outputs, "again", "Case")
+    plan = ImportPlan(segmentation, model, run.folder.outputs, "again", "Case")
     steps = importResults(plan)
     while len(plan.others) == 0:
         next(steps)
@@ -177,7 +174,7 @@ def test_an_import_that_ends_early_leaves_nothing(service, scene, anatomyModel):
     steps.close()
     undoImport(plan)
     assert scene.GetNumberOfNodes() == nodes
-    plan = ImportPlan(segmentation, model, run.handle.folder.outputs, "again", "Case", automatic=True)
+    plan = ImportPlan(segmentation, model, run.folder.outputs, "again", "Case", automatic=True)
     assert len(list(importResults(plan))) > 2 and plan.others == [], "a preview of the automatic update has none"
     undoImport(plan)
 
@@ -248,7 +245,7 @@ def test_a_batch_takes_the_anatomy_for_all_masks(service, scene, anatomyModel, t
     wanted = options(anatomyModel, steps=1, anatomy=Anatomy.SEGMENTATION, mass_effect=0.0)
     batch = service.runBatch(folder, out, wanted, SynthInputs(None, anatomySource=node))
     service.waitFor(batch, SECONDS)
-    assert [row.state for row in batch.rows] == [CaseState.DONE] * 2, [row.message for row in batch.rows]
+    assert [row.state for row in batch.rows] == [State.DONE] * 2, [row.message for row in batch.rows]
     for name in ("lps", "ras"):
         record = json.loads((out / name / "provenance.json").read_text(encoding="utf-8"))
         assert record["samples"][0]["anatomy"]["map"] is None and record["anatomy"]["mass_effect"] == 0
@@ -278,8 +275,8 @@ def test_the_reference_goes_with_the_request_in_the_place_of_the_mask(service, s
     inputs = SynthInputs(segmentation, referenceScan={**scan(scene), "PD": segmentation})
     wanted = options(anatomyModel, anatomy=Anatomy.REFERENCE, contrast=Contrast.REFERENCE, mass_effect=0.25)
     run = service.generate(inputs, wanted)
-    pollUntil(service, lambda: run.handle is not None)
-    request = run.handle.request()
+    pollUntil(service, lambda: run.folder is not None)
+    request = run.request
     assert (request["anatomy"], request["contrast"], request["mass_effect"]) == ("reference", "reference", 0.25)
     assert [entry.partition("=")[0] for entry in request["reference"]] == ["T1", "FLAIR"], "the model makes no PD"
     image = read_volume(request["reference"][1].partition("=")[2])
@@ -341,7 +338,7 @@ def test_what_is_missing_is_said(service, scene, anatomyModel, modelFolder):
     assert "Choose the segmentation" in missingForAnatomy(told, inputs, wanted)
     assert "mask itself" in missingForAnatomy(told, SynthInputs(segmentation, anatomySource=segmentation), wanted)
     with pytest.raises(InputError, match="no anatomy"):
-        AnatomyJob(inputs, SynthOptions(), plain, service.storage, service.jobs, print, print)
+        anatomyJob(inputs, SynthOptions(), plain, service.storage, service.jobs, print, print)
     key = str(anatomyModel)
     service.library.acknowledge(key)
     node = parameters(segmentation=segmentation, model=key, anatomy=Anatomy.SEGMENTATION, anatomySource=None)

@@ -15,12 +15,11 @@ slicer = pytest.importorskip("slicer")
 
 from medddpm.errors import InputError  # noqa: E402
 from medddpm.jobs import spool as spools  # noqa: E402
+from medddpm.jobs.events import State  # noqa: E402
 from medddpm.jobs.process import process_alive  # noqa: E402
 from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeOf  # noqa: E402
-from MedDDPMSynthLib.BatchCase import CaseState  # noqa: E402
 from MedDDPMSynthLib.Options import SynthInputs  # noqa: E402
 from MedDDPMSynthLib.Results import samplesOf, setKept  # noqa: E402
-from MedDDPMSynthLib.State import Outcome, SynthState  # noqa: E402
 from synth_helpers import (  # noqa: E402
     SECONDS,
     endWorkers,
@@ -50,12 +49,13 @@ def test_a_bad_case_does_not_stop_the_others(service, masks, modelFolder, tmp_pa
     out = tmp_path / "results"
     told = []
     batch = service.runBatch(masks, out, options(modelFolder, samples=2, modalities=("FLAIR",)))
-    batch.observers.append(lambda b: told.append([row.state for row in b.rows]))
-    assert [row.name for row in batch.rows] == ["a case", "bad", "ending"] and batch.state is SynthState.SAMPLING
+    for row in batch.rows:
+        row.observers.append(lambda r: told.append(r.state))
+    assert [row.name for row in batch.rows] == ["a case", "bad", "ending"] and not batch.finished
     with pytest.raises(InputError, match="running already"):
         service.runBatch(masks, out, options(modelFolder))
     service.waitFor(batch, SECONDS)
-    assert [row.state for row in batch.rows] == [CaseState.DONE, CaseState.FAILED, CaseState.DONE]
+    assert [row.state for row in batch.rows] == [State.DONE, State.FAILED, State.DONE]
     assert batch.rows[1].message.startswith("bad.nrrd ") and batch.message == "2 of 3 cases done, 1 failed."
     assert str(masks) not in batch.rows[1].message and batch.rows[1].place == str(masks / "bad.nrrd")
     assert batch.progress == 1.0 and str(masks / "bad.nrrd") in batch.rows[1].details()
@@ -65,18 +65,18 @@ def test_a_bad_case_does_not_stop_the_others(service, masks, modelFolder, tmp_pa
         assert len(record["samples"]) == 2 and all((out / name / file).is_file() for file in files)
         assert all(file.endswith((".nii.gz", ".png")) for file in files)
     assert not (out / "bad").exists()
-    assert [CaseState.RUNNING in states for states in told].count(True) > 0
+    assert {State.PREPARING, State.RUNNING, State.IMPORTING} <= set(told)
     assert leftovers(service) == []
     assert sorted(p.name for p in masks.iterdir()) == ["a case.nrrd", "bad.nrrd", "ending.nrrd"], "inputs stay"
 
 
 def test_cancelled_batch(service, masks, modelFolder, tmp_path):
     batch = service.runBatch(masks, tmp_path / "out", options(modelFolder, sampler="ddpm", steps=250, samples=5))
-    pollUntil(service, lambda: batch.rows[0].progress > 0)
+    pollUntil(service, lambda: batch.rows[0].progress)
     batch.cancel()
     service.waitFor(batch, SECONDS)
     states = [row.state for row in batch.rows]
-    assert states[0] is CaseState.CANCELLED and states[2] is CaseState.CANCELLED
+    assert states[0] is State.CANCELLED and states[2] is State.CANCELLED
     pollUntil(service, lambda: leftovers(service) == [], 10)
 
 
@@ -103,8 +103,8 @@ def test_batch_of_a_sequence(service, scene, modelFolder, tmp_path):
     batch = service.runBatch(sequence, tmp_path / "out", options(modelFolder))
     service.waitFor(batch, SECONDS)
     assert [(row.name, row.state) for row in batch.rows] == [
-        ("Growth_1", CaseState.DONE),
-        ("Growth_2", CaseState.FAILED),
+        ("Growth_1", State.DONE),
+        ("Growth_2", State.FAILED),
     ]
     assert (tmp_path / "out" / "Growth_1" / "Growth_1_sample-01_T1.nii.gz").is_file()
     assert "segment" in batch.rows[1].message
@@ -154,7 +154,7 @@ def test_automatic_update(scene, root, workerPython, modelFolder):
     pollUntil(service, lambda: service.autoUpdate.run is not second)
     third = service.autoUpdate.run
     service.waitFor(third, SECONDS)
-    assert second.outcome is Outcome.CANCELLED and third.outcome is Outcome.DONE
+    assert second.state is State.CANCELLED and third.state is State.DONE
     (sample,) = samplesOf(segmentation)
     assert sample.volumes == tuple(third.volumes), "the newest replaces the former"
     setKept(sample, True)
@@ -166,7 +166,7 @@ def test_automatic_update(scene, root, workerPython, modelFolder):
     pollUntil(service, lambda: (manual.step or 0) > 0)
     assert service.autoUpdate.run is third
     service.waitFor(manual, SECONDS)
-    assert manual.outcome is Outcome.DONE
+    assert manual.state is State.DONE
     pollUntil(service, lambda: service.autoUpdate.run is not third)
     service.waitFor(service.autoUpdate.run, SECONDS)
     assert [s.automatic for s in samplesOf(segmentation)] == [False, False, True], "what was kept stays"
@@ -232,7 +232,7 @@ def test_finished_results_are_still_there(scene, workerPython, modelFolder, tmp_
     assert [job.finished for job in jobs] == [True]
     again = service.recovery.resume(jobs[0], segmentation)
     service.waitFor(again, SECONDS)
-    assert again.outcome is Outcome.DONE and len(again.volumes) == 2
+    assert again.state is State.DONE and len(again.volumes) == 2
     for volume, image in zip(again.volumes, images, strict=True):
         np.testing.assert_array_equal(volumeOf(volume).data, image)
     service.closeScene()
@@ -251,13 +251,13 @@ def test_discarding_what_was_left(scene, workerPython, modelFolder, masks, tmp_p
     one.mkdir()
     shutil.copy(masks / "ending.nrrd", one)
     batch = before.runBatch(one, out, options(modelFolder, sampler="ddpm", steps=40))
-    pollUntil(before, lambda: batch.rows[0].progress > 0)
+    pollUntil(before, lambda: batch.rows[0].progress)
     crash(before)
     service = newService(root, workerPython)
     (job,) = service.recovery.found()
     resumed = service.recovery.resume(job)
     service.waitFor(resumed, SECONDS)
-    assert resumed.rows[0].state is CaseState.DONE
+    assert resumed.rows[0].state is State.DONE
     assert (out / "ending" / "provenance.json").is_file(), "a case of a batch goes where it was to go"
     generated(service, painted(scene), modelFolder)
     crash(service)

@@ -7,12 +7,12 @@ import pytest
 
 slicer = pytest.importorskip("slicer")
 
+from medddpm.jobs.events import State  # noqa: E402
 from medddpm.labels.scheme import load_scheme  # noqa: E402
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels  # noqa: E402
 from MedDDPMSlicerLib.VolumeNodes import volumeNodeFromArray, volumeOf  # noqa: E402
 from MedDDPMSynthLib.LocalEdit import missingForEdit, removeSnapshot, restoreSnapshot, takeSnapshot  # noqa: E402
 from MedDDPMSynthLib.Options import SynthInputs  # noqa: E402
-from MedDDPMSynthLib.State import Outcome  # noqa: E402
 from synth_helpers import SECONDS, leftovers, options  # noqa: E402
 from synth_phantoms import GEOMETRIES, painted, phantom, positions  # noqa: E402
 
@@ -100,7 +100,7 @@ def test_nothing_changed(service, scene, modelFolder):
     original = takeSnapshot(segmentation)
     run = service.generate(SynthInputs(segmentation, None, realScan(scene, "lps"), original), options(modelFolder))
     service.waitFor(run, SECONDS)
-    assert run.outcome is Outcome.FAILED and "not been changed" in run.message
+    assert run.state is State.FAILED and "not been changed" in run.message
     assert leftovers(service) == []
 
 
@@ -121,9 +121,9 @@ def test_snapshot(scene):
 
 def test_what_is_missing_for_an_edit(scene, modelFolder):
     from MedDDPMSlicerLib.Models import ModelLibrary
-    from MedDDPMSlicerLib.Settings import MemorySettings
+    from MedDDPMSlicerLib.Storage import Settings
 
-    model = ModelLibrary(modelFolder.parent, MemorySettings()).describe(str(modelFolder))
+    model = ModelLibrary(modelFolder.parent, Settings()).describe(str(modelFolder))
     segmentation = painted(scene)
     scans = realScan(scene, "lps")
     assert "T1 or FLAIR" in missingForEdit(model, SynthInputs(segmentation, None, {"T9": scans["T1"]}))

@@ -14,11 +14,11 @@ slicer = pytest.importorskip("slicer")
 
 from medddpm.errors import InputError, MedDDPMError  # noqa: E402
 from medddpm.jobs import spool as spools  # noqa: E402
-from MedDDPMSlicerLib.Hierarchy import hierarchyOf  # noqa: E402
+from medddpm.jobs.events import State  # noqa: E402
+from MedDDPMSlicerLib import Background  # noqa: E402
+from MedDDPMSlicerLib.Nodes import hierarchyOf  # noqa: E402
 from MedDDPMSlicerLib.VolumeNodes import affineOf, volumeOf  # noqa: E402
-from MedDDPMSynthLib import Run  # noqa: E402
 from MedDDPMSynthLib.Options import SynthInputs  # noqa: E402
-from MedDDPMSynthLib.State import Outcome, SynthState  # noqa: E402
 from MedDDPMSynthLib.SynthLogic import SynthLogic  # noqa: E402
 from MedDDPMSynthLib.SynthService import SynthService  # noqa: E402
 from synth_helpers import (  # noqa: E402
@@ -41,7 +41,7 @@ def longRun(service, segmentation, model, **changes):
     """A generation of many steps that is at its sampling."""
     run = service.generate(SynthInputs(segmentation), options(model, **{"sampler": "ddpm", "steps": 250, **changes}))
     pollUntil(service, lambda: run.finished or (run.step or 0) > 3)
-    assert run.state is SynthState.SAMPLING, run.message
+    assert run.state is State.RUNNING, run.message
     return run
 
 
@@ -68,9 +68,9 @@ def test_cancel_while_sampling(service, scene, segmentation, modelFolder):
     step = run.step
     run.cancel()
     run.cancel()
-    assert run.state in (SynthState.CANCELLING, SynthState.IDLE)
+    assert run.state in (State.CANCELLING, State.CANCELLED)
     service.waitFor(run, SECONDS)
-    assert run.outcome is Outcome.CANCELLED and run.state is SynthState.IDLE and run.volumes == []
+    assert run.state is State.CANCELLED and run.folder is not None and run.volumes == []
     assert run.step is not None and run.step < step + 100, "it did not run to its end"
     assert red.GetBackgroundVolumeID() == former.GetID()
     scene.RemoveNode(former)
@@ -82,16 +82,16 @@ def test_cancel_while_sampling(service, scene, segmentation, modelFolder):
 def test_cancel_while_preparing_and_importing(service, scene, segmentation, modelFolder, monkeypatch):
     run = service.generate(SynthInputs(segmentation), options(modelFolder))
     run.cancel()
-    assert run.outcome is Outcome.CANCELLED
+    assert run.state is State.CANCELLED
     assertNothingLeft(service, scene)
 
-    monkeypatch.setattr(Run, "SLICE_SECONDS", 0.0)  # one step at a time
+    monkeypatch.setattr(Background, "SLICE_SECONDS", 0.0)  # one step at a time
     run = service.generate(SynthInputs(segmentation), options(modelFolder, samples=3))
     pollUntil(service, lambda: scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") > 1)
-    assert run.state is SynthState.IMPORTING and not run.finished
+    assert run.state is State.IMPORTING and not run.finished
     run.cancel()
     service.waitFor(run, SECONDS)
-    assert run.outcome is Outcome.CANCELLED
+    assert run.state is State.CANCELLED
     assertNothingLeft(service, scene)
 
 
@@ -101,7 +101,7 @@ def test_worker_killed(service, scene, segmentation, modelFolder):
     owner = spools.lock(service.jobs.spool).living_owner()
     os.kill(owner.pid, signal.SIGKILL)
     service.waitFor(run, SECONDS)
-    assert run.outcome is Outcome.FAILED and run.state is SynthState.FAILED
+    assert run.state is State.FAILED
     assert run.message.startswith("The background process") and "/" not in run.message
     assert "stage" in run.details()
     with pytest.raises(MedDDPMError, match="background process"):
@@ -115,14 +115,14 @@ def test_model_vanished(service, scene, segmentation, modelFolder, tmp_path):
     shutil.copytree(modelFolder, model)
     first = longRun(service, segmentation, modelFolder)
     second = service.generate(SynthInputs(segmentation), options(model))
-    pollUntil(service, lambda: second.handle is not None)
+    pollUntil(service, lambda: second.folder is not None)
     shutil.rmtree(model)
     first.cancel()
     service.waitFor(second, SECONDS)
-    assert second.outcome is Outcome.FAILED and str(model) in second.message
+    assert second.state is State.FAILED and str(model) in second.message
     third = service.generate(SynthInputs(segmentation), options(model))
     service.waitFor(third, SECONDS)
-    assert third.outcome is Outcome.FAILED and str(model) in third.message and third.handle is None
+    assert third.state is State.FAILED and str(model) in third.message and third.folder is None
     assertNothingLeft(service, scene)
 
 
@@ -130,7 +130,7 @@ def test_mask_that_cannot_be_used(service, scene, modelFolder):
     empty = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Empty")
     run = service.generate(SynthInputs(empty), options(modelFolder))
     service.waitFor(run, SECONDS)
-    assert run.outcome is Outcome.FAILED and "segment" in run.message
+    assert run.state is State.FAILED and "segment" in run.message
 
     from medddpm.geometry.volume import Volume
     from medddpm.labels.scheme import load_scheme
@@ -144,7 +144,7 @@ def test_mask_that_cannot_be_used(service, scene, modelFolder):
     applyLabels(small, load_scheme("brats"), Volume(whole.data, affine))
     run = service.generate(SynthInputs(small), options(modelFolder))
     service.waitFor(run, SECONDS)
-    assert run.outcome is Outcome.FAILED
+    assert run.state is State.FAILED
     assert run.message.startswith("The mask cannot be used.") and "centimeters" in run.message
     assert leftovers(service) == []
 
@@ -153,7 +153,7 @@ def test_mask_that_cannot_be_used(service, scene, modelFolder):
 def test_impossible_options(service, scene, segmentation, modelFolder, changes):
     run = service.generate(SynthInputs(segmentation), options(modelFolder, **changes))
     service.waitFor(run, SECONDS)
-    assert run.outcome is Outcome.FAILED and str(next(iter(changes.values()))).strip("(',)") in run.message
+    assert run.state is State.FAILED and str(next(iter(changes.values()))).strip("(',)") in run.message
     assertNothingLeft(service, scene)
 
 
@@ -166,13 +166,13 @@ def test_damaged_result(service, scene, segmentation, modelFolder):
     run = service.generate(SynthInputs(segmentation), options(modelFolder))
 
     def damage(r):
-        if r.state is SynthState.IMPORTING:
-            for image in r.handle.folder.outputs.glob("*/*FLAIR.nii*"):
+        if r.state is State.IMPORTING:
+            for image in r.folder.outputs.glob("*/*FLAIR.nii*"):
                 image.write_bytes(image.read_bytes()[:400])
 
     run.observers.append(damage)
     service.waitFor(run, SECONDS)
-    assert run.outcome is Outcome.FAILED and run.message.endswith("Generate it again.")
+    assert run.state is State.FAILED and run.message.endswith("Generate it again.")
     assert "/" not in run.message
     assertNothingLeft(service, scene)
 
@@ -193,7 +193,7 @@ def test_full_disk_of_the_worker(scene, segmentation, modelFolder, workerPython,
     service = newService(tmp_path / "storage of x", ["bash", "-c", SMALL_FILES_ONLY, workerPython])
     run = service.generate(SynthInputs(segmentation), options(modelFolder))
     service.waitFor(run, SECONDS)
-    assert run.outcome is Outcome.FAILED
+    assert run.state is State.FAILED
     assertPlain(run.message, service)
     assert str(service.storage.root) in run.details(), "whoever looks for the cause finds the file"
     assertNothingLeft(service, scene)
@@ -212,7 +212,7 @@ def test_full_disk_of_slicer(service, scene, segmentation, modelFolder):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    assert run.outcome is Outcome.FAILED and run.handle is None
+    assert run.state is State.FAILED and run.folder is None
     assertPlain(run.message, service)
     assertNothingLeft(service, scene)
 
@@ -221,16 +221,16 @@ def test_scene_closed_and_segmentation_removed(service, scene, segmentation, mod
     run = longRun(service, segmentation, modelFolder)
     scene.RemoveNode(segmentation)
     service.waitFor(run, SECONDS)
-    assert run.outcome is Outcome.CANCELLED and "removed" in run.message
+    assert run.state is State.CANCELLED and "removed" in run.message
     again = painted(scene)
     run = longRun(service, again, modelFolder)
     scene.Clear(0)
     service.waitFor(run, SECONDS)
-    assert run.outcome is Outcome.CANCELLED
+    assert run.state is State.CANCELLED
     assert leftovers(service) == []
     later = painted(scene)
     done = generated(service, later, modelFolder)
-    assert done.handle.folder.path.is_dir()
+    assert done.folder.path.is_dir()
     scene.Clear(0)
     assert leftovers(service) == [], "the results went with their scene"
 
@@ -245,7 +245,7 @@ def test_shutdown_leaves_no_process(scene, modelFolder, workerPython, tmp_path):
     from medddpm.jobs.process import process_alive
 
     pollUntil(service, lambda: not process_alive(owner.pid, owner.token), 20)
-    assert run.outcome is Outcome.CANCELLED and leftovers(service) == []
+    assert run.state is State.CANCELLED and leftovers(service) == []
 
 
 def test_scripts(service, scene, segmentation, modelFolder, monkeypatch):
@@ -255,7 +255,7 @@ def test_scripts(service, scene, segmentation, modelFolder, monkeypatch):
     run = logic.synthesize(
         segmentation, str(modelFolder), steps=2, device="cpu", onFinished=ended.append, waitForCompletion=True
     )
-    assert run.outcome is Outcome.DONE and len(run.volumes) == 2 and ended == [run]
+    assert run.state is State.DONE and len(run.volumes) == 2 and ended == [run]
     with pytest.raises(MedDDPMError, match="does not exist"):
         logic.synthesize(segmentation, "no-such-model", waitForCompletion=True)
     for wrong in ({"segmentationNode": None}, {"segmentationNode": segmentation, "samples": 0}):

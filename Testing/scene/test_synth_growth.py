@@ -11,16 +11,22 @@ slicer = pytest.importorskip("slicer")
 
 from medddpm.errors import InputError  # noqa: E402
 from medddpm.geometry.volume import Volume  # noqa: E402
+from medddpm.jobs.events import State  # noqa: E402
 from medddpm.labels.scheme import load_scheme  # noqa: E402
-from MedDDPMSlicerLib.Hierarchy import hierarchyOf, nodesUnder, parentOf  # noqa: E402
+from MedDDPMSlicerLib.Nodes import (  # noqa: E402
+    hierarchyOf,
+    isSynthetic,
+    nodesUnder,
+    parentOf,
+    provenanceOf,
+    segmentationOf,
+)
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels  # noqa: E402
-from MedDDPMSlicerLib.SyntheticNodes import isSynthetic, provenanceOf, segmentationOf  # noqa: E402
 from MedDDPMSlicerLib.VolumeNodes import volumeOf  # noqa: E402
 from MedDDPMSynthLib import Growth  # noqa: E402
 from MedDDPMSynthLib.Import import ImportPlan, undoImport  # noqa: E402
 from MedDDPMSynthLib.Options import SynthInputs  # noqa: E402
 from MedDDPMSynthLib.Results import samplesOf  # noqa: E402
-from MedDDPMSynthLib.State import Outcome  # noqa: E402
 from synth_helpers import SECONDS, endWorkers, leftovers, newService, options, pollUntil  # noqa: E402
 from synth_phantoms import CENTER, GEOMETRIES, labelsAt, painted, positions  # noqa: E402
 from test_synth_batch import crash  # noqa: E402
@@ -54,7 +60,7 @@ def test_the_tumor_grows_while_the_sequence_plays(service, scene, anatomyModel):
     red = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
     stages = []
     run = service.generate(SynthInputs(segmentation), options(anatomyModel, frames=3, showPreview=True))
-    run.observers.append(lambda r: stages.append(r.stage))
+    run.observers.append(lambda r: stages.append(r.doing))
     service.waitFor(run, SECONDS)
     run.raiseFailure()
     assert any("of 3" in stage for stage in stages) and "3 frames" in run.message
@@ -100,14 +106,14 @@ def test_a_series_that_is_cancelled_leaves_nothing(service, scene, modelFolder):
     pollUntil(service, lambda: (run.step or 0) > 0)
     run.cancel()
     service.waitFor(run, SECONDS)
-    assert run.outcome is Outcome.CANCELLED and scene.GetNumberOfNodes() == nodes
+    assert run.state is State.CANCELLED and scene.GetNumberOfNodes() == nodes
     pollUntil(service, lambda: leftovers(service) == [], 10)
 
 
 def test_an_import_that_ends_early_leaves_nothing(service, scene, modelFolder):
     segmentation = painted(scene)
     run = series(service, segmentation, modelFolder)
-    outputs, model = run.handle.folder.outputs, service.library.describe(str(modelFolder))
+    outputs, model = run.folder.outputs, service.library.describe(str(modelFolder))
     nodes = scene.GetNumberOfNodes()
     steps = list(Growth.importSeries(ImportPlan(segmentation, model, outputs, "all", "Case")))
     for stop in (1, len(steps) // 2, len(steps) - 1):

@@ -12,16 +12,15 @@ slicer = pytest.importorskip("slicer")
 
 from medddpm.errors import InputError  # noqa: E402
 from MedDDPMSlicerLib.Models import ModelLibrary  # noqa: E402
-from MedDDPMSlicerLib.PlainNifti import openPlainNifti  # noqa: E402
-from MedDDPMSlicerLib.SampleMask import sampleMaskPath  # noqa: E402
-from MedDDPMSlicerLib.Settings import ApplicationSettings, MemorySettings  # noqa: E402
+from MedDDPMSlicerLib.Storage import Settings, sampleMaskPath  # noqa: E402
+from MedDDPMSlicerLib.Voxels import openPlainNifti  # noqa: E402
 from MedDDPMSynthLib.Options import Quality, nextSeed, samplerAndSteps  # noqa: E402
 from MedDDPMSynthLib.SampleCase import loadSampleCase, registerSampleData  # noqa: E402
 
 
 @pytest.fixture
 def library(tmp_path):
-    return ModelLibrary(tmp_path / "imported", MemorySettings())
+    return ModelLibrary(tmp_path / "imported", Settings())
 
 
 @pytest.fixture
@@ -113,10 +112,10 @@ def test_settings_of_the_application():
             self[name] = value
 
     store = Store()
-    settings = ApplicationSettings(store)
+    settings = Settings(store)
     assert settings.read("lastModel") == ""
     settings.write("lastModel", "demo")
-    assert ApplicationSettings(store).read("lastModel") == "demo" and list(store) == ["MedDDPM/lastModel"]
+    assert Settings(store).read("lastModel") == "demo" and list(store) == ["MedDDPM/lastModel"]
 
 
 def test_qualities(library):

@@ -11,8 +11,7 @@ slicer = pytest.importorskip("slicer")
 
 from medddpm.errors import InputError  # noqa: E402
 from MedDDPMSlicerLib.Background import Background, Observed  # noqa: E402
-from MedDDPMSlicerLib.PlainNifti import openPlainNifti  # noqa: E402
-from MedDDPMSlicerLib.Slabs import slabs  # noqa: E402
+from MedDDPMSlicerLib.Voxels import openPlainNifti, slabs  # noqa: E402
 from MedDDPMSynthLib.LocalEdit import grown  # noqa: E402
 from MedDDPMSynthLib.Watch import SegmentationWatch  # noqa: E402
 from synth_phantoms import painted  # noqa: E402

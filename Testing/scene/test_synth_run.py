@@ -12,13 +12,19 @@ import vtk
 
 slicer = pytest.importorskip("slicer")
 
-from MedDDPMSlicerLib.Hierarchy import hierarchyOf, itemOf, parentOf  # noqa: E402
-from MedDDPMSlicerLib.PlainNifti import openPlainNifti  # noqa: E402
-from MedDDPMSlicerLib.SyntheticNodes import isSynthetic, provenanceOf, segmentationOf  # noqa: E402
+from medddpm.jobs.events import State  # noqa: E402
+from MedDDPMSlicerLib.Nodes import (  # noqa: E402
+    hierarchyOf,
+    isSynthetic,
+    itemOf,
+    parentOf,
+    provenanceOf,
+    segmentationOf,
+)
 from MedDDPMSlicerLib.VolumeNodes import affineOf, volumeOf  # noqa: E402
+from MedDDPMSlicerLib.Voxels import openPlainNifti  # noqa: E402
 from MedDDPMSynthLib.Options import SynthInputs  # noqa: E402
 from MedDDPMSynthLib.Results import discardSample, samplesOf, setKept  # noqa: E402
-from MedDDPMSynthLib.State import Outcome, SynthState  # noqa: E402
 from synth_helpers import (  # noqa: E402
     SECONDS,
     generated,
@@ -50,7 +56,7 @@ def test_results_lie_on_the_grid_of_the_mask(service, scene, modelFolder, grid):
         np.testing.assert_allclose(data.affine, affine, atol=1e-4)
         assert data.data[inside].std() > 0, "the network's image is inside the brain"
         assert data.data.min() >= 0 and data.data.max() <= 1000
-    (written,) = run.handle.folder.outputs.glob("*/*T1.nii")
+    (written,) = run.folder.outputs.glob("*/*T1.nii")
     np.testing.assert_array_equal(volumeOf(run.volumes[0]).data.T, openPlainNifti(written).voxels)
 
 
@@ -59,11 +65,11 @@ def test_states_names_and_provenance(service, scene, modelFolder):
     seen = []
     run = service.generate(SynthInputs(segmentation), options(modelFolder, samples=2, seed=40))
     run.observers.append(lambda r: seen.append(r.state))
-    assert run.state is SynthState.PREPARING and run.state.busy
+    assert run.state is State.PREPARING
     service.waitFor(run, SECONDS)
-    assert run.outcome is Outcome.DONE, run.message
+    assert run.state is State.DONE, run.message
     order = list(dict.fromkeys(seen))
-    assert order == [SynthState.SAMPLING, SynthState.IMPORTING, SynthState.IDLE]
+    assert order == [State.PREPARING, State.PENDING, State.RUNNING, State.IMPORTING, State.DONE]
     assert run.progress == 1.0 and run.message == "2 samples are ready."
     volume = run.volumes[2]
     assert volume.GetName() == "T1 02 – Case (synthetic)"
@@ -121,7 +127,7 @@ def test_keep_and_discard(service, scene, modelFolder):
     assert [(s.number, s.seed, s.kept) for s in samples] == [(1, 7, True), (2, 8, True), (3, 90, True)]
     setKept(samples[0], False)
     assert [s.kept for s in samplesOf(segmentation)] == [False, True, True]
-    first, second = run.handle.folder.path, again.handle.folder.path
+    first, second = run.folder.path, again.folder.path
     assert first.is_dir() and second.is_dir()
     discardSample(samples[2], service.jobs)
     assert not second.exists() and first.is_dir() and volumeCount(scene) == 4
@@ -161,7 +167,7 @@ def test_results_survive_saving_and_loading_the_scene(service, scene, modelFolde
         assert storage.WriteData(node)
     scene.SetURL(str(tmp_path / "scene.mrml"))
     assert scene.Commit()
-    pollUntil(service, lambda: not run.handle.folder.path.exists())  # saved: the job is no longer needed
+    pollUntil(service, lambda: not run.folder.path.exists())  # saved: the job is no longer needed
     scene.Clear(0)
     assert volumeCount(scene) == 0
     assert scene.Connect()
@@ -193,7 +199,7 @@ def test_compressed_results_of_another_program(service, scene, modelFolder, tmp_
     run = generated(service, segmentation, modelFolder)
     nibabel = pytest.importorskip("nibabel")
     folder = tmp_path / "outputs"
-    shutil.copytree(run.handle.folder.outputs, folder)
+    shutil.copytree(run.folder.outputs, folder)
     (case,) = folder.iterdir()
     for image in [*case.glob("*.nii"), *case.glob("model-grid/*.nii")]:
         nibabel.save(nibabel.load(image), image.with_name(image.name + ".gz"))
@@ -225,7 +231,7 @@ def test_no_step_holds_up_the_gui(service, scene, modelFolder):
     segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Large")
     applyLabels(segmentation, load_scheme("brats"), Volume(labelsAt(positions(shape, affine)), affine))
     run = service.generate(SynthInputs(segmentation), options(modelFolder))
-    slowest: dict[SynthState, float] = {}
+    slowest: dict[State, float] = {}
     while not run.finished:
         state, start = run.state, time.process_time()
         service.poll()

@@ -9,17 +9,19 @@ import pytest
 
 slicer = pytest.importorskip("slicer")
 
-from MedDDPMSlicerLib.Display import displayGray  # noqa: E402
-from MedDDPMSlicerLib.Hierarchy import folderFor, hierarchyOf, parentOf, putUnder  # noqa: E402
-from MedDDPMSlicerLib.SyntheticNodes import isSynthetic, markSynthetic, segmentationOf  # noqa: E402
-from MedDDPMSlicerLib.Views import (  # noqa: E402
+from MedDDPMSlicerLib.Nodes import (  # noqa: E402
     SliceLayers,
-    applyPlan,
-    compareSamples,
-    compareWithReal,
-    compositeNode,
+    displayGray,
+    folderFor,
+    hierarchyOf,
+    isSynthetic,
+    markSynthetic,
+    parentOf,
+    putUnder,
+    segmentationOf,
     showInSlices,
 )
+from MedDDPMSlicerLib.Views import applyPlan, compareSamples, compareWithReal, compositeNode  # noqa: E402
 from MedDDPMSlicerLib.VolumeNodes import affineOf, volumeNodeFromArray, volumeOf  # noqa: E402
 from MedDDPMSynthLib.Results import caseItem, modalitiesOf, samplesOf, setKept  # noqa: E402
 from MedDDPMSynthLib.Statistics import statisticsTask  # noqa: E402

@@ -16,10 +16,8 @@ from medddpm.errors import InputError  # noqa: E402
 from medddpm.labels.scheme import load_scheme  # noqa: E402
 from medddpm.training.run import RunFolder  # noqa: E402
 from MedDDPMSlicerLib.Dependencies import PREPARING, TRAINING  # noqa: E402
-from MedDDPMSlicerLib.Question import readAnswer  # noqa: E402
 from MedDDPMTrainingLib import Orders  # noqa: E402
 from MedDDPMTrainingLib.Estimate import TrainEstimate, _read  # noqa: E402
-from MedDDPMTrainingLib.Preparation import PrepareState  # noqa: E402
 from MedDDPMTrainingLib.Presets import defaultIterations, presets  # noqa: E402
 from training_helpers import parameters, pollUntil, tinyConfig  # noqa: E402
 
@@ -130,29 +128,11 @@ def test_an_estimate_says_when_it_does_not_fit():
     assert tight.sentence == "The figures. This will not fit. Choose the compact network."
 
 
-class Answered:
-    """A job that is done, with a certain file."""
-
-    def __init__(self, folder, text):
-        from medddpm.jobs.events import Event
-        from medddpm.jobs.folder import JobFolder
-
-        self.folder, self.message = JobFolder(folder), "It failed."
-        self.folder.create({}, "train_estimate")
-        self.folder.prepare()
-        self.folder.append(Event("done" if text else "failed"))
-        (self.folder.outputs / "estimate.json").write_text(text)
-
-
 @pytest.mark.parametrize("text", ["{}", "[]", "{", '{"seconds": "soon"}'])
 def test_a_damaged_estimate_is_told(tmp_path, text):
+    (tmp_path / "estimate.json").write_text(text)
     with pytest.raises(InputError, match="could not be read"):
-        _read(Answered(tmp_path / "job", text))
-
-
-def test_an_estimate_that_failed_says_why(tmp_path):
-    with pytest.raises(InputError, match="It failed"):
-        readAnswer(Answered(tmp_path / "job", ""), "estimate.json", "The estimate")
+        _read(tmp_path)
 
 
 # --- what stands in the way -----------------------------------------------------------------------------------------
@@ -195,7 +175,7 @@ def test_the_end_of_the_service_leaves_no_worker(service, tmp_path):
     assert service.toolsJobs._worker.alive()
     service.shutdown()
     pollUntil(service, lambda: not service.toolsJobs._worker.alive(), 10)
-    assert service.preparation.state is PrepareState.IDLE
+    assert service.preparation.state is None
 
 
 def test_the_scene_may_close_at_any_time(service, tmp_path):

@@ -12,8 +12,8 @@ slicer = pytest.importorskip("slicer")
 pytest.importorskip("nibabel")
 
 from medddpm.errors import InputError, MedDDPMError  # noqa: E402
+from medddpm.jobs.events import State  # noqa: E402
 from medddpm.jobs.process import process_alive  # noqa: E402
-from MedDDPMTrainingLib.Preparation import PrepareState  # noqa: E402
 from MedDDPMTrainingLib.TrainingLogic import TrainingLogic  # noqa: E402
 from MedDDPMTrainingLib.TrainingService import TrainingService  # noqa: E402
 from training_helpers import parameters, pollUntil, requirePackages  # noqa: E402
@@ -75,8 +75,8 @@ def test_scans_become_a_dataset(trainingService, node):
     with pytest.raises(InputError, match="running already"):
         trainingService.startPreparation({})
     pollUntil(trainingService, lambda: preparation.finished)
-    assert preparation.state is PrepareState.DONE, preparation.message
-    assert {PrepareState.RUNNING, PrepareState.DONE} <= stages and any(total for _, total in steps)
+    assert preparation.state is State.DONE, preparation.message
+    assert {State.RUNNING, State.DONE} <= stages and any(total for _, total in steps)
     assert preparation.result.cases == 3 and preparation.result.report.is_file()
     assert "3 cases are prepared" in preparation.message
     sentence = trainingService.datasetSummary(node.datasetFolder)
@@ -91,14 +91,14 @@ def test_what_is_wrong_is_said_in_a_sentence(trainingService, node, source, tmp_
     image.write_bytes(image.read_bytes()[:2000])
     node.sourceFolder = str(damaged)
     preparation = prepared(trainingService, node)
-    assert preparation.state is PrepareState.FAILED and image.name in preparation.message
+    assert preparation.state is State.FAILED and image.name in preparation.message
     assert "Traceback" not in preparation.message
     with pytest.raises(MedDDPMError, match=image.name):
         preparation.raiseFailure()
     write_head(damaged, CASES[0], 0)
     preparation.again()
     pollUntil(trainingService, lambda: preparation.finished)
-    assert preparation.state is PrepareState.DONE, preparation.message
+    assert preparation.state is State.DONE, preparation.message
 
 
 def test_a_cancelled_preparation_goes_on_where_it_was(trainingService, node, tmp_path):
@@ -106,13 +106,13 @@ def test_a_cancelled_preparation_goes_on_where_it_was(trainingService, node, tmp
     pollUntil(trainingService, lambda: someCasesDone(preparation) or preparation.finished)
     preparation.cancel()
     pollUntil(trainingService, lambda: preparation.finished)
-    assert preparation.state is PrepareState.CANCELLED
+    assert preparation.state is State.CANCELLED
     done = [path.with_suffix(".safetensors") for path in (tmp_path / "dataset" / "cases").glob("*.json")]
     kept = {path: path.stat().st_mtime_ns for path in done}
     assert kept, "what was computed stays"
     preparation.again()
     pollUntil(trainingService, lambda: preparation.finished)
-    assert preparation.state is PrepareState.DONE
+    assert preparation.state is State.DONE
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items()), "and is not computed again"
 
 
@@ -125,11 +125,11 @@ def test_the_end_of_slicer_interrupts_and_the_next_session_offers_it_again(makeT
     waitForEnd(first.preparationJobs._worker)
     second = makeTrainingService()
     offered = second.preparation
-    assert offered.state is PrepareState.INTERRUPTED and "Resume the interrupted preparation" in offered.message
+    assert offered.state is State.INTERRUPTED and "Resume the interrupted preparation" in offered.message
     assert offered.request["source"] == node.sourceFolder
     offered.again()
     pollUntil(second, lambda: offered.finished)
-    assert offered.state is PrepareState.DONE
+    assert offered.state is State.DONE
     second.shutdown()
     waitForEnd(second.preparationJobs._worker)
 

@@ -17,8 +17,7 @@ from medddpm.jobs.folder import State  # noqa: E402
 from medddpm.jobs.owner import STALE_SECONDS, Owner  # noqa: E402
 from MedDDPMSlicerLib.Background import SlicedTask  # noqa: E402
 from MedDDPMSlicerLib.Models import ModelLibrary  # noqa: E402
-from MedDDPMSlicerLib.Settings import MemorySettings  # noqa: E402
-from MedDDPMSlicerLib.Storage import Storage  # noqa: E402
+from MedDDPMSlicerLib.Storage import Settings, Storage  # noqa: E402
 from MedDDPMTrainingLib.Run import TrainingRun  # noqa: E402
 from MedDDPMTrainingLib.Runs import Runs  # noqa: E402
 from training_helpers import newRun, pollUntil, tinyConfig, trained  # noqa: E402
@@ -26,7 +25,7 @@ from training_helpers import newRun, pollUntil, tinyConfig, trained  # noqa: E40
 
 @pytest.fixture
 def settings():
-    return MemorySettings()
+    return Settings()
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def listed(settings, home):
 
 def addModel(run):
     """A model as a training leaves it: here only its description is needed."""
-    demo = ModelLibrary(run.path, MemorySettings()).describe("demo").path
+    demo = ModelLibrary(run.path, Settings()).describe("demo").path
     run.model.mkdir(parents=True)
     shutil.copy(demo / "config.json", run.model / "config.json")
 

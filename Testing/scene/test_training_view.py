@@ -15,10 +15,9 @@ from medddpm.dataset import DatasetConfig  # noqa: E402
 from medddpm.errors import InputError  # noqa: E402
 from medddpm.labels.scheme import load_scheme  # noqa: E402
 from medddpm.training.run import RunFolder  # noqa: E402
-from MedDDPMSlicerLib.Hierarchy import hierarchyOf, parentOf  # noqa: E402
-from MedDDPMSlicerLib.PlainNifti import unpackNifti  # noqa: E402
-from MedDDPMSlicerLib.SyntheticNodes import field, isSynthetic  # noqa: E402
+from MedDDPMSlicerLib.Nodes import field, hierarchyOf, isSynthetic, parentOf  # noqa: E402
 from MedDDPMSlicerLib.VolumeNodes import affineOf, volumeOf  # noqa: E402
+from MedDDPMSlicerLib.Voxels import unpackNifti  # noqa: E402
 from MedDDPMTrainingLib.Charts import (  # noqa: E402
     LOGGED,
     MAX_POINTS,

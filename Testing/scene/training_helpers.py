@@ -16,8 +16,7 @@ from medddpm.config import NetworkConfig
 from medddpm.jobs.events import Event
 from medddpm.training.config import TrainConfig
 from medddpm.training.run import RunFolder
-from MedDDPMSlicerLib.Settings import MemorySettings
-from MedDDPMSlicerLib.Storage import Storage
+from MedDDPMSlicerLib.Storage import Settings, Storage
 from MedDDPMTrainingLib.TrainingService import TrainingService
 from waiting import pollUntil
 
@@ -33,7 +32,7 @@ def newService(root: Path, python: str | list[str], **more: Any) -> TrainingServ
 
     ``python``: their interpreter, with leading arguments where it is a list.
     """
-    more.setdefault("settings", MemorySettings())
+    more.setdefault("settings", Settings())
     more.setdefault("missing", lambda use: [])
     return TrainingService(Storage(root), [python] if isinstance(python, str) else python, **more)
 

@@ -102,11 +102,11 @@ class SlicerTestCase(ModuleTestCase):
 
     def generate(self) -> Any:
         """Press Generate and wait for the end, which must be a good one; returns the run."""
-        from MedDDPMSynthLib.State import Outcome
+        from medddpm.jobs.events import State
 
         run = self.startGeneration()
         waitUntil(lambda: run.finished, "the generation")
-        self.assertIs(run.outcome, Outcome.DONE, f"{run.message}\n{run.details()}")
+        self.assertIs(run.state, State.DONE, f"{run.message}\n{run.details()}")
         return run
 
     def startLongGeneration(self) -> Any:

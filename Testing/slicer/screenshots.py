@@ -237,7 +237,7 @@ def writeMasks(folder: Path) -> None:
     from medddpm.geometry.itk import write_nrrd
     from medddpm.labels.scheme import load_scheme
     from medddpm.masks import mirror_tumor, transform_tumor
-    from MedDDPMSlicerLib.SampleMask import sampleMaskPath
+    from MedDDPMSlicerLib.Storage import sampleMaskPath
     from MedDDPMSynthLib.SampleCase import SCHEME
 
     folder.mkdir()

@@ -90,7 +90,7 @@ class AnatomyTest(SlicerTestCase):
         with StallMeter(self.service._timer, self.widget.panels.timer) as meter:
             waitUntil(lambda: run.finished, "the series")
         say(meter.summary())
-        self.assertEqual(run.outcome.name, "DONE", run.message)
+        self.assertEqual(run.state.name, "DONE", run.message)
         self.assertLess(meter.longestCallback, 0.1, meter.summary())
         browser = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSequenceBrowserNode")
         self.assertEqual(browser.GetNumberOfItems(), 3)

@@ -28,7 +28,7 @@ class EndingsTest(SlicerTestCase):
     def testCancel(self) -> None:
         """Cancel takes effect within a step; neither images nor files are left, and the worker rests."""
         run = self.startLongGeneration()
-        folder = run.handle.folder.path
+        folder = run.folder.path
         begin, first = time.monotonic(), run.step
         waitUntil(lambda: run.step > first or run.finished, "the next steps")
         step = (time.monotonic() - begin) / max(1, run.step - first)
@@ -37,7 +37,7 @@ class EndingsTest(SlicerTestCase):
         waitUntil(lambda: run.finished, "the cancel")
         latency = time.monotonic() - begin
         say(f"cancel took effect after {latency:.2f} s; a step takes {step:.2f} s")
-        self.assertEqual(run.outcome.name, "CANCELLED")
+        self.assertEqual(run.state.name, "CANCELLED")
         self.assertLess(latency, 2 * step + 1.0)
         self.assertFalse(folder.exists())
         self._assertNothingLeft()
@@ -52,7 +52,7 @@ class EndingsTest(SlicerTestCase):
         for process in workers():
             os.kill(process, signal.SIGKILL)
         waitUntil(lambda: run.finished, "the end of the run")
-        self.assertEqual(run.outcome.name, "FAILED")
+        self.assertEqual(run.state.name, "FAILED")
         say(f"killed worker: {run.message}")
         self.assertRegex(run.message, r"^[A-Z].*\.$")
         self.assertIn("stage sample", run.details())
@@ -74,7 +74,7 @@ class EndingsTest(SlicerTestCase):
         (folder / "model.safetensors").unlink()
         run = self.startGeneration()
         waitUntil(lambda: run.finished, "the end of the run")
-        self.assertEqual(run.outcome.name, "FAILED")
+        self.assertEqual(run.state.name, "FAILED")
         say(f"weights gone: {run.message}")
         self.assertIn("model.safetensors", run.message)
         shutil.rmtree(folder.parent)
@@ -86,7 +86,7 @@ class EndingsTest(SlicerTestCase):
     def testSceneClosed(self) -> None:
         """Closing the scene ends the job; the next scene is as any other."""
         run = self.startLongGeneration()
-        folder = run.handle.folder.path
+        folder = run.folder.path
         slicer.mrmlScene.Clear(0)
         waitUntil(lambda: run.finished, "the end of the run")
         waitUntil(lambda: not folder.exists(), "the end of the job's folder")

@@ -28,7 +28,7 @@ class GeneratingTest(SlicerTestCase):
         self.assertFalse(segmentation.GetDisplayNode().GetVisibility2DFill())
         grab("preview")
         waitUntil(lambda: run.finished, "the generation")
-        self.assertEqual(run.outcome.name, "DONE", run.message)
+        self.assertEqual(run.state.name, "DONE", run.message)
         self.assertIsNone(self._preview())
         self._checkVolumes(run, segmentation)
         waitUntil(lambda: self.ui.ResultsTable.rowCount == 1, "the row of the sample")

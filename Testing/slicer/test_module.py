@@ -59,8 +59,8 @@ class ModuleTest(SlicerTestCase):
     def testEstimateIsAskedAgainAfterTheSceneWasClosed(self) -> None:
         """A question that the end of a scene has cancelled is asked anew in the next one, with the same choices."""
         self.loadSample()
-        question = self.context.service._estimator._question
-        waitUntil(lambda: question.open, "the question")
+        estimator = self.context.service._estimator
+        waitUntil(lambda: estimator.job is not None and not estimator.job.finished, "the question")
         slicer.mrmlScene.Clear(0)
         self.loadSample()
         waitUntil(lambda: "memory" in self.ui.EstimateLabel.text, "the estimate", 120)

@@ -133,7 +133,7 @@ class BatchTest(SlicerTestCase):
 
     def testBadFileAmongGoodOnes(self) -> None:
         """The table says which are done and why one failed; the others' images are in the output folder."""
-        from MedDDPMSlicerLib.SampleMask import sampleMaskPath
+        from MedDDPMSlicerLib.Storage import sampleMaskPath
 
         folder = Path(tempfile.mkdtemp(prefix="medddpm-batch-"))
         self.addCleanup(shutil.rmtree, folder, True)
@@ -177,7 +177,7 @@ def modality(volume: Any) -> str:
 
 def synthetic() -> list[Any]:
     """The synthetic volumes of the scene."""
-    from MedDDPMSlicerLib.SyntheticNodes import syntheticVolumes
+    from MedDDPMSlicerLib.Nodes import syntheticVolumes
 
     return syntheticVolumes(slicer.mrmlScene)
 

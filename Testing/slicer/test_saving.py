@@ -154,7 +154,7 @@ def matrixOf(volume: Any) -> Any:
 
 def synthetic() -> list[Any]:
     """The synthetic volumes of the scene."""
-    from MedDDPMSlicerLib.SyntheticNodes import syntheticVolumes
+    from MedDDPMSlicerLib.Nodes import syntheticVolumes
 
     return syntheticVolumes(slicer.mrmlScene)
 

@@ -199,7 +199,7 @@ class WholeWayTest(TrainingTestCase):
         synth.ui.GenerateButton.click()
         run = synth.logic.service.run
         waitUntil(lambda: run.finished, "the generation")
-        self.assertEqual((run.outcome.name, len(run.volumes)), ("DONE", 4), run.message)
+        self.assertEqual((run.state.name, len(run.volumes)), ("DONE", 4), run.message)
         grab("training-used")
 
 

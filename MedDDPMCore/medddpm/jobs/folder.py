@@ -26,13 +26,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import FREE_SPACE, InputError
-from ..files import open_regular, read_bounded, write_text
+from ..files import open_regular, read_bounded, read_tail, write_text
 from .events import FINAL, Event, EventLog, State
 from .outcome import Outcome
 from .owner import OwnerFile
 
 FORMAT_VERSION = 1
 MAX_JOB_BYTES = 4 * 1024 * 1024
+TAIL_BYTES = 64_000
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -209,6 +210,10 @@ class JobFolder:
         """Delete an old preview; a reader that holds it open (Windows) keeps it for now."""
         with contextlib.suppress(OSError):
             self.inside(name).unlink(missing_ok=True)
+
+    def log_tail(self) -> str:
+        """The last part of the technical log; empty where there is none or it cannot be read."""
+        return read_tail(self.log_path, TAIL_BYTES)
 
     def open_log(self) -> int:
         """A descriptor for appending to ``log.txt``. Raises InputError where it is a link, OSError on other trouble."""

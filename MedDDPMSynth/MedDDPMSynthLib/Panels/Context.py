@@ -54,4 +54,4 @@ class Context(PanelContext):
     def busyRun(self) -> Any:
         """The generation that is going on, or None."""
         run = self.service.run
-        return run if run is not None and run.state.busy else None
+        return run if run is not None and not run.finished else None

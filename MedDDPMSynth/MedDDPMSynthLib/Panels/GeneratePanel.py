@@ -7,6 +7,7 @@ from typing import Any
 
 import qt
 import slicer
+from medddpm.jobs.events import State
 from medddpm.synthesis.request import SynthesisRequest
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.EstimateLine import EstimateLine, Fail, Show
@@ -16,7 +17,6 @@ from MedDDPMSlicerLib.RequestOptions import MAX_INT, valuesOf
 from MedDDPMSlicerLib.Texts import progressPercent, progressText
 
 from ..Options import Quality, advancedOptions, unguided
-from ..State import Outcome, SynthState
 from .Context import Context
 
 
@@ -127,7 +127,7 @@ class GeneratePanel(Panel):
         button, run = self.ui.GenerateButton, self.context.busyRun
         if run is not None:
             button.text = "Cancel"
-            cancelling = run.state == SynthState.CANCELLING
+            cancelling = run.state is State.CANCELLING
             enable(button, "The generation is being cancelled." if cancelling else None)
             enable(self.ui.GrowthButton, "A generation is running. Wait for it, or cancel it.")
             return
@@ -152,17 +152,17 @@ class GeneratePanel(Panel):
     def _shownRun(self) -> Any:
         """What the user started; the automatic preview only while nothing else runs."""
         automatic = self.context.service.autoUpdate.run
-        busy = automatic is not None and automatic.state.busy and self.context.busyRun is None
+        busy = automatic is not None and not automatic.finished and self.context.busyRun is None
         return automatic if busy else self.context.service.run
 
     def _showRun(self, run: Any) -> None:
-        busy = run is not None and run.state.busy
+        busy = run is not None and not run.finished
         self.ui.ProgressBar.visible = busy
         if busy:
             percent = progressPercent(run.progress)
             self.ui.ProgressBar.maximum = 0 if percent is None else 100
             self.ui.ProgressBar.value = percent or 0
-            say(self.ui.ProgressLabel, progressText(run.stage, run.step, run.total, run.secondsLeft))
+            say(self.ui.ProgressLabel, progressText(run.doing, run.step, run.total, run.secondsLeft))
         else:
             say(self.ui.ProgressLabel, "")
         self.ui.DetailsButton.visible = run is not None
@@ -181,7 +181,7 @@ class GeneratePanel(Panel):
             say(self.ui.MessageLabel, "")
         else:
             text = " ".join([run.message or "", *run.warnings]).strip()
-            say(self.ui.MessageLabel, text, "error" if run.outcome == Outcome.FAILED else "info")
+            say(self.ui.MessageLabel, text, "error" if run.state is State.FAILED else "info")
 
     def _choices(self, parameters: Any) -> tuple[Any, ...]:
         """What the estimate depends on; () where nothing can be generated yet."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
-from MedDDPMSlicerLib import SegmentMasks, Views
+from MedDDPMSlicerLib.Nodes import showInSlices
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import enable, say
+from MedDDPMSlicerLib.Segments import createSegments
 
 from .. import SampleCase
 from .Context import Context
@@ -102,7 +103,7 @@ class MaskPanel(Panel):
                 parameters.segmentation = newSegmentation(parameters.referenceVolume, grid)
             giveGeometry(parameters.segmentation, parameters.referenceVolume, grid)
             self.saveUndo()
-            SegmentMasks.createSegments(parameters.segmentation, self.context.scheme)
+            createSegments(parameters.segmentation, self.context.scheme)
             self._noteModel(parameters)
 
     def outline(self) -> None:
@@ -160,7 +161,7 @@ class MaskPanel(Panel):
             _showWhereEmpty(source)
         self.editor.setSourceVolumeNode(source)
         if parameters.referenceVolume is not None and parameters.referenceVolume != self._shownReference:
-            Views.showInSlices(parameters.referenceVolume)
+            showInSlices(parameters.referenceVolume)
         self._shownReference = parameters.referenceVolume
 
     def _noteModel(self, parameters: Any) -> None:

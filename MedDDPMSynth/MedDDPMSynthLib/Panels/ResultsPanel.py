@@ -6,7 +6,7 @@ from typing import Any
 
 import qt
 import slicer
-from MedDDPMSlicerLib import Views
+from MedDDPMSlicerLib import Nodes, Views
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import enable, fillComboBox, say
 
@@ -103,7 +103,7 @@ class ResultsPanel(Panel):
         with self.told():
             volume = self._volumeOf(self._first())
             self.usualLayout()
-            Views.showInSlices(volume)
+            Nodes.showInSlices(volume)
 
     def sideBySide(self) -> None:
         """Show several samples next to each other in linked views."""
@@ -210,7 +210,7 @@ class ResultsPanel(Panel):
     def _onStatistics(self, *nodes: Any) -> None:
         self._say("Mean and variability were added beside the samples.")
         if nodes:
-            Views.showInSlices(nodes[-1])
+            Nodes.showInSlices(nodes[-1])
 
     def _say(self, text: str) -> None:
         say(self.ui.ResultsMessageLabel, text)

@@ -7,10 +7,10 @@ from typing import Any
 
 import qt
 import slicer
+from medddpm.jobs.events import State
 from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
 from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, clearLayout, enable, fillComboBox, say
 
-from ..Preparation import PrepareState
 from .Context import Context
 from .Inputs import ChoiceInput, PathInput
 from .Texts import GRIDS, INTENSITIES, OUTLINES, OWN_GRID, REGISTRATIONS, SCHEMES, preparationText
@@ -182,9 +182,9 @@ class PreparePanel(Panel):
         if preparation.finished:
             enable(ui.PrepareButton, self._blocked())
         else:
-            cancelling = preparation.state is PrepareState.CANCELLING
+            cancelling = preparation.state is State.CANCELLING
             enable(ui.PrepareButton, "The preparation is being cancelled." if cancelling else None)
-        ui.PrepareAgainButton.visible = preparation.state is PrepareState.INTERRUPTED
+        ui.PrepareAgainButton.visible = preparation.state is State.INTERRUPTED
         enable(ui.ReportButton, None if self._report() is not None else "There is a report once scans are prepared.")
         ui.PrepareDetailsButton.visible = self._isOfThisDataset(preparation)
 
@@ -200,7 +200,7 @@ class PreparePanel(Panel):
 
     def _showMessage(self, preparation: Any) -> None:
         label = self.ui.PrepareMessageLabel
-        failed = preparation.state is PrepareState.FAILED
+        failed = preparation.state is State.FAILED
         blocked = self._blocked() if preparation.finished else None
         if self._problem:
             say(label, self._problem, "error")
@@ -215,7 +215,7 @@ class PreparePanel(Panel):
         """Whether a preparation concerns the dataset of the panel; one that goes on or was interrupted always does."""
         folder = self.context.parameters.datasetFolder if self.context.parameters is not None else ""
         same = bool(folder) and Path(folder).expanduser().absolute() == Path(preparation.request.get("out", ""))
-        return same or not preparation.finished or preparation.state is PrepareState.INTERRUPTED
+        return same or not preparation.finished or preparation.state is State.INTERRUPTED
 
     def _report(self) -> Path | None:
         folder = self.context.parameters.datasetFolder if self.context.parameters is not None else ""

@@ -1,6 +1,7 @@
-"""Result files of our own jobs, with one number a voxel: plain ``.nii`` mapped into memory, ``.nii.gz`` unpacked.
+"""Volumes of any size in steps that each take milliseconds: files of our own jobs, and image data slab by slab.
 
-A volume of any size is so read in steps that each take milliseconds. Anything but what the core writes is refused.
+Files have one number a voxel: plain ``.nii`` is mapped into memory, ``.nii.gz`` unpacked; anything but what the core
+writes is refused.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ import zlib
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import vtk
 from medddpm.errors import InputError
+from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 HEADER_BYTES = 348
 # NIfTI-1 data type codes of what the core writes.
@@ -21,6 +25,8 @@ _TYPES = {2: "<u1", 4: "<i2", 16: "<f4", 64: "<f8"}
 MAX_AXIS, MAX_VOXELS = 4096, 1 << 30
 # Unpacked between two pauses: some milliseconds.
 CHUNK_BYTES = 1 << 20
+# Voxels that are copied or computed between two pauses: 1 to 10 milliseconds.
+SLAB_VOXELS = 1_500_000
 
 
 @dataclass(frozen=True)
@@ -109,3 +115,28 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 def _incomplete(path: Path, size: int) -> InputError:
     return InputError(f"{path} is incomplete: it ends after {size} bytes. Generate it again.", path=path)
+
+
+def slabs(slices: int, voxelsPerSlice: int, voxels: int = SLAB_VOXELS) -> list[slice]:
+    """The slices of a volume in groups of about ``voxels`` voxels."""
+    step = max(1, voxels // max(1, voxelsPerSlice))
+    return [slice(start, min(start + step, slices)) for start in range(0, slices, step)]
+
+
+def newImage(shape: tuple[int, int, int], dtype: np.dtype) -> tuple[Any, np.ndarray]:
+    """A vtkImageData of ``shape`` (X, Y, Z) with voxels not yet set, and its array (Z, Y, X) to fill."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(*shape)
+    image.AllocateScalars(get_vtk_array_type(np.dtype(dtype)), 1)
+    array = vtk_to_numpy(image.GetPointData().GetScalars())
+    return image, array.reshape(shape[::-1])
+
+
+def copied(source: np.ndarray) -> Generator[None, None, Any]:
+    """Steps that copy ``source`` (Z, Y, X) into a new vtkImageData, which they return."""
+    z, y, x = source.shape
+    image, target = newImage((x, y, z), source.dtype.newbyteorder("="))
+    for part in slabs(z, x * y):
+        target[part] = source[part]
+        yield
+    return image
