@@ -244,10 +244,7 @@ class Background:
         self.cancelTasks()
         self.detach()
         for monitor in self._monitors:
-            if keepJobs:
-                monitor.shutdown(keepJobs=True)
-            else:
-                monitor.endNow()
+            monitor.shutdown(keepJobs)
         if type(self)._instance is self:
             type(self)._instance = None
 

@@ -134,7 +134,7 @@ class Job(Observed):
     def cancel(self) -> None:
         """Ask it to end; at the worker within one step, else at once. Does nothing at its end.
 
-        Raises InputError where even that cannot be written (a full disk).
+        Where even that cannot be written (a full disk), it goes on and ``message`` says why.
         """
         if self.finished or self.state is State.CANCELLING:
             return
@@ -142,7 +142,11 @@ class Job(Observed):
             self.end(State.CANCELLED, CANCELLED_SENTENCE, EXIT_CANCELLED)
             return
         # First the file: should the worker take a waiting job just now, it sees it and does not begin.
-        self.folder.request_cancel()
+        try:
+            self.folder.request_cancel()
+        except MedDDPMError as exc:
+            self.message = sentenceOf(exc, self._words)
+            return
         self.cancelledAt, self.secondsLeft = time.monotonic(), None
         self._set(State.CANCELLING)
         if self.folder.state() is State.PENDING:
@@ -281,10 +285,7 @@ class Job(Observed):
             self.end(state, message or "", event.exit_code)
 
     def _removeFiles(self) -> None:
-        """Delete the folder, and the files of the exchange folder that the request names; no path outside counts.
-
-        Raises InputError where the folder cannot be removed.
-        """
+        """Delete the folder, and the files of ours that the request names. Raises InputError where the folder stays."""
         for path in self.jobs.exchanged(self.request):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from medddpm.jobs.events import State
 from medddpm.jobs.folder import JobFolder
 
 from .Job import CANCELLED_SENTENCE, INTERRUPTED_SENTENCE, Job, Steps
-from .Processes import GRACE_SECONDS, WorkerProcess
+from .Processes import WorkerProcess
 from .Storage import PARKED_PREFIX, isParked, jobFolders
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 MAX_STARTS = 3
 # A job that does not react to a cancel for so long (a step that hangs in a driver) is ended with its process.
 CANCEL_SECONDS = 60.0
-_WAIT_SECONDS = 0.02
 # How long the end of a killed worker is waited for.
 DYING_SECONDS = 0.5
 MAX_ANSWER_BYTES = 64 * 1024
@@ -119,50 +118,18 @@ class JobMonitor:
         paths = {job: _pathOf(job) for job in self.followed}
         self.followed = [job for job, at in paths.items() if not (job.finished and job.told) or (at and at.exists())]
 
-    def wait(self, job: Job, timeoutSeconds: float, onTick: Callable[[], None] | None = None) -> None:
-        """Poll until the job has ended; for scripts and tests. ``onTick`` is called between (processEvents).
+    def shutdown(self, keepJobs: bool = False) -> None:
+        """Let no process remain, now.
 
-        Raises TimeoutError with a sentence; the job goes on then.
+        With ``keepJobs`` (Slicer quits) its jobs are offered again by ``unfinished`` of the next session; otherwise (a
+        reload) they are cancelled, and what they left is deleted.
         """
-        end = time.monotonic() + timeoutSeconds
-        self.poll()
-        while not job.finished:
-            if time.monotonic() > end:
-                raise TimeoutError(
-                    f"The job has not ended within {timeoutSeconds:g} s. It is still running; wait longer."
-                )
-            if onTick is not None:
-                onTick()
-            time.sleep(_WAIT_SECONDS)
-            job.tick()
-            self.poll()
-
-    def shutdown(self, keepJobs: bool = False, graceSeconds: float = GRACE_SECONDS) -> None:
-        """Let no process remain; returns within 100 ms.
-
-        At scene close and reload jobs are cancelled and the worker is asked to leave; what is left of it after
-        ``graceSeconds`` is ended. With ``keepJobs`` (Slicer quits) the worker is ended at once, and its jobs are
-        offered again by ``unfinished`` of the next session.
-        """
-        if keepJobs:
-            self._worker.kill()
-            return
-        for job in self.active:
-            try:
-                job.cancel()
-            except InputError as exc:
-                logger.warning("a job could not be cancelled: %s", type(exc.__cause__).__name__)
-        self._worker.stop(graceSeconds)
-
-    def endNow(self) -> None:
-        """Cancel all jobs, end the worker without waiting for its step, and delete what it left; for a reload."""
-        jobs = self.active
+        jobs = [] if keepJobs else self.active
         for job in jobs:
-            with contextlib.suppress(MedDDPMError):  # a full disk: the jobs end with their worker
-                job.cancel()
-        self.shutdown(keepJobs=True)
+            job.cancel()
+        self._worker.kill()
         end = time.monotonic() + DYING_SECONDS
-        while self.active and time.monotonic() < end:  # the system takes some milliseconds to end a process
+        while jobs and self.active and time.monotonic() < end:  # the system takes some milliseconds to end a process
             self.poll()  # whoever follows the jobs learns of their end
             time.sleep(0.005)
         for job in jobs:

@@ -10,8 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,8 +22,6 @@ from medddpm.jobs.process import process_alive
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 600.0
-# How long a worker that was asked to leave may take before it is ended.
-GRACE_SECONDS = 3.0
 # Politeness of the worker (nice of Unix; 0 is that of Slicer, 19 the most).
 NICENESS = 5
 MAX_LOG_BYTES = 1_000_000
@@ -48,32 +44,19 @@ class WorkerProcess:
         self._python = list(python) if python is not None else None
         self._idleSeconds = idleSeconds
         self._process: subprocess.Popen[bytes] | None = None
-        self._leaving = False
         atexit.register(self.kill)
 
     def ensure(self) -> None:
-        """Start the worker where none serves the spool; returns at once.
-
-        One that is just leaving is waited for by later calls. Raises InputError where the process cannot be started.
-        """
+        """Start the worker where none serves the spool; returns at once. Raises InputError where that is impossible."""
         if self.alive():
             return
         with contextlib.suppress(OSError):
             spools.stop_path(self.spool).unlink(missing_ok=True)
-        self._leaving = False
         self._process = self._start()
 
     def alive(self) -> bool:
-        """Whether the process runs, or one of a former load of the module that serves the same spool.
-
-        Also true for a moment after ``stop``, until it has really left. Costs well under a millisecond.
-        """
+        """Whether the process runs, or one of a former load of the module that serves the same spool. Costs little."""
         return self._running() or self._realPid() is not None
-
-    @property
-    def leaving(self) -> bool:
-        """Whether it was asked to leave and is still there."""
-        return self._leaving and self.alive()
 
     @property
     def exitCode(self) -> int | None:
@@ -82,19 +65,6 @@ class WorkerProcess:
         Negative: the number of the signal that ended it (POSIX).
         """
         return None if self._process is None else self._process.poll()
-
-    def stop(self, graceSeconds: float = GRACE_SECONDS) -> None:
-        """Ask it to leave after the job it is at, and end it where it does not in ``graceSeconds``. Returns at once."""
-        if not self.alive():
-            return
-        self._leaving = True
-        try:
-            spools.request_stop(self.spool)
-        except InputError as exc:  # a full disk: then without asking
-            logger.warning("the worker could not be asked to leave: %s", type(exc.__cause__).__name__)
-            graceSeconds = 0.0
-        # A daemon: where this process ends first, the exit handler and the worker's watch on its parent take over.
-        threading.Thread(target=self._endAfter, args=(graceSeconds,), name="medddpm-stop", daemon=True).start()
 
     def kill(self) -> None:
         """End the process and all it started, now. Does nothing where nothing runs; never raises."""
@@ -148,15 +118,6 @@ class WorkerProcess:
             if self.logPath.stat().st_size > MAX_LOG_BYTES:
                 self.logPath.unlink()
         return os.open(self.logPath, flags, 0o600)
-
-    def _endAfter(self, seconds: float) -> None:
-        process, end = self._process, time.monotonic() + seconds
-        while time.monotonic() < end:
-            if not self.alive():
-                return
-            time.sleep(0.02)
-        if self._leaving and process is self._process:
-            self.kill()
 
 
 def slicerPython() -> list[str]:

@@ -71,24 +71,6 @@ def volumeNodeFromArray(
     return node
 
 
-def updateVolumeArray(volumeNode: Any, data: np.ndarray) -> None:
-    """Replace the voxels of a node by ``data`` (X, Y, Z), without moving it in space.
-
-    Of the same shape and type it is copied in place, which is fast enough for live pictures.
-    """
-    wanted = _asImageArray(data)
-    image = volumeNode.GetImageData()
-    present = voxelView(image) if image is not None else None
-    if present is None or present.shape != wanted.shape or present.dtype != wanted.dtype:
-        volumeNode.SetAndObserveImageData(_newImageData(wanted))
-    else:
-        present[:] = wanted
-        image.GetPointData().GetScalars().Modified()
-        image.Modified()
-    volumeNode.StorableModified()
-    volumeNode.Modified()
-
-
 def saveVolume(volume: Volume, path: Path) -> None:
     """Write a Volume through MRML, whole or not at all, uncompressed (for speed); the name says the format (.nrrd).
 

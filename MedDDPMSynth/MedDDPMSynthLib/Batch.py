@@ -9,14 +9,13 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from medddpm.errors import InputError, MedDDPMError
+from medddpm.errors import InputError
 from medddpm.files import atomic_path
 from medddpm.jobs.events import State
 from medddpm.jobs.folder import JobFolder
 from medddpm.synthesis.names import case_names, masks_in
 from MedDDPMSlicerLib.Job import Job, Steps
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
-from MedDDPMSlicerLib.PlainSentences import sentenceOf
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
 from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeOf
 
@@ -57,13 +56,6 @@ class BatchCase(Job):
         """Prepare the mask and submit the job. ``inputs``: what gives the anatomy."""
         self._model = options.model
         self.begin(self._prepare(inputs, options, model, storage))
-
-    def cancel(self) -> None:
-        """End it; files that were delivered already stay."""
-        try:
-            super().cancel()
-        except MedDDPMError as exc:  # a full disk
-            self.message = sentenceOf(exc)
 
     def onSubmitted(self, folder: JobFolder) -> None:
         """See Job."""

@@ -18,7 +18,6 @@ from MedDDPMSlicerLib.Background import SLICE_SECONDS
 from MedDDPMSlicerLib.Job import Job, Steps
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
 from MedDDPMSlicerLib.Nodes import NodeList, showInSlices, shownModality
-from MedDDPMSlicerLib.PlainSentences import sentenceOf
 
 from .Growth import importSeries
 from .Import import ImportPlan, importResults, undoImport
@@ -134,13 +133,6 @@ class SynthRun(Job):
         """Raise MedDDPMError with the sentence of a run that failed; for scripts."""
         if self.state in (State.FAILED, State.INTERRUPTED):
             raise MedDDPMError(self.message)
-
-    def cancel(self) -> None:
-        """End it within one sampling step; what it made so far is removed."""
-        try:
-            super().cancel()
-        except MedDDPMError as exc:  # a full disk
-            self.message = sentenceOf(exc)
 
     def tick(self) -> None:
         """Work for some milliseconds and tell the observers of changes."""

@@ -248,8 +248,7 @@ class SynthService(Background):
             self.batch.cancel()
         for job in (*self.jobs.active, *self.toolsJobs.active):
             if not job.outlivesScene:
-                with contextlib.suppress(MedDDPMError):  # a full disk
-                    job.cancel()
+                job.cancel()
         self._dropFolders()
 
     def endWork(self, keepJobs: bool) -> None:

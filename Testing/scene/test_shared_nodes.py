@@ -21,7 +21,6 @@ from MedDDPMSlicerLib.VolumeNodes import (
     loadVolume,
     saveVolume,
     transformToSame,
-    updateVolumeArray,
     volumeNodeFromArray,
     volumeOf,
 )
@@ -61,19 +60,6 @@ def test_half_floats_and_booleans_are_widened(scene: Any) -> None:
     assert volumeOf(node).data.dtype == np.float32
     np.testing.assert_array_equal(volumeOf(node).data, picture.astype(np.float32))
     assert volumeOf(volumeNodeFromArray(scene, "mask", picture > 0, np.eye(4))).data.dtype == np.uint8
-
-
-def test_updating_keeps_the_memory_and_the_place(scene: Any, affine: np.ndarray) -> None:
-    node = volumeNodeFromArray(scene, "preview", ramp(), affine)
-    image, told = node.GetImageData(), []
-    node.AddObserver(slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, lambda *_: told.append(1))
-    updateVolumeArray(node, ramp()[::-1])
-    assert node.GetImageData() is image
-    assert told
-    np.testing.assert_array_equal(volumeOf(node).data, ramp()[::-1])
-    updateVolumeArray(node, ramp((2, 2, 2), "int16"))
-    np.testing.assert_array_equal(volumeOf(node).data, ramp((2, 2, 2), "int16"))
-    np.testing.assert_allclose(affineOf(node), affine, atol=1e-12)
 
 
 @pytest.mark.parametrize("data", [np.zeros((3, 4)), np.zeros((3, 0, 2))])

@@ -23,6 +23,7 @@ from MedDDPMSlicerLib.Jobs import JobMonitor
 from MedDDPMSlicerLib.Processes import WorkerProcess, slicerPython, workerEnvironment
 from MedDDPMSlicerLib.Storage import Storage, defaultStorage, jobFolders
 from patience import patient
+from waiting import waitFor
 
 
 def otherProcess(root: Path) -> subprocess.Popen[str]:
@@ -161,7 +162,7 @@ def test_the_real_worker_runs_where_no_other_package_is_found(
     """``python -m medddpm.jobs`` with the environment we give it: it starts, and refuses an unknown kind in words."""
     monitor = JobMonitor(storage.toolsSpool, workerProcess(storage.toolsSpool, idleSeconds=0.3))
     handle = monitor.submit({}, "no-such-kind")
-    monitor.wait(handle, patient(30))
+    waitFor(monitor, handle, patient(30))
     assert handle.state is State.FAILED
     assert handle.message is not None and "known here are" in handle.message
     end = time.monotonic() + patient(5)
@@ -171,7 +172,7 @@ def test_the_real_worker_runs_where_no_other_package_is_found(
     assert monitor._worker.exitCode == 0
     # A new job finds a new worker.
     again = monitor.submit({}, "no-such-kind")
-    monitor.wait(again, patient(30))
+    waitFor(monitor, again, patient(30))
     assert again.state is State.FAILED
 
 
@@ -191,7 +192,7 @@ def test_a_real_synthesis_runs_in_the_worker(
     handle = monitor.submit(request)
     stages: list[str | None] = []
     handle.observers.append(lambda h: stages.append(h.stage))
-    monitor.wait(handle, patient(30))
+    waitFor(monitor, handle, patient(30))
     assert handle.state is State.DONE, handle.details()
     assert {"load", "sample"} <= {stage for stage in stages if stage}
     assert {path.name.split(".")[0].rpartition("_")[2] for path in handle.folder.outputs.rglob("*.nii*")} >= {

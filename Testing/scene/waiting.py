@@ -19,3 +19,13 @@ def pollUntil(service: Any, condition: Callable[[], object], seconds: float = 30
         assert time.monotonic() < end, "it did not happen in time"
         service.poll()
         time.sleep(0.01)
+
+
+def waitFor(monitor: Any, job: Any, seconds: float) -> None:
+    """Let the jobs of a monitor go on until one has ended and its observers know; fails where it does not in time."""
+    end = time.monotonic() + seconds
+    while not (job.finished and job.told):
+        assert time.monotonic() < end, "the job has not ended in time"
+        job.tick()
+        monitor.poll()
+        time.sleep(0.02)
