@@ -78,6 +78,7 @@ class SourceScanner(Observed):
     def _tell(self, table: SourceScan | None, message: str) -> None:
         self.table, self.message = table, message
         self.changed()
+        self.notify()
 
 
 def _read(outputs: Path) -> SourceScan:

@@ -169,7 +169,7 @@ def test_why_nothing_can_be_prepared(trainingService, node, changes, words):
 
 def test_the_scans_are_never_overwritten(trainingService, node):
     node.datasetFolder = node.sourceFolder
-    assert "another folder" in trainingService.blockedReason("prepare", node)
+    assert "not the folder of the scans" in trainingService.blockedReason("prepare", node)
     assert trainingService.blockedReason("prepare", None) == "The scene is closing."
 
 
