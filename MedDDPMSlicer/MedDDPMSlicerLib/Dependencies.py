@@ -237,8 +237,7 @@ def _torchInstaller() -> Callable[..., object]:
     except ImportError as exc:
         raise InputError(
             "torch is installed through Slicer's PyTorch extension, which is not installed. Open the Extensions "
-            "Manager, install 'PyTorch', restart Slicer and try again. Without internet, choose a folder of wheels "
-            "instead."
+            "Manager, install 'PyTorch', restart Slicer and try again. Without internet, choose a folder of wheels."
         ) from exc
     installer: Callable[..., object] = module.PyTorchUtilsLogic().installTorch
     return installer
