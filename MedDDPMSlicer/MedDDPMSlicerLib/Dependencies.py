@@ -236,8 +236,8 @@ def _torchInstaller() -> Callable[..., object]:
         module = importlib.import_module("PyTorchUtils")
     except ImportError as exc:
         raise InputError(
-            "torch is installed through Slicer's PyTorch extension, which is not installed. Open the Extensions "
-            "Manager, install 'PyTorch', restart Slicer and try again. Without internet, choose a folder of wheels."
+            "Slicer's PyTorch extension, which installs torch, is missing. Open the Extensions Manager, install "
+            "'PyTorch', restart Slicer and try again. Without internet, choose a folder of wheels."
         ) from exc
     installer: Callable[..., object] = module.PyTorchUtilsLogic().installTorch
     return installer

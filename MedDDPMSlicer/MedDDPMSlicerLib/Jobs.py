@@ -255,6 +255,6 @@ def _crashSentence(exitCode: int | None) -> str:
             "other programs, or choose fewer samples, a smaller model or another device, and start again."
         )
     return (
-        "The background process that computes ended unexpectedly. The details show its last words. Start again; should "
-        "it happen again, choose the device cpu or a smaller model."
+        "The background process that computes ended unexpectedly. The details show its last output. Start again; if "
+        "it happens again, choose the device cpu or a smaller model."
     )

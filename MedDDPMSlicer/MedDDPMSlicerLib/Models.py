@@ -118,7 +118,9 @@ class ModelLibrary:
         """What is to be known of a model. Raises InputError where it is gone, damaged or no model folder."""
         path = find_model(key)
         if not path.is_dir():
-            raise InputError(f"{path} is a checkpoint file, not a model folder. Import it first.")
+            raise InputError(
+                f"{path} is a checkpoint file, not a model folder. Press 'Choose published .pt file…' to convert it."
+            )
         config = read_config(path)
         return ModelDescription(key, config.name, path, config, bundled=key in _bundled())
 

@@ -41,7 +41,7 @@ _QUALITY_LABELS = {
 
 
 class Anatomy(enum.StrEnum):
-    """What completes a mask of tumor and brain, for models that are told tissues."""
+    """What completes a mask of tumor and brain, for models with tissue labels."""
 
     SEED = "seed"
     REFERENCE = "reference"
@@ -55,7 +55,7 @@ class Anatomy(enum.StrEnum):
 
 
 class Contrast(enum.StrEnum):
-    """How bright the tissues are, for models that are told tissues."""
+    """How bright the tissues are, for models with tissue labels."""
 
     SEED = "seed"
     MEAN = "mean"

@@ -55,7 +55,7 @@ class SynthLogic(ModuleLogic):
 
         ``model``: name or path. ``referenceVolume``: the MRI that belongs to the mask; a missing outline is made from
         it. ``knownVolumes`` (modality -> volume node of a real scan) with ``originalSegmentation`` (the mask before it
-        was changed): only the changed region is generated. For models that are told tissues: ``anatomy`` is "seed",
+        was changed): only the changed region is generated. For models with tissue labels: ``anatomy`` is "seed",
         "reference" (that of ``referenceScan``, modality -> volume node) or a segmentation or label map node.
         ``options``: the fields of ``medddpm.synthesis.request.SynthesisRequest`` in Slicer's spelling, as samples,
         seed, sampler, steps, guidance, modalities, massEffect, seamMm; besides marginMm (around the changed region) and

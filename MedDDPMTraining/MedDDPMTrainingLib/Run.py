@@ -115,7 +115,7 @@ class TrainingRun(Observed):
         if summary.state is State.INTERRUPTED:
             return (
                 "The training process ended unexpectedly (the computer was switched off, or the process was killed). "
-                "Press Resume; the training goes on from its last checkpoint."
+                "Press Resume to continue from the last checkpoint."
             )
         ended = summary.state in (State.FAILED, State.PAUSED, State.CANCELLED)
         return plainSentence(summary.message) if ended and summary.message else summary.sentence or ""
@@ -146,7 +146,7 @@ class TrainingRun(Observed):
             first = {"resume": "", "extend": " Pause it first.", "delete": " Stop it first."}[action]
             return f"The training is running.{first}"
         done = action == "resume" and self.summary.state is State.DONE
-        return "The training is done. To go on, give it more steps." if done else None
+        return "The training is done. To continue it, use 'Continue with more steps'." if done else None
 
     # What can be done with it
 

@@ -99,7 +99,7 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
             write_dicom(made, tmp_path / "out", "T1", SAID, tags=tags)
     assert not list(tmp_path.iterdir())
     (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="already exists"):
         write_dicom(image, tmp_path / "out", "T1", SAID)
 
 

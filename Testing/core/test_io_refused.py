@@ -234,16 +234,16 @@ def test_any_damaged_byte_ends_in_a_sentence(
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     (
-        ("blank_line_lost.nrrd", nrrd_bytes({}).rstrip() + b"\n" + bytes([7] * 210), "line 6 is no known field"),
-        ("long_kinds.nrrd", nrrd_bytes({"kinds": "A" * 1200}, {}, bytes(210)), "line 6 is no known field"),
-        ("long_name.nrrd", nrrd_bytes({"s" * 1200: "1"}, {}, bytes(210)), "line 6 is no known field"),
-        ("long_pair.nrrd", nrrd_bytes({"x": "A" * 1200}, {}).rstrip() + b":=\n\n" + bytes(210), "line 6 is no known"),
-        ("wrapped.seg.nrrd", nrrd_bytes({}, {"Segment0_Name": "x\n" + "y" * 1200}, bytes(210)), "line 7 is no known"),
+        ("blank_line_lost.nrrd", nrrd_bytes({}).rstrip() + b"\n" + bytes([7] * 210), "line 6 is not a known field"),
+        ("long_kinds.nrrd", nrrd_bytes({"kinds": "A" * 1200}, {}, bytes(210)), "line 6 is not a known field"),
+        ("long_name.nrrd", nrrd_bytes({"s" * 1200: "1"}, {}, bytes(210)), "line 6 is not a known field"),
+        ("long_pair.nrrd", nrrd_bytes({"x": "A" * 1200}, {}).rstrip() + b":=\n\n" + bytes(210), "line 6 is not a"),
+        ("wrapped.seg.nrrd", nrrd_bytes({}, {"Segment0_Name": "x\n" + "y" * 1200}, bytes(210)), "line 7 is not a"),
         ("endless.nrrd", b"NRRD0004\n" + b"#\n" * 2**22, "does not end"),
         ("no_axes.mha", mha_bytes(NDims="-1"), "wrong number of axes"),
         ("axes.mha", mha_bytes(NDims="1000"), "wrong number of axes"),
         ("axes.nrrd", nrrd_bytes({"dimension": "1e9"}, {}, bytes(210)), "wrong number of axes"),
-        ("wrapped.mha", mha_bytes(Comment="x\n" + "y" * 1200), "line 10 is no known field"),
+        ("wrapped.mha", mha_bytes(Comment="x\n" + "y" * 1200), "line 10 is not a known field"),
     ),
     ids=lambda value: value if isinstance(value, str) and "." in value else "",
 )

@@ -58,7 +58,7 @@ def write_dicom(
     common.DerivationDescription = f"{about}: {derivation}{scaling}"[:1024]
     _geometry(common, affine, pixels)
     if folder.exists():
-        raise InputError(f"{folder} is there already. Choose another folder.")
+        raise InputError(f"{folder} already exists. Choose another folder.")
     digits = len(str(len(pixels)))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

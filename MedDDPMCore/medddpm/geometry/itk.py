@@ -66,8 +66,8 @@ def _check_header(path: Path, header: bytes, end: int) -> None:
     for number, line in enumerate(lines[nrrd:], 1 + nrrd):
         if not (_is_nrrd_line(line) if nrrd else _META_LINE.fullmatch(line)):
             raise InputError(
-                f"{path} has a header that cannot be understood: its line {number} is no known field. "
-                "Copy or export the file again."
+                f"{path} has a header that cannot be understood: its line {number} is not a known field. Copy or "
+                "export the file again."
             )
     packed = re.search(rb"^encoding *: *(bz(?:ip)?2)[ \t\r]*$", header, re.MULTILINE | re.IGNORECASE)
     if nrrd and packed is not None:

@@ -151,8 +151,8 @@ def require_free(terrain: Terrain, center: tuple[float, float, float]) -> None:
     if not inside or not terrain.free[voxel]:
         where = ", ".join(f"{c:.0f}" for c in center)
         raise InputError(
-            f"The center ({where}) mm lies outside of the head or brain outline, in fluid, or in a tumor that is there "
-            "already. Choose a center inside (right, anterior, superior in mm)."
+            f"The center ({where}) mm lies outside of the head or brain outline, in fluid, or in an existing tumor. "
+            "Choose a center inside (right, anterior, superior in mm)."
         )
 
 

@@ -140,7 +140,7 @@ def parse_grid(text: str) -> GridConfig:
     try:
         spacing = float(first), float(found[5] or first), float(found[6] or first)
     except ValueError as exc:
-        raise InputError(f"The grid {shown(text)} has a spacing that is no number. Write it as in 1.5.") from exc
+        raise InputError(f"The grid {shown(text)} has a spacing that is not a number. Write it as in 1.5.") from exc
     return GridConfig((x, y, z), spacing, found[7])
 
 

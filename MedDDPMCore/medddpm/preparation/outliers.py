@@ -116,7 +116,7 @@ def _image(case: CaseFacts, image: ImageFacts) -> list[Flag]:
         flags.append(Flag("not-covered", WARNING, case.id, sentence))
     if image.surroundings > BRIGHT_AIR:
         shown = _percent((image.surroundings + 1) / 2)
-        sentence = f"{name} is not dark around the head ({shown} of the full brightness). Set its background to 0."
+        sentence = f"{name} is not dark around the head ({shown} of the full intensity). Set its background to 0."
         flags.append(Flag("bright-background", WARNING, case.id, sentence))
     for move in image.moves:
         if move.unusual:

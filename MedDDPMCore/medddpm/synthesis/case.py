@@ -47,7 +47,7 @@ class PreparedCase:
 
     @cached_property
     def condition(self) -> torch.Tensor:
-        """See the class; made when asked for, since models that are told tissues take another."""
+        """See the class; made when asked for, since models with tissue labels take another."""
         return torch.from_numpy(encode_condition(self.fractions, self.config))[None]
 
 

@@ -68,7 +68,7 @@ def fingerprint(
     """All but the seed that the files of a case depend on; two equal fingerprints mean equal files.
 
     ``hashes``: of the mask and its reference image; ``edit_facts``: of a local edit, empty where it is none;
-    ``anatomy_facts``: of a model that is told tissues.
+    ``anatomy_facts``: of a model with tissue labels.
     """
     return {
         "mask_sha256": hashes[0],

@@ -56,9 +56,9 @@ class EmaConfig:
     start.
     """
 
-    decay: float = option(0.9995, "Decay of the moving average, to which it grows.", low=0, below=1)
+    decay: float = option(0.9995, "Decay of the moving average, reached gradually.", low=0, below=1)
     every: int = option(1, "Iterations between two steps of the average.", low=1)
-    start: int = option(0, "Iteration from which on is averaged.", low=0)
+    start: int = option(0, "First iteration that is averaged.", low=0)
 
     def __post_init__(self) -> None:
         check_options(self, "ema")
@@ -196,7 +196,7 @@ class ScaleConfig:
         "for a shared disk that is slow.",
         choices=("map", "local"),
     )
-    cache_folder: str = option("", "The folder for these copies. Left out: the system's for temporary files.")
+    cache_folder: str = option("", "The folder for these copies. Default: the system's for temporary files.")
 
     def __post_init__(self) -> None:
         check_options(self, "scale")

@@ -1,4 +1,4 @@
-"""Anatomy and contrast of models that are told tissues, and showing the anatomy as segments."""
+"""Anatomy and contrast of models with tissue labels, and showing the anatomy as segments."""
 
 from __future__ import annotations
 

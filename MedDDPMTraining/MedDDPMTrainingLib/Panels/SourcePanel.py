@@ -193,7 +193,7 @@ class SourcePanel(Panel):
     def _showState(self, found: Any) -> None:
         scan, ui = self.context.service.scan, self.ui
         writing = self._writing is not None and not self._writing.finished
-        ui.ScanButton.text = "Look at the folder" if scan.finished else "Cancel"
+        ui.ScanButton.text = "Scan folder" if scan.finished else "Cancel"
         enable(ui.ScanButton, self._blocked() if scan.finished else None)
         enable(ui.SampleScansButton, "The sample scans are being written. Wait a moment." if writing else None)
         ui.ScanProgressBar.visible = not scan.finished or writing

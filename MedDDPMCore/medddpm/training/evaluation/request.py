@@ -22,7 +22,7 @@ class EvaluationRequest:
 
     ``sampler`` and ``steps`` None: those of the model. ``guidance`` as in ``medddpm.sample``. ``cases``: the ids of
     those to take, empty for all. ``anatomy``: "mask" for the case's own tissues, "seed" for its tumor and outline with
-    an anatomy from the bank (models that are told tissues). ``contrast``: drawn from the "seed", the "mean" one, or
+    an anatomy from the bank (models with tissue labels). ``contrast``: drawn from the "seed", the "mean" one, or
     that of the case's "real" images (networks in the residual domain). ``tumor_iterations``: how long the network that
     looks for the tumor is trained, once for each dataset; 0: tumor fidelity is not measured.
     """
