@@ -172,7 +172,7 @@ class Job(Observed):
         """
         if not self.finished:
             raise InputError("The job is still waiting or running. Cancel it before it is deleted.")
-        self._details = self.details()
+        self._details = self.details() if self.state is not State.DONE else ""  # reading the logs takes a moment
         self._removeFiles()
 
     def update(self) -> None:
