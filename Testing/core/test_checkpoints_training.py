@@ -114,7 +114,7 @@ def test_where_all_are_damaged_the_run_does_not_begin_anew_by_itself(tmp_path: P
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(10, state(20.0))
     damage(checkpoints.path(10), "cut")
-    with pytest.raises(InputError, match=r"No checkpoint .* those of the iterations 10\. Copy"):
+    with pytest.raises(InputError, match=r"No checkpoint .* those of the iterations 10 are damaged\. Copy"):
         checkpoints.load_newest()
 
 

@@ -345,7 +345,7 @@ def test_images_lie_where_the_patient_does(ask: Ask, dataset: Path, tmp_path: Pa
         assert image.affine.tolist() == place
     described["cases"][5]["affine"] = place[:3]
     (tmp_path / "set" / "dataset.json").write_text(json.dumps(described), encoding="utf-8")
-    with pytest.raises(InputError, match=r"case5.*no 4 x 4 matrix"):
+    with pytest.raises(InputError, match=r"case5.*is not a 4 x 4 matrix"):
         evaluate(ask(dataset=str(tmp_path / "set")))
 
 

@@ -318,7 +318,7 @@ def test_the_average_follows_its_rule(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_a_dataset_that_does_not_fit_the_network_is_explained(dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"modalities = \['T1'\], which does not fit: it must be 2 names"):
+    with pytest.raises(InputError, match=r"modalities = \['T1'\]; it must be 2 names"):
         Trainer(tiny_config(dataset, network=NetworkConfig(2, 2, 8, (1, 2), groups=4)), tmp_path, SilentReporter())
     deep = NetworkConfig(1, 2, 8, (1, 1, 1, 1, 1), groups=4)
     with pytest.raises(InputError, match=r"multiples of 16"):
