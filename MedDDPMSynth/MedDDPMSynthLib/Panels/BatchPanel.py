@@ -118,12 +118,8 @@ class BatchPanel(Panel):
     def _updateButton(self, batch: Any) -> None:
         running = batch is not None and not batch.finished
         self.ui.BatchButton.text = "Cancel" if running else "Start"
-        if running or self.context.parameters is None:
-            enable(self.ui.BatchButton, None if running else "The scene is closing.")
-            return
-        missing = "Python packages are missing: install them with the button at the top."
-        reason = missing if self.context.missing else self.context.modelProblem
-        enable(self.ui.BatchButton, reason or self.context.service.batchBlockedReason(self.context.parameters))
+        reason = None if running else self.context.service.batchBlockedReason(self.context.parameters)
+        enable(self.ui.BatchButton, reason)
 
     def _showMessage(self, batch: Any) -> None:
         if self.problem:

@@ -41,9 +41,7 @@ class Context(PanelContext):
     @property
     def agreed(self) -> bool:
         """Whether the terms of the chosen model were agreed to, or need not be."""
-        return self.model is not None and (
-            self.model.permissive or self.service.library.acknowledged(self.parameters.model)
-        )
+        return self.model is not None and self.service.library.acknowledged(self.parameters.model)
 
     @property
     def scheme(self) -> Any:

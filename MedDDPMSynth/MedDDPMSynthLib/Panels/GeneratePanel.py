@@ -132,22 +132,10 @@ class GeneratePanel(Panel):
             enable(self.ui.GrowthButton, "A generation is running. Wait for it, or cancel it.")
             return
         button.text = "Generate"
-        self._blocked = self._blockedReason()
-        enable(button, self._blocked)
         parameters = self.context.parameters
+        self._blocked = self.context.service.blockedReason(parameters)
+        enable(button, self._blocked)
         enable(self.ui.GrowthButton, self._blocked or self.context.service.seriesBlockedReason(parameters))
-
-    def _blockedReason(self) -> str | None:
-        context = self.context
-        if context.parameters is None:
-            return "The scene is closing."
-        if context.missing:
-            return "Python packages are missing: install them with the button at the top."
-        if context.modelProblem:
-            return context.modelProblem
-        if not context.agreed:
-            return "Agree to the terms of the model first (section 1)."
-        return context.service.blockedReason(context.parameters)
 
     def _shownRun(self) -> Any:
         """What the user started; the automatic preview only while nothing else runs."""
