@@ -44,9 +44,10 @@ class MedDDPMTrainingLogic(TrainingLogic, ScriptedLoadableModuleLogic):
 
         The same object for panel and scripts: another one would see changes only after those who were told of them.
         """
+        from MedDDPMTrainingLib.Orders import renewed
         from MedDDPMTrainingLib.Parameters import MedDDPMTrainingParameterNode
 
-        node = self.getParameterNode()
+        node = renewed(self.getParameterNode())
         if self._parameters is None or self._parameters.parameterNode is not node:
             self._parameters = MedDDPMTrainingParameterNode(node)
         return self._parameters

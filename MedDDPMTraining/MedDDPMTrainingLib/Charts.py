@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+import vtk.util.numpy_support
 from medddpm.training.metrics import RESUMED, Metric, number
 
 # The smoothed loss follows about this many of the logged points.
@@ -21,17 +22,16 @@ ROLE = "MedDDPM.chart"
 ITERATION = "Iteration"
 LOGGED, SMOOTHED, VALIDATION = "Training loss", "Training loss, smoothed", "Validation loss"
 REAL, NEAREST = "Similarity to the real image", "Similarity to the nearest training case"
-# RGB, markers, line; every other curve is one of a band of noise levels.
+BLUE, ORANGE = (0.12, 0.35, 0.65), (0.85, 0.33, 0.10)
+# Color, markers, line; every other curve is one of a band of noise levels.
 _STYLES = {
     LOGGED: ((0.65, 0.72, 0.80), True, False),
-    SMOOTHED: ((0.12, 0.35, 0.65), False, True),
-    VALIDATION: ((0.85, 0.33, 0.10), True, True),
-    REAL: ((0.12, 0.35, 0.65), True, True),
-    NEAREST: ((0.85, 0.33, 0.10), True, True),
+    SMOOTHED: (BLUE, False, True),
+    VALIDATION: (ORANGE, True, True),
+    REAL: (BLUE, True, True),
+    NEAREST: (ORANGE, True, True),
 }
 _BAND_COLORS = ((0.49, 0.18, 0.56), (0.47, 0.67, 0.19), (0.30, 0.75, 0.93), (0.64, 0.08, 0.18), (0.93, 0.69, 0.13))
-# The legend must leave room for the curves.
-TITLE_POINTS, AXIS_POINTS, LABEL_POINTS = 13, 11, 10
 
 # Name of a curve -> iteration -> figure.
 Curves = dict[str, dict[int, float]]
@@ -55,38 +55,40 @@ class Figures:
             self.lines["train"] = self.lines["train"][::-2][::-1]
 
     def curves(self, kind: str) -> Curves:
-        """The curves of a kind that have a figure, for VTK complains of others."""
-        found = {"train": self._train, "validation": self._validation, "quality": self._quality}[kind]()
-        return {name: values for name, values in found.items() if any(map(math.isfinite, values.values()))}
+        """The curves of a kind that have a figure, for VTK complains of others. A figure that is missing is NaN."""
+        curves: Curves = {}
+        for line in self.lines[kind]:
+            for name, value in _figuresOf(kind, line):
+                curves.setdefault(name, {})[line["iteration"]] = value
+        if kind == "quality":  # a line for each case of an iteration
+            for iteration in {line["iteration"] for line in self.lines[kind]}:
+                cases = {line.get("case"): line for line in self.lines[kind] if line["iteration"] == iteration}
+                figures = [dict(_figuresOf(kind, line)) for line in cases.values()]
+                for name in (REAL, NEAREST):
+                    known = [one[name] for one in figures if math.isfinite(one[name])]
+                    curves[name][iteration] = fmean(known) if known else math.nan
+        if kind == "train":
+            losses = {iteration: loss for iteration, loss in curves.get(LOGGED, {}).items() if math.isfinite(loss)}
+            curves = {LOGGED: losses, SMOOTHED: dict(zip(losses, smoothed(list(losses.values())), strict=True))}
+        return {name: values for name, values in curves.items() if any(map(math.isfinite, values.values()))}
 
-    def _train(self) -> Curves:
-        losses = {line["iteration"]: _figure(line, "loss") for line in self.lines["train"]}
-        losses = {iteration: loss for iteration, loss in losses.items() if math.isfinite(loss)}
-        return {LOGGED: losses, SMOOTHED: dict(zip(losses, smoothed(list(losses.values())), strict=True))}
 
-    def _validation(self) -> Curves:
-        curves: Curves = {VALIDATION: {}}
-        for line in self.lines["validation"]:
-            curves[VALIDATION][line["iteration"]] = _figure(line, "loss")
-            bands = line.get("bands")
-            for band in filter(_isMapping, bands if isinstance(bands, list) else []):
-                low, high = number(band, "low"), number(band, "high")
-                if low is not None and high is not None:
-                    name = f"Noise level {low:g} to {high:g}"
-                    curves.setdefault(name, {})[line["iteration"]] = _figure(band, "loss")
-        return curves
+def _figuresOf(kind: str, line: Metric) -> Iterable[tuple[str, float]]:
+    if kind == "quality":
+        yield REAL, _figure(line, "ms_ssim")
+        yield NEAREST, _figure(line.get("nearest_training"), "similarity")
+        return
+    yield (LOGGED if kind == "train" else VALIDATION), _figure(line, "loss")
+    bands = line.get("bands")
+    for band in bands if isinstance(bands, list) else []:
+        low, high = _figure(band, "low"), _figure(band, "high")
+        if math.isfinite(low) and math.isfinite(high):
+            yield f"Noise level {low:g} to {high:g}", _figure(band, "loss")
 
-    def _quality(self) -> Curves:
-        """The means over the cases of an iteration."""
-        curves: Curves = {REAL: {}, NEAREST: {}}
-        rounds: dict[int, dict[str, Metric]] = {}
-        for line in self.lines["quality"]:
-            rounds.setdefault(line["iteration"], {})[str(line.get("case"))] = line
-        for iteration, cases in rounds.items():
-            nearest = filter(_isMapping, (line.get("nearest_training") for line in cases.values()))
-            curves[REAL][iteration] = _mean(_figure(line, "ms_ssim") for line in cases.values())
-            curves[NEAREST][iteration] = _mean(_figure(one, "similarity") for one in nearest)
-        return curves
+
+def _figure(data: Any, name: str) -> float:
+    value = number(data, name) if isinstance(data, Mapping) else None
+    return math.nan if value is None else value
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
@@ -134,17 +136,17 @@ class Charts:
                 slicer.mrmlScene.RemoveNode(self._find(key))
         self._nodes = {}
 
-    def _chart(self, key: str, title: str, yTitle: str, series: Sequence[str]) -> None:
+    def _chart(self, key: str, title: str, yTitle: str, series: list[str]) -> None:
         chart = self._node(key, "vtkMRMLPlotChartNode", f"MedDDPM Training {key}")
         wasModifying = chart.StartModify()
         chart.SetTitle(title)
+        chart.SetTitleFontSize(13)
         chart.SetXAxisTitle(ITERATION)
         chart.SetYAxisTitle(yTitle)
-        chart.SetTitleFontSize(TITLE_POINTS)
-        chart.SetAxisTitleFontSize(AXIS_POINTS)
-        chart.SetAxisLabelFontSize(LABEL_POINTS)
-        chart.SetLegendFontSize(LABEL_POINTS)
-        if [chart.GetNthPlotSeriesNodeID(n) for n in range(chart.GetNumberOfPlotSeriesNodes())] != list(series):
+        chart.SetAxisTitleFontSize(11)
+        chart.SetAxisLabelFontSize(10)
+        chart.SetLegendFontSize(10)  # it must leave room for the curves
+        if [chart.GetNthPlotSeriesNodeID(n) for n in range(chart.GetNumberOfPlotSeriesNodes())] != series:
             chart.RemoveAllPlotSeriesNodeIDs()
             for nodeId in series:
                 chart.AddAndObservePlotSeriesNodeID(nodeId)
@@ -159,9 +161,9 @@ class Charts:
             table.SetAndObserveTable(_table(curves))
             bands = [name for name in curves if name not in _STYLES]
             for name in curves:
-                node = self._node(f"series {name}", "vtkMRMLPlotSeriesNode", name)
-                _draw(node, table, name, bands.index(name) if name in bands else 0)
-                found.append(node.GetID())
+                series = self._node(f"series {name}", "vtkMRMLPlotSeriesNode", name)
+                _draw(series, table, name, bands.index(name) if name in bands else 0)
+                found.append(series.GetID())
         return found
 
     def _node(self, key: str, className: str, name: str) -> Any:
@@ -175,8 +177,21 @@ class Charts:
 
     def _find(self, key: str) -> Any:
         """Our node; another one can have its ID in a scene that was loaded meanwhile."""
-        node = slicer.mrmlScene.GetNodeByID(self._nodes[key]) if key in self._nodes else None
+        node = slicer.mrmlScene.GetNodeByID(self._nodes.get(key, ""))
         return node if node is not None and node.GetAttribute(ROLE) == key else None
+
+
+def _table(curves: Curves) -> Any:
+    """A column for each curve after the iteration; whole at once, for VTK complains of a chart without columns."""
+    rows = sorted({iteration for values in curves.values() for iteration in values})
+    rows = rows * 2 if len(rows) == 1 else rows  # VTK draws no lone point
+    table = vtk.vtkTable()
+    for name, values in {ITERATION: {row: row for row in rows}, **curves}.items():
+        figures = np.array([values.get(row, math.nan) for row in rows], dtype=np.float64)
+        array = vtk.util.numpy_support.numpy_to_vtk(figures, deep=True)
+        array.SetName(name)
+        table.AddColumn(array)
+    return table
 
 
 def _draw(series: Any, table: Any, name: str, band: int) -> None:
@@ -190,36 +205,7 @@ def _draw(series: Any, table: Any, name: str, band: int) -> None:
     series.SetColor(color)
     series.SetMarkerStyle(series.MarkerStyleCircle if markers else series.MarkerStyleNone)
     series.SetMarkerSize(5 if line else 3)
-    style = series.LineStyleDash if dashed else series.LineStyleSolid
-    series.SetLineStyle(style if line else series.LineStyleNone)
+    solid = series.LineStyleSolid if line else series.LineStyleNone
+    series.SetLineStyle(series.LineStyleDash if dashed else solid)
     series.SetLineWidth(1 if dashed else 2)
     series.EndModify(wasModifying)
-
-
-def _table(curves: Curves) -> Any:
-    """A column for each curve after the iteration. A single row comes twice: VTK draws no lone point."""
-    from vtk.util.numpy_support import numpy_to_vtk
-
-    rows = sorted({iteration for values in curves.values() for iteration in values})
-    rows = rows * 2 if len(rows) == 1 else rows
-    columns = {ITERATION: {row: row for row in rows}, **curves}
-    table = vtk.vtkTable()
-    for name, values in columns.items():
-        array = numpy_to_vtk(np.array([values.get(row, math.nan) for row in rows], dtype=np.float64), deep=True)
-        array.SetName(name)
-        table.AddColumn(array)
-    return table
-
-
-def _figure(metric: Mapping[str, Any], name: str) -> float:
-    value = number(metric, name)
-    return math.nan if value is None else value
-
-
-def _mean(values: Iterable[float]) -> float:
-    known = [value for value in values if math.isfinite(value)]
-    return fmean(known) if known else math.nan
-
-
-def _isMapping(value: object) -> bool:
-    return isinstance(value, Mapping)

@@ -1,62 +1,94 @@
-"""From the parameter node to what is asked of the core."""
+"""What the panel or a script asks of the core: a preparation, a training; and what is to be known of a dataset."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from medddpm.dataset import SPLITS, read_dataset_config
 from medddpm.errors import InputError
+from medddpm.options import option
 from medddpm.preparation.options import PrepareOptions
-from medddpm.training.presets import preset_config
+from medddpm.sampling.names import DEVICE_HELP, DEVICES, PRECISION_HELP, PRECISIONS
+from medddpm.training.presets import PRESETS, preset_config
 from MedDDPMSlicerLib.Models import ModelLibrary
+from MedDDPMSlicerLib.RequestOptions import valuesOf
+from MedDDPMSlicerLib.Texts import counted, gridText
 
 MAX_NAME = 60
 # Whoever trains on scans knows under which rules they are; a model can remember its training images.
 OWN_LICENSE = "By the rules of the scans that it was trained on"
+_TITLES = {
+    "brats": "BraTS (as published)",
+    "whole-head": "Whole head (as published)",
+    "demo": "Demo (2 mm)",
+    "compact": "Compact network",
+}
+# Parameters in scenes of former versions.
+_FORMER = {"validationShare": "validation", "testShare": "test", "splitSeed": "seed"}
+
+
+@dataclass(frozen=True)
+class TrainChoices:
+    """What the panel asks of a training beside its dataset; what is left out, or automatic, is as the preset says."""
+
+    preset: str = option(
+        "brats",
+        "Network and settings of the training. The line below says what each preset is for.",
+        choices={name: _TITLES.get(name, name) for name in PRESETS},
+    )
+    iterations: int | None = option(
+        None,
+        "Number of iterations. More is better until the verdict says that the loss no longer improves; you can stop or "
+        "add steps at any time.",
+        label="Steps",
+        low=1,
+    )
+    look_every: int | None = option(
+        None,
+        "After how many steps the training shows what it makes of held-out masks, and measures its error on them.",
+        label="Samples every",
+        low=1,
+    )
+    device: str = option("auto", DEVICE_HELP, choices=DEVICES, more=True)
+    precision: str = option("auto", PRECISION_HELP, choices=PRECISIONS)
+
+
+def renewed(parameterNode: Any) -> Any:
+    """A vtkMRMLScriptedModuleNode in which parameters of former versions have the names of today."""
+    for former, name in _FORMER.items():
+        if parameterNode.GetParameter(former):
+            parameterNode.SetParameter(name, parameterNode.GetParameter(former))
+            parameterNode.UnsetParameter(former)
+    return parameterNode
 
 
 def prepareRequest(parameterNode: Any) -> dict[str, Any]:
     """The fields of ``PrepareOptions``. Raises InputError naming a choice that does not fit."""
     node = parameterNode
-    source, out = _folder(node.sourceFolder, "source"), _folder(node.datasetFolder, "dataset")
     return PrepareOptions(
-        source=str(source),
-        out=str(out),
-        layout=node.layout or "auto",
+        source=str(_folder(node.sourceFolder, "source")),
+        out=str(_folder(node.datasetFolder, "dataset")),
         table=node.tableFile or None,
-        scheme=node.scheme or "brats",
-        grid=node.grid or "auto",
         modalities=tuple(str(name) for name in node.modalities),
-        register=node.register or "none",
         template=(node.template or None) if node.register == "template" else None,
-        intensities=node.intensities or "percentile",
-        outline=node.outline or "auto",
         labels=node.labels.strip() or None,
-        validation=node.validationShare,
-        test=node.testShare,
-        seed=node.splitSeed,
         leave_out=tuple(str(case) for case in node.leaveOut),
-        leave_out_flagged=node.leaveOutFlagged,
+        **valuesOf(node, PrepareOptions),
     ).to_dict()
 
 
 def trainConfig(parameterNode: Any, library: ModelLibrary) -> Any:
     """The ``TrainConfig`` of what was chosen. Raises InputError naming what is missing or does not fit."""
-    node = parameterNode
-    every = node.lookEvery
-    return newConfig(
-        _folder(node.datasetFolder, "dataset"),
-        node.preset,
-        name=node.runName,
-        startModel=node.startModel,
-        iterations=node.iterations,
-        device=node.device,
-        precision=node.precision,
-        library=library,
-        **({"monitor": {"validate_every": every, "sample_every": every}} if every else {}),
-    )
+    node, chosen = parameterNode, valuesOf(parameterNode, TrainChoices)
+    every = chosen.pop("look_every")
+    monitor = {"monitor": {"validate_every": every, "sample_every": every}} if every else {}
+    dataset = _folder(node.datasetFolder, "dataset")
+    return newConfig(dataset, name=node.runName, startModel=node.startModel, library=library, **chosen, **monitor)
 
 
 def newConfig(
@@ -64,7 +96,7 @@ def newConfig(
     preset: str,
     name: str = "",
     startModel: str = "",
-    iterations: int = 0,
+    iterations: int | None = None,
     device: str = "auto",
     precision: str = "auto",
     library: ModelLibrary | None = None,
@@ -99,6 +131,34 @@ def newRunFolder(parent: str | Path, name: str, home: Path) -> Path:
 def safeName(text: str) -> str:
     """A text as part of a file name; empty where nothing of it can be."""
     return re.sub(r"[^\w.+-]+", "_", text).strip("._")[:MAX_NAME]
+
+
+def datasetSentence(folder: str | Path) -> str:
+    """What a person should know of a prepared dataset before training on it; read again only where it has changed.
+
+    Raises InputError where the folder is none, or has no case to train on.
+    """
+    path = Path(folder).expanduser()
+    if not str(folder) or not path.is_dir():
+        raise InputError(f"The folder {folder} does not exist. Prepare a dataset, or choose another folder.")
+    try:
+        return _datasetSentence(path, (path / "dataset.json").stat().st_mtime_ns)
+    except OSError as exc:
+        raise InputError(
+            f"{path} is not a prepared dataset: it has no dataset.json. Prepare your scans first, or choose the folder "
+            "that a preparation wrote."
+        ) from exc
+
+
+@lru_cache(maxsize=4)
+def _datasetSentence(path: Path, _modified: int) -> str:
+    config = read_dataset_config(path)
+    counts = Counter(case.split for case in config.cases)
+    if not counts["train"]:
+        raise InputError(f"The dataset {path} has no case to train on. Prepare it again with smaller test shares.")
+    parts = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
+    grid = gridText(config.grid.shape, config.grid.spacing)
+    return f"{counted(len(config.cases), 'case')} ({parts}), {', '.join(config.modalities)}, {grid}."
 
 
 def _folder(text: str, what: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError, MedDDPMError
-from medddpm.jobs.folder import State
+from medddpm.jobs.events import State
 from medddpm.jobs.process import process_alive
 from medddpm.training.launch import start
 from medddpm.training.run import RunFolder
@@ -22,9 +21,11 @@ from MedDDPMSlicerLib.Texts import duration, fileSize
 
 # Between two looks at a run that is just starting, or that a script waits for (seconds).
 LOOK_SECONDS = 0.5
-# What a training writes into its folder; all else there is somebody's own and stays. The last go last.
-WRITTEN = ("samples", "tensorboard", "checkpoints", "outputs", "events.jsonl", "metrics.jsonl", "loss.png")
-WRITTEN_LAST = ("log.txt", "process.txt", "cancel", "pause", "job.json")
+# What a training writes into its folder; all else there is somebody's own and stays. job.json goes last.
+WRITTEN = (
+    *("samples", "tensorboard", "checkpoints", "outputs", "metrics.jsonl", "loss.png", "events.jsonl"),
+    *("log.txt", "process.txt", "cancel", "pause", "job.json"),
+)
 CLAIM_GUARD = ".claim.json.guard"
 
 STATE_WORDS = {
@@ -35,6 +36,15 @@ STATE_WORDS = {
     State.CANCELLED: "stopped",
     State.INTERRUPTED: "interrupted",
     State.PAUSED: "paused",
+}
+# The words for the list; the severity decides the color of the message.
+VERDICTS = {
+    "early": ("too early to tell", "info"),
+    "improving": ("improving", "info"),
+    "flat": ("no longer improving", "warning"),
+    "diverging": ("getting worse", "error"),
+    "overfitting": ("overfitting", "warning"),
+    "memorizing": ("memorization", "warning"),
 }
 
 
@@ -93,6 +103,11 @@ class TrainingRun(Observed):
     def state(self) -> str:
         """The state for a person."""
         return "damaged" if self.summary.problem else STATE_WORDS[self.summary.state]
+
+    @property
+    def verdict(self) -> tuple[str, str]:
+        """How it goes in a few words, and the severity that this is shown with."""
+        return VERDICTS.get(self.summary.verdict or "", (self.summary.verdict or "", "info"))
 
     @property
     def progress(self) -> str:
@@ -222,7 +237,7 @@ class TrainingRun(Observed):
 
     def deletionQuestion(self) -> str:
         """What is asked before deleting: which folder, what is lost. Walks through its files."""
-        size = sum(_size(path) for name in (*WRITTEN, *WRITTEN_LAST) for path in _filesOf(self.folder / name))
+        size = sum(_size(path) for path in self.folder.rglob("*"))
         model = "Its model cannot be used any more, neither here nor in MedDDPM Synth. " if self.summary.model else ""
         return (
             f"Delete the run '{self.summary.name}' in {self.folder} ({fileSize(size)}) for good? Its checkpoints, "
@@ -241,12 +256,11 @@ class TrainingRun(Observed):
             raise InputError(f"{run.path} is a link to another folder. Delete that one, or remove the link.")
         run.claim.take(f"The training {run.path}")  # nobody can start it meanwhile
         try:
-            for name in WRITTEN:
-                for part in [*_filesOf(run.path / name), run.path / name]:
-                    _remove(part)
+            for path in (run.path / name for name in WRITTEN):
+                inner = sorted(path.iterdir()) if path.is_dir() and not path.is_symlink() else []
+                for part in (*inner, path):
+                    shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink(missing_ok=True)
                     yield
-            for name in WRITTEN_LAST:
-                _remove(run.path / name)
         except OSError as exc:
             raise InputError(
                 f"{exc.filename or run.path} could not be deleted: {exc.strerror or exc}. Close programs that use it."
@@ -261,25 +275,8 @@ class TrainingRun(Observed):
         return "The run was deleted."
 
 
-def _filesOf(path: Path) -> list[Path]:
-    """The files below a folder, or the file itself; links count as files."""
-    if path.is_symlink() or not path.is_dir():
-        return [path] if os.path.lexists(path) else []
-    found = []
-    for parent, folders, files in os.walk(path, followlinks=False):
-        links = [name for name in folders if (Path(parent) / name).is_symlink()]
-        found += [Path(parent) / name for name in (*files, *links)]
-    return found
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _size(path: Path) -> int:
+    """Bytes of a file; 0 where there is none."""
     try:
         return path.lstat().st_size
     except OSError:

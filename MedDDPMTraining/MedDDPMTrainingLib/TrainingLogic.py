@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from MedDDPMSlicerLib.ModuleLogic import ModuleLogic
 
 if TYPE_CHECKING:
-    from .Preparation import Preparation
     from .Run import TrainingRun
     from .TrainingService import TrainingService
+    from .Work import Preparation
 
 
 class TrainingLogic(ModuleLogic):
@@ -53,12 +53,7 @@ class TrainingLogic(ModuleLogic):
 
         places = {"source": str(_absolute(sourceFolder)), "out": str(_absolute(datasetFolder))}
         request = PrepareOptions.from_dict({**options, **places}).to_dict()
-        preparation = self.service.startPreparation(request)
-        _callAtEnd(preparation, onFinished)
-        if waitForCompletion:
-            self.service.waitFor(preparation)
-            preparation.raiseFailure()
-        return preparation
+        return self._follow(self.service.startPreparation(request), onFinished, waitForCompletion)
 
     def train(
         self,
@@ -88,20 +83,13 @@ class TrainingLogic(ModuleLogic):
         from . import Orders
 
         service = self.service
-        service.datasets.describe(datasetFolder)
-        config = Orders.newConfig(
-            _absolute(datasetFolder),
-            preset,
-            name,
-            startModel,
-            iterations,
-            device,
-            precision,
-            service.library,
-            **changes,
-        )
+        Orders.datasetSentence(datasetFolder)
+        chosen = (name, startModel, iterations, device, precision)
+        config = Orders.newConfig(_absolute(datasetFolder), preset, *chosen, service.library, **changes)
         folder = Orders.newRunFolder("", config.name, service.storage.runs) if runFolder is None else runFolder
-        return self._follow(service.runs.begin(folder, config), onFinished, waitForCompletion)
+        run = service.runs.begin(folder, config)
+        service.startTask(run)
+        return self._follow(run, onFinished, waitForCompletion)
 
     def resume(
         self,
@@ -117,31 +105,23 @@ class TrainingLogic(ModuleLogic):
         """
         run = self.service.runs.of(_absolute(runFolder))
         run.resume(moreIterations)
+        self.service.startTask(run)
         return self._follow(run, onFinished, waitForCompletion)
 
-    def _follow(
-        self, run: TrainingRun, onFinished: Callable[[TrainingRun], None] | None, waitForCompletion: bool
-    ) -> TrainingRun:
-        _callAtEnd(run, onFinished)
-        self.service.startTask(run)
+    def _follow(self, work: Any, onFinished: Callable[[Any], None] | None, waitForCompletion: bool) -> Any:
+        """Have ``onFinished`` called once, when ``work`` has ended; wait for that where wanted."""
+
+        def tell(_: Any) -> None:
+            if work.finished and onFinished is not None:
+                work.observers.remove(tell)
+                onFinished(work)
+
+        work.observers.append(tell)
         if waitForCompletion:
-            self.service.waitFor(run)
-            run.raiseFailure()
-        return run
+            self.service.waitFor(work)
+            work.raiseFailure()
+        return work
 
 
 def _absolute(path: str | Path) -> Path:
     return Path(path).expanduser().absolute()
-
-
-def _callAtEnd(observed: Any, onFinished: Callable[[Any], None] | None) -> None:
-    """Have a function called once, when something has ended."""
-    if onFinished is None:
-        return
-
-    def tell(changed: Any) -> None:
-        if changed.finished:
-            changed.observers.remove(tell)
-            onFinished(changed)
-
-    observed.observers.append(tell)

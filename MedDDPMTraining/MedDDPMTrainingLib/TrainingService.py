@@ -9,23 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from medddpm.errors import InputError
+from medddpm.errors import InputError, MedDDPMError
 from MedDDPMSlicerLib.Background import Background, SlicedTask
-from MedDDPMSlicerLib.Dependencies import TRAINING, PackageWatch, Use, missingPackages
+from MedDDPMSlicerLib.Dependencies import PREPARING, TRAINING, PackageWatch, Use, missingPackages
 from MedDDPMSlicerLib.Jobs import monitorOf
 from MedDDPMSlicerLib.Models import ModelLibrary
 from MedDDPMSlicerLib.PlainSentences import sentenceOf
 from MedDDPMSlicerLib.Storage import Settings, defaultSettings
 
 from . import Orders
-from .Datasets import Datasets
-from .Estimate import TrainEstimate, TrainingEstimator
-from .Preparation import Preparation
-from .Readiness import Readiness
 from .Run import TrainingRun
 from .Runs import Runs
 from .RunView import RunView
-from .SourceScan import SourceScanner
+from .SourceTable import obstacles
+from .Work import Estimate, Preparation, Work, readEstimate, readScan
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +30,9 @@ logger = logging.getLogger(__name__)
 class TrainingService(Background):
     """Owns storage, workers and whatever runs; ``poll`` lets it go on, which a timer calls.
 
-    ``scan`` looks at source folders, ``preparation`` makes datasets, ``datasets`` describes them, ``estimate`` answers
-    before a start, ``runs`` lists, starts and ends trainings, ``view`` follows one, ``library`` has the models.
-    ``python``: the interpreter of workers and trainings, None for Slicer's own. All methods return at once; only
-    impossible orders raise MedDDPMError.
+    ``scan`` looks at source folders, ``preparation`` makes datasets, ``estimate`` answers before a start, ``runs``
+    lists, starts and ends trainings, ``view`` follows one, ``library`` has the models. ``python``: the interpreter of
+    workers and trainings, None for Slicer's own. All methods return at once; only impossible orders raise MedDDPMError.
     """
 
     def __init__(
@@ -52,22 +48,25 @@ class TrainingService(Background):
         self.preparationJobs = monitorOf(storage.preparationSpool, python)
         super().__init__(storage, (self.toolsJobs, self.preparationJobs), slicer.mrmlScene.EndCloseEvent)
         self.library = ModelLibrary(storage.models, self.settings)
-        self.scan = SourceScanner(self.toolsJobs)
+        self.scan = Work(self.toolsJobs, "scan", readScan)
+        self.estimate = Work(self.toolsJobs, "train_estimate", readEstimate)
         self.preparation = Preparation(self.preparationJobs)
-        self.datasets = Datasets()
-        self.estimate = TrainingEstimator(self.toolsJobs)
         self.runs = Runs(self.settings, storage.runs, python, clock)
         self.view = RunView(clock)
         self._packages = PackageWatch(missing)
-        self._readiness = Readiness(self.scan, self.datasets, self.library, self._packages)
         self.preparation.recover()
 
     def scanSource(self, parameterNode: Any) -> None:
         """Look at the source folder. Raises InputError where ``blockedReason`` has one."""
         self._require("scan", parameterNode)
         node = parameterNode
-        self.scan.scan(node.sourceFolder, node.layout or "auto", node.tableFile or None)
+        table = node.tableFile or None
+        self.scan.start({"source": _whole(node.sourceFolder), "layout": node.layout or "auto", "table": table})
         self.startTimer()
+
+    def scanOf(self, sourceFolder: str) -> Any:
+        """What the newest scan found (SourceScan), if it was one of this folder; else None."""
+        return self.scan.result if sourceFolder and self.scan.request.get("source") == _whole(sourceFolder) else None
 
     def prepare(self, parameterNode: Any) -> Preparation:
         """Prepare what the parameter node says. Raises InputError where ``blockedReason`` has one, or a choice does
@@ -88,27 +87,20 @@ class TrainingService(Background):
         Raises InputError where ``blockedReason`` has one, or a choice does not fit.
         """
         self._require("train", parameterNode)
-        node = parameterNode
-        config = Orders.trainConfig(node, self.library)
-        folder = Orders.newRunFolder(node.runsFolder, config.name, self.storage.runs)
+        config = Orders.trainConfig(parameterNode, self.library)
+        folder = Orders.newRunFolder(parameterNode.runsFolder, config.name, self.storage.runs)
         return self.runs.begin(folder, config)
 
     def requestEstimate(
-        self,
-        parameterNode: Any,
-        onDone: Callable[[TrainEstimate], None],
-        onError: Callable[[str], None] | None = None,
+        self, parameterNode: Any, onDone: Callable[[Estimate], object], onError: Callable[[str], object]
     ) -> None:
         """Ask how long the parameter node's training takes and whether it fits; newer questions replace older."""
-        reason = self._readiness.train(parameterNode)
-        if reason is None:
-            try:
-                self.estimate.ask(Orders.trainConfig(parameterNode, self.library), onDone, onError)
-                self.startTimer()
-            except InputError as exc:
-                reason = sentenceOf(exc)
-        if reason is not None and onError is not None:
-            onError(reason)
+        try:
+            self._require("train", parameterNode)
+            self.estimate.start(Orders.trainConfig(parameterNode, self.library).to_dict(), onDone, onError)
+            self.startTimer()
+        except InputError as exc:
+            onError(sentenceOf(exc))
 
     def useInSynth(self, path: str | Path) -> str:
         """Put the newest model of a run into the list that MedDDPM Synth offers; returns its key there.
@@ -121,16 +113,12 @@ class TrainingService(Background):
         self.library.lastUsed = key = self.library.remember(run.modelFolder)
         return key
 
-    def datasetSummary(self, folder: str | Path) -> str:
-        """A line on a prepared dataset. Raises InputError where the folder is none."""
-        return self.datasets.describe(folder).sentence
-
     def defaultDatasetFolder(self, sourceFolder: str | Path) -> Path:
         """Where the dataset of a source folder is written unless another folder is chosen: private to the user."""
         return self.storage.datasets / (Orders.safeName(Path(sourceFolder).name) or "dataset")
 
     def deleteRun(
-        self, path: str | Path, onDone: Callable[[str], None], onError: Callable[[str], None] = logger.warning
+        self, path: str | Path, onDone: Callable[[str], object], onError: Callable[[str], object] = logger.warning
     ) -> None:
         """Delete the folder of a run that does not run; a callback gets a sentence."""
         folder = Path(path)
@@ -148,13 +136,12 @@ class TrainingService(Background):
         self.startTask(SlicedTask(TrainingRun(folder).delete(), done, failed))
 
     def blockedReason(self, action: str, parameterNode: Any) -> str | None:
-        """Why "scan", "prepare" or "train" cannot start now, in a sentence; None where it can."""
+        """Why "scan", "prepare" or "train" cannot start now, in a sentence that says what to do; None where it can."""
         if parameterNode is None:
             return "The scene is closing."
-        if action == "prepare" and not self.preparation.finished:
-            return "A preparation is running already. Wait for it, or cancel it."
-        check: Callable[[Any], str | None] = getattr(self._readiness, action)
-        return check(parameterNode)
+        if action == "train":
+            return self._trainReason(parameterNode)
+        return self._scanReason(parameterNode) or (self._prepareReason(parameterNode) if action == "prepare" else None)
 
     def runBlockedReason(self, action: str, path: str | Path) -> str | None:
         """Why pause, stop, resume, extend, use, forget or delete is not possible with a run now; None where it is."""
@@ -172,7 +159,7 @@ class TrainingService(Background):
 
     def tickers(self) -> list[Any]:
         """See Background."""
-        return [*super().tickers(), self.scan, self.preparation, self.runs, self.view]
+        return [*super().tickers(), self.scan, self.estimate, self.preparation, self.runs, self.view]
 
     def endWork(self, keepJobs: bool) -> None:
         """See Background. Trainings are left alone: they go on."""
@@ -188,3 +175,49 @@ class TrainingService(Background):
         reason = self.blockedReason(action, parameterNode)
         if reason is not None:
             raise InputError(reason)
+
+    def _scanReason(self, node: Any) -> str | None:
+        if not node.sourceFolder:
+            return "Choose the folder with your scans."
+        if not Path(node.sourceFolder).expanduser().exists():
+            return f"The folder {node.sourceFolder} does not exist. Choose another one."
+        if node.layout == "table" and not node.tableFile:
+            return "Choose the table (a CSV file) that names the files of each case."
+        if node.tableFile and not Path(node.tableFile).is_file():
+            return f"The table {node.tableFile} does not exist. Choose another one, or none."
+        return None if self.scan.finished else "The folder is being scanned. Wait a moment."
+
+    def _prepareReason(self, node: Any) -> str | None:
+        if not self.preparation.finished:
+            return "A preparation is running already. Wait for it, or cancel it."
+        found = self.scanOf(node.sourceFolder)  # without a scan the preparation itself will tell
+        if found is not None and not found.cases:
+            return "No cases were found in the folder. Choose another folder or layout."
+        left = obstacles(found, list(node.leaveOut)) if found is not None else []
+        if left:
+            return f"{left[0].sentence} Fix it and scan again, or leave the case out."
+        if (reason := self._packages.reason(PREPARING)) is not None:
+            return reason
+        if not node.datasetFolder:
+            return "Choose a folder for the prepared dataset."
+        out, source = Path(node.datasetFolder).expanduser(), Path(node.sourceFolder).expanduser()
+        if out == source or out in source.parents:
+            return "Choose a folder for the dataset that is not the folder of the scans."
+        if node.register == "template" and not node.template:
+            return "Choose the image that the scans are registered to, or another registration."
+        return None
+
+    def _trainReason(self, node: Any) -> str | None:
+        if not node.datasetFolder:
+            return "Prepare a dataset first, or choose the folder of one."
+        try:
+            Orders.datasetSentence(node.datasetFolder)
+            if node.startModel:
+                self.library.describe(node.startModel)
+        except MedDDPMError as exc:
+            return sentenceOf(exc)
+        return self._packages.reason(TRAINING)
+
+
+def _whole(folder: str) -> str:
+    return str(Path(folder).expanduser().absolute())

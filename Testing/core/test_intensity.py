@@ -46,7 +46,7 @@ def scaled(name: str, source: Volume) -> tuple[np.ndarray, object]:
 
 
 def test_the_rules_are_those_that_can_be_asked_for() -> None:
-    assert tuple(RULES) == INTENSITIES
+    assert tuple(RULES) == tuple(INTENSITIES)
     assert all(intensity_rule(name).name == name for name in RULES)
 
 

@@ -14,11 +14,11 @@ from medddpm.config import GridConfig, NetworkConfig  # noqa: E402
 from medddpm.dataset import DatasetConfig, PreparedCase  # noqa: E402
 from medddpm.errors import InputError  # noqa: E402
 from medddpm.labels.scheme import load_scheme  # noqa: E402
+from medddpm.training.presets import PRESETS, preset_data  # noqa: E402
 from medddpm.training.run import RunFolder  # noqa: E402
 from MedDDPMSlicerLib.Dependencies import PREPARING, TRAINING  # noqa: E402
 from MedDDPMTrainingLib import Orders  # noqa: E402
-from MedDDPMTrainingLib.Estimate import TrainEstimate, _read  # noqa: E402
-from MedDDPMTrainingLib.Presets import defaultIterations, presets  # noqa: E402
+from MedDDPMTrainingLib.Work import readEstimate, readPrepared  # noqa: E402
 from training_helpers import parameters, pollUntil, tinyConfig  # noqa: E402
 
 
@@ -49,8 +49,8 @@ def test_choices_become_a_preparation(tmp_path):
         leaveOut=["c7"],
         labels=" 1=1,2=2 ",
         template="ignored.nii",
-        validationShare=0.2,
-        splitSeed=5,
+        validation=0.2,
+        seed=5,
     )
     request = Orders.prepareRequest(node)
     assert json.loads(json.dumps(request)) and request["source"] == str(tmp_path / "scans")
@@ -59,13 +59,23 @@ def test_choices_become_a_preparation(tmp_path):
     assert (request["validation"], request["seed"], request["grid"]) == (0.2, 5, "24x32x24:8:LPS")
 
 
+def test_scenes_of_former_versions_are_read(scene):
+    node = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    node.SetParameter("validationShare", "0.3")
+    node.SetParameter("splitSeed", "7")
+    node.SetParameter("seed", "0")
+    assert Orders.renewed(Orders.renewed(node)) is node
+    assert (node.GetParameter("validation"), node.GetParameter("seed"), node.GetParameter("test")) == ("0.3", "7", "")
+    assert list(node.GetParameterNames()) == ["seed", "validation"]
+
+
 def test_choices_become_a_training(service, dataset):
     node = parameters(datasetFolder=str(dataset), preset="demo", iterations=700, runName=" My run ")
     config = Orders.trainConfig(node, service.library)
     assert (config.name, config.iterations, config.device, config.precision) == ("My run", 700, "cpu", "fp32")
     assert config.dataset == str(dataset) and config.start_from is None
     plain = Orders.trainConfig(parameters(datasetFolder=str(dataset), precision="auto"), service.library)
-    assert plain.iterations == defaultIterations("demo") and plain.precision == "bf16"
+    assert plain.iterations == preset_data("demo")["iterations"] and plain.precision == "bf16"
 
 
 def test_a_training_can_start_from_a_model(service, dataset):
@@ -95,44 +105,43 @@ def test_folders_of_new_runs_are_new_and_safe(tmp_path):
     assert Orders.newRunFolder(tmp_path / "other", "///", tmp_path) == tmp_path / "other" / "run"
 
 
-def test_the_presets_are_those_of_the_core():
-    names = [preset.name for preset in presets()]
-    assert {"whole-head", "brats", "demo", "compact"} <= set(names)
-    assert all(preset.title and preset.sentence.endswith(".") for preset in presets())
-    assert all(defaultIterations(name) > 100 for name in names)
-    with pytest.raises(InputError, match="huge"):
-        defaultIterations("huge")
+def test_every_preset_has_a_sentence_and_a_number_of_steps():
+    assert all(sentence.endswith(".") and preset_data(name)["iterations"] > 100 for name, sentence in PRESETS.items())
 
 
 # --- datasets and estimates -----------------------------------------------------------------------------------------
 
 
 def test_a_dataset_is_described(service, dataset):
-    said = service.datasetSummary(dataset)
+    said = Orders.datasetSentence(dataset)
     assert said == "3 cases (2 train, 1 validation, 0 test), T1, FLAIR, 24 x 32 x 24 voxels of 8 mm."
     config = json.loads((dataset / "dataset.json").read_text())
     config["cases"] = config["cases"][2:]
     (dataset / "dataset.json").write_text(json.dumps(config))
     os.utime(dataset / "dataset.json", (1, 1))
     with pytest.raises(InputError, match="no case to train on"):
-        service.datasetSummary(dataset)
+        Orders.datasetSentence(dataset)
     (dataset / "dataset.json").unlink()
     with pytest.raises(InputError, match="not a prepared dataset"):
-        service.datasetSummary(dataset)
+        Orders.datasetSentence(dataset)
     with pytest.raises(InputError, match="does not exist"):
-        service.datasetSummary(dataset / "none")
+        Orders.datasetSentence(dataset / "none")
 
 
-def test_an_estimate_says_when_it_does_not_fit():
-    tight = TrainEstimate(1.5, 86_400.0, 9e9, 1e9, 1e9, False, "The figures.", "Choose the compact network.", "cpu")
-    assert tight.sentence == "The figures. This will not fit. Choose the compact network."
-
-
-@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"seconds": "soon"}'])
-def test_a_damaged_estimate_is_told(tmp_path, text):
-    (tmp_path / "estimate.json").write_text(text)
+@pytest.mark.parametrize("read", [readEstimate, readPrepared])
+@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"seconds": "soon"}', None])
+def test_a_damaged_answer_is_told(tmp_path, read, text):
+    for name in ("estimate.json", "result.json"):
+        if text is not None:
+            (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match="could not be read"):
-        _read(tmp_path)
+        read(tmp_path)
+
+
+def test_an_estimate_says_when_it_does_not_fit(tmp_path):
+    said = {"fits": False, "sentence": "The figures.", "advice": "Choose the compact network."}
+    (tmp_path / "estimate.json").write_text(json.dumps(said))
+    assert readEstimate(tmp_path).sentence == "The figures. This will not fit. Choose the compact network."
 
 
 # --- what stands in the way -----------------------------------------------------------------------------------------
@@ -166,11 +175,11 @@ def test_missing_packages_are_named_for_each_purpose(makeTrainingService, datase
 def test_an_estimate_of_nothing_is_answered_at_once(service):
     answers = []
     service.requestEstimate(parameters(), answers.append, answers.append)
-    assert answers == ["Prepare a dataset first, or choose the folder of one."] and not service.estimate.asking
+    assert answers == ["Prepare a dataset first, or choose the folder of one."] and service.estimate.finished
 
 
 def test_the_end_of_the_service_leaves_no_worker(service, tmp_path):
-    service.scan.scan(tmp_path)
+    service.scanSource(parameters(sourceFolder=str(tmp_path)))
     pollUntil(service, lambda: service.scan.finished)
     assert service.toolsJobs._worker.alive()
     service.shutdown()

@@ -14,6 +14,7 @@ pytest.importorskip("nibabel")
 from medddpm.errors import InputError, MedDDPMError  # noqa: E402
 from medddpm.jobs.events import State  # noqa: E402
 from medddpm.jobs.process import process_alive  # noqa: E402
+from MedDDPMTrainingLib.Orders import datasetSentence  # noqa: E402
 from MedDDPMTrainingLib.TrainingLogic import TrainingLogic  # noqa: E402
 from MedDDPMTrainingLib.TrainingService import TrainingService  # noqa: E402
 from training_helpers import parameters, pollUntil, requirePackages  # noqa: E402
@@ -35,7 +36,7 @@ def source(tmp_path_factory, workerPython):
 
 @pytest.fixture
 def node(source, tmp_path):
-    return parameters(sourceFolder=str(source), datasetFolder=str(tmp_path / "dataset"), validationShare=0.34)
+    return parameters(sourceFolder=str(source), datasetFolder=str(tmp_path / "dataset"), validation=0.34)
 
 
 def prepared(service, node):
@@ -45,7 +46,7 @@ def prepared(service, node):
 
 
 def someCasesDone(preparation):
-    return preparation.stage == "prepare" and preparation.step
+    return preparation.job.stage == "prepare" and preparation.job.step
 
 
 def waitForEnd(worker):
@@ -70,16 +71,17 @@ def groupLives(group):
 def test_scans_become_a_dataset(trainingService, node):
     stages, steps = set(), []
     preparation = trainingService.prepare(node)
-    preparation.observers.append(lambda p: (stages.add(p.state), steps.append((p.step, p.total))))
+    preparation.observers.append(lambda p: (stages.add(p.state), steps.append((p.job.step, p.job.total))))
     assert "running" in trainingService.blockedReason("prepare", node)
     with pytest.raises(InputError, match="running already"):
         trainingService.startPreparation({})
     pollUntil(trainingService, lambda: preparation.finished)
     assert preparation.state is State.DONE, preparation.message
-    assert {State.RUNNING, State.DONE} <= stages and any(total for _, total in steps)
+    pollUntil(trainingService, lambda: State.DONE in stages, 5)
+    assert State.RUNNING in stages and any(total for _, total in steps)
     assert preparation.result.cases == 3 and preparation.result.report.is_file()
     assert "3 cases are prepared" in preparation.message
-    sentence = trainingService.datasetSummary(node.datasetFolder)
+    sentence = datasetSentence(node.datasetFolder)
     assert "3 cases" in sentence and "1 validation" in sentence and "T1, T2" in sentence
     assert not [path for path in trainingService.preparationJobs.spool.iterdir() if path.is_dir()]
 
@@ -125,7 +127,7 @@ def test_the_end_of_slicer_interrupts_and_the_next_session_offers_it_again(makeT
     waitForEnd(first.preparationJobs._worker)
     second = makeTrainingService()
     offered = second.preparation
-    assert offered.state is State.INTERRUPTED and "Resume the interrupted preparation" in offered.message
+    assert offered.state is State.INTERRUPTED and "Resume" in offered.message
     assert offered.request["source"] == node.sourceFolder
     offered.again()
     pollUntil(second, lambda: offered.finished)

@@ -29,7 +29,7 @@ def scanned(service, source, **values):
     service.scanSource(parameters(sourceFolder=str(source), **values))
     assert not service.scan.finished
     pollUntil(service, lambda: service.scan.finished)
-    return service.scan.table
+    return service.scan.result
 
 
 def test_a_folder_becomes_a_table_that_explains_itself(trainingService, source):
@@ -73,21 +73,25 @@ def test_a_newer_scan_replaces_the_one_that_goes_on(trainingService, source, tmp
         trainingService.poll()
     other = tmp_path / "other"
     brats_case(other, "BraTS2021_00009")
-    trainingService.scan.scan(other)
+    trainingService.scan.start({"source": str(other)})
     pollUntil(trainingService, lambda: trainingService.scan.finished)
-    assert trainingService.scan.source == str(other)
-    assert [case.id for case in trainingService.scan.table.cases] == ["BraTS2021_00009"]
+    assert trainingService.scanOf(str(other)) is trainingService.scan.result
+    assert [case.id for case in trainingService.scan.result.cases] == ["BraTS2021_00009"]
 
 
-def test_impossible_orders_are_refused(trainingService, tmp_path):
-    with pytest.raises(InputError, match="does not exist"):
-        trainingService.scan.scan(tmp_path / "none")
-    with pytest.raises(InputError, match="table"):
-        trainingService.scan.scan(tmp_path, "table", tmp_path / "none.csv")
-    with pytest.raises(InputError, match="Choose the folder"):
-        trainingService.scanSource(parameters())
-    with pytest.raises(InputError, match="CSV"):
-        trainingService.scanSource(parameters(sourceFolder=str(tmp_path), layout="table"))
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"sourceFolder": "none"}, "does not exist"),
+        ({"sourceFolder": ".", "layout": "table", "tableFile": "none.csv"}, "The table .* does not exist"),
+        ({}, "Choose the folder"),
+        ({"sourceFolder": ".", "layout": "table"}, "CSV"),
+    ],
+)
+def test_impossible_orders_are_refused(trainingService, tmp_path, monkeypatch, values, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=words):
+        trainingService.scanSource(parameters(**values))
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ class PanelTest(TrainingTestCase):
         self.press("PrepareButton")
         self.assertEqual(self.ui.PrepareButton.text, "Cancel")
         preparation = self.service.preparation
-        waitUntil(lambda: (preparation.step or 0) >= 1 or preparation.finished, "the first case")
+        waitUntil(lambda: (preparation.job.step or 0) >= 1 or preparation.finished, "the first case")
         if not preparation.finished:
             self.press("PrepareButton")
         waitUntil(lambda: preparation.finished, "the cancel")
@@ -90,12 +90,12 @@ class PanelTest(TrainingTestCase):
         slicer.mrmlScene.Clear(0)
         slicer.app.processEvents()
         self.assertEqual((self.parameters.sourceFolder, self.parameters.preset), ("", "brats"))
-        self.assertEqual(self.ui.IterationsSpinBox.value, 0)
+        self.assertEqual(self.panel("start").options[1].widgets["iterations"].value, 0)
         slicer.util.loadScene(str(path))
         slicer.app.processEvents()
         self.assertEqual((self.parameters.sourceFolder, self.parameters.preset), (str(self.folder), "demo"))
         self.assertEqual((self.parameters.iterations, list(self.parameters.leaveOut)), (77, ["Sample_02"]))
-        self.assertEqual(self.ui.IterationsSpinBox.value, 77)
+        self.assertEqual(self.panel("start").options[1].widgets["iterations"].value, 77)
 
     def testModuleReloaded(self) -> None:
         """The new panel works, and remembers nothing of the old one's widgets."""

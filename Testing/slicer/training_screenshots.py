@@ -58,7 +58,7 @@ class Photographer:
         (troubled / "Sample_03" / "Sample_03_flair.nrrd").unlink()
         shutil.copy(source / "Sample_02" / "Sample_02_t1.nrrd", troubled / "Sample_02" / "Sample_02_T1_old.nrrd")
         self.parameters.sourceFolder = str(troubled)
-        waitUntil(lambda: self.context.table is not None and self.ui.CasesTable.rowCount, "the scan", PATIENCE)
+        waitUntil(lambda: self.context.scan is not None and self.ui.CasesTable.rowCount, "the scan", PATIENCE)
         self.show("Source", "Prepare")
         self.picture("training-1-scans", self.ui.SourceSection)
         shutil.rmtree(troubled.parent)
@@ -66,13 +66,13 @@ class Photographer:
     def preparing(self) -> None:
         """Step 4: a preparation under way."""
         self.parameters.sourceFolder = str(self.work / FOLDER)
-        waitUntil(lambda: self.context.table is not None, "the scan", PATIENCE)
+        waitUntil(lambda: self.context.scan is not None, "the scan", PATIENCE)
         self.parameters.grid = "demo-2mm"
         self.parameters.datasetFolder = str(self.work / "for-the-picture")
         waitUntil(lambda: self.ui.PrepareButton.enabled, "the Prepare button")
         self.ui.PrepareButton.click()
         preparation = self.widget.logic.service.preparation
-        cases = lambda: preparation.stage == "prepare" and (preparation.step or 0) >= 2  # noqa: E731
+        cases = lambda: preparation.job.stage == "prepare" and (preparation.job.step or 0) >= 2  # noqa: E731
         waitUntil(lambda: preparation.finished or cases(), "two cases", PATIENCE)
         self.show("Source", "Prepare")
         self.picture("training-2-preparing", self.ui.PrepareSection, settle=0.1)

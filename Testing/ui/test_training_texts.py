@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 for name in ("MedDDPMCore", "MedDDPMSlicer", "MedDDPMTraining"):
     if str(ROOT / name) not in sys.path:
@@ -14,7 +12,12 @@ for name in ("MedDDPMCore", "MedDDPMSlicer", "MedDDPMTraining"):
 
 from medddpm.preparation import options  # noqa: E402
 from medddpm.preparation.case_files import SourceScan  # noqa: E402
-from MedDDPMTrainingLib.Panels import Texts  # noqa: E402
+from medddpm.preparation.options import PrepareOptions  # noqa: E402
+from medddpm.training.monitor.verdict import KINDS  # noqa: E402
+from medddpm.training.presets import PRESETS  # noqa: E402
+from MedDDPMSlicerLib.RequestOptions import shownOptions  # noqa: E402
+from MedDDPMTrainingLib.Orders import TrainChoices  # noqa: E402
+from MedDDPMTrainingLib.Run import VERDICTS  # noqa: E402
 from MedDDPMTrainingLib.SourceTable import linesOf, obstacles, toLeaveOut  # noqa: E402
 
 
@@ -27,20 +30,17 @@ def table(problems=(), cases=("a", "b", "c")):
     return SourceScan.from_dict(scan)
 
 
-@pytest.mark.parametrize(
-    ("offered", "core"),
-    [
-        (Texts.LAYOUTS, options.LAYOUTS),
-        (Texts.REGISTRATIONS, options.REGISTRATIONS),
-        (Texts.INTENSITIES, options.INTENSITIES),
-        (Texts.OUTLINES, options.OUTLINES),
-        (Texts.SCHEMES, options.SCHEMES),
-        (Texts.GRIDS, ("auto", *options.GRIDS, Texts.OWN_GRID)),
-    ],
-)
-def test_the_panels_offer_what_the_core_knows(offered, core):
-    assert sorted(value for _, value in offered) == sorted(core)
-    assert len({text for text, _ in offered}) == len(offered)
+def test_all_choices_have_a_title_of_their_own():
+    for told in (*shownOptions(PrepareOptions), *shownOptions(TrainChoices)):
+        assert len(set(told.titles.values())) == len(told.titles), told.name
+        assert told.help.endswith(".") and "--" not in told.help, "also a tooltip"
+
+
+def test_the_panel_offers_what_the_core_knows():
+    told = {one.name: one for one in (*shownOptions(PrepareOptions), *shownOptions(TrainChoices))}
+    assert set(told["scheme"].titles) == set(options.SCHEMES)
+    assert set(told["grid"].titles) == {"auto", *options.GRIDS}
+    assert set(told["preset"].titles) == set(PRESETS)
 
 
 def test_what_needs_attention_comes_first_with_all_that_is_said_of_it():
@@ -79,18 +79,5 @@ def test_a_problem_of_the_whole_folder_cannot_be_left_out():
     assert toLeaveOut(lines, []) == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("", None, None, None), "Waiting for the process"),
-        (("prepare", 3, 20, 130.0), "Preparing cases – 3 of 20 – about 2 min left"),
-        (("report", None, None, None), "Writing the report"),
-    ],
-)
-def test_the_progress_of_a_preparation(arguments, expected):
-    assert Texts.preparationText(*arguments) == expected
-
-
 def test_every_verdict_of_the_core_has_words():
-    assert set(Texts.VERDICTS) == {"improving", "flat", "diverging", "overfitting", "memorizing", "early"}
-    assert Texts.verdictWords(None) == ("", "info") and Texts.verdictWords("diverging")[1] == "error"
+    assert set(VERDICTS) == set(KINDS)

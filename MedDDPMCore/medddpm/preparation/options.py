@@ -14,14 +14,41 @@ from ..labels.scheme import SCHEMES, LabelScheme, load_scheme
 from ..options import check_options, option
 from ..parse import shown
 
-LAYOUTS = plugins.names("layouts", ("auto", "brats", "med-ddpm", "nnunet", "table"))
-REGISTRATIONS = ("none", "modalities", "template")
-INTENSITIES = ("percentile", "min-max", "slice-min-max")
-OUTLINES = ("auto", "brain", "head", "none")
+# What can be chosen, with titles for people.
+_LAYOUTS = {
+    "auto": "Recognize",
+    "brats": "BraTS: a folder or prefix for each case",
+    "med-ddpm": "Med-DDPM: a folder for each kind of image",
+    "nnunet": "nnU-Net dataset",
+    "table": "Named in a table (CSV)",
+}
+LAYOUTS = {name: _LAYOUTS.get(name, name) for name in plugins.names("layouts", tuple(_LAYOUTS))}
+_SCHEMES = {
+    "brats": "Glioma: edema, enhancing tumor, necrosis, brain",
+    "glioma-anatomy": "Glioma and anatomy: also ventricles, gray and white matter",
+    "whole-head": "Whole head: head and tumor",
+}
+REGISTRATIONS = {
+    "none": "None: the images of a case lie on each other",
+    "modalities": "Images of a case onto each other",
+    "template": "All cases onto a template",
+}
+INTENSITIES = {
+    "percentile": "Robust percentiles of each image",
+    "min-max": "Min-max of each image",
+    "slice-min-max": "Min-max of each slice, as published",
+}
+OUTLINES = {"auto": "As the labels need it", "brain": "Brain", "head": "Head", "none": "From the mask only"}
 GRIDS = {
     "brats-1mm": GridConfig((192, 192, 144), (1.0, 1.0, 1.0), "LPS"),
     "demo-2mm": GridConfig((80, 96, 80), (2.0, 2.0, 2.0), "LPS"),
     "whole-head-1.5mm": GridConfig((128, 128, 128), (1.5, 1.5, 1.5), "RAS"),
+}
+_GRIDS = {
+    "auto": "As published for these labels",
+    "demo-2mm": "2 mm (80 x 96 x 80), for ordinary computers",
+    "whole-head-1.5mm": "1.5 mm (128 x 128 x 128), whole head",
+    "brats-1mm": "1 mm (192 x 192 x 144)",
 }
 MAX_WORKERS = 256
 _GRID = re.compile(r"(\d+)x(\d+)x(\d+):(\d[\d.]*)(?:x(\d[\d.]*)x(\d[\d.]*))?:([LRAPSI]{3})")
@@ -47,23 +74,50 @@ class PrepareOptions:
 
     source: str
     out: str
-    layout: str = option("auto", "Dataset layout of the source.", choices=LAYOUTS)
-    table: str | None = option(
-        None, "CSV of paths below SOURCE: columns case, mask and one for each modality.", metavar="FILE"
+    layout: str = option(
+        "auto", "How files are named and sorted into folders.", label="Dataset layout", choices=LAYOUTS
     )
-    scheme: str = option("brats", f"Labels of the model: {', '.join(SCHEMES)} or a .json file.")
-    grid: str = option("auto", f"auto, {', '.join(GRIDS)}, or voxels, spacing and axes such as 80x96x80:2:LPS.")
+    table: str | None = option(
+        None, "CSV of paths below the source: columns case, mask and one for each modality.", metavar="FILE"
+    )
+    scheme: str = option(
+        "brats",
+        f"Labels of the model: {', '.join(SCHEMES)} or a .json file.",
+        label="Labels",
+        choices={name: _SCHEMES.get(name, name) for name in SCHEMES},
+        more=True,
+    )
+    grid: str = option(
+        "auto",
+        f"Voxels of the model: auto, {', '.join(GRIDS)}, or voxels, spacing and axes such as 80x96x80:2:LPS.",
+        label="Resolution",
+        choices=_GRIDS,
+        more=True,
+    )
     modalities: tuple[str, ...] = option(
         (), "A modality to use; repeat, in the order of the model. Default: all.", flag="--modality"
     )
-    register: str = option("none", "Rigid registration.", choices=REGISTRATIONS)
+    register: str = option(
+        "none", "Rigid registration. BraTS data need none.", label="Registration", choices=REGISTRATIONS
+    )
     template: str | None = option(None, "The image to register to, with the registration 'template'.", metavar="FILE")
-    intensities: str = option("percentile", "Intensity normalization.", choices=INTENSITIES)
-    outline: str = option("auto", "What to outline where masks lack it.", choices=OUTLINES)
+    intensities: str = option(
+        "percentile", "Intensity normalization.", label="Intensity normalization", choices=INTENSITIES
+    )
+    outline: str = option(
+        "auto",
+        "What to outline, by the image, where masks have no label around the tumor.",
+        label="Head or brain",
+        choices=OUTLINES,
+    )
     labels: str | None = option(None, "What the masks' values mean to the model: 1=1,2=2,4=3.")
-    validation: float = option(0.1, "Share of the patients in the validation split, below 1.", low=0, high=1)
-    test: float = option(0.1, "Share of the patients in the test split; 1: all of them.", low=0, high=1)
-    seed: int = option(0, "Seed of the splits: another one draws other patients.")
+    validation: float = option(
+        0.1, "Share of the patients in the validation split, below 1.", label="Validation split", low=0, high=1
+    )
+    test: float = option(
+        0.1, "Share of the patients in the test split; 1: all of them.", label="Test split", low=0, high=1
+    )
+    seed: int = option(0, "Seed of the splits: another one draws other patients.", label="Random seed")
     validation_cases: tuple[str, ...] = option(
         (), "A case or patient for validation, in place of the share; repeat.", flag="--validation-case"
     )
@@ -72,10 +126,13 @@ class PrepareOptions:
     )
     leave_out: tuple[str, ...] = option((), "A case, patient or file not to use; repeat.")
     leave_out_flagged: bool = option(
-        False, "Leave out the cases that look wrong; see the report first.", flag="--leave-out-flagged"
+        False,
+        "Leave out the cases that look wrong; see the report first.",
+        label="Leave out cases that look wrong",
+        flag="--leave-out-flagged",
     )
-    workers: int = option(0, "Number of processes; 0: automatic.", low=0, high=MAX_WORKERS)
-    note: str = option("", "Source of the scans, recorded in the dataset. Default: the folder name.")
+    workers: int = option(0, "Processes; 0 means as many as sensible here.", low=0, high=MAX_WORKERS)
+    note: str = option("", "Where the scans come from, for the record. Left out: folder name.")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -133,7 +190,7 @@ def parse_grid(text: str) -> GridConfig:
     if not found:
         raise InputError(
             f"The grid {shown(text)} is not understood. Give one of {', '.join(GRIDS)}, or shape, spacing in mm and "
-            "axes such as 80x96x80:2:LPS."
+            "axes as in 80x96x80:2:LPS."
         )
     x, y, z = (int(n) for n in found.groups()[:3])
     first = found[4]

@@ -16,11 +16,16 @@ LEFT_OPEN = "As the model suggests"
 
 
 class OptionWidgets:
-    """A row of a form for each option. ``changed(name, value)`` is called when the user changes a parameter."""
+    """A row of a form for each option. ``changed(name, value)`` is called when the user changes a parameter.
 
-    def __init__(self, form: Any, options: Iterable[Option], changed: Callable[[str, Any], None]) -> None:
+    ``leftOpen``: what is shown of one that is left out.
+    """
+
+    def __init__(
+        self, form: Any, options: Iterable[Option], changed: Callable[[str, Any], None], leftOpen: str = LEFT_OPEN
+    ) -> None:
         self.widgets: dict[str, Any] = {}
-        self._changed = changed
+        self._changed, self._leftOpen = changed, leftOpen
         for told in options:
             name = parameterName(told.name)
             widget = self.widgets[name] = self._make(told, name)
@@ -51,7 +56,9 @@ class OptionWidgets:
     def _make(self, told: Option, name: str) -> Any:
         if told.choices:
             box = qt.QComboBox()
-            items = [(LEFT_OPEN, "")] if isOptional(told) else []
+            box.sizeAdjustPolicy = qt.QComboBox.AdjustToMinimumContentsLengthWithIcon  # long titles widen no panel
+            box.minimumContentsLength = 12
+            items = [(self._leftOpen, "")] if isOptional(told) else []
             fillComboBox(box, items + [(title, value) for value, title in told.titles.items()], defaultOf(told))
             box.activated.connect(lambda index: self._changed(name, box.itemData(index)))
             return box
@@ -64,7 +71,7 @@ class OptionWidgets:
         number.minimum, number.maximum = low, high
         number.suffix = f" {told.unit}" if told.unit else ""
         if told.kind is int:
-            number.specialValueText = LEFT_OPEN if isOptional(told) else ""
+            number.specialValueText = self._leftOpen if isOptional(told) else ""
         else:
             number.singleStep = number.pageStep = 10 ** (-2 if high - low <= 1 else -1)
         number.value = defaultOf(told)

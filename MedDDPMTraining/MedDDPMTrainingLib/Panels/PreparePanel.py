@@ -8,15 +8,25 @@ from typing import Any
 import qt
 import slicer
 from medddpm.jobs.events import State
-from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
-from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, clearLayout, enable, fillComboBox, say
+from medddpm.preparation.options import PrepareOptions
+from MedDDPMSlicerLib.Panels.Base import Panel
+from MedDDPMSlicerLib.Panels.OptionWidgets import OptionWidgets
+from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, clearLayout, enable, say
+from MedDDPMSlicerLib.RequestOptions import shownOptions
+from MedDDPMSlicerLib.Texts import duration
 
-from .Context import Context
-from .Inputs import ChoiceInput, PathInput
-from .Texts import GRIDS, INTENSITIES, OUTLINES, OWN_GRID, REGISTRATIONS, SCHEMES, preparationText
+from .Context import Context, PathInput, formOf
 
-# Data of the entry that is an action; no scheme's path begins with a line feed.
-CHOOSE_SCHEME = "\nscheme"
+# The options above the group Advanced; that of the layout is with the source.
+PLAIN, ELSEWHERE = ("scheme", "grid", "leave_out_flagged"), ("layout",)
+# Data of the entries that ask for another value; no value begins with a line feed.
+OTHER = "\nother"
+STAGES = {
+    "scan": "Scanning the files",
+    "labels": "Reading the masks' labels",
+    "prepare": "Preparing cases",
+    "report": "Writing the report",
+}
 
 
 class PreparePanel(Panel):
@@ -25,22 +35,22 @@ class PreparePanel(Panel):
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
         self.details = DetailsDialog(slicer.util.mainWindow())
-        self._inputs = [
+        self._paths = [
             PathInput(ui.PreparedPath, context, "datasetFolder"),
             PathInput(ui.TemplatePath, context, "template"),
-            ChoiceInput(ui.RegisterComboBox, context, "register", REGISTRATIONS),
-            ChoiceInput(ui.IntensitiesComboBox, context, "intensities", INTENSITIES),
-            ChoiceInput(ui.OutlineComboBox, context, "outline", OUTLINES),
         ]
-        self._problem = ""
+        told = {one.name: one for one in shownOptions(PrepareOptions) if one.name not in ELSEWHERE}
+        advanced = [one for name, one in told.items() if name not in PLAIN]
+        plainForm = formOf(ui.PrepareSection, "PrepareForm")
+        advancedForm = formOf(ui.PrepareAdvancedGroup, "PrepareAdvancedForm")
+        self.options = [
+            OptionWidgets(plainForm, [told[name] for name in PLAIN], self._setOption),
+            OptionWidgets(advancedForm, advanced, self._setOption),
+        ]
+        for name in ("scheme", "grid"):
+            self.options[0].widgets[name].addItem("Other…", OTHER)
         self._taken: Any = None
-        self._ownGrid = False
-        self._modalities: tuple[str, ...] = ()
         self._boxes: dict[str, Any] = {}
-        fillComboBox(ui.GridComboBox, list(GRIDS), "auto")
-        ui.GridComboBox.activated.connect(self._onGrid)
-        ui.GridLineEdit.editingFinished.connect(self._onOwnGrid)
-        ui.SchemeComboBox.activated.connect(self._onScheme)
         ui.PrepareButton.clicked.connect(self.onPrepare)
         ui.PrepareAgainButton.clicked.connect(self.again)
         ui.ReportButton.clicked.connect(self.openReport)
@@ -51,19 +61,18 @@ class PreparePanel(Panel):
     def refresh(self) -> None:
         """Show the parameter node's choices."""
         parameters, ui = self.context.parameters, self.ui
-        for one in self._inputs:
+        for one in self._paths:
             one.refresh()
-        self._showScheme(parameters.scheme)
-        self._showGrid(parameters.grid)
+        for options in self.options:
+            options.show(parameters)
         for widget in (ui.TemplatePath, ui.TemplatePathCaption):
             widget.visible = parameters.register == "template"
-        self._checkModalities(parameters.modalities)
 
     def tick(self) -> None:
         """Show the progress; what an earlier session left prepared is trained on where nothing else was chosen."""
         preparation = self.context.service.preparation
-        table = self.context.table
-        self._showModalities(table.modalities if table is not None else ())
+        scan = self.context.scan
+        self._showModalities(scan.modalities if scan is not None else ())
         self._showButtons(preparation)
         self._showProgress(preparation)
         self._showMessage(preparation)
@@ -74,7 +83,7 @@ class PreparePanel(Panel):
 
     def sceneClosing(self) -> None:
         """The next scene begins with its own choices."""
-        self._ownGrid, self._problem = False, ""
+        self.problem = ""
 
     def cleanup(self) -> None:
         """Close the details window."""
@@ -83,8 +92,7 @@ class PreparePanel(Panel):
 
     def onPrepare(self) -> None:
         """Prepare, or cancel the preparation that is going on."""
-        self._problem = ""
-        with plainErrors(self._sayError):
+        with self.told():
             preparation = self.context.service.preparation
             if preparation.finished:
                 self.context.service.prepare(self.context.parameters)
@@ -94,13 +102,11 @@ class PreparePanel(Panel):
 
     def again(self) -> None:
         """Go on with the preparation that an earlier session left."""
-        self._problem = ""
-        with plainErrors(self._sayError):
+        with self.told():
             preparation = self.context.service.preparation
             preparation.again()
-            if self.context.parameters is not None:
-                self.context.parameters.sourceFolder = str(preparation.request.get("source", ""))
-                self.context.parameters.datasetFolder = str(preparation.request.get("out", ""))
+            self.context.set("sourceFolder", str(preparation.request.get("source", "")))
+            self.context.set("datasetFolder", str(preparation.request.get("out", "")))
         self.tick()
 
     def openReport(self) -> None:
@@ -111,62 +117,33 @@ class PreparePanel(Panel):
 
     def showDetails(self) -> None:
         """Show the log."""
-        self.details.show("Log of the preparation", self.context.service.preparation.details())
+        job = self.context.service.preparation.job
+        self.details.show("Log of the preparation", job.details() if job is not None else "")
 
-    def _onScheme(self, index: int) -> None:
-        chosen = self.ui.SchemeComboBox.itemData(index)
-        if chosen == CHOOSE_SCHEME:
-            window = slicer.util.mainWindow()
-            chosen = qt.QFileDialog.getOpenFileName(window, "Choose a label scheme", "", "Label schemes (*.json)")
-        if chosen and self.context.parameters is not None:
-            self.context.parameters.scheme = chosen
-        self._showScheme(self.context.parameters.scheme)
-
-    def _showScheme(self, chosen: str) -> None:
-        items = list(SCHEMES)
-        if chosen not in [data for _, data in items]:
-            items.append((Path(chosen).name, chosen))
-        fillComboBox(self.ui.SchemeComboBox, [*items, ("From a file…", CHOOSE_SCHEME)], chosen)
-
-    def _onGrid(self, index: int) -> None:
-        chosen = self.ui.GridComboBox.itemData(index)
-        self._ownGrid = chosen == OWN_GRID
-        if not self._ownGrid:
-            self.context.parameters.grid = chosen
-        self._showGrid(self.context.parameters.grid)
-
-    def _onOwnGrid(self) -> None:
-        if self.context.parameters is not None and self._ownGrid and self.ui.GridLineEdit.text.strip():
-            self.context.parameters.grid = self.ui.GridLineEdit.text.strip()
-
-    def _showGrid(self, grid: str) -> None:
-        known = grid in [data for _, data in GRIDS]
-        self._ownGrid = self._ownGrid or not known
-        box = self.ui.GridComboBox
-        box.currentIndex = box.findData(OWN_GRID if self._ownGrid else grid)
-        if not known:
-            self.ui.GridLineEdit.text = grid
-        for widget in (self.ui.GridLineEdit, self.ui.GridLineEditCaption):
-            widget.visible = self._ownGrid
+    def _setOption(self, name: str, value: Any) -> None:
+        window = slicer.util.mainWindow()
+        if value == OTHER and name == "scheme":
+            value = qt.QFileDialog.getOpenFileName(window, "Choose a label scheme", "", "Label schemes (*.json)")
+        elif value == OTHER:
+            text = "Number of voxels, their size in mm and their directions, for example 80x96x80:2:LPS:"
+            grid = self.context.parameters.grid
+            value = qt.QInputDialog.getText(window, "Resolution", text, qt.QLineEdit.Normal, grid).strip()
+        if value != "":
+            self.context.set(name, value)
+        self.refresh()
 
     def _showModalities(self, names: tuple[str, ...]) -> None:
         """One check box an image that the source has."""
-        if names == self._modalities:
-            return
-        self._modalities, self._boxes = names, {}
-        layout = self.ui.ModalitiesWidget.layout()
-        clearLayout(layout)
-        for name in names:
-            box = qt.QCheckBox(name)
-            box.toggled.connect(lambda *_: self._modalitiesChanged())
-            layout.addWidget(box)
-            self._boxes[name] = box
-        if self.context.parameters is not None:
-            self._checkModalities(self.context.parameters.modalities)
-
-    def _checkModalities(self, chosen: Any) -> None:
+        chosen = list(self.context.parameters.modalities) if self.context.parameters is not None else []
+        if names != tuple(self._boxes):
+            layout = self.ui.ModalitiesWidget.layout()
+            clearLayout(layout)
+            self._boxes = {name: qt.QCheckBox(name) for name in names}
+            for box in self._boxes.values():
+                box.toggled.connect(lambda *_: self._modalitiesChanged())
+                layout.addWidget(box)
         for widget in (self.ui.ModalitiesWidget, self.ui.ModalitiesWidgetCaption):
-            widget.visible = bool(self._boxes)
+            widget.visible = bool(names)
         for name, box in self._boxes.items():
             blocked = box.blockSignals(True)
             box.checked = not chosen or name in chosen
@@ -174,41 +151,38 @@ class PreparePanel(Panel):
 
     def _modalitiesChanged(self) -> None:
         chosen = [name for name, box in self._boxes.items() if box.checked] or list(self._boxes)
-        self.context.parameters.modalities = [] if len(chosen) == len(self._boxes) else chosen
+        self.context.set("modalities", [] if len(chosen) == len(self._boxes) else chosen)
 
     def _showButtons(self, preparation: Any) -> None:
-        ui = self.ui
-        ui.PrepareButton.text = "Prepare" if preparation.finished else "Cancel"
-        if preparation.finished:
-            enable(ui.PrepareButton, self._blocked())
-        else:
-            cancelling = preparation.state is State.CANCELLING
-            enable(ui.PrepareButton, "The preparation is being cancelled." if cancelling else None)
+        ui, busy = self.ui, not preparation.finished
+        ui.PrepareButton.text = "Cancel" if busy else "Prepare"
+        cancelling = "The preparation is being cancelled." if preparation.state is State.CANCELLING else None
+        enable(ui.PrepareButton, cancelling if busy else self._blocked())
         ui.PrepareAgainButton.visible = preparation.state is State.INTERRUPTED
         enable(ui.ReportButton, None if self._report() is not None else "There is a report once scans are prepared.")
         ui.PrepareDetailsButton.visible = self._isOfThisDataset(preparation)
 
     def _showProgress(self, preparation: Any) -> None:
-        bar, busy = self.ui.PrepareProgressBar, not preparation.finished
-        bar.visible = busy
-        if not busy:
+        bar, job = self.ui.PrepareProgressBar, preparation.job
+        bar.visible = not preparation.finished
+        if preparation.finished:
             say(self.ui.PrepareProgressLabel, "")
             return
-        bar.maximum, bar.value = preparation.total or 0, preparation.step or 0
-        where = (preparation.stage, preparation.step, preparation.total, preparation.secondsLeft)
-        say(self.ui.PrepareProgressLabel, preparationText(*where))
+        bar.maximum, bar.value = job.total or 0, job.step or 0
+        parts = [STAGES.get(job.stage, job.stage) or "Waiting for the process"]
+        parts += [f"{job.step} of {job.total}"] if job.step is not None and job.total else []
+        parts += [f"about {duration(job.secondsLeft)} left"] if job.secondsLeft is not None else []
+        say(self.ui.PrepareProgressLabel, " – ".join(parts))
 
     def _showMessage(self, preparation: Any) -> None:
-        label = self.ui.PrepareMessageLabel
-        failed = preparation.state is State.FAILED
-        blocked = self._blocked() if preparation.finished else None
-        if self._problem:
-            say(label, self._problem, "error")
+        label, job = self.ui.PrepareMessageLabel, preparation.job
+        if self.problem:
+            say(label, self.problem, "error")
         elif preparation.message and self._isOfThisDataset(preparation):
-            text = " ".join([preparation.message, *preparation.warnings])
-            say(label, text, "error" if failed else "info")
+            text = " ".join([preparation.message, *(job.warnings if job is not None else ())])
+            say(label, text, "error" if preparation.state is State.FAILED else "info")
         else:
-            say(label, blocked or "")
+            say(label, (self._blocked() or "") if preparation.finished else "")
         label.visible = True  # keeps the buttons at the right
 
     def _isOfThisDataset(self, preparation: Any) -> bool:
@@ -224,6 +198,3 @@ class PreparePanel(Panel):
 
     def _blocked(self) -> str | None:
         return self.context.service.blockedReason("prepare", self.context.parameters)
-
-    def _sayError(self, text: str) -> None:
-        self._problem = text

@@ -8,15 +8,15 @@ from typing import Any
 
 import qt
 import slicer
-from medddpm.jobs.folder import State
-from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from medddpm.jobs.events import State
+from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, enable, say
 
+from ..Run import progressWords
 from .Context import Context
-from .RunsTable import RunsTable
-from .Texts import verdictWords
 
 SYNTH = "MedDDPMSynth"
+NAME, STATE, STEPS, LOSS, VERDICT = range(5)
 
 
 class RunsPanel(Panel):
@@ -25,8 +25,14 @@ class RunsPanel(Panel):
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
         self.details = DetailsDialog(slicer.util.mainWindow())
-        self.table = RunsTable(ui.RunsTable, context.choose)
-        self._said = ("", "")
+        self._rows: list[tuple[str, ...]] = []
+        ui.RunsTable.verticalHeader().visible = False
+        header = ui.RunsTable.horizontalHeader()
+        for column in (NAME, STATE, STEPS, LOSS):
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(VERDICT, qt.QHeaderView.Stretch)
+        ui.RunsTable.itemSelectionChanged.connect(self._onSelection)
+        self._said = ""
         # The service says why one cannot be pressed.
         self._actions: dict[str, tuple[Any, Callable[[], object]]] = {
             "pause": (ui.PauseButton, lambda: context.chosenRun.pause()),
@@ -47,18 +53,18 @@ class RunsPanel(Panel):
 
     def refresh(self) -> None:
         """Select the chosen training."""
-        self.table.select(self.context.chosen)
+        self._select()
 
     def tick(self) -> None:
         """Show the states."""
         runs = self.context.service.runs.runs
-        self.table.show(runs)
+        self._fill([_row(run) for run in runs])
         for widget in (self.ui.RunsTable, self.ui.WatchGroup):
             widget.visible = bool(runs)
         running = next((run for run in runs if run.running), None)
         if running is not None and self.context.parameters is not None and not self.context.chosen:
             self.context.choose(running.folder)  # a training that goes on is followed without being asked for
-        self.table.select(self.context.chosen)
+        self._select()
         self._showButtons()
         self._showProgress()
         self._showMessage()
@@ -69,7 +75,7 @@ class RunsPanel(Panel):
 
     def sceneClosing(self) -> None:
         """What was said is over."""
-        self._said = ("", "")
+        self._said = self.problem = ""
 
     def cleanup(self) -> None:
         """Close the details window."""
@@ -88,7 +94,7 @@ class RunsPanel(Panel):
             self.context.choose(self.context.service.runs.add(folder).folder)
         else:
             self.context.service.runs.addRoot(folder)
-            self._said = (f"Trainings in {folder} are listed from now on.", "info")
+            self._said = f"Trainings in {folder} are listed from now on."
 
     def openFolder(self) -> None:
         """Show the folder of the training in the file browser."""
@@ -111,25 +117,54 @@ class RunsPanel(Panel):
         if slicer.util.confirmOkCancelDisplay(question, "Delete a training"):
             path = self.context.chosen
             self.context.choose("")
-            self.context.service.deleteRun(path, self._tell, self._sayError)
+            self.context.service.deleteRun(path, self._tell, self.sayError)
 
     def useInSynth(self) -> None:
         """Open MedDDPM Synth with the model of the training."""
         key = self.context.service.useInSynth(self.context.chosen)
         module = getattr(slicer.modules, SYNTH.lower(), None)
         if module is None:
-            self._sayError("The module MedDDPM Synth is not installed. Install the extension again.")
+            self.sayError("The module MedDDPM Synth is not installed. Install the extension again.")
             return
         if hasattr(module.logic(), "parameterNode"):  # offered to scripts once the application has started
             module.logic().parameterNode().model = key
         slicer.util.selectModule(SYNTH)
 
     def _do(self, action: Callable[[], object]) -> None:
-        """What was said before is over; errors of the action are said."""
-        self._said = ("", "")
-        with plainErrors(self._sayError):
+        self._said = ""
+        with self.told():
             action()
         self.tick()
+
+    def _fill(self, rows: list[tuple[str, ...]]) -> None:
+        """Show other rows, or newer figures in them."""
+        if rows == self._rows:
+            return
+        table = self.ui.RunsTable
+        blocked = table.blockSignals(True)
+        table.rowCount = len(rows)
+        for number, (*texts, path) in enumerate(rows):
+            for column, text in enumerate(texts if self._rows[number : number + 1] != [rows[number]] else ()):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(f"{text}\n{path}" if text else path)
+                table.setItem(number, column, item)
+        self._rows = rows
+        table.clearSelection()
+        table.blockSignals(blocked)
+
+    def _select(self) -> None:
+        """Select the row of the chosen training; none where it is not in the list."""
+        paths, table = [row[-1] for row in self._rows], self.ui.RunsTable
+        wanted = [paths.index(self.context.chosen)] if self.context.chosen in paths else []
+        if [index.row() for index in table.selectionModel().selectedRows()] != wanted:
+            blocked = table.blockSignals(True)
+            table.selectRow(wanted[0]) if wanted else table.clearSelection()
+            table.blockSignals(blocked)
+
+    def _onSelection(self) -> None:
+        rows = [index.row() for index in self.ui.RunsTable.selectionModel().selectedRows()]
+        if rows and rows[0] < len(self._rows):
+            self.context.choose(self._rows[rows[0]][-1])
 
     def _showButtons(self) -> None:
         for action, (button, _) in self._actions.items():
@@ -150,17 +185,22 @@ class RunsPanel(Panel):
 
     def _showMessage(self) -> None:
         label, run = self.ui.RunMessageLabel, self.context.chosenRun
-        if self._said[0]:
-            say(label, *self._said)
+        if self.problem or self._said:
+            say(label, self.problem or self._said, "error" if self.problem else "info")
         elif run is None:
             say(label, "" if self.context.service.runs.runs else "There are no trainings yet.")
         else:
             failed = run.problem or run.summary.problem or run.summary.state in (State.FAILED, State.INTERRUPTED)
-            say(label, run.message, "error" if failed else verdictWords(run.summary.verdict)[1])
+            say(label, run.message, "error" if failed else run.verdict[1])
         label.visible = True  # keeps the Details button at the right
 
     def _tell(self, text: str) -> None:
-        self._said = (text, "info")
+        self._said = text
 
-    def _sayError(self, text: str) -> None:
-        self._said = (text, "error")
+
+def _row(run: Any) -> tuple[str, ...]:
+    """The texts of a row, and the folder of its run."""
+    summary = run.summary
+    loss = summary.loss if summary.validation is None else summary.validation
+    figure = "" if loss is None else f"{loss:.3g}"
+    return (summary.name, run.state, progressWords(summary), figure, run.verdict[0], str(run.folder))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from medddpm.jobs.folder import State
+from medddpm.jobs.events import State
 from MedDDPMSlicerLib.Background import waitUntil
 
 # Far more steps than are waited for, and 24 cubed voxels of 8 mm: a step takes a moment on any processor.
@@ -17,7 +17,7 @@ CHOICES = {"preset": "demo", "precision": "fp32", "iterations": 100_000, "grid":
 
 
 def runSelfTest(tell: Callable[[str], object]) -> None:
-    """Sample scans, preparation, a training that is paused, resumed and stopped, and its model in MedDDPM Synth.
+    """Sample scans, preparation, a training that is stopped, and its model in MedDDPM Synth.
 
     ``tell`` shows what goes on. Raises AssertionError where something fails. Everything that it writes is deleted.
     """
@@ -29,7 +29,7 @@ def runSelfTest(tell: Callable[[str], object]) -> None:
     try:
         tell("Writing sample scans")
         next(p for p in widget.panels.panels if hasattr(p, "makeSampleScans")).makeSampleScans(folder / "scans")
-        waitUntil(lambda: context.table is not None, "the scan")
+        waitUntil(lambda: context.scan is not None, "the scan")
         for name, value in {**CHOICES, "datasetFolder": str(folder / "dataset"), "runsFolder": str(folder)}.items():
             setattr(context.parameters, name, value)
         if context.missing:
@@ -38,9 +38,8 @@ def runSelfTest(tell: Callable[[str], object]) -> None:
             return
         tell("Preparing")
         press(ui.PrepareButton)
-        preparation = context.service.preparation
-        waitUntil(lambda: preparation.finished, "the preparation")
-        assert preparation.state.name == "DONE", preparation.message
+        waitUntil(lambda: context.service.preparation.finished, "the preparation")
+        assert context.service.preparation.state is State.DONE, context.service.preparation.message
         tell("Training")
         press(ui.StartButton)
         assert context.chosenRun is not None, ui.TrainMessageLabel.text
@@ -59,25 +58,19 @@ def press(button: Any) -> None:
 def _train(ui: Any, context: Any, tell: Callable[[str], object]) -> None:
     run = context.chosenRun
     try:
-        for button, state in ((ui.PauseButton, State.PAUSED), (ui.ResumeButton, State.RUNNING)):
-            waitUntil(lambda: run.look().iteration > 0, "the first steps")
-            press(button)
-            waitUntil(lambda state=state: run.look().state is state, f"the state {state}")
+        waitUntil(lambda: run.look().iteration > 0 and run.summary.model is not None, "the first steps")
         tell("Using its model")
         model = str(run.modelFolder)
         press(ui.UseButton)
-        try:
-            waitUntil(lambda: slicer.util.selectedModule() == "MedDDPMSynth", "MedDDPM Synth")
-            assert slicer.modules.MedDDPMSynthWidget.logic.parameterNode().model == model
-        finally:
-            slicer.util.selectModule("MedDDPMTraining")
-            context.service.library.forget(model)
+        waitUntil(lambda: slicer.util.selectedModule() == "MedDDPMSynth", "MedDDPM Synth")
+        assert slicer.modules.MedDDPMSynthWidget.logic.parameterNode().model == model
+        context.service.library.forget(model)
+        slicer.util.selectModule("MedDDPMTraining")
         press(ui.StopButton)
-        waitUntil(lambda: run.look().state is State.CANCELLED, "the end of the training")
     finally:
         if run.look().state is State.RUNNING:
             run.stop()
-            waitUntil(lambda: run.look().state is not State.RUNNING, "the end of the training")
+        waitUntil(lambda: run.look().state is not State.RUNNING, "the end of the training")
         told: list[str] = []
         context.service.deleteRun(run.folder, told.append, told.append)
         waitUntil(lambda: told, "the deletion of the training")

@@ -8,15 +8,16 @@ from typing import Any
 
 import qt
 import slicer
+from medddpm.preparation.options import PrepareOptions
 from MedDDPMSlicerLib.Background import SlicedTask
 from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
+from MedDDPMSlicerLib.Panels.OptionWidgets import OptionWidgets
 from MedDDPMSlicerLib.Panels.Widgets import enable, say, severityIcon
+from MedDDPMSlicerLib.RequestOptions import shownOptions
 
 from ..SampleScans import FOLDER, sampleScans
 from ..SourceTable import CaseLine, linesOf, obstacles, summary, toLeaveOut
-from .Context import Context
-from .Inputs import ChoiceInput, PathInput
-from .Texts import LAYOUTS
+from .Context import Context, PathInput, formOf
 
 # Ticks without a change before a folder is looked at by itself.
 _SCAN_DELAY = 3
@@ -31,14 +32,14 @@ class SourcePanel(Panel):
 
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
-        self._inputs = [
+        self._paths = [
             PathInput(ui.SourcePath, context, "sourceFolder"),
             PathInput(ui.TablePath, context, "tableFile"),
-            ChoiceInput(ui.LayoutComboBox, context, "layout", LAYOUTS),
         ]
+        layout = [told for told in shownOptions(PrepareOptions) if told.name == "layout"]
+        self.options = OptionWidgets(formOf(ui.SourceSection, "SourceForm"), layout, context.set)
         self.lines: list[CaseLine] = []
         self._shown: Any = None
-        self._problem = ""
         self._asked: tuple[str, ...] = ()
         self._scanIn = 0
         self._filling = self._writing = None
@@ -57,8 +58,9 @@ class SourcePanel(Panel):
     def refresh(self) -> None:
         """Show the parameter node's choices; look at a newly chosen folder a moment later."""
         parameters = self.context.parameters
-        for one in self._inputs:
+        for one in self._paths:
             one.refresh()
+        self.options.show(parameters)
         for widget in (self.ui.TablePath, self.ui.TablePathCaption):
             widget.visible = parameters.layout == "table"
         self._showLeftOut(set(parameters.leaveOut))
@@ -72,7 +74,7 @@ class SourcePanel(Panel):
             self._scanIn -= 1
             if self._scanIn == 0 and self._blocked() is None:
                 self.scan()
-        scan = self.context.table
+        scan = self.context.scan
         if scan is not self._shown:
             self._shown = scan
             if self._filling is not None:
@@ -84,7 +86,7 @@ class SourcePanel(Panel):
 
     def sceneClosing(self) -> None:
         """The next scene begins without a source."""
-        self._asked, self._problem = (), ""
+        self._asked, self.problem = (), ""
 
     def cleanup(self) -> None:
         """End what still works for the panel."""
@@ -101,8 +103,7 @@ class SourcePanel(Panel):
 
     def scan(self) -> None:
         """Look at the folder."""
-        self._problem = ""
-        with plainErrors(self._sayError):
+        with self.told():
             self.context.service.scanSource(self.context.parameters)
 
     def onSampleScans(self) -> None:
@@ -113,7 +114,7 @@ class SourcePanel(Panel):
 
     def makeSampleScans(self, folder: Path) -> None:
         """Write sample scans into a new folder, a moment at a time, then look at it."""
-        self._problem = ""
+        self.problem = ""
         self._writing = SlicedTask(sampleScans(folder), self._onSamplesWritten, self._onFailed)
         self.context.service.startTask(self._writing)
 
@@ -197,8 +198,8 @@ class SourcePanel(Panel):
         enable(ui.ScanButton, self._blocked() if scan.finished else None)
         enable(ui.SampleScansButton, "The sample scans are being written. Wait a moment." if writing else None)
         ui.ScanProgressBar.visible = not scan.finished or writing
-        done, total = scan.progress or (0, 0)
-        ui.ScanProgressBar.maximum, ui.ScanProgressBar.value = total, done
+        job = scan.job if not scan.finished else None
+        ui.ScanProgressBar.maximum, ui.ScanProgressBar.value = (job.total or 0, job.step or 0) if job else (0, 0)
         leftOut = list(self.context.parameters.leaveOut) if self.context.parameters is not None else []
         some = found is not None and bool(self.lines)
         for widget in (ui.CasesTable, ui.LeaveOutButton, ui.UseAllButton):
@@ -207,8 +208,8 @@ class SourcePanel(Panel):
         none = _NOTHING if not some else None if left else "Every case can be used."
         enable(ui.LeaveOutButton, none)
         enable(ui.UseAllButton, _NOTHING if not some else None if leftOut else "All cases are used.")
-        if self._problem or scan.message:
-            say(ui.ScanStatusLabel, self._problem or scan.message, "error")
+        if self.problem or scan.message:
+            say(ui.ScanStatusLabel, self.problem or scan.message, "error")
         elif writing or not scan.finished:
             say(ui.ScanStatusLabel, "Writing the sample scans…" if writing else "Scanning the files…")
         else:
@@ -225,8 +226,5 @@ class SourcePanel(Panel):
             parameters.sourceFolder = str(folder)
 
     def _onFailed(self, error: BaseException) -> None:
-        with plainErrors(self._sayError):
+        with plainErrors(self.sayError):
             raise error
-
-    def _sayError(self, text: str) -> None:
-        self._problem = text

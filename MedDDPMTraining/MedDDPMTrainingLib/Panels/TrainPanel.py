@@ -1,4 +1,4 @@
-"""Starting a training: on which dataset, which kind, from which model, and what that takes."""
+"""Starting a training: on which dataset, by which preset, from which model, and what that takes."""
 
 from __future__ import annotations
 
@@ -9,37 +9,41 @@ from typing import Any
 import qt
 import slicer
 from medddpm.errors import MedDDPMError
+from medddpm.options import options_of
+from medddpm.training.presets import PRESETS, preset_data
 from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
 from MedDDPMSlicerLib.Panels.EstimateLine import EstimateLine, Fail, Show
+from MedDDPMSlicerLib.Panels.OptionWidgets import OptionWidgets
 from MedDDPMSlicerLib.Panels.Widgets import enable, fillComboBox, say
+from MedDDPMSlicerLib.RequestOptions import valuesOf
 
-from ..Presets import defaultIterations, presets
-from .Context import Context
-from .Inputs import ChoiceInput, PathInput
-from .Texts import DEVICES, PRECISIONS
+from ..Orders import TrainChoices, datasetSentence
+from .Context import Context, PathInput, formOf
 
 # Data of the entry that is an action; no key of a model begins with a line feed.
 CHOOSE_FOLDER = "\nfolder"
 _WAITING = "Finding out how long it takes and whether it fits…"
+_AS_PRESET = "As in the preset"
 # Ticks between two looks at what stands in the way; it reads a few small files.
 _LOOK_TICKS = 3
 
 
 class TrainPanel(Panel):
-    """Dataset, kind of training, starting model, estimate, Start."""
+    """Dataset, preset, starting model, estimate, Start."""
 
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
-        self._sentences = {preset.name: preset.sentence for preset in presets()}
-        choices = tuple((preset.title, preset.name) for preset in presets())
-        self._inputs = [
+        self._paths = [
             PathInput(ui.DatasetPath, context, "datasetFolder"),
             PathInput(ui.RunsPath, context, "runsFolder"),
-            ChoiceInput(ui.PresetComboBox, context, "preset", choices),
-            ChoiceInput(ui.DeviceComboBox, context, "device", DEVICES),
-            ChoiceInput(ui.PrecisionComboBox, context, "precision", PRECISIONS),
         ]
-        self._problem = ""
+        preset, iterations, *advanced = options_of(TrainChoices)
+        forms = (
+            (formOf(ui.TrainSection, "PresetForm"), [preset]),
+            (formOf(ui.TrainSection, "TrainForm"), [iterations]),
+            (formOf(ui.TrainAdvancedGroup, "TrainAdvancedForm"), advanced),
+        )
+        self.options = [OptionWidgets(form, told, context.set, _AS_PRESET) for form, told in forms]
         self._estimate = EstimateLine(ui.EstimateLabel, self._requestEstimate, _WAITING)
         self._lookIn = 0
         self._blocked: str | None = None
@@ -51,8 +55,10 @@ class TrainPanel(Panel):
     def refresh(self) -> None:
         """Show the parameter node's choices."""
         parameters = self.context.parameters
-        for one in self._inputs:
+        for one in self._paths:
             one.refresh()
+        for options in self.options:
+            options.show(parameters)
         self._showPreset(parameters)
         self._showModels(parameters.startModel)
         self._lookIn = 0
@@ -67,18 +73,17 @@ class TrainPanel(Panel):
         enable(self.ui.StartButton, self._blocked)
         self._estimate.follow(self._choices())
         self._estimate.tick()
-        self._showMessage()
+        say(self.ui.TrainMessageLabel, self.problem or self._blocked or "", "error" if self.problem else "info")
 
     def sceneClosing(self) -> None:
         """Nothing of this scene is estimated any more."""
-        self._problem = ""
+        self.problem = ""
         self._estimate.follow(())
         self.context.service.estimate.cancel()
 
     def start(self) -> None:
         """Start the training and follow it."""
-        self._problem = ""
-        with plainErrors(self._sayError):
+        with self.told():
             self.context.choose(self.context.service.train(self.context.parameters).folder)
 
     def _reason(self) -> str | None:
@@ -89,20 +94,17 @@ class TrainPanel(Panel):
 
     def _showDataset(self) -> None:
         """What there is to train on; what is wrong with it, stands at the button."""
-        folder = self.context.parameters.datasetFolder if self.context.parameters is not None else ""
         text = ""
-        if folder:
-            with contextlib.suppress(MedDDPMError):
-                text = self.context.service.datasetSummary(folder)
+        with contextlib.suppress(MedDDPMError):
+            text = datasetSentence(self.context.parameters.datasetFolder) if self.context.parameters else ""
         say(self.ui.DatasetLabel, text)
 
     def _showPreset(self, parameters: Any) -> None:
         name = parameters.preset
-        text = self._sentences.get(name, "")
-        with plainErrors(lambda _: None):
-            text = f"{text} {defaultIterations(name):,} steps by default."
-        if parameters.startModel:
-            with plainErrors(self._sayError):
+        text = PRESETS.get(name, "")
+        with plainErrors(self.sayError):
+            text = f"{text} {preset_data(name)['iterations']:,} steps by default."
+            if parameters.startModel:
                 model = self.context.service.library.describe(parameters.startModel)
                 text = f"{text} Network and noise are those of the starting model (license: {model.license})."
         say(self.ui.PresetLabel, text)
@@ -116,14 +118,14 @@ class TrainPanel(Panel):
 
     def _onStartModel(self, index: int) -> None:
         chosen = self.ui.StartModelComboBox.itemData(index) or ""
-        self._problem = ""
+        self.problem = ""
         if chosen == CHOOSE_FOLDER:
             chosen = self.context.parameters.startModel
             folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Choose a model folder")
             if folder:
-                with plainErrors(self._sayError):
+                with plainErrors(self.sayError):
                     chosen = self.context.service.library.remember(Path(folder))
-        self.context.parameters.startModel = chosen
+        self.context.set("startModel", chosen)
         self._showModels(chosen)
 
     def _choices(self) -> tuple[Any, ...]:
@@ -131,17 +133,7 @@ class TrainPanel(Panel):
         node = self.context.parameters
         if node is None or self._blocked is not None:
             return ()
-        what = (node.datasetFolder, node.preset, node.startModel, node.iterations, node.lookEvery)
-        return (*what, node.device, node.precision, self.ui.DatasetLabel.text)
+        return (node.datasetFolder, node.startModel, *valuesOf(node, TrainChoices).values(), self.ui.DatasetLabel.text)
 
     def _requestEstimate(self, show: Show, fail: Fail) -> None:
         self.context.service.requestEstimate(self.context.parameters, show, fail)
-
-    def _showMessage(self) -> None:
-        if self._problem:
-            say(self.ui.TrainMessageLabel, self._problem, "error")
-        else:
-            say(self.ui.TrainMessageLabel, self._blocked or "")
-
-    def _sayError(self, text: str) -> None:
-        self._problem = text
