@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 import slicer
-from MedDDPMSlicerLib.Views import compositeNode, sliceViewXml
+from MedDDPMSlicerLib.Views import VIEW_GROUP, compositeNode
 
 LAYOUT_ID = 27150
 # Singleton tags of the views: two of plots, two of slices.
 LOSS, QUALITY = "MedDDPMLoss", "MedDDPMQuality"
 REAL, SYNTHETIC = "MedDDPMReal", "MedDDPMSynthetic"
+# Title and, of slice views, the color of the bar (RGB).
+VIEWS = {
+    LOSS: ("Loss", None),
+    QUALITY: ("Quality", None),
+    REAL: ("Real", (0.43, 0.69, 0.29)),
+    SYNTHETIC: ("Synthetic", (0.95, 0.29, 0.20)),
+}
 MASK_OPACITY = 0.6
 
 
@@ -20,15 +27,32 @@ def shown(layoutNode: Any) -> bool:
     return bool(layoutNode.GetViewArrangement() == LAYOUT_ID)
 
 
-def arrange(layoutNode: Any) -> None:
-    """Arrange the views for a training."""
-    if not layoutNode.IsLayoutDescription(LAYOUT_ID):
-        layoutNode.AddLayoutDescription(LAYOUT_ID, _layoutXml())
-    layoutNode.SetViewArrangement(LAYOUT_ID)
+def arrange(layoutNode: Any) -> Generator[None, None, None]:
+    """Steps that arrange the views for a training: to make one takes the application a moment."""
+    for tag, (title, color) in VIEWS.items():
+        className = "vtkMRMLPlotViewNode" if color is None else "vtkMRMLSliceNode"
+        if slicer.mrmlScene.GetSingletonNode(tag, className) is not None:
+            continue
+        node = slicer.mrmlScene.CreateNodeByClass(className)
+        node.UnRegister(None)
+        node.SetName(tag)
+        node.SetSingletonTag(tag)
+        node.SetLayoutName(tag)
+        node.SetLayoutLabel(title)
+        if color is not None:
+            node.SetOrientation("Axial")
+            node.SetViewGroup(VIEW_GROUP)
+            node.SetLayoutColor(*color)
+        slicer.mrmlScene.AddNode(node)
+        yield
     plot = _plotView(QUALITY)
     if plot is not None:  # similarities are at the upper and at the lower edge: the legend goes between them
         legend = plot.chart().GetLegend()
         legend.SetVerticalAlignment(legend.CENTER)
+    if not layoutNode.IsLayoutDescription(LAYOUT_ID):
+        layoutNode.AddLayoutDescription(LAYOUT_ID, _layoutXml())
+    layoutNode.SetViewArrangement(LAYOUT_ID)
+    yield
 
 
 def showCharts(loss: Any, quality: Any, fit: bool) -> None:
@@ -83,16 +107,9 @@ def _plotView(tag: str) -> Any:
 
 def _layoutXml() -> str:
     """Slicer's layout description."""
-    plots = "".join(_plotViewXml(tag, title) for tag, title in ((LOSS, "Loss"), (QUALITY, "Quality")))
-    slices = sliceViewXml(2, REAL, "Real", "Axial") + sliceViewXml(0, SYNTHETIC, "Synthetic", "Axial")
-    plots, slices = (views.replace("<item>", '<item splitSize="500">') for views in (plots, slices))
-    rows = [f'<layout type="horizontal" split="true">{views}</layout>' for views in (plots, slices)]
-    sizes = "".join(f'<item splitSize="{size}">{row}</item>' for size, row in zip((450, 550), rows, strict=True))
-    return f'<layout type="vertical" split="true">{sizes}</layout>'
-
-
-def _plotViewXml(tag: str, title: str) -> str:
-    return (
-        f'<item><view class="vtkMRMLPlotViewNode" singletontag={quoteattr(tag)}>'
-        f'<property name="viewlabel" action="default">{title}</property></view></item>'
-    )
+    rows = []
+    for height, kind, tags in ((450, "PlotView", (LOSS, QUALITY)), (550, "Slice", (REAL, SYNTHETIC))):
+        views = (f'<view class="vtkMRML{kind}Node" singletontag="{tag}"></view>' for tag in tags)
+        items = "".join(f'<item splitSize="500">{view}</item>' for view in views)
+        rows.append(f'<item splitSize="{height}"><layout type="horizontal" split="true">{items}</layout></item>')
+    return f'<layout type="vertical" split="true">{"".join(rows)}</layout>'

@@ -22,29 +22,35 @@ TAGS = ["MedDDPMLoss", "MedDDPMQuality", "MedDDPMReal", "MedDDPMSynthetic"]
 
 
 @pytest.fixture
-def views(scene):
-    """The nodes of the four views, which the layout manager makes in the application."""
-    made = []
-    for tag, kind in zip(TAGS, ("PlotView", "PlotView", "Slice", "Slice"), strict=True):
-        node = scene.CreateNodeByClass(f"vtkMRML{kind}Node")
-        node.UnRegister(None)
-        node.SetSingletonTag(tag)
-        node.SetLayoutName(tag)
-        made.append(scene.AddNode(node))
-    return made
+def layout(scene):
+    return scene.AddNewNodeByClass("vtkMRMLLayoutNode")
 
 
-def test_the_views_are_arranged(scene):
-    layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+@pytest.fixture
+def views(scene, layout):
+    """The nodes of the four views."""
+    for _ in RunLayout.arrange(layout):
+        pass
+    classes = ("vtkMRMLPlotViewNode", "vtkMRMLPlotViewNode", "vtkMRMLSliceNode", "vtkMRMLSliceNode")
+    return [scene.GetSingletonNode(tag, name) for tag, name in zip(TAGS, classes, strict=True)]
+
+
+def test_new_views_are_made_one_by_one_and_known_ones_shown_at_once(scene, layout):
+    made = lambda: sum(scene.GetNumberOfNodesByClass(f"vtkMRML{kind}Node") for kind in ("PlotView", "Slice"))  # noqa: E731
     assert not RunLayout.shown(layout)
-    RunLayout.arrange(layout)
-    assert RunLayout.shown(layout)
+    assert [(made(), RunLayout.shown(layout)) for _ in RunLayout.arrange(layout)] == [
+        *((n, False) for n in (1, 2, 3, 4)),
+        (4, True),
+    ]
     description = layout.GetLayoutDescription(RunLayout.LAYOUT_ID)
     assert re.findall(r'singletontag="(\w+)"', description) == TAGS
-    assert re.findall(r'"viewlabel" action="default">(\w+)<', description) == ["Loss", "Quality", "Real", "Synthetic"]
     layout.SetViewArrangement(3)
-    RunLayout.arrange(layout)
-    assert RunLayout.shown(layout)
+    assert len(list(RunLayout.arrange(layout))) == 1 and RunLayout.shown(layout)
+
+
+def test_views_have_their_titles_and_orientation(views):
+    assert [node.GetLayoutLabel() for node in views] == ["Loss", "Quality", "Real", "Synthetic"]
+    assert {node.GetOrientation() for node in views[2:]} == {"Axial"}
 
 
 def test_charts_are_shown(scene, views):

@@ -12,6 +12,7 @@ from pathlib import Path
 import qt
 import slicer
 from driving import OUT, grab, openModule, rest, say, waitUntil
+from MedDDPMTrainingLib import RunLayout
 from MedDDPMTrainingLib.Charts import REAL
 from stalls import StallMeter
 from training_driving import TrainingTestCase, endTraining, openTraining, trainingProcesses
@@ -130,6 +131,7 @@ class WholeWayTest(TrainingTestCase):
         path = self.started(steps=30)
         with StallMeter(*timers) as first:
             self.press("WatchButton")
+            waitUntil(lambda: RunLayout.shown(slicer.app.layoutManager().layoutLogic().GetLayoutNode()), "the views")
             rest(1.0)  # all are drawn
         say(f"while the views are made: {first.summary()}")
         # The application itself switches the layout in one piece, and draws each view for the first time in one.

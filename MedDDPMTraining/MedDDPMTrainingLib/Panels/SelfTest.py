@@ -17,7 +17,7 @@ CHOICES = {"preset": "demo", "precision": "fp32", "iterations": 100_000, "grid":
 
 
 def runSelfTest(tell: Callable[[str], object]) -> None:
-    """Sample scans, preparation, a training that is stopped, and its model in MedDDPM Synth.
+    """Sample scans, preparation, a training that is paused, and its model in MedDDPM Synth.
 
     ``tell`` shows what goes on. Raises AssertionError where something fails. Everything that it writes is deleted.
     """
@@ -58,7 +58,9 @@ def press(button: Any) -> None:
 def _train(ui: Any, context: Any, tell: Callable[[str], object]) -> None:
     run = context.chosenRun
     try:
-        waitUntil(lambda: run.look().iteration > 0 and run.summary.model is not None, "the first steps")
+        waitUntil(lambda: run.look().iteration > 0, "the first steps")
+        press(ui.PauseButton)  # which writes a model
+        waitUntil(lambda: run.look().state is State.PAUSED, "the pause")
         tell("Using its model")
         model = str(run.modelFolder)
         press(ui.UseButton)
@@ -66,7 +68,6 @@ def _train(ui: Any, context: Any, tell: Callable[[str], object]) -> None:
         assert slicer.modules.MedDDPMSynthWidget.logic.parameterNode().model == model
         context.service.library.forget(model)
         slicer.util.selectModule("MedDDPMTraining")
-        press(ui.StopButton)
     finally:
         if run.look().state is State.RUNNING:
             run.stop()

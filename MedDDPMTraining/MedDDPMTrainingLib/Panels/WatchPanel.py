@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import slicer
+from MedDDPMSlicerLib.Background import SlicedTask
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import enable, fillComboBox, say
 
 from .. import RunLayout
 from ..Samples import MASK
 from .Context import Context
+
+logger = logging.getLogger(__name__)
 
 _NONE_YET = "There are no samples yet. The training makes the first ones after some time."
 
@@ -22,6 +26,7 @@ class WatchPanel(Panel):
         super().__init__(ui, context)
         self._before: int | None = None
         self._showAgain = False
+        self._arranging: Any = None
         self._drawn: tuple[Any, ...] = ()
         self._seen: tuple[Any, ...] = ()
         self._offered: Any = None
@@ -40,7 +45,7 @@ class WatchPanel(Panel):
         """Show what is new in the views."""
         self._fillChoices()
         shown, sample = self.shown, self._sample()
-        if shown and self.context.parameters is not None:
+        if RunLayout.shown(_layoutNode()) and self.context.parameters is not None:
             self._fillViews(sample)
         self.ui.WatchButton.text = "Back to the former views" if shown else "Show charts and samples"
         enable(self.ui.WatchButton, None if shown or self.context.chosen else "Choose a training in the list first.")
@@ -71,17 +76,22 @@ class WatchPanel(Panel):
 
     @property
     def shown(self) -> bool:
-        """Whether the views are arranged for a training."""
-        return RunLayout.shown(_layoutNode())
+        """Whether the views are arranged for a training, or are about to be."""
+        arranging = self._arranging is not None and not self._arranging.finished
+        return arranging or RunLayout.shown(_layoutNode())
 
     def onWatch(self) -> None:
         """Arrange the views for the training, or as they were."""
         if self.shown:
+            if self._arranging is not None:
+                self._arranging.cancel()
             _layoutNode().SetViewArrangement(self._before or slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         else:
             self._before = _layoutNode().GetViewArrangement()
             self._drawn = self._seen = ()
-            RunLayout.arrange(_layoutNode())
+            self._arranging = SlicedTask(RunLayout.arrange(_layoutNode()), lambda _: None, _logFailure)
+            self._arranging.seconds = 0.0  # one view a turn
+            self.context.service.startTask(self._arranging)
         self.tick()
 
     def _fillViews(self, sample: Any) -> None:
@@ -135,3 +145,7 @@ class WatchPanel(Panel):
 
 def _layoutNode() -> Any:
     return slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+
+
+def _logFailure(error: Exception) -> None:
+    logger.error("the views of a training could not be arranged", exc_info=error)
