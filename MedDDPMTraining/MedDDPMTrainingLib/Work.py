@@ -56,6 +56,7 @@ class Work(Observed):
         def done(result: Any) -> None:
             self.state, self.result, self.message = State.DONE, result, getattr(result, "sentence", "")
             self.changed()
+            self.notify()
             onDone(result)
 
         self.job = Job(self._jobs, given(self._kind, self.request), taking(self._read), done, onError)
