@@ -68,22 +68,25 @@ def showCharts(loss: Any, quality: Any, fit: bool) -> None:
 
 
 def showPair(real: Any, synthetic: Any, mask: Any = None) -> None:
-    """Put two volumes into the slice views, with the outline of a label map (None for none) over both."""
-    composites = [compositeNode(tag) for tag in (REAL, SYNTHETIC)]
-    for composite in composites:  # a view that is linked would give its volume to the other one
-        composite.SetLinkedControl(False)
-    for tag, composite, volume in zip((REAL, SYNTHETIC), composites, (real, synthetic), strict=True):
+    """Put two volumes into the slice views, with the outline of a label map (None for none) over both.
+
+    Call it again: the views are linked, and the one that is filled last gives its volume to the other one.
+    """
+    label = mask.GetID() if mask is not None else None
+    for tag, volume in ((REAL, real), (SYNTHETIC, synthetic)):
+        composite = compositeNode(tag)
+        if (composite.GetBackgroundVolumeID(), composite.GetLabelVolumeID()) == (volume.GetID(), label):
+            continue
         sliceNode = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLSliceNode")
         if sliceNode is not None:
             sliceNode.SetUseLabelOutline(True)
         wasModifying = composite.StartModify()
         composite.SetBackgroundVolumeID(volume.GetID())
         composite.SetForegroundVolumeID(None)
-        composite.SetLabelVolumeID(mask.GetID() if mask is not None else None)
+        composite.SetLabelVolumeID(label)
         composite.SetLabelOpacity(MASK_OPACITY)
-        composite.EndModify(wasModifying)
-    for composite in composites:
         composite.SetLinkedControl(True)
+        composite.EndModify(wasModifying)
 
 
 def lookAt(center: tuple[float, float, float] | None) -> None:

@@ -105,12 +105,10 @@ class WatchPanel(Panel):
         if pair is None:
             return
         mask = view.volumes.volume(sample.case, MASK)
-        if (*pair, mask) != self._seen:
-            another = self._seen[-1:] != (mask,)  # another modality is seen in the same place
-            self._seen = (*pair, mask)
-            RunLayout.showPair(*pair, mask)
-            if another:
-                RunLayout.lookAt(view.volumes.center(sample.case))
+        RunLayout.showPair(*pair, mask)
+        if self._seen != (sample.case, mask):  # another modality is seen in the same place
+            self._seen = (sample.case, mask)
+            RunLayout.lookAt(view.volumes.center(sample.case))
 
     def _sample(self) -> Any:
         """The sample of the chosen patient, else the first; None without samples."""
