@@ -118,6 +118,7 @@ def test_a_hole_in_the_tissues_is_filled_and_nothing_else_changes() -> None:
     assert "no tissue label" in result.sentences[0] and result.facts["mass_effect"] == 0
 
 
+@pytest.mark.slow
 def test_a_hole_continues_its_surroundings_and_the_other_side(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = complete_anatomy(Volume(np.where(mask() > 0, 4, 0), AFFINE), 3).labels.data
     gap = ball((-16, -5, 22), 22) & (whole > 0)

@@ -157,6 +157,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, capture_output=True, text=True, encoding="utf-8", check=False)
 
 
+@pytest.mark.slow
 def test_the_command_scans_and_prepares(scans: Path, tmp_path: Path) -> None:
     scan = command(scans, "--scan")
     assert scan.returncode == 0, scan.stderr

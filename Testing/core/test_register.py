@@ -73,11 +73,13 @@ def noise() -> Volume:
     return Volume(np.random.default_rng(5).normal(100, 20, SHAPE).astype(np.float32), AFFINE)
 
 
+@pytest.mark.slow
 def test_noise_is_registered_to_nothing(t1: Volume) -> None:
     with pytest.raises(InputError, match=r"^scan\.nii could not be registered to T1: no position fits better"):
         register(t1, noise(), "scan.nii", "T1")
 
 
+@pytest.mark.slow
 def test_a_head_that_is_turned_too_far_is_refused(t1: Volume) -> None:
     lying = Volume(image("T2").data, turned(0, 100, np.array(CENTER)) @ AFFINE)
     with pytest.raises(InputError, match=r"^scan\.nii (could not be|would) .* Check that both show the same head"):
