@@ -54,7 +54,9 @@ def test_what_older_models_say_is_understood() -> None:
     """Of the shipped demo and of the published checkpoints."""
     assert intensity_rule(find_config("demo").normalization).name == "percentile"
     assert {intensity_rule(text).name for text in OTHER_NAMES} == set(RULES)
-    with pytest.raises(InputError, match=r"The intensities 'z-score' are not known\. Known are percentile, min-max"):
+    with pytest.raises(
+        InputError, match=r"The intensity normalization 'z-score' is unknown\. Known are percentile, min-max"
+    ):
         intensity_rule("z-score")
 
 
@@ -224,7 +226,7 @@ def edited(scan: Path, folder: Path, normalization: str) -> tuple[np.ndarray, di
         scan / "mask.nii.gz",
         folder / "out",
         model,
-        known=known,
+        context=known,
         region=scan / "region.nii.gz",
         seam_mm=4.0,
         device="cpu",
@@ -254,5 +256,5 @@ def test_a_local_edit_uses_the_rule_of_its_model(scan: Path, tmp_path: Path, nam
 
 
 def test_a_model_of_unknown_intensities_is_refused(scan: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="The intensities 'z-score' are not known"):
+    with pytest.raises(InputError, match="The intensity normalization 'z-score' is unknown"):
         edited(scan, tmp_path, "z-score")

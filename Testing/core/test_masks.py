@@ -296,7 +296,7 @@ def test_labels_that_are_neither_brain_nor_tumor_never_change():
         (lambda n, a: grow_tumor(n, a, BRATS, -30), "nothing of the tumor; its deepest point is 1"),
         (lambda n, a: scaled(n, a, BRATS, 0), "cannot be scaled by 0"),
         (lambda n, a: scaled(n, a, BRATS, 1.5, parts=(4,)), "4 is not a tumor part"),
-        (lambda n, a: scaled(np.where(n == 4, 0, n), a, BRATS, 1.5), "check MASK --model M --fix"),
+        (lambda n, a: scaled(np.where(n == 4, 0, n), a, BRATS, 1.5), "Check and fix the mask first"),
         (lambda n, a: scaled(np.where(n == 2, 77, n), a, BRATS, 1.5), "value 77"),
         (lambda n, a: scaled(n.astype(float), a, BRATS, 1.5), "whole numbers"),
         (lambda n, a: scaled(np.where(n > 0, np.uint8(4), n), a, BRATS, 1.5), "no tumor to edit"),
