@@ -53,8 +53,8 @@ def test_a_spoiled_or_missing_prepared_file_is_made_again(scans: Path, prepared:
     reporter.step = lambda done, total, preview=None: told.append((done, total))  # type: ignore[method-assign]
     prepare(options(scans, out), reporter)
     there = len(states(prepared)) - 1  # whose share of the time says nothing of that of the one left
-    assert told[told.index(f"Bringing {there} cases up to date") :] == [
-        f"Bringing {there} cases up to date",
+    assert told[told.index(f"Updating {there} cases") :] == [
+        f"Updating {there} cases",
         *((done, there) for done in range(1, there + 1)),
         *("Preparing 1 case", (1, 1), "Looking for outliers and writing the report"),
     ]

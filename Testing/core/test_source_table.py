@@ -79,7 +79,7 @@ def test_tables_that_make_no_sense(tmp_path: Path, text: str, words: str) -> Non
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ("a,p1/t1.nii.gz,p1/m.nii.gz,train\n" * 2, "line 3: the case a has a line already"),
+        ("a,p1/t1.nii.gz,p1/m.nii.gz,train\n" * 2, "line 3: the case a already has a line"),
         ("../a,p1/t1.nii.gz,p1/m.nii.gz,\nb,p1/t1.nii.gz,p1/m.nii.gz,\n", "line 2: the case is '../a'"),
         ("a,../t1.nii.gz,p1/m.nii.gz,\n", "line 2: '../t1.nii.gz' leads out of"),
         ("a,p1/gone.nii.gz,p1/m.nii.gz,\n", "gone.nii.gz does not exist"),

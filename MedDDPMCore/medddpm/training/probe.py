@@ -23,8 +23,9 @@ from ..models.device import choose_precision
 from ..models.model import Model
 from ..network.blocks import Stage
 from ..network.build import Network, build_network
+from ..network.compact import CompactUNet
 from ..network.cost import network_cost
-from ..network.unet import UNet3D
+from ..network.residual import ResidualUNet
 from ..sampling.schedule import Schedule
 from .config import TrainConfig
 from .objective import NoisyBatch, Objective
@@ -142,7 +143,7 @@ class _Step:
         schedule = Schedule.from_config(config.schedule)
         self._objective = Objective(model, schedule, config.loss)
         network = build_network(config.network)
-        if not isinstance(network, UNet3D):
+        if isinstance(network, CompactUNet | ResidualUNet):
             network.use_schedule(torch.from_numpy(schedule.alpha), torch.from_numpy(schedule.sigma))
         self._network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         fused = config.precision != "fp16"
