@@ -196,6 +196,7 @@ def test_grids_turned_and_flipped_give_the_same_anatomy() -> None:
     assert result.facts["midline_shift_mm"] == pytest.approx(completed().facts["midline_shift_mm"], abs=0.3)
 
 
+@pytest.mark.slow
 def test_a_tumor_alone_gets_a_brain_around_it() -> None:
     shape, affine = (90, 90, 90), np.diag([3.0, 3, 3, 1])
     affine[:3, 3] = -135

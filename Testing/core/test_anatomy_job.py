@@ -46,6 +46,7 @@ def test_the_anatomy_is_the_one_that_a_synthesis_with_this_seed_has(tmp_path: Pa
     assert facts == record(result)["samples"][0]["anatomy"] and facts["mass_effect"] == 0.5
 
 
+@pytest.mark.slow
 def test_on_a_finer_grid_than_the_models_all_that_the_mask_shows_stays(tmp_path: Path, model: Path) -> None:
     shape = (70, 82, 64)
     affine = affine_of("RAS", (2.7, 2.6, 2.9), shape)

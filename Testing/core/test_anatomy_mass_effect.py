@@ -109,6 +109,7 @@ def test_a_tumor_on_the_midline_pushes_to_both_sides() -> None:
     assert abs(middle.midline_shift) < 0.35 * abs(pushed((-20.0, 10.0, 35.0), 16.0).midline_shift)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(
     st.tuples(st.floats(-60, 60), st.floats(-75, 75), st.floats(-50, 60)),

@@ -77,6 +77,7 @@ def _ends(lattice: Lattice) -> list[tuple[float, float]]:
     return [(o, o + 3 * (n - 1)) for o, n in zip(lattice.origin, lattice.shape, strict=True)]
 
 
+@pytest.mark.slow
 @SLOW
 @given(st.tuples(*[st.floats(-20, 20)] * 3), st.tuples(*[st.floats(0.85, 1.2)] * 3), st.floats(-300, 300))
 def test_a_brain_is_found_in_any_pose(degrees: tuple, scale: tuple, shift: float) -> None:
@@ -108,6 +109,7 @@ def test_ventricles_stay_where_the_outline_does() -> None:
     assert shares.sum() == pytest.approx((source.data == VENTRICLES).sum(), rel=0.08)
 
 
+@pytest.mark.slow
 def test_a_dent_does_not_bend_the_ventricles() -> None:
     source = brain()
     dented = (source.data > 0) & ~ball((-64, 0, 20), 18)
@@ -150,6 +152,7 @@ def test_every_tissue_has_its_own_channel() -> None:
         assert shares[channel][inside].mean() > 0.6 > 0.2 > shares[channel][~inside].mean()
 
 
+@pytest.mark.slow
 def test_coarse_voxels_hold_the_mean() -> None:
     fine = Volume(np.kron(brain().data, np.ones((3, 3, 3), np.uint8)), AFFINE @ np.diag([1 / 3, 1 / 3, 1 / 3, 1]))
     fine.affine[:3, 3] -= AFFINE[:3, :3] @ [1 / 3, 1 / 3, 1 / 3]

@@ -163,6 +163,7 @@ def test_the_command_labels_a_scan_and_keeps_the_tumor(tmp_path: Path) -> None:
     assert ((labels > 0) == brain).all() and set(np.unique(labels)) >= {2, 3, *range(5, 12)}
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_map_of_freesurfer(tmp_path: Path) -> None:
     """As .mgz, on its own grid and on that of a tumor."""
     source = load_bank_map(2)

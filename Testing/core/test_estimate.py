@@ -42,7 +42,7 @@ print(1024 * int(status.split('VmHWM:')[1].split()[0]) - before)
 """
 
 
-@pytest.mark.slow(but="float32")
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("name", ["bfloat16", "float32"])
 def test_the_memory_is_about_what_an_evaluation_takes(name: str) -> None:

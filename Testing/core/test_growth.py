@@ -28,6 +28,7 @@ def head(seed: int = 0, count: int = 1) -> np.ndarray:
     return add_lesion(labels, AFFINE, BRATS, LesionSpec(diameter_mm=22, edema_mm=8, count=count), seed).labels
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 1000), st.integers(2, 6), st.floats(0.1, 0.8), st.integers(1, 2))
 def test_frames_and_parts_are_nested_and_end_at_the_mask(seed: int, frames: int, start: float, count: int) -> None:

@@ -70,6 +70,7 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 EVERYTHING = AugmentConfig(shift_voxels=1, affine=0.5, elastic=0.5, intensity=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -47,6 +47,7 @@ def make_anatomy(spacing=(2.0, 2.0, 2.0), angle=0.0) -> tuple[np.ndarray, np.nda
     return np.where(labels > 0, layers, 0).astype(np.uint8), affine
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 2**32), spacing=st.sampled_from([(3.0, 3.0, 3.0), (2.5, 3.0, 4.0)]), count=st.integers(1, 2))
 def test_a_lesion_grows_in_tissue_and_keeps_out_of_ventricles_and_wide_fluid(seed, spacing, count):
@@ -81,6 +82,7 @@ def test_edema_hardly_enters_the_cortex():
     assert (edema & cortex).sum() < 0.05 * edema.sum()
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None)
 @given(
     seed=st.integers(0, 2**32),

@@ -199,6 +199,7 @@ def drop_the_scan(edit: Edit) -> Edit:
     return {"context": (), "region": None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [change_region, change_scan, change_seam, change_format, drop_the_scan])
 def test_what_changed_is_done_again(tmp_path: Path, tiny: Path, edit: Edit, change: Callable[[Edit], Edit]) -> None:
     def go(out: str, **options: Any) -> str:

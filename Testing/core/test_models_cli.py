@@ -63,6 +63,7 @@ def test_list_shows_every_model_and_what_is_wrong_with_it(place: Path) -> None:
     assert "unusable" in lines["broken"] and "Download it again" in lines["broken"]
 
 
+@pytest.mark.slow
 def test_inspect_tells_what_a_model_is_and_shows_its_names_as_they_are(place: Path) -> None:
     result = run("inspect", "folder", models=place)
     assert (result.returncode, result.stderr) == (0, "")
@@ -71,6 +72,7 @@ def test_inspect_tells_what_a_model_is_and_shows_its_names_as_they_are(place: Pa
     assert "[/] [red]?[31m" in result.stdout and "[link=x]y" in result.stdout and "\x1b" not in result.stdout
 
 
+@pytest.mark.slow
 def test_convert_makes_a_folder_that_predicts_the_same(place: Path, tmp_path: Path) -> None:
     target = tmp_path / "neues Modell ä"
     result = run("convert", place / "published.pt", target)
@@ -87,12 +89,14 @@ def test_convert_makes_a_folder_that_predicts_the_same(place: Path, tmp_path: Pa
     assert again.stderr == f"Error: {target} already contains a model. Choose another folder or remove it first.\n"
 
 
+@pytest.mark.slow
 def test_nothing_is_written_when_the_source_is_bad(place: Path, tmp_path: Path) -> None:
     result = run("convert", place / "broken.pt", tmp_path / "target")
     assert result.returncode == 2 and not (tmp_path / "target").exists()
     assert result.stderr == f"Error: {place / 'broken.pt'} is a damaged or incomplete archive. Download it again.\n"
 
 
+@pytest.mark.slow
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, ...]:

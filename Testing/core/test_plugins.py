@@ -108,6 +108,7 @@ def install(folder: Path, name: str, code: str, points: str) -> None:
     (metadata / "entry_points.txt").write_text(points)
 
 
+@pytest.mark.slow
 def test_what_a_package_adds_is_used_by_its_name(tmp_path: Path, tiny: Path, mask: Path) -> None:
     install(tmp_path, "lab", CODE, POINTS)
     make_dataset(tmp_path / "set")

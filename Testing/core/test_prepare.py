@@ -186,6 +186,7 @@ def test_the_command_ends_with_2_and_a_sentence(copied: Path) -> None:
     assert "Name the dataset folder to create" in nowhere.stderr
 
 
+@pytest.mark.slow
 def test_the_scan_and_the_report_tell_what_reading_changes(copied: Path, tmp_path: Path) -> None:
     path = copied / "c3" / "c3_t2.nii.gz"
     image = nibabel.load(path)

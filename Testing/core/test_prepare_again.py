@@ -81,6 +81,7 @@ class CancelAt(SilentReporter):
             raise Cancelled("stop")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_cancel_keeps_what_is_finished(scans: Path, tmp_path: Path, workers: int) -> None:
     out = tmp_path / "out"

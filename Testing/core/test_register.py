@@ -52,6 +52,7 @@ def test_a_known_motion_is_found_within_half_a_voxel(
     assert found.rotation_degrees == pytest.approx(turn, abs=1.5)
 
 
+@pytest.mark.slow
 def test_it_gives_the_same_every_time_and_rigid_maps_only(t1: Volume) -> None:
     truth = motion((3.0, 0.0, -4.0), (5.0, 5.0, -5.0))
     other = Volume(image("FLAIR", seed=2).data, truth @ AFFINE)
@@ -144,6 +145,7 @@ def test_without_registration_nothing_moves(tmp_path: Path) -> None:
     assert not aligned.moves and not aligned.sentences
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_registered_is_named(tmp_path: Path) -> None:
     case = write_case(tmp_path)
     write_image(case.images["T2"], noise().data, AFFINE, "test")

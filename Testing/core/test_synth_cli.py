@@ -105,6 +105,7 @@ def test_masks_are_told_from_scans_and_all_is_said(
     assert "The subfolders contain 1 more" in result.output
 
 
+@pytest.mark.slow
 def test_a_folder_is_checked_mask_by_mask(patient: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["check", str(patient), "--model", "demo"])
     assert result.exit_code == 2 and "a_t1.nii.gz is left out." in result.output

@@ -113,6 +113,7 @@ def test_every_sample_has_its_own_anatomy_and_the_same_seed_the_same(tmp_path: P
     assert (image[first == 0] == 0).all()
 
 
+@pytest.mark.slow
 def test_a_given_anatomy_is_taken_as_it_is_and_can_be_edited(tmp_path: Path, model: Path, mask: Path) -> None:
     first = made(mask, tmp_path / "a", model)
     labels = anatomy_of(first)
@@ -131,6 +132,7 @@ def test_a_given_anatomy_is_taken_as_it_is_and_can_be_edited(tmp_path: Path, mod
     assert grown.sum() > 50 and after[grown].mean() < before[grown].mean() - 100
 
 
+@pytest.mark.slow
 def test_the_anatomy_is_that_of_a_label_map(tmp_path: Path, model: Path, mask: Path) -> None:
     given = phantom(positions(SHAPE, AFFINE))
     source = complete_anatomy(Volume(np.where(given > 0, 4, 0).astype(np.uint8), AFFINE), 11, mass_effect=0.0).labels

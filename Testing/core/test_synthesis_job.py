@@ -180,6 +180,7 @@ BAD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "sentence"), BAD)
 def test_a_request_that_is_none_is_refused(tmp_path: Path, data: dict[str, object], sentence: str) -> None:
     job = job_here(tmp_path)

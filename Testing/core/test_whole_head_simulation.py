@@ -86,6 +86,7 @@ def test_soft_tissue_becomes_fat_under_the_skin_and_not_on_the_bone():
     np.testing.assert_array_equal(found[np.isin(labels, (WHITE, GRAY))], labels[np.isin(labels, (WHITE, GRAY))])
 
 
+@pytest.mark.slow
 def test_a_painted_tumor_lies_in_the_brain_and_its_edema_in_white_matter():
     labels = phantom()
     affine = np.diag([2.0, 2.0, 2.0, 1.0])

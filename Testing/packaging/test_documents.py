@@ -41,6 +41,7 @@ def test_command_lines_exist(line: str) -> None:
     command.make_context(command.name, words)
 
 
+@pytest.mark.slow
 def test_python_of_the_readme_runs(tmp_path: Path) -> None:
     (code,) = blocks("README.md", "python")
     result = python("-c", code.replace("steps=10", "steps=2").replace("out/python", str(tmp_path)))

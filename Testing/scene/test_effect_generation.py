@@ -66,6 +66,7 @@ def test_a_press_generates_for_the_segmentation_of_the_editor(
     assert view.status == service.run.message
 
 
+@pytest.mark.slow
 def test_a_second_press_cancels(service: SynthService, node: Any, modelFolder: Path) -> None:
     service.library.acknowledge(str(modelFolder))
     generation = Generation(service, Choices(node, str(modelFolder), steps=200, sampler="ddim"))

@@ -118,6 +118,7 @@ def change(segmentation) -> None:
     segmentation.GetSegmentation().InvokeEvent(segmentation.GetSegmentation().SourceRepresentationModified)
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_automatic_update(scene, root, workerPython, modelFolder):
     now = [0.0]

@@ -235,6 +235,7 @@ def test_scene_closed_and_segmentation_removed(service, scene, segmentation, mod
     assert leftovers(service) == [], "the results went with their scene"
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_shutdown_leaves_no_process(scene, modelFolder, workerPython, tmp_path):
     service = newService(tmp_path / "own", workerPython)
