@@ -80,14 +80,35 @@ class Case:
         """The contact sheets, one PNG for each sample."""
         return tuple(sorted(self.folder.glob("*_sample-*.png")))
 
-    def save(self, folder: str | Path) -> Path:
-        """Copy images, contact sheets and provenance to a new folder ``folder``/NAME, and return that."""
+    def save(self, folder: str | Path, *, dicom: bool = False) -> Path:
+        """Copy images, contact sheets and provenance to a new folder ``folder``/NAME, and return that.
+
+        ``dicom``: each image also as a DICOM series of one study in its folder ``dicom``, marked as synthetic.
+        """
         target = Path(folder) / self.folder.name
         try:
-            return Path(shutil.copytree(self.folder, target))
+            shutil.copytree(self.folder, target)
         except OSError as exc:
             reason = "it already exists" if isinstance(exc, FileExistsError) else exc.strerror or str(exc)
             raise InputError(f"{target} could not be written: {reason}. Choose another folder.") from exc
+        if dicom:
+            self._write_dicom(target / "dicom")
+        return target
+
+    def _write_dicom(self, folder: Path) -> None:
+        from .geometry.dicom import new_study, write_dicom
+
+        study, made = new_study(), self.provenance
+        for seed, images in zip(made["seeds"], self.samples, strict=True):
+            for name, image in images.items():
+                write_dicom(
+                    Volume(np.asarray(image.dataobj), image.affine),
+                    folder / f"seed-{seed}_{name}",
+                    name,
+                    f"made from a label map by the model '{made['model']['name']}' with seed {seed}.",
+                    edited=name in made.get("partly_synthetic", ()),
+                    tags=study,
+                )
 
 
 def synthesize(

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import medddpm
 import numpy as np
 import pydicom
 import pytest
@@ -69,6 +70,20 @@ def test_each_slice_says_that_it_is_synthetic(tmp_path: Path) -> None:
     assert second.SeriesInstanceUID != first.SeriesInstanceUID and first.StudyInstanceUID == "1.2.3"
     instances = {pydicom.dcmread(path).SOPInstanceUID for path in files}
     assert len(instances) == len(files)
+
+
+def test_a_case_is_saved_as_one_study(tmp_path: Path, tiny: Path, mask: Path) -> None:
+    case = medddpm.synthesize(mask, model=tiny, samples=2, seed=5)
+    saved = case.save(tmp_path, dicom=True) / "dicom"
+    assert sorted(folder.name for folder in saved.iterdir()) == [
+        f"seed-{n}_{m}" for n in (5, 6) for m in ("FLAIR", "T1")
+    ]
+    first = [pydicom.dcmread(min(folder.iterdir())) for folder in saved.iterdir()]
+    assert len({one.StudyInstanceUID for one in first}) == len({one.FrameOfReferenceUID for one in first}) == 1
+    assert len({one.SeriesInstanceUID for one in first}) == 4
+    told = pydicom.dcmread(min((saved / "seed-6_T1").iterdir()))
+    assert told.DerivationDescription == "Synthetic: made from a label map by the model 'tiny' with seed 6."
+    assert sitk.GetArrayFromImage(read(saved / "seed-6_T1")).max() == np.asarray(case.samples[1]["T1"].dataobj).max()
 
 
 def test_values_stay_or_are_said_to_be_scaled(tmp_path: Path) -> None:

@@ -81,15 +81,8 @@ class Prior:
         """
         found = self.lattice.from_grid(brightness, affine)
         seen = np.clip(self.lattice.from_grid(known, affine), 0, 1)
-        return replace(
-            self,
-            shares=np.stack(
-                [
-                    _sampled(self.maps, index, followed(self.lattice, self.base, own, found, seen))
-                    for index, own in enumerate(self.shares)
-                ]
-            ),
-        )
+        points = [followed(self.lattice, self.base, own, found, seen) for own in self.shares]
+        return replace(self, shares=np.stack([_sampled(self.maps, index, p) for index, p in enumerate(points)]))
 
 
 def followed(lattice: Lattice, points: np.ndarray, own: np.ndarray, found: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -73,6 +73,11 @@ def write_dicom(
     return sorted(folder.iterdir())
 
 
+def new_study() -> dict[str, str]:
+    """Tags of ``write_dicom`` for the series of one study, which lie in the same space."""
+    return {keyword: generate_uid(prefix=None) for keyword in ("StudyInstanceUID", "FrameOfReferenceUID")}
+
+
 def _by_slices(image: Volume) -> tuple[np.ndarray, np.ndarray]:
     """The image as (slice, row, column) with its affine (column, row, slice) -> LPS mm, with head and face up."""
     if shear_degrees(image.affine) > MAX_SHEAR_DEGREES:
