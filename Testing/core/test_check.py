@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mask_phantoms import SHAPE, affine, anatomy, ball, brain, config, head, mask, med_ddpm, tumor, whole_head
 from medddpm.anatomy.placement import brain_around
 from medddpm.cli import check as _registers_the_command  # noqa: F401
-from medddpm.cli.app import app
+from medddpm.cli.commands import app
 from medddpm.config import MaskPrior
 from medddpm.errors import InputError
 from medddpm.geometry.io import read_mask

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from medddpm.cli.app import app, main
+from medddpm.cli.app import main
+from medddpm.cli.commands import app
 from medddpm.cli.console import ConsoleReporter, show_table
 from medddpm.geometry.nifti import write_image
 from medddpm.jobs.folder import State

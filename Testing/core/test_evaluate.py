@@ -370,7 +370,7 @@ def test_a_model_of_larger_voxels_is_measured_on_the_datasets(ask: Ask, config: 
 
 def test_the_command(model: Path, dataset: Path, tmp_path: Path) -> None:
     from medddpm.cli import evaluate as command  # registers itself
-    from medddpm.cli.app import app
+    from medddpm.cli.commands import app
 
     options = ["--steps", "2", "--sampler", "ddim", "--device", "cpu", "--precision", "fp32", "--case", "case5"]
     options += ["--tumor-iterations", "2"]

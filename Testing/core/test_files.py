@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from medddpm.cli.app import app
+from medddpm.cli.commands import app
 from medddpm.cli.console import ConsoleReporter
 from medddpm.errors import Cancelled, InputError, MedDDPMError
 from medddpm.files import csv_text, open_regular, read_text, sha256, write_text

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from medddpm.cli.app import app
+from medddpm.cli.commands import app
 from medddpm.cli.synth import synth_command  # noqa: F401 - registers its command
 from medddpm.config import ModelConfig, NetworkConfig, ScheduleConfig
 from medddpm.errors import InputError

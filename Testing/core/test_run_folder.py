@@ -18,7 +18,7 @@ from pathlib import Path
 
 import medddpm.cli.runs  # noqa: F401 - registers its command
 import pytest
-from medddpm.cli.app import app
+from medddpm.cli.commands import app
 from medddpm.errors import InputError, MedDDPMError, Paused
 from medddpm.jobs.events import Event
 from medddpm.jobs.folder import JobFolder, State

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mask_phantoms import affine, anatomy, head, med_ddpm, tumor
-from medddpm.cli.app import app
+from medddpm.cli.commands import app
 from medddpm.synthesis import pipeline
 from medddpm.synthesis.request import SynthesisRequest
 from typer.testing import CliRunner

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from medddpm.cli import train as cli
-from medddpm.cli.app import app
+from medddpm.cli.commands import app
 from medddpm.cli.train import train_command
 from medddpm.config import NetworkConfig, ScheduleConfig, from_dict
 from medddpm.dataset import read_dataset_config

@@ -29,7 +29,7 @@ def commands_of_pages() -> list[str]:
 @pytest.mark.parametrize("line", commands_of_pages())
 def test_command_lines_exist(line: str) -> None:
     import typer
-    from medddpm.cli.app import app
+    from medddpm.cli.commands import app
 
     command = typer.main.get_command(app)
     words = shlex.split(line)[1:]

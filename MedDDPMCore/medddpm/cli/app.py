@@ -1,7 +1,8 @@
-"""Entry point of the ``medddpm`` command: all commands, and how they end."""
+"""Entry point of the ``medddpm`` command: which module a command needs, and how it ends."""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 from typing import Any
@@ -10,16 +11,20 @@ import typer
 
 from ..jobs.outcome import outcome_of
 from ..parse import printable
-from . import check, evaluate, masks, models, prepare, runs, synth, tissues, train, worker  # noqa: F401 - add theirs
 from .options import with_flag
 from .root import app
 
 log = logging.getLogger("medddpm")
+# The module of a command; of any other word, and for help, all are loaded.
+MODULES = {name: name for name in ("check", "evaluate", "models", "prepare", "runs", "synth", "train", "worker")}
+MODULES |= {"masks": "tissues", "job": "worker"}  # "tissues" has the last of the commands of "masks"
 UsageError: Any = typer.BadParameter.__mro__[1]  # of the click that comes with typer
 
 
 def main() -> None:
     """Run the command; an error becomes one plain message and the exit code of the job contract."""
+    called = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    importlib.import_module(f".{MODULES.get(called, 'commands')}", __package__)
     try:
         sys.exit(app(standalone_mode=False))
     except UsageError as exc:

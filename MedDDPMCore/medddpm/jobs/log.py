@@ -9,10 +9,13 @@ import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import MedDDPMError
 from ..parse import printable
-from .folder import Job, JobFolder
+
+if TYPE_CHECKING:
+    from .folder import Job, JobFolder
 
 # What of the text of an error that is not ours may be a name: what is in quotes, and words of paths and files.
 _NAMES = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|\S*[/\\]\S*|\S+\.[A-Za-z]\S*""")

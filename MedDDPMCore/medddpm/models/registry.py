@@ -14,13 +14,16 @@ from .device import choose_device, choose_precision
 from .folder import read_model_folder, save_model_folder
 from .model import Model
 from .places import find_model
-from .published import read_published
 
 
 def read_model(name_or_path: str | Path) -> tuple[ModelConfig, dict[str, Tensor], str]:
     """Configuration, network tensors as stored and SHA-256 of a model; see ``load_model`` for what it may be."""
     place = find_model(name_or_path)
-    return read_model_folder(place) if place.is_dir() else (*read_published(place), sha256(place))
+    if place.is_dir():
+        return read_model_folder(place)
+    from .published import read_published
+
+    return (*read_published(place), sha256(place))
 
 
 def load_model(path: str | Path, device: str = "cpu", precision: str = "fp32") -> Model:

@@ -12,20 +12,18 @@ import numpy as np
 import torch
 
 from ..anatomy.brain_maps import BRAIN, TISSUES, nearest_tissue
-from ..anatomy.completion import complete_anatomy
-from ..anatomy.tissues import segment_tissues
 from ..config import ModelConfig
 from ..errors import InputError
-from ..geometry.grid import labels_from_grid, to_network
-from ..geometry.intensity import intensity_rule
+from ..geometry.grid import labels_from_fractions, labels_from_grid, to_network
 from ..geometry.io import content_hash, read_mask, read_volume
 from ..geometry.resample import index_map, resample
 from ..geometry.volume import Volume
 from ..labels.conventions import outline_kind
 from ..labels.placed import encode_condition
+from ..labels.scheme import LabelScheme
 from ..models.model import Model
 from ..network.appearance import Look
-from .case import PreparedCase, around_tumor, require_covered
+from .case import PreparedCase, require_covered
 from .request import ANATOMIES, SynthesisRequest, modality_files
 
 # Correlation of the tissues' mean intensities with those of another modality in the training cases, and its lead over
@@ -74,6 +72,9 @@ class Reference:
 
         Raises InputError for an image of another place, or of another modality than said.
         """
+        from ..anatomy.tissues import segment_tissues
+        from ..geometry.intensity import intensity_rule
+
         config = model.config
         outline = case.fractions.sum(axis=0) > 0
         rows = [config.scheme.values.index(value) for value in config.scheme.tumor_values]
@@ -106,6 +107,8 @@ class Reference:
 
         Tissues segmented in the image would not tell: what is bright in it would be taken for what should be.
         """
+        from ..anatomy.completion import complete_anatomy
+
         typical = model.look()
         assert typical is not None
         usual = complete_anatomy(case.grid_labels, 0, mass_effect=0.0).fractions
@@ -176,6 +179,8 @@ class CaseAnatomy:
         return made
 
     def _completed(self, seed: int) -> SampleAnatomy:
+        from ..anatomy.completion import complete_anatomy  # only models with tissue labels get here
+
         case, request = self._case, self._request
         labels, scan = case.grid_labels, self._scan
         if scan is not None:
@@ -259,3 +264,34 @@ class _Scan:
     tissues: np.ndarray
     look: Look
     sentences: tuple[str, ...]
+
+
+def around_tumor(placed: np.ndarray, tissues: np.ndarray, scheme: LabelScheme) -> np.ndarray:
+    """Fractions (L, X, Y, Z): tumor as in ``placed``, of the same shape, and around it ``tissues`` (8, X, Y, Z).
+
+    These share what the tumor leaves of the outline; where there are none, it is the surround.
+    """
+    fractions = placed.copy()
+    tumor = [scheme.values.index(value) for value in scheme.tumor_values]
+    free = np.clip(placed.sum(axis=0), 0, 1) - placed[tumor].sum(axis=0)
+    total = tissues.sum(axis=0)
+    share = np.where(total > 0, free / np.maximum(total, 1e-6), 0)
+    for value, tissue in zip(TISSUES, tissues, strict=True):
+        np.multiply(tissue, share, out=fractions[scheme.values.index(value)])
+    fractions[scheme.values.index(scheme.surround)] += np.where(total > 0, 0, free)
+    return fractions
+
+
+def with_other_anatomy(fractions: np.ndarray, scheme: LabelScheme, affine: np.ndarray, seed: int) -> np.ndarray:
+    """Label fractions (L, X, Y, Z) with the tumor and the outline of ``fractions`` and an anatomy from the bank.
+
+    ``affine``: voxel index -> RAS mm. Raises InputError as ``complete_anatomy``.
+    """
+    from ..anatomy.completion import complete_anatomy
+
+    tissues = [scheme.values.index(value) for value in TISSUES]
+    placed = fractions.copy()
+    placed[tissues] = 0
+    placed[scheme.values.index(scheme.surround)] = fractions[tissues].sum(axis=0)
+    labels = labels_from_fractions(placed, scheme.values)
+    return around_tumor(placed, complete_anatomy(Volume(labels, affine), seed).fractions[tissues], scheme)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,6 @@ from ..sampling.solvers import Trajectory, sampler_and_steps
 from .anatomy import CaseAnatomy, SampleAnatomy, anatomy_facts
 from .case import PreparedCase, on_input_grid, on_model_grid, prepare_case, stored_intensities
 from .estimate import estimate, require_memory, require_room
-from .local_edit import LocalEdit, RealScan, prepare_edit
 from .names import anatomy_name, image_name, mask_name, sheet_name
 from .provenance import (
     CLAIM,
@@ -43,6 +42,9 @@ from .provenance import (
 )
 from .request import SynthesisRequest
 from .sheet import EditedPart, write_sheet
+
+if TYPE_CHECKING:
+    from .local_edit import LocalEdit, RealScan
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +96,11 @@ class Batch:
         check_guidance(request.guidance, model.config)
         Trajectory.of(model.schedule, self.steps)  # says now, not once for every mask, if there are not so many
         self.seeds = [request.seed + k for k in range(request.samples)]
-        self._scan = RealScan.of(request, model.config)
+        self._scan: RealScan | None = None
+        if request.context:
+            from .local_edit import RealScan  # which only an edit needs
+
+            self._scan = RealScan.of(request, model.config)
         self._edit_facts = {} if self._scan is None else self._scan.facts()
         self._anatomy_facts = anatomy_facts(request, model.config)
         self._evaluated = self._total = 0
@@ -182,7 +188,7 @@ class Batch:
         self._tell(plan, case.sentences)
         if not self.request.ignore_memory:
             require_room(case.placement, self.model.config, self.model.device, self.model.dtype)
-        edit = None if self._scan is None else prepare_edit(self._scan, case, self.model.config)
+        edit = None if self._scan is None else self._scan.edit(case, self.model.config)
         self._tell(plan, () if edit is None else edit.sentences)
         if self.on_placed is not None:
             self.on_placed(plan.name, case)
@@ -264,30 +270,22 @@ class Batch:
     def _write_sample(
         self, plan: Plan, k: int, case: PreparedCase, images: np.ndarray, edit: LocalEdit | None
     ) -> dict[str, str]:
-        config = self.model.config
-        wanted = self.request.modalities or config.modalities
-        files = []
-        for modality, image in zip(config.modalities, images, strict=True):
-            if modality not in wanted:
-                continue
+        """The images of a sample and, last, its sheet; returns the hashes of all of them."""
+        config, wanted = self.model.config, self.request.modalities or self.model.config.modalities
+        shown = [i for i, modality in enumerate(config.modalities) if modality in wanted]
+        names = tuple(config.modalities[i] for i in shown)
+        files = [sheet_name(plan.name, k)]
+        for modality, image in zip(names, images[shown], strict=True):
             file = image_name(plan.name, k, modality, self.request.compress)
             own, on_grid, description = _stored(modality, image, case, config.background, edit)
             write_image(plan.folder / file, own, case.labels.affine, description, plan.mask)
             write_image(plan.folder / MODEL_GRID / file, on_grid, case.grid_labels.affine, description)
             files += [file, f"{MODEL_GRID}/{file}"]
-        self._write_sheet(plan, k, case, images, edit)
-        return {file: sha256(plan.folder / file) for file in (*files, sheet_name(plan.name, k))}
-
-    def _write_sheet(self, plan: Plan, k: int, case: PreparedCase, images: np.ndarray, edit: LocalEdit | None) -> None:
-        config = self.model.config
-        wanted = self.request.modalities or config.modalities
-        shown = [i for i, modality in enumerate(config.modalities) if modality in wanted]
-        names = tuple(config.modalities[i] for i in shown)
         guidance = "" if self.request.guidance == 1 else f", guidance {self.request.guidance:g}"
         title = f"{config.name} | {plan.name} | seed {self.seeds[k]}, {self.sampler}, {self.steps} steps{guidance}"
         edited = None if edit is None else EditedPart(tuple(edit.images), edit.region_on_grid)
-        path = plan.folder / sheet_name(plan.name, k)
-        write_sheet(path, images[shown], names, case.grid_labels, config.scheme, title, edited)
+        write_sheet(plan.folder / files[0], images[shown], names, case.grid_labels, config.scheme, title, edited)
+        return {file: sha256(plan.folder / file) for file in files}
 
 
 def _stored(

@@ -10,9 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..anatomy.brain_maps import TISSUES
-from ..anatomy.completion import complete_anatomy
-from ..anatomy.placement import brain_around
 from ..config import ModelConfig
 from ..errors import InputError
 from ..geometry.grid import Placement, from_network, image_from_grid, labels_from_fractions
@@ -20,7 +17,6 @@ from ..geometry.io import read_mask, read_volume
 from ..geometry.resample import reached
 from ..geometry.volume import Volume
 from ..labels.placed import encode_condition, place_mask
-from ..labels.scheme import LabelScheme
 
 # Written images: 0 is empty space (-1 in the network), 1000 the brightest value (+1).
 INTENSITY_SCALE = 1000
@@ -60,7 +56,7 @@ def prepare_case(
     """
     mask = read_mask(mask_path, single_slice=image_path is not None)
     image = None if image_path is None else read_volume(image_path)
-    placed = place_mask(mask, str(mask_path), config, image, labels, brain_around, may_grow=True)
+    placed = place_mask(mask, str(mask_path), config, image, labels, _brain_around, may_grow=True)
     grid_labels = labels_from_fractions(placed.fractions, config.scheme.values)
     return PreparedCase(
         labels=placed.labels,
@@ -70,6 +66,12 @@ def prepare_case(
         config=config,
         sentences=tuple(dict.fromkeys(placed.sentences)),
     )
+
+
+def _brain_around(tumor: np.ndarray, affine: np.ndarray) -> tuple[Volume, str]:
+    from ..anatomy.placement import brain_around  # which only a mask without a brain needs
+
+    return brain_around(tumor, affine)
 
 
 def require_covered(what: str, image: Volume, mask: Volume, advice: str) -> None:
@@ -93,32 +95,3 @@ def on_input_grid(image: np.ndarray, case: PreparedCase, background: float) -> n
 def stored_intensities(image: np.ndarray) -> np.ndarray:
     """[-1, 1] as written to files: int16 from 0 to ``INTENSITY_SCALE``."""
     return np.rint((np.clip(image, -1, 1) + 1) * (INTENSITY_SCALE / 2)).astype(np.int16)
-
-
-def around_tumor(placed: np.ndarray, tissues: np.ndarray, scheme: LabelScheme) -> np.ndarray:
-    """Fractions (L, X, Y, Z): tumor as in ``placed``, of the same shape, and around it ``tissues`` (8, X, Y, Z).
-
-    These share what the tumor leaves of the outline; where there are none, it is the surround.
-    """
-    fractions = placed.copy()
-    tumor = [scheme.values.index(value) for value in scheme.tumor_values]
-    free = np.clip(placed.sum(axis=0), 0, 1) - placed[tumor].sum(axis=0)
-    total = tissues.sum(axis=0)
-    share = np.where(total > 0, free / np.maximum(total, 1e-6), 0)
-    for value, tissue in zip(TISSUES, tissues, strict=True):
-        np.multiply(tissue, share, out=fractions[scheme.values.index(value)])
-    fractions[scheme.values.index(scheme.surround)] += np.where(total > 0, 0, free)
-    return fractions
-
-
-def with_other_anatomy(fractions: np.ndarray, scheme: LabelScheme, affine: np.ndarray, seed: int) -> np.ndarray:
-    """Label fractions (L, X, Y, Z) with the tumor and the outline of ``fractions`` and an anatomy from the bank.
-
-    ``affine``: voxel index -> RAS mm. Raises InputError as ``complete_anatomy``.
-    """
-    tissues = [scheme.values.index(value) for value in TISSUES]
-    placed = fractions.copy()
-    placed[tissues] = 0
-    placed[scheme.values.index(scheme.surround)] = fractions[tissues].sum(axis=0)
-    labels = labels_from_fractions(placed, scheme.values)
-    return around_tumor(placed, complete_anatomy(Volume(labels, affine), seed).fractions[tissues], scheme)

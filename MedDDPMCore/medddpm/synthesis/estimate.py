@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
@@ -16,7 +16,6 @@ from ..config import ModelConfig, NetworkConfig
 from ..errors import OutOfMemory
 from ..files import write_text
 from ..geometry.grid import Placement
-from ..jobs.folder import JobFolder
 from ..memory import available_memory
 from ..models.device import choose_device, choose_precision
 from ..models.places import find_config
@@ -25,6 +24,9 @@ from ..progress import Reporter, duration
 from ..sampling.sample import check_guidance, evaluations_per_step
 from ..sampling.solvers import sampler_and_steps
 from .request import SynthesisRequest
+
+if TYPE_CHECKING:
+    from ..jobs.folder import JobFolder
 
 GIB = 2**30
 # Calibrated on the peak resident memory (getrusage) of processes that evaluated a network once, with

@@ -43,18 +43,17 @@ class RealScan:
     before: bool = False
 
     @classmethod
-    def of(cls, request: SynthesisRequest, config: ModelConfig) -> RealScan | None:
-        """What ``request`` asks for; None where it is no local edit. InputError for a modality the model lacks."""
-        region = request.region or request.before
-        if region is None:
-            return None
+    def of(cls, request: SynthesisRequest, config: ModelConfig) -> RealScan:
+        """What ``request``, one with context images, asks for. InputError for a modality the model lacks."""
         given = {name.casefold(): Path(path) for name, path in modality_files(request.context).items()}
         images = {name: given.pop(name.casefold()) for name in config.modalities if name.casefold() in given}
         if given:
             made = ", ".join(config.modalities)
             wrong = next(name for name in modality_files(request.context) if name.casefold() in given)
             raise InputError(f"There is a context image for {wrong}, but the model '{config.name}' makes {made}.")
-        return cls(images, Path(region), float(request.seam_mm), request.before is not None)
+        return cls(
+            images, Path(request.region or request.before or ""), float(request.seam_mm), request.before is not None
+        )
 
     def facts(self) -> dict[str, Any]:
         """What the images of a case depend on, for its fingerprint. Raises InputError where a file cannot be read."""
@@ -63,6 +62,30 @@ class RealScan:
             "before_sha256" if self.before else "region_sha256": content_hash(self.region),
             "seam_mm": self.seam_mm,
         }
+
+    def edit(self, case: PreparedCase, config: ModelConfig) -> LocalEdit:
+        """Read the scan and lay it on the grids of ``case``.
+
+        Raises InputError where a file cannot be used, the region is empty, or one of them lies elsewhere in space, and
+        where the model's intensities are unknown.
+        """
+        rule = intensity_rule(config.normalization)
+        region = _changed(self.region, case, config) if self.before else _region_on_mask(self.region, case.labels)
+        reached = image_from_grid(np.ones(case.placement.grid_shape, np.float32), case.placement, 0.0)
+        weight = seam_weight(region, case.labels.spacing, self.seam_mm) * np.clip(reached, 0, 1)
+        if not weight[region].any():
+            raise InputError(
+                f"The region {self.region} lies outside the model's grid around the mask. Use a model with a larger "
+                "grid."
+            )
+        weight *= case.labels.data > 0  # nothing outside of the outline is the model's to make
+        if not weight.any():
+            raise InputError(f"The region {self.region} lies outside of the mask's outline. Mark what is inside of it.")
+        images, on_grid = {}, {}
+        for name, path in self.images.items():
+            images[name], on_grid[name] = _real_image(path, case, rule, config.background)
+        weight_on_grid = image_to_grid(Volume(weight, case.labels.affine), case.placement, 0.0)
+        return LocalEdit(weight, images, _known(config.modalities, on_grid, weight_on_grid), rule)
 
 
 @dataclass(frozen=True)
@@ -118,30 +141,6 @@ class LocalEdit:
         """A result on the model's grid, [-1, 1], in the units of the real image."""
         real = self.images[modality]
         return real.stored(real.scaling.from_network(image))
-
-
-def prepare_edit(scan: RealScan, case: PreparedCase, config: ModelConfig) -> LocalEdit:
-    """Read the scan and lay it on the grids of ``case``.
-
-    Raises InputError where a file cannot be used, the region is empty, or one of them lies elsewhere in space, and
-    where the model's intensities are unknown.
-    """
-    rule = intensity_rule(config.normalization)
-    region = _changed(scan.region, case, config) if scan.before else _region_on_mask(scan.region, case.labels)
-    reached = image_from_grid(np.ones(case.placement.grid_shape, np.float32), case.placement, 0.0)
-    weight = seam_weight(region, case.labels.spacing, scan.seam_mm) * np.clip(reached, 0, 1)
-    if not weight[region].any():
-        raise InputError(
-            f"The region {scan.region} lies outside the model's grid around the mask. Use a model with a larger grid."
-        )
-    weight *= case.labels.data > 0  # nothing outside of the outline is the model's to make
-    if not weight.any():
-        raise InputError(f"The region {scan.region} lies outside of the mask's outline. Mark what is inside of it.")
-    images, on_grid = {}, {}
-    for name, path in scan.images.items():
-        images[name], on_grid[name] = _real_image(path, case, rule, config.background)
-    weight_on_grid = image_to_grid(Volume(weight, case.labels.affine), case.placement, 0.0)
-    return LocalEdit(weight, images, _known(config.modalities, on_grid, weight_on_grid), rule)
 
 
 def seam_weight(region: np.ndarray, spacing: tuple[float, float, float], seam_mm: float) -> np.ndarray:

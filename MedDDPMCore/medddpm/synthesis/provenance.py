@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -25,8 +25,10 @@ from ..models.model import Model
 from ..parse import parse_json
 from ..version import __version__
 from .case import INTENSITY_SCALE, PreparedCase
-from .local_edit import LocalEdit
 from .request import SynthesisRequest
+
+if TYPE_CHECKING:
+    from .local_edit import LocalEdit
 
 NAME = "provenance.json"
 MAX_BYTES = 16 * 2**20

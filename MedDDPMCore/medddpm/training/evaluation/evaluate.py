@@ -23,7 +23,7 @@ from ...models.registry import load_model
 from ...network.appearance import Look
 from ...progress import Reporter, SilentReporter
 from ...sampling.solvers import sampler_and_steps
-from ...synthesis.case import with_other_anatomy
+from ...synthesis.anatomy import with_other_anatomy
 from ..dataset import PreparedDataset
 from ..monitor.neighbors import TrainingNeighbors, is_copy, left_right_axis
 from ..monitor.quality import Quality, by_modality, dataset_label_means, label_mean_image, label_means
