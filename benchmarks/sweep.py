@@ -22,7 +22,7 @@ from medddpm.sampling.sample import sample
 from medddpm.sampling.solvers import ALL_STEPS
 from medddpm.synthesis.case import prepare_case
 from medddpm.training.dataset import PreparedDataset
-from medddpm.training.monitor.similarity import ms_ssim, scales
+from medddpm.training.monitor.quality import ms_ssim, scales
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 

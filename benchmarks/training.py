@@ -23,10 +23,10 @@ from medddpm.dataset import DatasetConfig, PreparedCase
 from medddpm.progress import SilentReporter
 from medddpm.sampling.schedule import Schedule
 from medddpm.training.augment import Augmentation
-from medddpm.training.batches import BatchSource
 from medddpm.training.config import AugmentConfig, EmaConfig, ScaleConfig, TrainConfig
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.hooks import Context, Hook, Iteration
+from medddpm.training.loader import BatchSource
 from medddpm.training.objective import Objective
 from medddpm.training.start import model_config, starting_network
 from medddpm.training.trainer import Trainer

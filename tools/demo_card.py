@@ -23,10 +23,9 @@ from medddpm.training.dataset import PreparedDataset
 from medddpm.training.evaluation.evaluate import evaluate
 from medddpm.training.evaluation.report import write_report
 from medddpm.training.evaluation.request import EvaluationRequest
-from medddpm.training.evaluation.results import Evaluation
-from medddpm.training.evaluation.tables import summary, write_tables
-from medddpm.training.evaluation.written import read_sample
+from medddpm.training.evaluation.results import Evaluation, summary, write_tables
 from medddpm.training.monitor.loss_chart import draw_loss
+from medddpm.training.monitor.samples import read_sample
 from medddpm.training.monitor.verdict import Metric
 
 mpl.use("Agg")

@@ -36,7 +36,7 @@ def train(
     failed.
     """
     from .jobs.stop import Stop
-    from .training.opening import open_run
+    from .training.resume import open_run
     from .training.runner import run_training
 
     run = open_run(None, Path(dataset), preset, Path(out), changes)
@@ -62,7 +62,7 @@ def evaluate(
     from .training.evaluation.evaluate import evaluate as run
     from .training.evaluation.report import write_report
     from .training.evaluation.request import EvaluationRequest
-    from .training.evaluation.tables import write_tables
+    from .training.evaluation.results import write_tables
 
     request = {"model": str(model), "dataset": str(dataset), "out": str(out), **options}
     found = run(from_dict(EvaluationRequest, request, "evaluate"), CallingReporter(progress))

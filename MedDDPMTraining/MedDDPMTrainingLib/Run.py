@@ -12,8 +12,7 @@ from medddpm.errors import InputError, MedDDPMError
 from medddpm.jobs.events import State
 from medddpm.jobs.process import process_alive
 from medddpm.training.launch import start
-from medddpm.training.run import RunFolder
-from medddpm.training.summary import RunSummary
+from medddpm.training.run import RunFolder, RunSummary
 from MedDDPMSlicerLib.Background import Observed
 from MedDDPMSlicerLib.PlainSentences import plainSentence
 from MedDDPMSlicerLib.Processes import NICENESS, slicerPython, workerEnvironment

@@ -7,8 +7,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from medddpm.training.run import RunFolder
-from medddpm.training.summary import RunSummary
+from medddpm.training.run import RunFolder, RunSummary
 from MedDDPMSlicerLib.Background import Observed
 
 from .Charts import Charts, Figures

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError
-from medddpm.training.run import RunFolder, find_runs
-from medddpm.training.summary import RunSummary
+from medddpm.training.run import RunFolder, RunSummary, find_runs
 from MedDDPMSlicerLib.Background import Observed
 from MedDDPMSlicerLib.Storage import Settings
 

@@ -10,10 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfig
 from medddpm.labels.scheme import load_scheme
-from medddpm.training.augment import Augmentation, box_at, flip_left_right, shift
+from medddpm.training.augment import (
+    FIELD_POINTS,
+    Augmentation,
+    IntensityChange,
+    Warp,
+    _resampled,
+    _smoothed,
+    bias_field,
+    box_at,
+    flip_left_right,
+    shift,
+)
 from medddpm.training.config import AugmentConfig
-from medddpm.training.intensities import FIELD_POINTS, IntensityChange, bias_field
-from medddpm.training.warp import Warp, _resampled, _smoothed
 from monai.networks.layers import GaussianFilter
 from monai.transforms import RandBiasField, Resample
 from torch import Tensor

@@ -21,9 +21,8 @@ from medddpm.dataset import DatasetConfig, PreparedCase
 from medddpm.errors import InputError
 from medddpm.labels.scheme import load_scheme
 from medddpm.progress import SilentReporter
-from medddpm.training.checkpoint import Checkpoints, Damaged, read_checkpoint
+from medddpm.training.checkpoint import Checkpoints, Damaged, random_state, read_checkpoint, restore_random_state
 from medddpm.training.config import CheckpointConfig, TrainConfig
-from medddpm.training.randomness import random_state, restore_random_state
 from medddpm.training.resume import dataset_identity, require_same, require_same_dataset
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="limits and kills of Unix")

@@ -19,7 +19,7 @@ from medddpm.progress import SilentReporter
 from medddpm.training.checkpoint import Checkpoints
 from medddpm.training.config import CheckpointConfig, ScaleConfig
 from medddpm.training.distributed import Team, make_fabric
-from medddpm.training.ranks import Launch, launched, launched_rank
+from medddpm.training.launch import Launch, launched, launched_rank
 from medddpm.training.run import RunFolder
 from patience import patient
 from training_group import Run, losses, start_group, tiny_config, train, write_dataset

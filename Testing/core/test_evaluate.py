@@ -30,9 +30,16 @@ from medddpm.training.evaluation.evaluate import evaluate
 from medddpm.training.evaluation.measures import MEASURES
 from medddpm.training.evaluation.report import page, write_report
 from medddpm.training.evaluation.request import EvaluationRequest
-from medddpm.training.evaluation.results import EVALUATED, MODEL, TRAINING, Evaluation
-from medddpm.training.evaluation.tables import figures_csv, summary, write_tables
-from medddpm.training.evaluation.written import as_written, read_sample
+from medddpm.training.evaluation.results import (
+    EVALUATED,
+    MODEL,
+    TRAINING,
+    Evaluation,
+    figures_csv,
+    summary,
+    write_tables,
+)
+from medddpm.training.monitor.samples import as_written, read_sample
 from medddpm.training.start import model_config
 from safetensors.torch import load_file, save_file
 from training_runs import make_dataset, tiny_config

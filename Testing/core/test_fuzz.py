@@ -24,7 +24,7 @@ from medddpm.models.published import read_published
 from medddpm.preparation.sources.nnunet import read_plan
 from medddpm.preparation.sources.table import read_rows
 from medddpm.synthesis.provenance import finished_samples
-from medddpm.training.configfile import read_train_file
+from medddpm.training.presets import read_train_file
 from model_files import write_models
 from patience import patient
 from training_runs import make_dataset

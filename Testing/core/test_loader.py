@@ -14,11 +14,9 @@ import torch
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.sampling.schedule import Schedule
 from medddpm.training.augment import Augmentation
-from medddpm.training.batches import BatchSource
-from medddpm.training.cache import copy_once, local_folder, open_dataset
 from medddpm.training.config import AugmentConfig, ScaleConfig, TrainConfig
-from medddpm.training.dataset import PreparedDataset
-from medddpm.training.loader import BatchLoader, sensible_workers
+from medddpm.training.dataset import PreparedDataset, copy_once, local_folder, open_dataset
+from medddpm.training.loader import BatchLoader, BatchSource, sensible_workers
 from medddpm.training.objective import NoisyBatch, Objective
 from medddpm.training.start import model_config
 from patience import patient

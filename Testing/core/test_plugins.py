@@ -20,7 +20,7 @@ CODE = '''
 """What a lab adds."""
 import torch
 from medddpm.labels.scheme import Label, LabelScheme
-from medddpm.preparation.sources.collect import MASK, Collector
+from medddpm.preparation.sources.folders import MASK, Collector
 
 SCHEME = LabelScheme("lab", (Label(1, "head", (1, 2, 3), "SCT^69536005^Head"),), 1, "air")
 

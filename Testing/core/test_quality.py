@@ -14,17 +14,19 @@ from medddpm.training.evaluation.distribution import mmd, neighbor_similarities,
 from medddpm.training.monitor.neighbors import Nearest, TrainingNeighbors, is_copy, left_right_axis
 from medddpm.training.monitor.quality import (
     MAX_PSNR,
+    WEIGHTS,
     Quality,
     by_modality,
     dataset_label_means,
     detail_ratios,
     inside,
     label_mean_image,
+    ms_ssim,
     overall,
     psnr,
     quality,
+    scales,
 )
-from medddpm.training.monitor.similarity import WEIGHTS, ms_ssim, scales
 from monai.metrics import MultiScaleSSIMMetric
 from torch import Tensor
 

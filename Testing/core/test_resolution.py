@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.config import GridConfig
 from medddpm.errors import InputError
-from medddpm.training.evaluation.resolution import Resolution, resolution, resolution_doubts
+from medddpm.training.evaluation.request import Resolution, resolution, resolution_doubts
 from torch import Tensor
 
 SHAPE = (8, 12, 16)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from medddpm.errors import InputError
 from medddpm.preparation.case_files import CaseFiles, patient_of
-from medddpm.preparation.split import TEST, TRAIN, VALIDATION, SplitRequest, split_cases
+from medddpm.preparation.plan import TEST, TRAIN, VALIDATION, SplitRequest, split_cases
 
 
 def case(name: str, split: str | None = None, patient: str | None = None) -> CaseFiles:

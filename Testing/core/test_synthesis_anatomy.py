@@ -26,7 +26,7 @@ from medddpm.network.residual import ResidualUNet
 from medddpm.synthesis.batch import CaseResult
 from medddpm.training.evaluation.evaluate import evaluate
 from medddpm.training.evaluation.request import EvaluationRequest
-from medddpm.training.evaluation.tables import write_tables
+from medddpm.training.evaluation.results import write_tables
 from safetensors.torch import save_file
 from synthesis_phantoms import affine_of, phantom, positions, voxels
 from synthesis_runs import synthesize

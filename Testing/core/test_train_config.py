@@ -29,9 +29,8 @@ from medddpm.training.config import (
     ScaleConfig,
     TrainConfig,
 )
-from medddpm.training.configfile import read_train_file
-from medddpm.training.opening import open_run
-from medddpm.training.presets import PRESETS, preset_config, preset_data
+from medddpm.training.presets import PRESETS, preset_config, preset_data, read_train_file
+from medddpm.training.resume import open_run
 from medddpm.training.run import RunFolder
 from medddpm.training.start import model_config
 from training_runs import make_dataset, tiny_config

@@ -19,11 +19,11 @@ from medddpm.errors import Cancelled, InputError, MedDDPMError
 from medddpm.network.build import build_network
 from medddpm.network.compact import CompactUNet
 from medddpm.progress import SilentReporter
-from medddpm.training.batches import case_at, volume_generator
 from medddpm.training.checkpoint import Checkpoints
 from medddpm.training.config import AugmentConfig, CheckpointConfig, EmaConfig, LossConfig, TrainConfig
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.hooks import Context, Hook, Iteration
+from medddpm.training.loader import case_at, volume_generator
 from medddpm.training.metrics import MetricsLog, valid
 from medddpm.training.start import use_activation_checkpointing
 from medddpm.training.trainer import Trainer

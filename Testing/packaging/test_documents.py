@@ -89,7 +89,7 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
 
 
 def test_the_training_example_is_a_configuration(tmp_path: Path) -> None:
-    from medddpm.training.configfile import read_train_file
+    from medddpm.training.presets import read_train_file
 
     (text,) = blocks("docs/training.md", "toml")
     (tmp_path / "training.toml").write_text(text, encoding="utf-8")

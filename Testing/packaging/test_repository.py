@@ -173,7 +173,7 @@ def imported_by(statement: str) -> set[str]:
         ("medddpm.jobs.spool, medddpm.jobs.folder, medddpm.jobs.outcome", {"torch", "numpy"}),
         ("medddpm.jobs.worker, medddpm.jobs.preview", {"torch"}),
         ("medddpm.labels.check, medddpm.masks", {"torch"}),
-        ("medddpm.preparation.job, medddpm.preparation.pipeline", {"torch"}),
+        ("medddpm.preparation.pipeline", {"torch"}),
     ],
 )
 def test_light_parts_do_not_load_heavy_libraries(module: str, without: set[str]) -> None:

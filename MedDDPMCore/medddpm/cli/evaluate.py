@@ -44,7 +44,7 @@ def evaluate_command(
 def _conclude(found: Any, out: Path) -> None:
     """Write tables and report, and say what matters most."""
     from ..training.evaluation.report import write_report
-    from ..training.evaluation.tables import write_tables
+    from ..training.evaluation.results import write_tables
 
     write_tables(out, found)
     page = write_report(out, found)

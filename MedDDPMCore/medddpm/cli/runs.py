@@ -10,8 +10,7 @@ import typer
 from ..errors import InputError
 from ..jobs.folder import State
 from ..progress import duration
-from ..training.run import RunFolder, find_runs
-from ..training.summary import RunSummary
+from ..training.run import RunFolder, RunSummary, find_runs
 from .console import say, show_table
 from .root import app
 

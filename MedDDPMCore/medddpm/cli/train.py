@@ -57,8 +57,8 @@ def train_command(
     outputs/model of that folder is usable at any time after the first checkpoint.
     """
     _require_packages()
-    from ..training.opening import open_run
-    from ..training.ranks import launched_rank
+    from ..training.launch import launched_rank
+    from ..training.resume import open_run
 
     first = launched_rank() == 0  # of a group of processes, it alone says where the training is
     with ConsoleReporter(None if first else Console(quiet=True)) as console:
@@ -108,7 +108,7 @@ def _trained(run: Any, console: ConsoleReporter) -> int:
 
 def _conclude(run: Any, code: int) -> None:
     """Say how the training ended, and end the program with its exit code."""
-    from ..training.ranks import launched_rank
+    from ..training.launch import launched_rank
 
     if launched_rank() != 0:  # the first process of the group tells how it ended
         raise typer.Exit(code)

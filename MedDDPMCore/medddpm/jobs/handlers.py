@@ -26,8 +26,8 @@ PLAIN = {
     "convert": ("medddpm.models.job", "convert"),
     "estimate": ("medddpm.synthesis.estimate", "estimate_job"),
     "train_estimate": ("medddpm.training.estimate", "train_estimate"),
-    "scan": ("medddpm.preparation.job", "scan"),
-    "prepare": ("medddpm.preparation.job", "prepare"),
+    "scan": ("medddpm.preparation.scan", "scan_job"),
+    "prepare": ("medddpm.preparation.pipeline", "prepare_job"),
 }
 
 

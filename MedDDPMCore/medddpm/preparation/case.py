@@ -19,12 +19,11 @@ from ..geometry.volume import Volume, axis_codes, voxel_ml
 from ..labels.conventions import outline_kind
 from ..labels.findings import WARNING
 from ..labels.placed import PlacedMask, place_mask
-from .align import on_grid, reaches, read_case
+from .align import on_grid, reaches, read_case, understand
 from .case_files import CaseFiles
 from .duplicates import fingerprint
 from .facts import CaseFacts, Geometry, ImageFacts, MaskFacts, Move, Triple
 from .options import PrepareOptions
-from .outlines import understand
 
 BINS = 32
 # Scaled intensities up to this one count as empty space.

@@ -16,8 +16,7 @@ from ..labels.scheme import LabelScheme
 from ..version import __version__
 from .facts import CaseFacts, Geometry, ImageFacts
 from .options import grid_text
-from .plan import Plan
-from .split import TRAIN
+from .plan import TRAIN, Plan
 from .stored import METHOD
 
 PERCENTILES = (0.5, 50, 99.5)

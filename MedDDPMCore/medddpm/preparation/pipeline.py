@@ -7,6 +7,7 @@ whole. A case that is there is kept where its inputs and options are the same (`
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,9 @@ from typing import Any
 
 from ..dataset import read_dataset_config
 from ..errors import InputError
+from ..files import write_text
 from ..geometry.intensity import intensity_rule
+from ..jobs.folder import JobFolder
 from ..jobs.owner import OwnerFile, pulse
 from ..progress import Reporter, SilentReporter
 from .case_files import CaseFiles
@@ -23,11 +26,10 @@ from .description import describe
 from .facts import Flag
 from .options import PrepareOptions, grid_text
 from .outliers import find_outliers
-from .plan import Plan, make_plan
+from .plan import Plan, left_out_by, make_plan, split_cases, with_joined_patients
 from .pool import sensible_workers, work_through
 from .report import NAME as REPORT
 from .report import ReportData, write_report
-from .split import left_out_by, split_cases, with_joined_patients
 from .stored import DESCRIPTION, PICTURES, CaseOutcome, CaseWork, do_case, read_state, tensors_path
 
 MAX_TOLD = 10
@@ -64,6 +66,15 @@ def prepare(options: PrepareOptions, reporter: Reporter | None = None) -> Prepar
         outcomes = _prepare_cases(plan, out, reporter)
         reporter.stage("report", "Looking for outliers and writing the report")
         return _finish(plan, out, [outcomes[case.id] for case in plan.cases])
+
+
+def prepare_job(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> None:
+    """Make the dataset folder that the request (fields of ``PrepareOptions``) names, and ``outputs/result.json``.
+
+    ``result.json`` has the fields of ``PrepareResult``. Raises InputError as ``prepare``.
+    """
+    result = prepare(PrepareOptions.from_dict(request), reporter)
+    write_text(folder.output("result.json"), json.dumps(asdict(result), indent=1) + "\n")
 
 
 def _check_places(source: Path, out: Path) -> None:

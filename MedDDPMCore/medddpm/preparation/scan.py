@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .. import plugins
 from ..errors import InputError
+from ..files import write_text
 from ..geometry.io import read_geometry, read_mask, read_volume
-from ..parse import shown
+from ..jobs.folder import JobFolder
+from ..parse import from_dict, shown
 from ..progress import Reporter, SilentReporter
 from .case_files import ERROR, WARNING, CaseFiles, SourceProblem, SourceScan, in_order
 from .options import LAYOUTS
-from .sources.collect import MASK, Collector, image_files
-from .sources.folders import part_folders, scan_brats, scan_med_ddpm, split_name
+from .sources.folders import MASK, Collector, image_files, part_folders, scan_brats, scan_med_ddpm, split_name
 from .sources.nnunet import NAME as DESCRIPTION
 from .sources.nnunet import scan_nnunet
 from .sources.table import scan_table
@@ -157,6 +161,26 @@ def check_case(case: CaseFiles, found: Collector, voxels: bool) -> list[SourcePr
             )
             problems.append(SourceProblem(GRID_MISMATCH, ERROR, sentence, case.id, found.shown(files[part]), part))
     return problems
+
+
+@dataclass(frozen=True)
+class ScanRequest:
+    """A look at the folder or table ``source``; ``layout`` and ``table`` as in ``PrepareOptions``."""
+
+    source: str
+    layout: str = "auto"
+    table: str | None = None
+
+
+def scan_job(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> None:
+    """Write ``outputs/scan.json``: layout, modalities, cases (with their files) and problems of a source.
+
+    Raises InputError where the source cannot be understood at all.
+    """
+    wanted: ScanRequest = from_dict(ScanRequest, request, "The job's request")
+    table = None if wanted.table is None else Path(wanted.table)
+    found = scan_source(Path(wanted.source), wanted.layout, table, reporter)
+    write_text(folder.output("scan.json"), json.dumps(found.to_dict(), indent=1) + "\n")
 
 
 Grid = tuple[tuple[int, int, int], np.ndarray]

@@ -6,12 +6,14 @@ import contextlib
 import json
 import math
 import pickle
+import random
 import re
 import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..errors import InputError
@@ -147,3 +149,32 @@ def _room(folder: Path) -> str:
     except OSError:
         return ""
     return f" {free / 1e9:.1f} GB are free there."
+
+
+def random_state() -> dict[str, Any]:
+    """The states now, as tensors and plain data."""
+    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    version, words, spare = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [
+            str(name),
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(gauss),
+        ],
+        "python": [version, list(words), spare],
+    }
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """The inverse of ``random_state``; GPUs that were not there then keep their states."""
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    name, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    version, words, spare = state["python"]
+    random.setstate((version, tuple(words), spare))

@@ -26,8 +26,8 @@ from torch.optim.swa_utils import AveragedModel
 from ..errors import InputError, MedDDPMError
 from ..network.blocks import Stage
 from .config import TrainConfig
-from .ranks import Launch, launched
-from .state import TrainingState
+from .hooks import TrainingState
+from .launch import Launch, launched
 
 FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 # How long processes wait for each other; and for the first one, while it makes samples.

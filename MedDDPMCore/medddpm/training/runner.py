@@ -19,7 +19,7 @@ from ..jobs.reporter import JobReporter
 from ..jobs.runner import run_job
 from ..jobs.stop import Stop
 from ..progress import Reporter, SilentReporter
-from .ranks import launched_rank
+from .launch import launched_rank
 from .run import KIND, RunFolder
 
 # The system asked the process to end (a cluster needs the machine): "try again later" of sysexits.h. The same command

@@ -23,22 +23,18 @@ from ..network.residual import ResidualUNet
 from ..progress import Reporter
 from ..sampling.schedule import Schedule
 from .augment import Augmentation
-from .batches import BatchSource, Loader
-from .cache import open_dataset
-from .checkpoint import Checkpoints
+from .checkpoint import Checkpoints, random_state, restore_random_state
 from .config import FREE_TO_CHANGE, TrainConfig, learning_rate
-from .dataset import PreparedDataset
+from .dataset import PreparedDataset, open_dataset
 from .distributed import Team, make_fabric
-from .hooks import Context, Hook, Iteration
-from .loader import BatchLoader, sensible_workers
+from .hooks import Context, Hook, Iteration, TrainingState
+from .loader import BatchLoader, BatchSource, Loader, sensible_workers
 from .metrics import RESUMED, MetricsLog
 from .monitor.monitor import Monitor
 from .objective import Objective
-from .randomness import random_state, restore_random_state
 from .resume import dataset_identity, require_same, require_same_dataset
 from .runner import ENDED
 from .start import StartModel, dropped_mask, model_config, starting_network, use_activation_checkpointing
-from .state import TrainingState
 
 
 class Trainer:

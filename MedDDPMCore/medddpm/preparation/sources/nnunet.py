@@ -13,7 +13,7 @@ from ...errors import InputError
 from ...files import read_text
 from ...parse import parse_json, shown
 from ..case_files import IMAGE_ENDINGS, modality_name
-from .collect import MASK, Collector, image_files
+from .folders import MASK, Collector, image_files
 
 NAME = "dataset.json"
 MAX_BYTES = 64 * 2**20

@@ -17,7 +17,7 @@ from ...errors import InputError
 from ...files import read_text
 from ...parse import shown
 from ..case_files import is_case_id, modality_name, without_ending
-from .collect import MASK, Collector
+from .folders import MASK, Collector
 
 CASE, PATIENT, SPLIT = "case", "patient", "split"
 MAX_BYTES = 64 * 2**20

@@ -27,16 +27,22 @@ from ...synthesis.anatomy import with_other_anatomy
 from ..dataset import PreparedDataset
 from ..monitor.neighbors import TrainingNeighbors, is_copy, left_right_axis
 from ..monitor.quality import Quality, by_modality, dataset_label_means, label_mean_image, label_means
-from ..monitor.samples import HeldOut, draw_sample, figures_device, write_case
-from .classifier import areas_under_curve, slice_features
-from .distribution import mmd, neighbor_similarities, small_vector
+from ..monitor.samples import (
+    RECORD,
+    HeldOut,
+    as_written,
+    draw_sample,
+    figures_device,
+    read_sample,
+    recorded,
+    write_case,
+)
+from .distribution import areas_under_curve, mmd, neighbor_similarities, slice_features, small_vector
 from .measures import ALL, BASELINE, REAL, SYNTHETIC, Reading, measured
 from .realism import CaseMeasures
-from .request import EvaluationRequest, chosen_cases, doubts, require_fit
-from .resolution import resolution
+from .request import EvaluationRequest, chosen_cases, doubts, require_fit, resolution
 from .results import EVALUATED, MODEL, TRAINING, Evaluation, LabelTable, SampleResult, SetFigures, undefined
 from .segmenter import Segmenter, trained_segmenter, tumor_regions
-from .written import RECORD, as_written, read_sample, recorded
 
 SAME_MASK_CASES = 8  # of which the similarity among samples of the same mask is computed
 

@@ -10,10 +10,8 @@ from ...page import Cell, number, render
 from ...version import __version__
 from ..monitor.quality import Quality
 from ..monitor.samples import SHEET
-from .interval import Estimate
-from .measures import ALL, MEASURES, Measure, Measured
-from .results import Evaluation, SampleResult
-from .tables import FIGURES_CSV, FIGURES_JSON, MEASURES_CSV
+from .measures import ALL, MEASURES, Estimate, Measure, Measured
+from .results import FIGURES_CSV, FIGURES_JSON, MEASURES_CSV, Evaluation, SampleResult
 
 REPORT = "report.html"
 # name, heading, digits, meaning

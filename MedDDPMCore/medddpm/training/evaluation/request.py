@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ...config import MAX_STEPS, ModelConfig
+from ...config import MAX_STEPS, GridConfig, ModelConfig
 from ...dataset import DatasetConfig, PreparedCase
 from ...errors import InputError
 from ...options import check_options, option
 from ...sampling import names
+
+if TYPE_CHECKING:  # options are told, and requests refused, without torch
+    from torch import Tensor
 
 MAX_SAMPLES = 100
 TUMOR_ITERATIONS = 600
@@ -77,8 +82,6 @@ def chosen_cases(cases: Sequence[PreparedCase], request: EvaluationRequest) -> l
 
 def require_fit(request: EvaluationRequest, model: ModelConfig, dataset: DatasetConfig) -> None:
     """Raise InputError naming what differs where the model cannot be measured on the dataset as asked."""
-    from .resolution import Resolution, resolution
-
     if request.anatomy == "seed" and not model.scheme.tissue_values:
         raise InputError(
             f"The model '{model.name}' has no tissue labels, so anatomy cannot be chosen. Leave the choice out."
@@ -102,8 +105,6 @@ def require_fit(request: EvaluationRequest, model: ModelConfig, dataset: Dataset
 
 def doubts(model: ModelConfig, dataset: DatasetConfig, cases: list[str]) -> list[str]:
     """Sentences on why the figures may mean less than they seem to."""
-    from .resolution import resolution_doubts
-
     sentences = resolution_doubts(model.grid, dataset.grid)
     trained = model.training.get("training_cases")
     seen = sorted(set(cases) & set(trained)) if isinstance(trained, list) else []
@@ -127,3 +128,91 @@ def doubts(model: ModelConfig, dataset: DatasetConfig, cases: list[str]) -> list
                 "evaluated cases themselves, which favors it."
             )
     return sentences
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Along each axis, ``coarser`` voxels of the dataset are one of the model, or ``finer`` of the model one of it.
+
+    At least one of both is 1; 1 and 1: the same voxels.
+    """
+
+    coarser: int = 1
+    finer: int = 1
+
+    def to_model(self, fractions: Tensor) -> Tensor:
+        """Label fractions (L, D, H, W) on the model's voxels.
+
+        Larger voxels get the mean. Smaller ones get the label that has most of the interpolated shares there, whole, as
+        where somebody had painted them.
+        """
+        import torch
+        import torch.nn.functional as F
+
+        if self.finer == 1:
+            return F.avg_pool3d(fractions, self.coarser)
+        smooth = F.interpolate(fractions[None], scale_factor=self.finer, mode="trilinear")[0]
+        shares = torch.cat([1 - smooth.sum(0, keepdim=True), smooth])
+        most = shares.argmax(0, keepdim=True)
+        return torch.zeros_like(shares).scatter_(0, most, 1.0)[1:]
+
+    def to_dataset(self, images: Tensor) -> Tensor:
+        """Images (C, D, H, W) of the model on the dataset's voxels: their mean, or interpolated linearly."""
+        import torch.nn.functional as F
+
+        if self.coarser == 1:
+            return F.avg_pool3d(images, self.finer)
+        return F.interpolate(images[None], scale_factor=self.coarser, mode="trilinear")[0]
+
+
+def resolution(model: GridConfig, dataset: GridConfig) -> Resolution:
+    """How the voxels of both are related; the fields of view may differ.
+
+    Raises InputError where the orientations differ, or the spacings not by one whole factor, or where the dataset's
+    shape is no multiple of it.
+    """
+    ratios = [ours / theirs for ours, theirs in zip(model.spacing, dataset.spacing, strict=True)]
+    coarser, finer = max(1, round(ratios[0])), max(1, round(1 / ratios[0]))
+    if model.orientation != dataset.orientation:
+        problem = f"their orientations are {model.orientation} and {dataset.orientation}"
+    elif not all(math.isclose(ratio, coarser / finer, rel_tol=1e-3) for ratio in ratios):
+        problem = f"their voxels of {_mm(model)} and {_mm(dataset)} do not differ by one whole factor"
+    elif any(side % coarser for side in dataset.shape):
+        problem = f"the dataset's {_shape(dataset)} voxels cannot be joined by {coarser} along each axis"
+    else:
+        return Resolution(coarser, finer)
+    raise InputError(
+        f"The model and the dataset do not fit: {problem}. Prepare a dataset for this model, or choose a model that "
+        "was trained on this one."
+    )
+
+
+def resolution_doubts(model: GridConfig, dataset: GridConfig) -> list[str]:
+    """Sentences on what the differences of the grids mean for the figures."""
+    sentences, found = [], resolution(model, dataset)
+    if found.coarser > 1:
+        sentences.append(
+            f"The model's voxels ({_mm(model)}) are larger than the dataset's ({_mm(dataset)}): its images are "
+            "interpolated, and cannot be as sharp as the real ones."
+        )
+    if found.finer > 1:
+        sentences.append(
+            f"The model's voxels ({_mm(model)}) are smaller than the dataset's ({_mm(dataset)}): the masks are "
+            "interpolated and its images averaged, so its finest detail is not judged."
+        )
+    fields = [[side * mm for side, mm in zip(grid.shape, grid.spacing, strict=True)] for grid in (model, dataset)]
+    if not all(math.isclose(ours, theirs, rel_tol=1e-3) for ours, theirs in zip(*fields, strict=True)):
+        sentences.append(
+            f"The model was trained on {_shape(model)} voxels of {_mm(model)}, which is another field of view than the "
+            f"dataset's ({_shape(dataset)} of {_mm(dataset)})."
+        )
+    return sentences
+
+
+def _mm(grid: GridConfig) -> str:
+    sides = sorted(set(grid.spacing))
+    return f"{sides[0]:g} mm" if len(sides) == 1 else " x ".join(f"{mm:g}" for mm in grid.spacing) + " mm"
+
+
+def _shape(grid: GridConfig) -> str:
+    return " x ".join(map(str, grid.shape))

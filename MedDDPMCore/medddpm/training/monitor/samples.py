@@ -14,14 +14,18 @@ import torch
 from torch import Tensor
 
 from ...config import ModelConfig
-from ...geometry.grid import from_network, labels_from_fractions
+from ...errors import InputError
+from ...files import read_text
+from ...geometry.grid import from_network, labels_from_fractions, to_network
+from ...geometry.io import read_volume
 from ...geometry.nifti import write_image
 from ...geometry.volume import Volume, centered_affine
 from ...models.device import choose_precision
 from ...models.model import Model
 from ...network.build import Network
+from ...parse import parse_json
 from ...sampling.sample import sample
-from ...synthesis.case import stored_intensities
+from ...synthesis.case import INTENSITY_SCALE, stored_intensities
 from ...synthesis.provenance import DESCRIPTION
 from ...synthesis.sheet import write_comparison
 from ...version import __version__
@@ -180,3 +184,31 @@ class SampleRound:
             axis = left_right_axis(model.grid.orientation)
             self._neighbors = TrainingNeighbors(ids, data.__getitem__, model.background, axis)
         return self._neighbors
+
+
+RECORD = "record.json"  # written last: its presence says that a folder is whole
+
+
+def as_written(images: Tensor) -> Tensor:
+    """Images (C, D, H, W) in [-1, 1] with the precision of the files."""
+    return torch.from_numpy(stored_intensities(images.numpy())).float() / (INTENSITY_SCALE / 2) - 1
+
+
+def read_sample(folder: Path, modalities: Sequence[str], like: Tensor) -> Tensor | None:
+    """The synthetic images in ``folder``, (C, D, H, W) in [-1, 1]; None where they are not all there and whole."""
+    images = []
+    for modality in modalities:
+        try:
+            data = read_volume(folder / f"synthetic-{modality}.nii.gz").data
+        except InputError:
+            return None
+        images.append(torch.from_numpy(to_network(data)) / (INTENSITY_SCALE / 2) - 1)
+    return torch.stack(images) if all(image.shape == like.shape[1:] for image in images) else None
+
+
+def recorded(folder: Path) -> object:
+    """What the samples in a folder were made from; None where nothing says so."""
+    try:
+        return parse_json(read_text(folder / RECORD), RECORD)
+    except InputError:
+        return None
