@@ -9,7 +9,7 @@ node's own coordinates.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,18 +17,16 @@ from medddpm.errors import InputError
 from medddpm.labels.scheme import LabelScheme
 
 from .Lattice import EMPTY, Extent, Lattice, intersection, newImage, voxelView
-from .Segments import (
+from .Segments import createSegments, regionSegments, segmentValues
+from .SegmentVoxels import (
     binarySegmentation,
-    createSegments,
     effectiveLattice,
     fixGeometry,
     labelmapOf,
     maskOn,
     parameterLattice,
-    regionSegments,
     requireBinarySource,
     segmentMask,
-    segmentValues,
     sharedImages,
 )
 
@@ -45,20 +43,34 @@ def composeLabels(segmentationNode: Any, scheme: LabelScheme, referenceGeometry:
     voxel that means something to ``scheme``, or the geometry cannot be used.
     """
     values = segmentValues(segmentationNode, scheme)
+    known = {key: value for key, value in values.items() if value is not None}
+    labels = paintSegments(segmentationNode, known, layers(segmentationNode, scheme, known), referenceGeometry)
+    if not labels.data.any():
+        raise InputError(_emptySentence(values, scheme))
+    return labels
+
+
+def paintSegments(
+    segmentationNode: Any, numbers: Mapping[str, int], order: Iterable[str], referenceGeometry: Any = None
+) -> Volume:
+    """Segments as a label map, each with its number, painted in this order; the grid as of ``composeLabels``."""
     segmentation = binarySegmentation(segmentationNode)
-    lattice = _explicitLattice(referenceGeometry, segmentationNode) or _ownLattice(segmentation, values)
-    painted = np.zeros(lattice.shape, np.uint8)
+    lattice = _explicitLattice(referenceGeometry, segmentationNode) or _ownLattice(segmentation, numbers)
+    painted = np.zeros(lattice.shape, np.min_scalar_type(max(numbers.values(), default=0)))
+    for key in order:
+        _paint(painted, lattice, segmentation.GetSegment(key), numbers[key])
+    return lattice.toVolume(painted)
+
+
+def layers(segmentationNode: Any, scheme: LabelScheme, values: Mapping[str, int]) -> list[str]:
+    """The segments of these values from the first to be painted to the one on top of all."""
     regions = regionSegments(segmentationNode, scheme)
     order = {value: place for place, value in enumerate(_paintOrder(scheme))}
     # Regions lie below all parts of a tumor, the inner ones over the outer ones, which hold them.
     parts = min((order[value] for value in scheme.tumor_values), default=0)
-    places = {key: (order[value], 1, 0) for key, value in values.items() if value is not None}
+    places = {key: (order[value], 1, 0) for key, value in values.items()}
     places |= {key: (parts, 0, place) for place, key in enumerate(regions)}
-    for key in sorted(places, key=lambda key: places[key]):
-        _paint(painted, lattice, segmentation.GetSegment(key), values[key])
-    if not painted.any():
-        raise InputError(_emptySentence(values, scheme))
-    return lattice.toVolume(painted)
+    return sorted(places, key=lambda key: places[key])
 
 
 def applyLabels(segmentationNode: Any, scheme: LabelScheme, labels: Volume) -> list[str]:
@@ -116,7 +128,7 @@ def _paintOrder(scheme: LabelScheme) -> list[int]:
 def _paint(painted: np.ndarray, lattice: Lattice, segment: Any, value: int) -> None:
     mask, extent = segmentMask(segment, lattice)
     if extent is not None:
-        np.copyto(painted[lattice.slices(extent)], np.uint8(value), where=mask)
+        np.copyto(painted[lattice.slices(extent)], painted.dtype.type(value), where=mask)
 
 
 def _explicitLattice(reference: Any, segmentationNode: Any) -> Lattice | None:
@@ -136,7 +148,7 @@ def _explicitLattice(reference: Any, segmentationNode: Any) -> Lattice | None:
     return lattice
 
 
-def _ownLattice(segmentation: Any, values: dict[str, int | None]) -> Lattice:
+def _ownLattice(segmentation: Any, values: Mapping[str, int]) -> Lattice:
     """The reference geometry, enlarged to what the known segments need; without one, all that their images span."""
     lattice, given = parameterLattice(segmentation), True
     for image, labelValues in sharedImages(segmentation, values):
@@ -232,7 +244,7 @@ def _emptySentence(values: dict[str, int | None], scheme: LabelScheme) -> str:
     names = ", ".join(label.name for label in scheme.labels)
     if not any(value is not None for value in values.values()):
         return (
-            f"None of the {len(values)} segments is a label of the model ({names}). Press 'Create segments', or give "
-            "your segments these names."
+            f"None of the {len(values)} segments is a label of the model ({names}). Choose what each shows under "
+            "'Segment roles', or give them these names."
         )
     return f"The segmentation is empty: no voxel is painted for {names}. Paint a mask, or load one."

@@ -17,6 +17,7 @@ from medddpm.synthesis.names import case_names, masks_in
 from MedDDPMSlicerLib.Job import Job, Steps
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
+from MedDDPMSlicerLib.SegmentReading import readSegments
 from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeOf
 
 from .Import import PROVENANCE
@@ -222,6 +223,7 @@ def _move(source: Path, target: Path) -> None:
 def _maskOf(node: Any, model: ModelDescription) -> tuple[Any, str | None]:
     """The mask of a node as a Volume, and what its values mean (None: to be recognized)."""
     if node.IsA("vtkMRMLSegmentationNode"):
+        readSegments(node, model.config.scheme)
         return composeLabels(node, model.config.scheme), ownLabels(model)
     if node.IsA("vtkMRMLScalarVolumeNode"):
         return volumeOf(node), None

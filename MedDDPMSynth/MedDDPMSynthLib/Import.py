@@ -70,7 +70,8 @@ class CaseRecord:
 class ImportPlan:
     """What is to be imported for one generation, and what came of it so far.
 
-    ``volumes`` are what can be shown, ``others`` further nodes, ``items`` folders of the subject hierarchy.
+    ``segments``: what each segment of the mask was taken for. ``volumes`` are what can be shown, ``others`` further
+    nodes, ``items`` folders of the subject hierarchy.
     """
 
     segmentation: Any
@@ -79,6 +80,7 @@ class ImportPlan:
     jobName: str
     caseName: str
     automatic: bool = False
+    segments: tuple[str, ...] = ()
     windowOf: dict[str, Any] = field(default_factory=dict)
     volumes: list[Any] = field(default_factory=list)
     others: list[Any] = field(default_factory=list)
@@ -173,7 +175,11 @@ def describe(node: Any, plan: ImportPlan, record: CaseRecord, sample: SampleReco
         "steps": record.text("steps"),
         **more,
     }
-    facts = {**_lean(record.facts), **({SAMPLE_ANATOMY: sample.facts} if sample.facts else {})}
+    facts = {
+        **_lean(record.facts),
+        "segments": list(plan.segments),
+        **({SAMPLE_ANATOMY: sample.facts} if sample.facts else {}),
+    }
     markSynthetic(node, plan.segmentation, fields, facts)
     node.SetAttribute(JOB, plan.jobName)
     node.SetAttribute(KEPT, "1")

@@ -10,10 +10,19 @@ from typing import Any
 from medddpm.errors import InputError
 from medddpm.files import read_json
 from medddpm.labels.findings import Finding
+from medddpm.labels.scheme import LabelScheme
 from MedDDPMSlicerLib.Background import Observed
 from MedDDPMSlicerLib.Job import Job, Steps
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
+from MedDDPMSlicerLib.SegmentReading import (
+    WHERE,
+    NumberedMask,
+    numberedMask,
+    requireTumorKnown,
+    takeGuesses,
+    unusedSegments,
+)
 from MedDDPMSlicerLib.Segments import segmentReading
 from MedDDPMSlicerLib.VolumeNodes import saveVolume
 
@@ -23,6 +32,8 @@ from .Watch import Clock, SegmentationWatch
 QUIET_SECONDS = 1.0
 FINDINGS, FIXED = "findings.json", "fixed.nrrd"
 MAX_BYTES, MAX_FINDINGS = 4 * 2**20, 200
+# How the core says what it read; here segments are named, and what is not read is told of each.
+_READING, _UNREAD = ("convention", "mapping"), ("unknown-values", "unclear-labels")
 
 
 class LiveCheck(Observed):
@@ -30,6 +41,7 @@ class LiveCheck(Observed):
 
     ``findings`` are those of the last check, ``checking`` tells that a newer one is on its way, ``message`` is a
     sentence where there can be none (an empty mask, a model that is gone). ``active``: whether there is a segmentation.
+    Segments that neither tag nor name explains are read by the check, as those of a file are.
     """
 
     def __init__(self, storage: Any, jobs: Any, library: ModelLibrary, clock: Clock = time.monotonic) -> None:
@@ -42,6 +54,12 @@ class LiveCheck(Observed):
         self._reference: Any = None
         self._modelKey = ""
         self._job: Job | None = None
+        self._numbered: NumberedMask | None = None
+        self._unusable = ""
+
+    def refusal(self, segmentationNode: Any) -> str | None:
+        """Why nothing can be made of a segmentation, as far as it was checked; None where nothing is known against."""
+        return (self._unusable or None) if segmentationNode is self._watch.node else None
 
     @property
     def checking(self) -> bool:
@@ -60,6 +78,12 @@ class LiveCheck(Observed):
         if self.active:
             self._watch.touch()
 
+    def touch(self) -> None:
+        """Check again after a rest: what the segments show was changed."""
+        if self._watch.node is not None:
+            self._watch.touch()
+            self.notify()
+
     def checkNow(self) -> None:
         """Check without waiting for a rest."""
         self._watch.settle()
@@ -77,7 +101,7 @@ class LiveCheck(Observed):
     def stop(self) -> None:
         """End checking and forget the findings."""
         self._watch.observe(None)
-        self.active, self._reference = False, None
+        self.active, self._reference, self._unusable = False, None, ""
         self._endJob()
         self._tell([], "")
 
@@ -109,8 +133,14 @@ class LiveCheck(Observed):
 
     def _steps(self, codes: list[str] | None) -> Steps:
         model = self._library.describe(self._modelKey)
-        segmentation = self._watch.node
-        labels = composeLabels(segmentation, model.config.scheme)
+        segmentation, scheme = self._watch.node, model.config.scheme
+        self._numbered = numberedMask(segmentation, scheme) if codes is None else None
+        yield
+        try:
+            labels = composeLabels(segmentation, scheme) if self._numbered is None else self._numbered.volume
+        except InputError as error:
+            self._unusable = str(error)
+            raise
         yield
         path = self._storage.exchangeFile(".nrrd")
         saveVolume(labels, path)
@@ -119,7 +149,8 @@ class LiveCheck(Observed):
             "mask": str(path),
             "model": requestedModel(model),
             "image": None,
-            "labels": ownLabels(model),
+            "labels": ownLabels(model) if self._numbered is None else None,
+            "names": {} if self._numbered is None else {str(n): name for n, name in self._numbered.names.items()},
             "fix": codes is not None,
         }
         if codes is not None:
@@ -129,13 +160,17 @@ class LiveCheck(Observed):
         return "check", request
 
     def _takeFindings(self, outputs: Path) -> Steps:
-        findings = _readFindings(outputs / FINDINGS)
-        node = self._watch.node
-        scheme = self._library.describe(self._modelKey).config.scheme
-        reading = segmentReading(node, scheme) if node is not None and node.GetScene() is not None else ""
-        if reading:
-            findings.append(Finding("segments", "info", reading))
+        findings, mapping, convention = _readFindings(outputs / FINDINGS)
         yield
+        node = self._watch.node
+        if node is not None and node.GetScene() is not None:
+            scheme = self._library.describe(self._modelKey).config.scheme
+            if self._numbered is not None:
+                takeGuesses(node, scheme, self._numbered, mapping, convention)
+                findings = _ofSegments(findings)
+            findings += _rolesOf(node, scheme)
+        refused = [str(f) for f in findings if f.severity == "error" and not f.fixable]
+        self._unusable = " ".join(refused)
         return findings
 
     def _takeFixed(self, outputs: Path, saveUndo: Callable[[], None] | None) -> Steps:
@@ -158,13 +193,34 @@ class LiveCheck(Observed):
         self.notify()
 
 
-def _readFindings(path: Path) -> list[Finding]:
+def _ofSegments(findings: list[Finding]) -> list[Finding]:
+    """Findings on a numbered mask in words for its segments."""
+    kept = [f for f in findings if f.code not in _READING and not (f.code in _UNREAD and f.fixable)]
+    asked = (*_UNREAD, "assumption")
+    return [Finding(f.code, f.severity, f.sentence, False, WHERE) if f.code in asked else f for f in kept]
+
+
+def _rolesOf(node: Any, scheme: LabelScheme) -> list[Finding]:
+    """What each segment is taken for, and which are not used."""
+    found = [Finding("unused-segment", "warning", text, False, WHERE) for text in unusedSegments(node, scheme)]
+    try:
+        requireTumorKnown(node, scheme)
+    except InputError as error:
+        found.append(Finding("unclear-segments", "error", str(error)))
+    reading = segmentReading(node, scheme)
+    return [*found, Finding("segments", "info", reading)] if reading else found
+
+
+def _readFindings(path: Path) -> tuple[list[Finding], dict[int, int], str]:
+    """The findings, and how the mask's numbers were read."""
     problem = (
         "The result of the mask check could not be read. Uncheck 'Check the mask while I work' and check it again."
     )
     try:
-        return [_finding(entry) for entry in read_json(path, MAX_BYTES, problem)["findings"][:MAX_FINDINGS]]
-    except (ValueError, KeyError, TypeError) as exc:
+        told = read_json(path, MAX_BYTES, problem)
+        mapping = {int(number): int(value) for number, value in told["mapping"].items()}
+        return [_finding(entry) for entry in told["findings"][:MAX_FINDINGS]], mapping, str(told["convention"])
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise InputError(problem) from exc
 
 

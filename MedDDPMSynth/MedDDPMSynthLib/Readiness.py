@@ -10,6 +10,8 @@ from medddpm.errors import MedDDPMError
 from MedDDPMSlicerLib.Dependencies import GENERATING, PackageWatch
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
 from MedDDPMSlicerLib.PlainSentences import sentenceOf
+from MedDDPMSlicerLib.SegmentReading import WHERE
+from MedDDPMSlicerLib.Segments import OPEN, segmentRoles
 
 from .Choices import anatomyInputsOf, inputsOf, optionsOf
 from .LocalEdit import missingForEdit
@@ -84,12 +86,15 @@ def missingForAnatomy(model: ModelDescription, inputs: SynthInputs, options: Syn
     return None
 
 
-def _mask(parameterNode: Any, _model: ModelDescription, _options: SynthOptions) -> str | None:
+def _mask(parameterNode: Any, model: ModelDescription, _options: SynthOptions) -> str | None:
     segmentation = parameterNode.segmentation
     if segmentation is None:
         return "Choose a segmentation, or press 'Load sample case'."
     if segmentation.GetSegmentation().GetNumberOfSegments() == 0:
         return "The segmentation has no segments yet. Press 'Create segments' and paint."
+    roles = segmentRoles(segmentation, model.config.scheme).values()
+    if all(role.value is None and role.origin != OPEN for role in roles):
+        return f"No segment is used. {WHERE}"
     return None
 
 

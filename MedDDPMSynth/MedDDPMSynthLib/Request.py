@@ -16,6 +16,7 @@ from medddpm.geometry.volume import Volume
 from medddpm.synthesis.request import SynthesisRequest
 from MedDDPMSlicerLib.Models import ModelDescription
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
+from MedDDPMSlicerLib.SegmentReading import readSegments, requireTumorKnown
 from MedDDPMSlicerLib.Segments import segmentValues
 from MedDDPMSlicerLib.VolumeNodes import saveVolume, transformToSame, volumeOf
 
@@ -113,6 +114,9 @@ def exportFiles(inputs: SynthInputs, options: SynthOptions, model: ModelDescript
     """
     files = RequestFiles(storage.exchangeFile(".nrrd"))
     try:
+        readSegments(inputs.segmentation, model.config.scheme)
+        requireTumorKnown(inputs.segmentation, model.config.scheme)
+        yield
         labels = composeLabels(inputs.segmentation, model.config.scheme)
         yield
         saveVolume(labels, files.mask)

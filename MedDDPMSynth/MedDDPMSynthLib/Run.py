@@ -13,11 +13,13 @@ from medddpm.errors import InputError, MedDDPMError
 from medddpm.files import read_json, write_text
 from medddpm.jobs.events import State
 from medddpm.jobs.folder import JobFolder
+from medddpm.labels.findings import listed
 from medddpm.parse import from_dict
 from MedDDPMSlicerLib.Background import SLICE_SECONDS
 from MedDDPMSlicerLib.Job import Job, Steps
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
 from MedDDPMSlicerLib.Nodes import NodeList, showInSlices, shownModality
+from MedDDPMSlicerLib.SegmentReading import UNUSED, roleTexts
 
 from .Growth import importSeries
 from .Import import ImportPlan, importResults, undoImport
@@ -50,7 +52,7 @@ class SceneRecord:
     """What Slicer must know of a job to bring its results into a scene, kept in the job's own folder.
 
     ``caseName``: what the results are called; ``segmentationId``: the node they belong to, in its own scene; ``model``:
-    key of the model; ``output``: the folder to deliver to, for a case of a batch.
+    key of the model; ``output``: the folder to deliver to, for a case of a batch; ``segments``: their roles.
     """
 
     caseName: str
@@ -59,6 +61,7 @@ class SceneRecord:
     automatic: bool = False
     localEdit: bool = False
     output: str = ""
+    segments: tuple[str, ...] = ()
 
     def write(self, folder: JobFolder) -> None:
         """Put it into a job's folder. Raises InputError on a full disk."""
@@ -97,6 +100,7 @@ class SynthRun(Job):
         self.inputs, self.options, self.automatic = inputs, options, automatic
         self.caseName: str = inputs.segmentation.GetName()
         self.resultItem = 0
+        self._segments: tuple[str, ...] = ()
         self._made = NodeList()
         self._preview: Preview | None = None
         self._plan: ImportPlan | None = None
@@ -104,6 +108,8 @@ class SynthRun(Job):
         self._cancelSentence = "The generation was cancelled."
         super().__init__(jobs, self._prepare(library, storage) if folder is None else None, self._import)
         if folder is not None:
+            record = SceneRecord.read(folder)
+            self._segments = record.segments if record is not None else ()
             self._model = library.describe(options.model)
             self._startPreview()
             self.attach(folder)
@@ -148,7 +154,8 @@ class SynthRun(Job):
     def onSubmitted(self, folder: JobFolder) -> None:
         """See Job."""
         segmentation, local = self.inputs.segmentation, self.inputs.isLocalEdit
-        SceneRecord(self.caseName, segmentation.GetID(), self.options.model, self.automatic, local).write(folder)
+        place = (self.caseName, segmentation.GetID(), self.options.model, self.automatic, local)
+        SceneRecord(*place, segments=self._segments).write(folder)
         self._startPreview()
 
     def onEnd(self, state: State) -> None:
@@ -182,12 +189,18 @@ class SynthRun(Job):
         checkOptions(self.options, self._model)
         yield
         files = yield from exportFiles(self.inputs, self.options, self._model, storage)
+        self._segments = tuple(roleTexts(self.inputs.segmentation, self._model.config.scheme))
+        yield
         return "growth" if self.options.frames > 1 else "synthesis", requestOf(self.options, self._model, files)
 
     def _import(self, outputs: Path) -> Generator[None, None, list[Any]]:
         assert self._model is not None and self.folder is not None
         segmentation, known, name = self.inputs.segmentation, dict(self.inputs.knownVolumes), self.folder.path.name
-        self._plan = ImportPlan(segmentation, self._model, outputs, name, self.caseName, self.automatic, windowOf=known)
+        unused = [text.removesuffix(UNUSED) for text in self._segments if text.endswith(UNUSED)]
+        if unused:
+            self.warn(f"Not used: {'segment' if len(unused) == 1 else 'segments'} {listed(unused)}.")
+        plan = ImportPlan(segmentation, self._model, outputs, name, self.caseName, self.automatic, self._segments)
+        plan.windowOf, self._plan = known, plan
         volumes = yield from (importSeries if self.options.frames > 1 else importResults)(self._plan)
         self._removePreview()
         self._made, self.resultItem = NodeList(volumes), caseItem(segmentation)

@@ -194,7 +194,7 @@ class SynthService(Background):
             return "The scene is closing."
         if self.activeRun(parameterNode.segmentation) is not None:
             return "A generation of this segmentation is running. Wait for it, or cancel it."
-        return self._readiness.generation(parameterNode)
+        return self._readiness.generation(parameterNode) or self.check.refusal(parameterNode.segmentation)
 
     def batchBlockedReason(self, parameterNode: Any) -> str | None:
         """A sentence that says why no batch can start now; None where it can."""

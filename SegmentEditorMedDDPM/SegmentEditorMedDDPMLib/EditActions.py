@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from medddpm.labels.scheme import LabelScheme
-from medddpm.masks.stack import tumor_roles
+from MedDDPMSlicerLib.SegmentReading import readSegments
+from MedDDPMSlicerLib.Segments import segmentValues
 
 from . import LesionOperations, Options
 from .Ghost import Ghost, GhostCache
@@ -37,12 +38,15 @@ class EditActions:
         self._ghosts = GhostCache()
 
     def scheme(self) -> LabelScheme:
-        """The labels of the mask."""
-        return chooseScheme(self._node(), self._synthParameters())
+        """The labels of the mask, whose segments are read where nothing is known of them yet."""
+        node, scheme = self._node(), self.knownScheme()
+        if not any(segmentValues(node, scheme).values()):
+            readSegments(node, scheme)
+        return scheme
 
-    def parts(self) -> set[str]:
-        """Which parts a lesion can have in this mask."""
-        return set(tumor_roles(self.scheme()))
+    def knownScheme(self) -> LabelScheme:
+        """The labels of the mask, at no cost."""
+        return chooseScheme(self._node(), self._synthParameters())
 
     def place(self, point: Point) -> Outcome:
         """A lesion at a point (RAS mm, world), after the parameters."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import ctk
 import qt
+from MedDDPMSlicerLib.Panels.RolesList import RolesList
 from slicer.i18n import tr as _
 
 from .Generation import ButtonView
@@ -21,7 +22,7 @@ class OptionsFrame:
     """All widgets of the effect, in ``widget``.
 
     ``changed`` is called when the user changes a value; ``actions`` are called by the buttons: "newShape", "apply",
-    "reset", "mirror", "generate".
+    "reset", "mirror", "generate", and "roles" when the role of a segment was chosen.
     """
 
     def __init__(self, changed: Callable[[], None], actions: dict[str, Callable[[], None]]) -> None:
@@ -38,6 +39,8 @@ class OptionsFrame:
         self.tabs.addTab(self._moveTab(), _("Move and reshape"))
         layout.addWidget(self._statusLabel())
         layout.addWidget(self.tabs)
+        self.roles = RolesList(actions["roles"])
+        layout.addWidget(self.roles.box)
         layout.addLayout(self._generateRow())
         layout.addWidget(self._generateStatus())
         self._connect(self.tabs, "currentChanged(int)", self._onChanged)

@@ -7,6 +7,7 @@ from typing import Any
 
 from medddpm.errors import InputError
 from medddpm.labels.scheme import SCHEMES, LabelScheme, load_scheme
+from MedDDPMSlicerLib.SegmentReading import unsettled
 from MedDDPMSlicerLib.Segments import segmentValues
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ def chooseScheme(segmentationNode: Any, parameterNode: Any = None) -> LabelSchem
 
     First that of the model which the segmentation's attribute "MedDDPM.model" names, then that of the model chosen in
     the module MedDDPM Synth (``parameterNode``) where it works on this segmentation, then the shipped scheme that most
-    segments are recognized for. Raises InputError where no segment is known.
+    segments are recognized for. Raises InputError where no segment is known, nor can be read by its number.
     """
     for key in _modelKeys(segmentationNode, parameterNode):
         scheme = schemeOfModel(key)
@@ -28,6 +29,9 @@ def chooseScheme(segmentationNode: Any, parameterNode: Any = None) -> LabelSchem
     schemes = [load_scheme(name) for name in SCHEMES]
     best = max(schemes, key=lambda scheme: _score(segmentationNode, scheme))
     if not _known(segmentationNode, best):
+        if unsettled(segmentationNode, best):  # to be read by their numbers
+            own = (schemeOfModel(key) for key in _modelKeys(segmentationNode, parameterNode))
+            return next((scheme for scheme in own if scheme is not None), load_scheme(SCHEMES[0]))
         raise InputError(
             f"None of the segments of '{segmentationNode.GetName()}' is known as brain, head or a part of a tumor. "
             "Create the segments of a model in the module MedDDPM Synth, or name them Brain, Edema, Enhancing tumor, "

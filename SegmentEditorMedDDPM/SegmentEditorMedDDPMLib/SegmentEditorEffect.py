@@ -10,6 +10,7 @@ from typing import Any
 import qt
 import slicer
 from medddpm.errors import InputError
+from medddpm.masks.stack import tumor_roles
 from MedDDPMSlicerLib.Background import PollTimer
 from MedDDPMSlicerLib.Panels.Base import plainErrors
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
@@ -90,6 +91,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             "reset": self.onReset,
             "mirror": self.onMirror,
             "generate": self.onGenerate,
+            "roles": self.onRoles,
         }
         self.frame = OptionsFrame(self.updateMRMLFromGUI, actions)
         self.scriptedEffect.addOptionsWidget(self.frame.widget)
@@ -217,6 +219,14 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             Generation(synth.synthService(), synth.parameterNode()).press(self.segmentationNode)
         self.updateGeneration()
 
+    def onRoles(self) -> None:
+        """The role of a segment was chosen."""
+        self.actions.forget()
+        synth = synthModule()
+        if synth is not None:
+            synth.synthService().check.touch()
+        self._describeMask()
+
     def updateGeneration(self) -> None:
         """Show how it stands with the generation."""
         synth = synthModule()
@@ -257,11 +267,12 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def _describeMask(self) -> None:
         """Let the page for new lesions offer what the labels of the mask have."""
-        node = self.segmentationNode
-        if node is None:
-            return
+        node, scheme = self.segmentationNode, None
         with contextlib.suppress(InputError):
-            self.frame.setParts(self.actions.parts())
+            if node is not None:
+                scheme = self.actions.knownScheme()
+                self.frame.setParts(set(tumor_roles(scheme)))
+        self.frame.roles.show(node, scheme)
 
 
 def synthModule() -> Any:

@@ -220,3 +220,13 @@ def test_an_outside_that_is_named_is_nothing() -> None:
     named = tuple(Segment(v, n) for v, n in ((1, "NCR"), (2, "ED"), (3, "ET"), (4, "Brain"), (9, "Background")))
     fixed, *_ = mend_mask(Mask(Volume(labels, mask(labels).volume.affine), named), BRATS)
     assert np.array_equal(fixed.volume.data, med_ddpm())
+
+
+def test_numbers_tell_the_tumor_where_names_tell_the_brain_only() -> None:
+    source = med_ddpm()
+    segments = (Segment(4, "Skull-stripped brain"), *(Segment(v, f"Segment_{v}") for v in (1, 2, 3)))
+    found = recognize(mask(source, segments=segments), SCHEME)
+    assert (found.mapping, found.outline, found.kind) == ({1: 1, 2: 2, 3: 3, 4: 4}, (4,), "brain")
+    assert "BraTS since 2023 beside its names: 1 'Segment_1' -> necrotic" in found.reading
+    unknown = (*segments[:3], Segment(3, "Electrode"))
+    assert recognize(mask(source, segments=unknown), SCHEME).unknown == (3,)

@@ -14,8 +14,9 @@ from medddpm.labels.check import check_mask
 from medddpm.labels.conventions import parse_labels
 from medddpm.labels.morphology import erode
 from medddpm.labels.numbers import OTHERS, USUAL, exposure, scaled
-from medddpm.labels.recognize import recognize, recognize_together
+from medddpm.labels.recognize import recognize
 from medddpm.labels.scheme import load_scheme
+from medddpm.labels.together import recognize_together
 from medddpm.preparation.plan import labels_of_source
 from medddpm.progress import SilentReporter
 from medddpm.synthesis.pipeline import labels_together

@@ -21,6 +21,7 @@ from effect_phantom import (
     tumorPoints,
 )
 from medddpm.errors import InputError
+from medddpm.masks.stack import tumor_roles
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
 from scene_phantoms import GEOMETRIES
 from SegmentEditorMedDDPMLib import Options
@@ -148,9 +149,9 @@ def test_the_preview_of_a_change_follows_the_values(bench: Bench) -> None:
 
 
 def test_parts_are_those_of_the_mask(scene: Any, bench: Bench) -> None:
-    assert bench.actions.parts() == {"necrotic", "enhancing", "edema"}
+    assert set(tumor_roles(bench.actions.knownScheme())) == {"necrotic", "enhancing", "edema"}
     head = segmentationOf(scene, phantom(GEOMETRIES["lps"], HEAD), HEAD)
-    assert Bench(scene, head).actions.parts() == {"tumor"}
+    assert set(tumor_roles(Bench(scene, head).actions.knownScheme())) == {"tumor"}
 
 
 def test_an_edit_between_two_lesions_keeps_the_other(scene: Any) -> None:

@@ -19,7 +19,8 @@ from medddpm.geometry.volume import Volume
 from medddpm.labels.scheme import load_scheme
 from MedDDPMSlicerLib.Lattice import Lattice, newImage, toMatrix, voxelView
 from MedDDPMSlicerLib.SegmentMasks import applyInSteps, applyLabels, composeLabels
-from MedDDPMSlicerLib.Segments import createSegments, parameterLattice, segmentReading, segmentValues, setSegmentValue
+from MedDDPMSlicerLib.Segments import createSegments, segmentReading, segmentValues, setSegmentValue
+from MedDDPMSlicerLib.SegmentVoxels import parameterLattice
 from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeNodeFromArray
 from scene_phantoms import GEOMETRIES, brain, placed
 

@@ -19,7 +19,8 @@ from medddpm.labels.scheme import load_scheme  # noqa: E402
 from MedDDPMSlicerLib.Lattice import Lattice, newImage, voxelView  # noqa: E402
 from MedDDPMSlicerLib.Nodes import hierarchyOf, isSynthetic, parentOf, segmentationOf, setAffine  # noqa: E402
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels  # noqa: E402
-from MedDDPMSlicerLib.Segments import VALUE_TAG, maskOn, segmentValues, terminologyEntry  # noqa: E402
+from MedDDPMSlicerLib.Segments import VALUE_TAG, segmentValues, terminologyEntry  # noqa: E402
+from MedDDPMSlicerLib.SegmentVoxels import maskOn  # noqa: E402
 from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeNodeFromArray, volumeOf  # noqa: E402
 from MedDDPMSynthLib.Anatomy import anatomyJob, missingForAnatomy, untold  # noqa: E402
 from MedDDPMSynthLib.Choices import inputsOf, optionsOf  # noqa: E402

@@ -44,7 +44,10 @@ def check_mask(
     brain around a tumor without one (``anatomy.placement.brain_around``); without it that is an ellipsoid. Raises
     InputError where ``labels`` names a value that the scheme lacks.
     """
-    return CheckResult(tuple(_examine(mask, config, image, labels, around=around).findings))
+    case = _examine(mask, config, image, labels, around=around)
+    read = case.recognition
+    told = ({}, "") if read is None else (read.mapping, read.convention.title)
+    return CheckResult(tuple(case.findings), *told)
 
 
 def gray_image(mask: Mask, scheme: LabelScheme) -> Finding | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Hashable, Iterable, Mapping
+from functools import lru_cache
 from typing import TypeVar
 
 from ..errors import InputError
@@ -145,6 +146,7 @@ def _alone(role: str, roles: set[str]) -> str:
     return role
 
 
+@lru_cache(4096)  # front ends ask for the same names again and again
 def role_of(name: str, code: str) -> str | None:
     """The role or region that a name tells, else its terminology code; None where neither is known.
 
@@ -180,6 +182,13 @@ def _plain(text: str) -> str:
     text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z]{2})(?=\d)", " ", text).lower()
     text = re.sub(r"\bw/o\b", " without ", text)
     return " ".join(re.sub(r"[+&]", " and ", text).replace("_", " ").translate(_SEPARATORS).split())
+
+
+def number_in(name: str) -> int | None:
+    """The number in a name that tells nothing else ("Segment_4", "label 2", "4"); None for any other name."""
+    words = _plain(name).split()
+    told = [word for word in words if not _FILLING.fullmatch(word)]
+    return int(words[-1]) if not told and words and words[-1].isdecimal() else None
 
 
 def label_role(label: Label, scheme: LabelScheme) -> str:

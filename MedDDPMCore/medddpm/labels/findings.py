@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ..errors import InputError
 
@@ -39,9 +39,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """All findings of one mask, in the order in which they were made."""
+    """All findings of one mask, in the order in which they were made.
+
+    ``mapping``: the mask's values -> values of the scheme, as recognized; ``convention``: by what, as a clause.
+    """
 
     findings: tuple[Finding, ...]
+    mapping: Mapping[int, int] = field(default_factory=dict)
+    convention: str = ""
 
     @property
     def errors(self) -> tuple[Finding, ...]:

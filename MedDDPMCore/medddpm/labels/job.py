@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..files import write_text
 from ..geometry.io import read_mask, read_volume
 from ..geometry.itk import write_nrrd
+from ..geometry.volume import Segment
 from ..jobs.folder import JobFolder
 from ..models.places import find_config
 from ..progress import Reporter
@@ -30,13 +31,15 @@ FINDINGS_NAME, FIXED_NAME, OUTLINE_NAME = "findings.json", "fixed.nrrd", "outlin
 class CheckRequest:
     """A check of the file ``mask`` for ``model``; ``image`` and ``labels`` as in ``SynthesisRequest``.
 
-    With ``fix`` the mask is put right as well; ``fix_codes`` names the findings to be cleaned up, None means all.
+    ``names`` are those of its values ("1": "Edema"), for a file that has none. With ``fix`` the mask is put right as
+    well; ``fix_codes`` names the findings to be cleaned up, None means all.
     """
 
     mask: str
     model: str = "demo"
     image: str | None = None
     labels: str | None = None
+    names: dict[str, str] = field(default_factory=dict)
     fix: bool = False
     fix_codes: tuple[str, ...] | None = None
 
@@ -56,15 +59,18 @@ class OutlineRequest:
 def check(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> None:
     """Check a mask: ``outputs/findings.json``, and where asked for the mended mask as ``outputs/fixed.nrrd``.
 
-    ``findings.json`` holds ``usable`` and ``findings``, each with code, severity, sentence, fixable and fix. After a
-    fix they are those that are left, and ``fixed`` lists what was put right. The mended mask has the values of the
-    model's label scheme on the grid of the input; there is none of a file that is no mask, such as a gray-level image.
-    Raises InputError where a file cannot be used.
+    ``findings.json`` holds ``usable`` and ``findings``, each with code, severity, sentence, fixable and fix, and how
+    the values were read: ``mapping`` ("file value": scheme value) and ``convention``, a clause; after a fix both are
+    empty, the findings are those that are left, and ``fixed`` lists what was put right. The mended mask has the values
+    of the model's label scheme on the grid of the input; there is none of a file that is no mask, such as a gray-level
+    image. Raises InputError where a file cannot be used.
     """
     wanted: CheckRequest = from_dict(CheckRequest, request, "The job's request")
     reporter.stage("check", "Checking the mask")
     config = find_config(wanted.model)
     mask = read_mask(Path(wanted.mask), single_slice=wanted.image is not None)
+    if wanted.names:
+        mask = replace(mask, segments=tuple(Segment(int(v), name, "") for v, name in wanted.names.items()))
     image = read_volume(Path(wanted.image)) if wanted.image else None
     labels = parse_labels(wanted.labels) if wanted.labels else None
     reporter.check_cancelled()
@@ -107,5 +113,7 @@ def _write_findings(folder: JobFolder, left: CheckResult, done: tuple[Finding, .
         "usable": left.usable,
         "findings": [asdict(finding) for finding in left.findings],
         "fixed": [asdict(finding) for finding in done],
+        "mapping": {str(value): target for value, target in left.mapping.items()},
+        "convention": left.convention,
     }
     write_text(folder.output(FINDINGS_NAME), json.dumps(data, indent=1) + "\n")

@@ -9,7 +9,19 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry.volume import Mask, Segment
-from .conventions import BRAIN, HEAD, NECROTIC, TISSUE_ROLES, TUMOR, label_role, outline_kind, read_names, scheme_value
+from .conventions import (
+    BRAIN,
+    HEAD,
+    NECROTIC,
+    TISSUE_ROLES,
+    TUMOR,
+    TUMOR_ROLES,
+    label_role,
+    number_in,
+    outline_kind,
+    read_names,
+    scheme_value,
+)
 from .findings import listed, milliliters
 from .numbers import (
     BRATS,
@@ -123,6 +135,11 @@ def _by_names(values: LabelSizes, scheme: LabelScheme, segments: Iterable[Segmen
     question = None if set(roles.values()) & set(TISSUE_ROLES) else damaged(values)
     if question:
         return not_clear(values, question)
+    if not set(roles.values()) & set(TUMOR_ROLES):
+        numbered = {v for v in values.present - set(roles) if v not in named or number_in(named[v].name) is not None}
+        rest = _without_tissues(values.without(values.present - numbered), scheme) if numbered else None
+        if rest is not None and (rest.question or rest.convention.roles):
+            return _beside_names(rest, roles, exact, values, named, scheme)
     notes = merged(roles, scheme)
     assumptions = substitutes(roles, scheme)
     found = None if {BRAIN, HEAD} & set(roles.values()) else find_outline(values, scheme)
@@ -143,6 +160,32 @@ def _by_names(values: LabelSizes, scheme: LabelScheme, segments: Iterable[Segmen
         assumptions,
         words_of(roles),
         {v: s.name for v, s in named.items() if v in values.present},
+    )
+
+
+def _beside_names(
+    rest: Recognition,
+    roles: Mapping[int, str],
+    exact: Mapping[int, int],
+    values: LabelSizes,
+    named: Mapping[int, Segment],
+    scheme: LabelScheme,
+) -> Recognition:
+    """The reading where names tell brain, head or tissues, and ``rest`` is read by numbers: the tumor."""
+    if rest.question:
+        return not_clear(values, rest.question)
+    kinds, outline = set(roles.values()), (*roles, *rest.outline)
+    whole = bool(kinds & {BRAIN, HEAD} or rest.outline or values.whole(outline))
+    convention = rest.convention
+    return replace(
+        rest,
+        convention=Convention("names", f"{convention.title} beside its names", {**convention.roles, **roles}),
+        mapping={**rest.mapping, **{v: exact.get(v, scheme_value(role, scheme)) for v, role in roles.items()}},
+        unknown=tuple(sorted(values.present - set(rest.mapping) - set(roles))),
+        outline=outline if whole else (),
+        kind=(HEAD if HEAD in kinds else rest.kind or BRAIN) if whole else None,
+        words={**rest.words, **words_of(roles)},
+        names={v: s.name for v, s in named.items() if v in values.present},
     )
 
 
@@ -255,44 +298,3 @@ def labels_from_names(names: Iterable[tuple[int, str]], scheme: LabelScheme) -> 
     roles = read_names((value, name, "") for value, name in told)
     mapping = {value: scheme_value(role, scheme) for value, role in roles.items()}
     return mapping | {value: own[name.casefold()] for value, name in told if name.casefold() in own}
-
-
-def recognize_together(masks: Iterable[Mask], scheme: LabelScheme) -> Recognition | None:
-    """One reading of the tumor's numbers in all masks of a data set; None where each mask by itself says enough.
-
-    What no single mask can tell, such as whether 1 alone is a core or a whole tumor, the others do.
-    """
-    shares: dict[int, list[float]] = {}
-    outlines: set[int] = set()
-    both = False
-    for mask in masks:
-        data, _ = clean_values(mask.volume.data, 1.0)
-        values = label_sizes(data, mask.volume.spacing)
-        outline = find_outline(values, scheme)
-        parts = values.present - {outline}
-        if not values.present or damaged(values):
-            continue  # the check of the mask says so
-        own = mask.segments or len(parts) > LAST_NUMBER or parts & set(scheme.tissue_values)
-        if own or too_much_tumor(values, parts, scheme):
-            return None
-        outlines |= {outline} if outline else set()
-        exposed = exposure(values.labels, parts) if len(parts) > 1 else {}
-        for part in parts:
-            shares.setdefault(part, []).extend([exposed[part]] if exposed else [])
-        both |= {3, 4} <= parts
-    numbers, rest = own_convention(scheme), dict.fromkeys(outlines, scheme.surround)
-    known = set(shares) <= set(numbers.roles) and (numbers.name == "scheme" or outlines == {scheme.surround})
-    if len(shares) < 2 or len(scheme.tumor_values) == 1 or known or outlines & set(shares):
-        return None
-    means = {part: float(np.mean(found)) if found else 0.0 for part, found in sorted(shares.items())}
-    choice = choose(means, scheme)
-    if choice is None:
-        return None
-    roles = {part: choice.best.roles[part] for part in means}
-    mapping = {part: scheme_value(role, scheme) for part, role in roles.items()} | rest
-    question = which(means, choice, rest, scheme) if choice.open else None
-    if {3, 4} <= set(means) and not both:
-        sentence = "Some masks have the label 3, others 4, and none has both, as where two datasets are mixed."
-        question = sentence, "Prepare each of them on its own, or say what each label means."
-    doubts = rivals(roles, choice, rest, scheme)
-    return Recognition(choice.best, mapping, assumptions=doubts, words=words_of(roles), question=question)

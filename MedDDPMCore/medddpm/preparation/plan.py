@@ -14,8 +14,9 @@ from ..geometry.io import read_mask
 from ..geometry.volume import Mask
 from ..labels.conventions import labels_text
 from ..labels.findings import WARNING
-from ..labels.recognize import labels_from_names, recognize_together
+from ..labels.recognize import labels_from_names
 from ..labels.scheme import LabelScheme
+from ..labels.together import recognize_together
 from ..progress import Reporter
 from .case_files import ERROR, CaseFiles, SourceProblem, SourceScan
 from .facts import Flag

@@ -12,8 +12,9 @@ from ..errors import InputError, MedDDPMError
 from ..geometry.io import read_mask
 from ..geometry.volume import Mask
 from ..labels.conventions import labels_text
-from ..labels.recognize import recognize, recognize_together
+from ..labels.recognize import recognize
 from ..labels.scheme import LabelScheme
+from ..labels.together import recognize_together
 from ..models.model import Model
 from ..models.registry import load_model
 from ..parse import printable

@@ -7,6 +7,7 @@ from typing import Any
 import slicer
 from MedDDPMSlicerLib.Nodes import showInSlices
 from MedDDPMSlicerLib.Panels.Base import Panel
+from MedDDPMSlicerLib.Panels.RolesList import RolesList
 from MedDDPMSlicerLib.Panels.Widgets import enable, say
 from MedDDPMSlicerLib.Segments import createSegments
 
@@ -30,6 +31,8 @@ class MaskPanel(Panel):
         super().__init__(ui, context)
         self.editor = ui.SegmentEditorWidget
         self.findings = FindingsList(ui.FindingsWidget.layout(), self.fix)
+        self.roles = RolesList(context.service.check.touch)
+        ui.RolesWidget.layout().addWidget(self.roles.box)
         self._shownReference: Any = None
         self._newScene = True
         self._connectEditor()
@@ -51,6 +54,7 @@ class MaskPanel(Panel):
         """Show what the check says."""
         check = self.context.service.check
         parameters = self.context.parameters
+        self.roles.show(parameters.segmentation if parameters is not None else None, self.context.scheme)
         watched = parameters is not None and parameters.segmentation is not None and parameters.liveCheck
         self.findings.show([finding for finding in check.findings if finding.code not in _OF_FILES] if watched else ())
         self._updateCheckStatus(check, watched)
