@@ -108,7 +108,7 @@ def _estimate(case: Case, threads: int) -> tuple[float, float]:
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         found = estimate_training(_configuration(case, Path(folder)))
-    return found.memory, found.seconds_per_iteration or float("nan")
+    return found.memory_bytes, found.seconds_per_iteration or float("nan")
 
 
 def _train(case: Case, threads: int) -> tuple[float, float]:

@@ -77,6 +77,14 @@ def atomic_path(final: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where it does not exist. Raises InputError where that is impossible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise InputError(f"The folder {folder} cannot be made: {exc.strerror or exc}. Choose another folder.") from exc
+
+
 def write_text(final: Path, text: str) -> None:
     """Write UTF-8 text under ``final``, whole or not at all."""
     with atomic_path(final) as temporary:

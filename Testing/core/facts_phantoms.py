@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from medddpm.geometry.volume import Volume
-from medddpm.preparation.duplicates import fingerprint
 from medddpm.preparation.facts import CaseFacts, Geometry, ImageFacts, MaskFacts
+from medddpm.preparation.outliers import fingerprint
 
 SIZE = (20, 24, 18)
 AFFINE = np.diag([8.0, 8.0, 8.0, 1.0])

@@ -60,8 +60,8 @@ def test_the_estimate_grows_with_the_work() -> None:
     config = tiny_config()
     few, many = (estimate(config, n, CPU, torch.float32) for n in (1, 1000))
     assert many.seconds == pytest.approx(1000 * few.seconds)  # the device was measured once
-    assert many.memory == few.memory > BASE_BYTES
-    assert estimate(config, 1, CPU, torch.bfloat16).memory < few.memory
+    assert many.memory_bytes == few.memory_bytes > BASE_BYTES
+    assert estimate(config, 1, CPU, torch.bfloat16).memory_bytes < few.memory_bytes
 
 
 def test_the_published_networks_are_estimated_near_their_measured_peaks() -> None:
@@ -85,7 +85,7 @@ def test_the_published_networks_are_estimated_near_their_measured_peaks() -> Non
 def test_completing_an_anatomy_takes_memory_besides_the_network() -> None:
     config = mask_model("glioma-anatomy")
     own = estimates.memory_needed(config.network, estimates.depth_first(config), CPU, torch.float32)
-    more = estimate(config, 1, CPU, torch.float32).memory - own
+    more = estimate(config, 1, CPU, torch.float32).memory_bytes - own
     assert more == estimates.ANATOMY_COPIES * 11 * 4 * 64**3
 
 

@@ -11,9 +11,8 @@ from facts_phantoms import AFFINE, OUTLINE, SIZE, case_facts, picture, with_imag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.geometry.volume import Volume
-from medddpm.preparation.duplicates import fingerprint, likenesses
 from medddpm.preparation.facts import CaseFacts, Flag, Geometry, Move
-from medddpm.preparation.outliers import find_outliers
+from medddpm.preparation.outliers import find_outliers, fingerprint, likenesses
 
 COUNT = 12
 

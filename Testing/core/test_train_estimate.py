@@ -34,7 +34,7 @@ from medddpm.training.estimate import (
     shapes,
 )
 from medddpm.training.objective import Objective
-from medddpm.training.probe import Kept, Pace, Probe, _Step, probe, probe_shape
+from medddpm.training.probe import Line, Probe, _Step, kept_bytes, pace, probe, probe_shape
 from medddpm.training.run import RunFolder
 from medddpm.training.runner import run_training
 from medddpm.training.start import model_config
@@ -61,7 +61,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def kept_by(network: NetworkConfig, dataset: Path, shape: tuple[int, int, int], **changes: object) -> Kept:
+def kept_by(
+    network: NetworkConfig, dataset: Path, shape: tuple[int, int, int], **changes: object
+) -> tuple[float, float]:
     schedule = ScheduleConfig(steps=20, prediction="noise" if network.domain == "voxels" else "x0")
     config = tiny_config(dataset, network=network, schedule=schedule, **changes)
     return _Step(config, model_config(config, read_dataset_config(dataset)), CPU).kept(shape)
@@ -77,29 +79,24 @@ def test_what_is_kept_grows_with_the_volume(dataset: Path, network: NetworkConfi
     """The line through two volumes tells what a third one keeps."""
     sides = (16, 24, 48)
     small, middle, large = (kept_by(network, dataset, (16, 16, side)) for side in sides)
-    for name in ("all", "outputs", "stage"):
-        first, second, third = (getattr(kept, name) for kept in (small, middle, large))
+    for first, second, third in zip(small, middle, large, strict=True):
         slope = (second - first) / (sides[1] - sides[0])
         assert second + slope * (sides[2] - sides[1]) == pytest.approx(third, rel=0.02)
-    assert middle.bytes(checkpointing=True) < 0.8 * middle.bytes(checkpointing=False)
+    assert middle[1] < 0.8 * middle[0]
 
 
 def test_kept_memory_is_what_autograd_really_holds() -> None:
     """Counted by hand for one layer: the input of a convolution and its weight, of which the weight is not counted."""
-    from medddpm.training.probe import _Counter
-
     layer = torch.nn.Conv3d(3, 5, 3, padding=1)
-    counter = _Counter(layer)  # type: ignore[arg-type]
     x = torch.randn(1, 3, 8, 8, 8, requires_grad=True)
-    with counter.counting():
-        layer(x).square().sum()
-    assert counter.result().all == 4 * (3 + 5) * 8**3  # x, and the output for its square
+    kept, _ = kept_bytes(layer, lambda: layer(x).square().sum())
+    assert kept == 4 * (3 + 5) * 8**3  # x, and the output for its square
 
 
 def test_half_the_precision_keeps_less(dataset: Path) -> None:
     network = tiny_config(dataset).network
     full, half = (kept_by(network, dataset, (16, 16, 16), precision=p) for p in ("fp32", "bf16"))
-    assert 0.4 * full.all < half.all < 0.75 * full.all
+    assert 0.4 * full[0] < half[0] < 0.75 * full[0]
 
 
 def test_a_probe_is_small_and_fits_the_strides() -> None:
@@ -117,13 +114,13 @@ def test_a_probe_is_small_and_fits_the_strides() -> None:
     ids=["a fixed part", "no growth measured", "more growth than there can be"],
 )
 def test_time_is_told_from_two_volumes(seconds: tuple[float, float], expected: float) -> None:
-    assert Pace.through((1.0, 2.0), seconds).seconds(4.0) == pytest.approx(expected, rel=0.1)
+    assert pace((1.0, 2.0), seconds).at(4.0) == pytest.approx(expected, rel=0.1)
 
 
 # What is made of it
 
 PROBE = Probe(
-    Pace(0.5, 1e-12), Pace(0.2, 4e-13), Pace(0.1, 2e-13), 0.25, Kept(2000.0, 100.0, 400.0), Kept(0.0, 0.0, 0.0)
+    Line(0.5, 1e-12), Line(0.2, 4e-13), Line(0.1, 2e-13), 0.25, kept=Line(0, 2000.0), kept_checkpointing=Line(0, 500.0)
 )
 
 
@@ -210,7 +207,7 @@ def test_the_passes_told_are_those_of_a_training(
 def test_what_does_not_fit_comes_with_what_helps(large: Path, measured: None) -> None:
     found = estimate_training(big(large, batch_size=2))
     assert not found.fits
-    assert found.memory > 2 * 2000 * 192 * 192 * 144
+    assert found.memory_bytes > 2 * 2000 * 192 * 192 * 144
     for remedy in ("batch_size = 1 with accumulate = 2", 'precision = "bf16"', "activation_checkpointing = true"):
         assert remedy in found.advice
     assert "augment.crop_voxels = 96 with crop_until = 1" in found.advice
@@ -317,10 +314,10 @@ def test_what_cannot_be_estimated_is_explained(
 def test_the_probe_of_a_real_configuration(dataset: Path, network: NetworkConfig) -> None:
     config = tiny_config(dataset, network=network, schedule=ScheduleConfig(steps=20, prediction="x0"))
     unsampled = probe(config, model_config(config, read_dataset_config(dataset)), CPU)
-    assert unsampled.evaluation.seconds(1e9) == 0
+    assert unsampled.evaluation.at(1e9) == 0
     config = replace(config, monitor=MonitorConfig())
     found = probe(config, model_config(config, read_dataset_config(dataset)), CPU)
-    assert found.both.seconds(1e9) > found.forward.seconds(1e9) > 0
-    assert found.both.seconds(1e9) > found.evaluation.seconds(1e9) > 0
+    assert found.both.at(1e9) > found.forward.at(1e9) > 0
+    assert found.both.at(1e9) > found.evaluation.at(1e9) > 0
     assert found.update_seconds > 0
-    assert found.kept(1000.0, True) < found.kept(1000.0, False)
+    assert found.kept_checkpointing.at(1000.0) < found.kept.at(1000.0)

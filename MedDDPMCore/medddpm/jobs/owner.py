@@ -99,6 +99,16 @@ class OwnerFile:
             write_text(self.path, json.dumps(asdict(mine)))
         return mine.attempt
 
+    @contextlib.contextmanager
+    def held(self, what: str) -> Iterator[None]:
+        """Take it and touch it now and then until the block ends. Raises as ``take``."""
+        self.take(what)
+        try:
+            with pulse(self.touch):
+                yield
+        finally:
+            self.release()
+
     def touch(self) -> None:
         """Say that the owner is well. Needs no space on the disk."""
         with contextlib.suppress(OSError):

@@ -21,9 +21,9 @@ from ..labels.findings import WARNING
 from ..labels.placed import PlacedMask, place_mask
 from .align import on_grid, reaches, read_case, understand
 from .case_files import CaseFiles
-from .duplicates import fingerprint
 from .facts import CaseFacts, Geometry, ImageFacts, MaskFacts, Move, Triple
 from .options import PrepareOptions
+from .outliers import fingerprint
 
 BINS = 32
 # Scaled intensities up to this one count as empty space.

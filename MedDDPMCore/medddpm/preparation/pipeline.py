@@ -16,10 +16,10 @@ from typing import Any
 
 from ..dataset import read_dataset_config
 from ..errors import InputError
-from ..files import write_text
+from ..files import make_folder, write_text
 from ..geometry.intensity import intensity_rule
 from ..jobs.folder import JobFolder
-from ..jobs.owner import OwnerFile, pulse
+from ..jobs.owner import OwnerFile
 from ..progress import Reporter, SilentReporter
 from .case_files import CaseFiles
 from .description import describe
@@ -111,19 +111,13 @@ def _made_by_prepare(out: Path) -> bool:
 @contextlib.contextmanager
 def _held(out: Path) -> Iterator[None]:
     """The dataset folder in the hands of this process alone, without what a killed one left half-written."""
-    try:
-        (out / "cases").mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise InputError(f"The folder {out} cannot be made: {exc.strerror or exc}. Choose another one.") from exc
-    claim = OwnerFile(out / CLAIM)
-    claim.take(f"The dataset {out}")
-    try:
-        with pulse(claim.touch):
-            _tidy(out)
-            yield
-    finally:
+    make_folder(out / "cases")
+    with OwnerFile(out / CLAIM).held(f"The dataset {out}"):
         _tidy(out)
-        claim.release()
+        try:
+            yield
+        finally:
+            _tidy(out)
 
 
 def _tidy(out: Path) -> None:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import Cancelled, InputError, MedDDPMError
-from ..files import sha256
+from ..files import make_folder, sha256
 from ..geometry.io import content_hash, require_survivable
 from ..geometry.nifti import write_image
 from ..geometry.volume import Volume
 from ..jobs.outcome import outcome_of
-from ..jobs.owner import OwnerFile, pulse
+from ..jobs.owner import OwnerFile
 from ..labels.conventions import parse_labels
 from ..models.model import Model
 from ..progress import Reporter
@@ -160,17 +160,11 @@ class Batch:
     @contextlib.contextmanager
     def _held(self, folder: Path) -> Iterator[None]:
         """The folder of a case in the hands of this run alone; Held is raised where another is at work in it."""
-        claim = OwnerFile(folder / CLAIM)
+        make_folder(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise InputError(f"The folder {folder} cannot be made: {exc.strerror or exc}. Choose another one.") from exc
-        claim.take(f"The folder {folder}")
-        try:
-            with pulse(claim.touch):
+            with OwnerFile(folder / CLAIM).held(f"The folder {folder}"):
                 yield
         finally:
-            claim.release()
             with contextlib.suppress(OSError):  # nothing came of it
                 folder.rmdir()
 

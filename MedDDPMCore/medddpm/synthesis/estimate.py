@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -53,18 +53,18 @@ class Estimate:
     """Seconds and bytes that a synthesis needs, and the bytes that it can have (None: unknown)."""
 
     seconds: float
-    memory: float
-    available: float | None
+    memory_bytes: float
+    available_bytes: float | None
 
     @property
     def fits(self) -> bool:
         """False where the memory will most likely not do."""
-        return self.available is None or self.memory <= self.available
+        return self.available_bytes is None or self.memory_bytes <= self.available_bytes
 
     def sentence(self) -> str:
         """Both figures for a person."""
-        left = "" if self.available is None else f"; {self.available / GIB:.1f} GB are free"
-        return f"This will take about {duration(self.seconds)} and {self.memory / GIB:.1f} GB of memory{left}."
+        left = "" if self.available_bytes is None else f"; {self.available_bytes / GIB:.1f} GB are free"
+        return f"This will take about {duration(self.seconds)} and {self.memory_bytes / GIB:.1f} GB of memory{left}."
 
 
 def estimate(config: ModelConfig, evaluations: int, device: torch.device, dtype: torch.dtype) -> Estimate:
@@ -99,8 +99,8 @@ def require_memory(needed: Estimate, config: ModelConfig, device: torch.device, 
     if needed.fits:
         return
     raise OutOfMemory(
-        f"The model '{config.name}' needs about {needed.memory / GIB:.1f} GB of memory on the device '{device}', but "
-        f"only {(needed.available or 0) / GIB:.1f} GB are free. {memory_advice(device, dtype)} "
+        f"The model '{config.name}' needs about {needed.memory_bytes / GIB:.1f} GB of memory on the device '{device}', "
+        f"but only {(needed.available_bytes or 0) / GIB:.1f} GB are free. {memory_advice(device, dtype)} "
         "Or start all the same.",
         option="ignore_memory",
     )
@@ -166,9 +166,7 @@ def estimate_job(request: dict[str, Any], folder: JobFolder, reporter: Reporter)
     evaluations = steps * evaluations_per_step(wanted.guidance) * wanted.samples * len(wanted.masks)
     needed = estimate(config, evaluations, device, dtype)
     data = {
-        "seconds": needed.seconds,
-        "memory_bytes": needed.memory,
-        "available_bytes": needed.available,
+        **asdict(needed),
         "fits": needed.fits,
         "advice": "" if needed.fits else memory_advice(device, dtype),
         "device": str(device),

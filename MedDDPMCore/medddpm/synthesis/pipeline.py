@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError, MedDDPMError
+from ..files import make_folder
 from ..geometry.io import read_mask
 from ..geometry.volume import Mask
 from ..labels.conventions import labels_text
@@ -35,7 +36,9 @@ def run(request: SynthesisRequest, out: Path, reporter: Reporter) -> list[CaseRe
     computed again; what is there from another one for a mask of the same name is replaced. Raises InputError where
     nothing can be done at all.
     """
-    _make_folder(out)
+    make_folder(out)  # now: nobody should wait for a model to learn that it cannot be written
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise InputError(f"You do not have permission to write to the folder {out}. Choose another folder.")
     reporter.stage("load", "Loading the model")
     loaded = load_model(request.model, request.device, request.precision)
     reporter.check_cancelled()
@@ -82,16 +85,6 @@ def labels_together(masks: Sequence[str], scheme: LabelScheme, reporter: Reporte
         return None
     reporter.warning(f"The masks are read alike. {found.reading}")
     return labels_text(found.mapping)
-
-
-def _make_folder(out: Path) -> None:
-    """Make the folder for the results now: nobody should wait for a model to learn that it cannot be written."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise InputError(f"The folder {out} cannot be made: {exc.strerror or exc}. Choose another folder.") from exc
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise InputError(f"You do not have permission to write to the folder {out}. Choose another folder.")
 
 
 def _known_modalities(wanted: tuple[str, ...], model: Model) -> tuple[str, ...]:

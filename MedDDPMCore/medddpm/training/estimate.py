@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ SAMPLE_BYTES_PER_VOXEL = 2.0
 
 @dataclass(frozen=True)
 class TrainEstimate:
-    """What a training needs. ``memory`` is that of one process, or of its GPU; ``available`` None where unknown.
+    """What a training needs. ``memory_bytes`` of one process, or of its GPU; ``available_bytes`` None where unknown.
 
     ``seconds`` is the whole time, of which ``monitor_seconds`` go into validation and samples: their passes through the
     network, without figures and the writing of volumes. All times are None where not even the weights fit, so that
@@ -55,24 +55,24 @@ class TrainEstimate:
     seconds_per_iteration: float | None
     seconds: float | None
     monitor_seconds: float | None
-    memory: float
-    available: float | None
-    disk: float
+    memory_bytes: float
+    available_bytes: float | None
+    disk_bytes: float
     advice: str
 
     @property
     def fits(self) -> bool:
         """False where the memory will most likely not do."""
-        return self.available is None or self.memory <= self.available
+        return self.available_bytes is None or self.memory_bytes <= self.available_bytes
 
     def sentence(self) -> str:
         """All figures for a person."""
-        left = "" if self.available is None else f" ({self.available / GIB:.1f} GB are free)"
+        left = "" if self.available_bytes is None else f" ({self.available_bytes / GIB:.1f} GB are free)"
         watching = f" ({duration(self.monitor_seconds)} for validation and samples)" if self.monitor_seconds else ""
         time = "" if self.seconds is None else f"about {duration(self.seconds)}{watching}, "
         return (
-            f"This training takes {time}{self.memory / GIB:.1f} GB of memory{left} and up to "
-            f"{self.disk / GIB:.1f} GB of disk."
+            f"This training takes {time}{self.memory_bytes / GIB:.1f} GB of memory{left} and up to "
+            f"{self.disk_bytes / GIB:.1f} GB of disk."
         )
 
 
@@ -94,10 +94,14 @@ def estimate_training(config: TrainConfig) -> TrainEstimate:
         )
         return TrainEstimate(None, None, None, weights, available, disk, advice)
     measured = probe(config, model, device)
-    seconds = sum(share * _seconds(config, shape, measured) for share, shape in phases(config, dataset))
+    seconds = measured.update_seconds
+    for share, shape in phases(config, dataset):
+        flops = _cost(config.network, shape).flops
+        again = measured.forward.at(flops) if config.activation_checkpointing else 0.0
+        seconds += share * _volumes(config) * config.accumulate * (measured.both.at(flops) + again)
     passes, flops = monitor_passes(config, dataset), _cost(config.network, dataset.grid.shape[::-1]).flops
-    watching = passes["validation"] * measured.forward.seconds(flops)
-    watching += passes["samples"] * measured.evaluation.seconds(flops)
+    watching = passes["validation"] * measured.forward.at(flops)
+    watching += passes["samples"] * measured.evaluation.at(flops)
     memory = training_memory(config, dataset, measured, device)
     found = TrainEstimate(seconds, seconds * config.iterations + watching, watching, memory, available, disk, "")
     return found if found.fits else replace(found, advice=advice_for(config, model, dataset, measured, device))
@@ -168,7 +172,7 @@ def training_memory(config: TrainConfig, dataset: DatasetConfig, measured: Probe
     size = 4 if config.precision == "fp32" else 2
     voxels = float(math.prod(shape))
     step = volumes * (
-        measured.kept(voxels, config.activation_checkpointing)
+        (measured.kept_checkpointing if config.activation_checkpointing else measured.kept).at(voxels)
         + WORKING_TENSORS[config.precision] * size * cost.widest_values
         + 4.0 * BATCH_COPIES * channels * voxels
     )
@@ -238,13 +242,6 @@ def remedies(config: TrainConfig, dataset: DatasetConfig) -> list[tuple[str, Tra
 _cost = lru_cache(maxsize=32)(network_cost)
 
 
-def _seconds(config: TrainConfig, shape: tuple[int, ...], measured: Probe) -> float:
-    flops = _cost(config.network, shape).flops
-    again = measured.forward.seconds(flops) if config.activation_checkpointing else 0.0
-    step = measured.both.seconds(flops) + again
-    return _volumes(config) * config.accumulate * step + measured.update_seconds
-
-
 def _volumes(config: TrainConfig) -> int:
     """Volumes that one process works on at a time."""
     return max(1, config.batch_size // (config.scale.devices * config.scale.nodes))
@@ -260,17 +257,6 @@ def train_estimate(request: dict[str, Any], folder: JobFolder, reporter: Reporte
     config: TrainConfig = from_dict(TrainConfig, request, "The training")
     reporter.stage("estimate", "Estimating time and memory")
     found = estimate_training(config)
-    data = {
-        "seconds_per_iteration": found.seconds_per_iteration,
-        "seconds": found.seconds,
-        "monitor_seconds": found.monitor_seconds,
-        "memory_bytes": found.memory,
-        "available_bytes": found.available,
-        "fits": found.fits,
-        "advice": found.advice,
-        "disk_bytes": found.disk,
-        "sentence": found.sentence(),
-        "device": str(choose_device(config.device)),
-        "precision": config.precision,
-    }
+    used = {"device": str(choose_device(config.device)), "precision": config.precision}
+    data = {**asdict(found), "fits": found.fits, "sentence": found.sentence(), **used}
     write_text(folder.output("estimate.json"), json.dumps(data) + "\n")

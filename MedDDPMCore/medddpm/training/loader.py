@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -30,8 +29,6 @@ AHEAD = 4
 # After so many batches one may say whether training waits for its data, and from which share of the time on.
 JUDGED_BATCHES, WAITED_SHARE = 100, 0.2
 
-Key = tuple[int, int]
-
 
 def sensible_workers(asked: int, device: torch.device, processes: int) -> int:
     """How many workers each of ``processes`` training processes of this machine gets; ``asked`` -1 leaves it open.
@@ -49,10 +46,10 @@ def sensible_workers(asked: int, device: torch.device, processes: int) -> int:
 
 
 class BatchLoader:
-    """A ``batches.Loader`` that has the next batches of ``source`` made by ``workers`` processes (0: made on demand).
+    """Has the next batches of ``source`` made by ``workers`` processes (0: made on demand).
 
-    What a batch holds depends on its iteration and part alone, so the number of workers changes nothing. ``waited`` is
-    the time in seconds that ``batch`` took so far; ``warn`` is called once where that is much of the time. ``pin`` puts
+    Batches are asked for one after the other. What one holds depends on its iteration and part alone, so the number of
+    workers changes nothing. ``waited`` is the time in seconds that ``batch`` took so far; ``warn`` is called once where that is much of the time. ``pin`` puts
     batches where a GPU fetches them fast. Raises MedDDPMError with a sentence where a worker fails or is killed.
     """
 
@@ -68,36 +65,45 @@ class BatchLoader:
         self._count = 0
         self._started = time.monotonic()
         self._coming: Iterator[NoisyBatch | str] | None = None
-        self._next: Key | None = None
 
     def batch(self, iteration: int, part: int) -> NoisyBatch:
-        """See Loader."""
+        """See ``BatchSource.batch``."""
         started = time.monotonic()
-        made = self._ahead((iteration, part)) if self.workers else self.source.batch(iteration, part)
+        parts = self.source.config.accumulate
+        made = self._ahead(iteration * parts + part) if self.workers else self.source.batch(iteration, part)
         self._judge(time.monotonic() - started)
         return made
 
     def close(self) -> None:
-        """See Loader; ends the workers, with the last reference to their batches."""
-        self._coming = self._next = None
+        """No more batches are wanted: ends the workers, with the last reference to their batches."""
+        self._coming = None
 
-    def _ahead(self, key: Key) -> NoisyBatch:
-        if self._coming is None or self._next != key:
-            self.close()
-            self._coming = self._begin(key)
+    def _ahead(self, position: int) -> NoisyBatch:
+        """The batch at ``position`` (the number of parts before it), where the workers begin if it is the first."""
+        if self._coming is None:
+            self._coming = self._begin(position)
         try:
             made = next(self._coming)
         except (RuntimeError, OSError, EOFError) as exc:  # what DataLoader says of a worker that is gone
             self.close()
-            raise MedDDPMError(_gone(self.workers, exc)) from exc
+            shared = "bus error" in str(exc).lower() or "shared memory" in str(exc).lower()
+            remedy = (
+                "There is too little shared memory: enlarge /dev/shm (docker run --shm-size=8g) or set scale.workers "
+                "lower."
+                if shared
+                else "It was killed or ran out of memory: set scale.workers lower, or free memory."
+            )
+            raise MedDDPMError(
+                f"One of the {self.workers} process(es) that prepare the batches of this training ended unexpectedly. "
+                f"{remedy} The last checkpoint is kept; start the training again to resume from it."
+            ) from exc
         if isinstance(made, str):
             self.close()
             raise InputError(made)
-        self._next = _following(key, self.source.config.accumulate)
         return made
 
-    def _begin(self, key: Key) -> Iterator[NoisyBatch | str]:
-        """Start the workers at ``key``.
+    def _begin(self, position: int) -> Iterator[NoisyBatch | str]:
+        """Start the workers at ``position``.
 
         They are started by a process that has no threads and has not touched a GPU, not copied from this one.
         """
@@ -105,10 +111,11 @@ class BatchLoader:
         context = multiprocessing.get_context(method)
         if method == "forkserver":
             context.set_forkserver_preload([__name__])
+        config = self.source.config
         loader = DataLoader(
             _Parts(self.source),
             batch_size=None,
-            sampler=cast(Any, self._keys(key)),
+            sampler=range(position, config.iterations * config.accumulate),
             num_workers=self.workers,
             prefetch_factor=max(1, -(-AHEAD // self.workers)),
             pin_memory=self._pin,
@@ -116,12 +123,6 @@ class BatchLoader:
         )
         with _own_child_signal():
             return iter(loader)
-
-    def _keys(self, key: Key) -> Iterator[Key]:
-        """The (iteration, part) from ``key`` on."""
-        while key[0] < self.source.config.iterations:
-            yield key
-            key = _following(key, self.source.config.accumulate)
 
     def _judge(self, seconds: float) -> None:
         """Count the time waited, but for the first batch, which waits for the workers to start."""
@@ -140,21 +141,16 @@ class BatchLoader:
 
 
 class _Parts(Dataset[NoisyBatch | str]):
-    """What the workers do: (iteration, part) -> batch, or the sentence that says why not."""
+    """What the workers do: position -> batch, or the sentence that says why not."""
 
     def __init__(self, source: BatchSource) -> None:
         self._source = source
 
-    def __getitem__(self, key: Any) -> NoisyBatch | str:
+    def __getitem__(self, position: int) -> NoisyBatch | str:
         try:
-            return self._source.batch(*key)
+            return self._source.batch(*divmod(position, self._source.config.accumulate))
         except MedDDPMError as exc:
             return str(exc)
-
-
-def _following(key: Key, parts: int) -> Key:
-    iteration, part = key
-    return (iteration, part + 1) if part + 1 < parts else (iteration + 1, 0)
 
 
 @contextlib.contextmanager
@@ -173,31 +169,8 @@ def _own_child_signal() -> Iterator[None]:
         signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)
 
 
-def _gone(workers: int, error: BaseException) -> str:
-    shared = "bus error" in str(error).lower() or "shared memory" in str(error).lower()
-    remedy = (
-        "There is too little shared memory: enlarge /dev/shm (docker run --shm-size=8g) or set scale.workers lower."
-        if shared
-        else "It was killed or ran out of memory: set scale.workers lower, or free memory."
-    )
-    return (
-        f"One of the {workers} process(es) that prepare the batches of this training ended unexpectedly. {remedy} The "
-        "last checkpoint is kept; start the training again to resume from it."
-    )
-
-
-class Loader(Protocol):
-    """Where the training loop takes its batches from."""
-
-    def batch(self, iteration: int, part: int) -> NoisyBatch:
-        """Part ``part`` (of ``accumulate``) of the batch of iteration ``iteration`` (0-based), on the CPU."""
-
-    def close(self) -> None:
-        """No more batches are wanted."""
-
-
 class BatchSource:
-    """A Loader that makes each batch when it is asked for; safe to ask from several threads.
+    """Makes each batch when it is asked for; safe to ask from several threads.
 
     ``rank`` of ``world`` processes: each gets its share of a batch, contiguous in position.
     """
@@ -241,11 +214,8 @@ class BatchSource:
         return self._looks.get(index)
 
     def batch(self, iteration: int, part: int) -> NoisyBatch:
-        """See Loader."""
+        """Part ``part`` (of ``accumulate``) of the batch of iteration ``iteration`` (0-based), on the CPU."""
         return NoisyBatch.joined([self.make(position) for position in self.positions(iteration, part)])
-
-    def close(self) -> None:
-        """See Loader."""
 
 
 def volume_generator(seed: int, position: int) -> torch.Generator:

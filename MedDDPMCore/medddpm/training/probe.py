@@ -8,11 +8,10 @@ every tensor that autograd keeps, on this device in this precision.
 
 from __future__ import annotations
 
-import contextlib
 import copy
+import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +21,7 @@ from ..config import ModelConfig, NetworkConfig
 from ..models.device import choose_precision
 from ..models.model import Model
 from ..network.blocks import Stage
-from ..network.build import Network, build_network
+from ..network.build import build_network
 from ..network.compact import CompactUNet
 from ..network.cost import network_cost
 from ..network.residual import ResidualUNet
@@ -39,86 +38,62 @@ LEAST_SLOPE = 0.3
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Kept(NamedTuple):
-    """Bytes that the forward pass leaves for the backward pass: all of them; and what checkpointing leaves instead.
-
-    ``outputs`` of the stages stay with checkpointing, and the largest ``stage`` is computed again inside of them.
-    """
-
-    all: float
-    outputs: float
-    stage: float
-
-    def bytes(self, checkpointing: bool) -> float:
-        """What is kept, with or without activation checkpointing."""
-        return self.outputs + self.stage if checkpointing else self.all
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Seconds that something takes: ``fixed``, and ``per_flop`` of the forward pass's operations."""
+class Line(NamedTuple):
+    """What something takes: ``fixed``, and ``slope`` for each unit of a size (operations, voxels)."""
 
     fixed: float
-    per_flop: float
+    slope: float
 
-    @classmethod
-    def through(cls, flops: tuple[float, float], seconds: tuple[float, float]) -> Pace:
-        """The line through two measurements, the second of the larger volume; a noisy one is taken with care."""
-        slope = (seconds[1] - seconds[0]) / (flops[1] - flops[0])
-        most = seconds[1] / flops[1]
-        slope = min(most, max(LEAST_SLOPE * most, slope))
-        return cls(seconds[1] - slope * flops[1], slope)
-
-    def seconds(self, flops: float) -> float:
-        """The time for so many operations of a forward pass."""
-        return self.fixed + self.per_flop * flops
+    def at(self, size: float) -> float:
+        """What that size takes."""
+        return self.fixed + self.slope * size
 
 
-@dataclass(frozen=True)
-class Probe:
+class Probe(NamedTuple):
     """Costs of a training step (batch 1).
 
-    ``both``: time of forward and backward together, ``forward``: of the forward pass alone; ``evaluation``: of a pass
-    without gradients as samples take it, nothing where none are made; ``update_seconds``: the optimizer and the
-    average; ``per_voxel`` and ``fixed``: bytes kept for the backward pass.
+    Seconds by the operations of a forward pass: ``both``, forward and backward together; ``forward`` alone;
+    ``evaluation``, a pass without gradients as samples take it, nothing where none are made. ``update_seconds``: the
+    optimizer and the average. Bytes that are kept for the backward pass by voxels: ``kept``, and
+    ``kept_checkpointing`` with activation checkpointing.
     """
 
-    both: Pace
-    forward: Pace
-    evaluation: Pace
+    both: Line
+    forward: Line
+    evaluation: Line
     update_seconds: float
-    per_voxel: Kept
-    fixed: Kept
-
-    def kept(self, voxels: float, checkpointing: bool) -> float:
-        """Bytes that a volume of so many voxels keeps for its backward pass."""
-        return self.per_voxel.bytes(checkpointing) * voxels + max(0.0, self.fixed.bytes(checkpointing))
+    kept: Line
+    kept_checkpointing: Line
 
 
 def probe(config: TrainConfig, model: ModelConfig, device: torch.device, times: bool = True) -> Probe:
     """Take the measurements with random weights and data; some seconds, without ``times`` (which are 0 then) one."""
     step = _Step(config, model, device)
     whole = probe_shape(config.network, device, max(model.grid.shape))
-    half = (whole[0], whole[1], whole[2] // 2)
-    kept = [step.kept(shape) for shape in (half, whole)]
-    voxels = [float(shape[0] * shape[1] * shape[2]) for shape in (half, whole)]
-    per_voxel = Kept(*((b - a) / (voxels[1] - voxels[0]) for a, b in zip(*kept, strict=True)))
-    fixed = Kept(*(b - slope * voxels[1] for b, slope in zip(kept[1], per_voxel, strict=True)))
+    shapes = (whole[0], whole[1], whole[2] // 2), whole
+    voxels = [float(math.prod(shape)) for shape in shapes]
+    plain, checkpointing = zip(*map(step.kept, shapes), strict=True)
+    kept = _line(voxels, plain), _line(voxels, checkpointing)
+    none = Line(0.0, 0.0)
     if not times:
-        none = Pace(0.0, 0.0)
-        return Probe(none, none, none, 0.0, per_voxel, fixed)
-    flops = (network_cost(config.network, half).flops, network_cost(config.network, whole).flops)
-    (forward_half, both_half), (forward, both) = step.seconds(half), step.seconds(whole)
-    sampled = bool(config.monitor.sample_every)
-    evaluation_half, evaluation = (step.evaluation_seconds(shape) if sampled else 0.0 for shape in (half, whole))
-    return Probe(
-        Pace.through(flops, (both_half, both)),
-        Pace.through(flops, (forward_half, forward)),
-        Pace.through(flops, (evaluation_half, evaluation)),
-        step.update_seconds(),
-        per_voxel,
-        fixed,
-    )
+        return Probe(none, none, none, 0.0, *kept)
+    flops = [network_cost(config.network, shape).flops for shape in shapes]
+    forward, both = zip(*map(step.seconds, shapes), strict=True)
+    evaluation = pace(flops, list(map(step.evaluation_seconds, shapes))) if config.monitor.sample_every else none
+    return Probe(pace(flops, both), pace(flops, forward), evaluation, step.update_seconds(), *kept)
+
+
+def pace(flops: Sequence[float], seconds: Sequence[float]) -> Line:
+    """The line through two measurements, the second of the larger volume; a noisy one is taken with care."""
+    most = seconds[1] / flops[1]
+    slope = (seconds[1] - seconds[0]) / (flops[1] - flops[0])
+    slope = min(most, max(LEAST_SLOPE * most, slope))
+    return Line(seconds[1] - slope * flops[1], slope)
+
+
+def _line(sizes: Sequence[float], values: Sequence[float]) -> Line:
+    slope = (values[1] - values[0]) / (sizes[1] - sizes[0])
+    return Line(max(0.0, values[1] - slope * sizes[1]), slope)
 
 
 def probe_shape(network: NetworkConfig, device: torch.device, largest: int) -> tuple[int, int, int]:
@@ -183,15 +158,10 @@ class _Step:
         self._optimizer.step()
         return 1.25 * (self._now() - started)
 
-    def kept(self, shape: tuple[int, int, int]) -> Kept:
-        """What the forward pass leaves for the backward pass."""
+    def kept(self, shape: tuple[int, int, int]) -> tuple[float, float]:
+        """Bytes that the forward pass leaves for the backward pass, without and with activation checkpointing."""
         batch = self._batch(shape)
-        counter = _Counter(self._network)
-        with counter.counting():
-            loss = self._loss(batch)
-        counted = counter.result()
-        del loss
-        return counted
+        return kept_bytes(self._network, lambda: self._loss(batch))
 
     def _batch(self, shape: tuple[int, int, int]) -> NoisyBatch:
         network = self._objective.model.network
@@ -211,46 +181,40 @@ class _Step:
         return time.perf_counter()
 
 
-class _Counter:
-    """Counts the storage of every tensor that autograd keeps, once each, by the stage of the U-Net that keeps it."""
+def kept_bytes(network: nn.Module, run: Callable[[], Tensor]) -> tuple[float, float]:
+    """Bytes of the tensors that autograd keeps of what ``run`` computes with ``network``, but for its weights.
 
-    def __init__(self, network: Network) -> None:
-        self._stages = [module for module in network.modules() if isinstance(module, Stage)]
-        self._seen: dict[int, Any] = {p.untyped_storage().data_ptr(): None for p in network.parameters()}
-        self._inside: dict[int, float] = {}
-        self._outputs = self._outside = 0.0
-        self._current: int | None = None
+    First all of them; then what activation checkpointing leaves: what lies outside of the stages, their outputs, and
+    the largest stage, which is computed again inside of itself.
+    """
+    stages = [module for module in network.modules() if isinstance(module, Stage)]
+    seen: dict[int, Any] = {p.untyped_storage().data_ptr(): None for p in network.parameters()}
+    inside: dict[int | None, float] = {None: 0.0}
+    outputs, current = 0.0, None
 
-    @contextlib.contextmanager
-    def counting(self) -> Iterator[None]:
-        """Count while the block runs."""
-        handles = [stage.register_forward_pre_hook(self._enter) for stage in self._stages]
-        handles += [stage.register_forward_hook(self._leave) for stage in self._stages]
-        try:
-            with torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor):
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def result(self) -> Kept:
-        """What was counted."""
-        inside = list(self._inside.values())
-        return Kept(sum(inside) + self._outside, self._outputs + self._outside, max(inside, default=0.0))
-
-    def _keep(self, tensor: Tensor) -> Tensor:
+    def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen:
-            self._seen[storage.data_ptr()] = tensor  # held, so that its address is not given to another one
-            if self._current is None:
-                self._outside += storage.nbytes()
-            else:
-                self._inside[self._current] = self._inside.get(self._current, 0.0) + storage.nbytes()
+        if storage.data_ptr() not in seen:
+            seen[storage.data_ptr()] = tensor  # held, so that its address is not given to another one
+            inside[current] = inside.get(current, 0.0) + storage.nbytes()
         return tensor
 
-    def _enter(self, stage: nn.Module, _inputs: Any) -> None:
-        self._current = id(stage)
+    def enter(stage: nn.Module, _inputs: Any) -> None:
+        nonlocal current
+        current = id(stage)
 
-    def _leave(self, _stage: nn.Module, _inputs: Any, output: Tensor) -> None:
-        self._current = None
-        self._outputs += output.untyped_storage().nbytes()
+    def leave(_stage: nn.Module, _inputs: Any, output: Tensor) -> None:
+        nonlocal current, outputs
+        current, outputs = None, outputs + output.untyped_storage().nbytes()
+
+    handles = [stage.register_forward_pre_hook(enter) for stage in stages]
+    handles += [stage.register_forward_hook(leave) for stage in stages]
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            result = run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    del result
+    outside = inside.pop(None)
+    return outside + sum(inside.values()), outside + outputs + max(inside.values(), default=0.0)

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from ..config import ModelConfig
-from ..errors import Cancelled, InputError, MedDDPMError, Paused
+from ..errors import Cancelled, MedDDPMError, Paused
+from ..files import make_folder
 from ..memory import keep_freed_memory
 from ..models.folder import save_model_folder
 from ..network.residual import ResidualUNet
@@ -28,7 +29,7 @@ from .config import FREE_TO_CHANGE, TrainConfig, learning_rate
 from .dataset import PreparedDataset, open_dataset
 from .distributed import Team, make_fabric
 from .hooks import Context, Hook, Iteration, TrainingState
-from .loader import BatchLoader, BatchSource, Loader, sensible_workers
+from .loader import BatchLoader, BatchSource, sensible_workers
 from .metrics import RESUMED, MetricsLog
 from .monitor.monitor import Monitor
 from .objective import Objective
@@ -41,7 +42,7 @@ class Trainer:
     """Trains one model as a ``TrainConfig`` says, in the run folder ``folder``; goes on where that run was stopped.
 
     Everything random comes from generators seeded by what it is for, so that a resumed run equals the uninterrupted
-    one. ``fabric``, ``dataset``, ``loader`` and ``hooks`` replace what is usual.
+    one. ``fabric`` and ``hooks`` replace what is usual.
     """
 
     def __init__(
@@ -51,8 +52,6 @@ class Trainer:
         reporter: Reporter,
         *,
         fabric: Fabric | None = None,
-        dataset: PreparedDataset | None = None,
-        loader: Loader | None = None,
         hooks: Callable[[Context], Sequence[Hook]] = lambda context: [Monitor(context)],
     ) -> None:
         self.config, self.folder = config, Path(folder)
@@ -64,12 +63,12 @@ class Trainer:
         self._divided = self.team.check(config)
         self.reporter = reporter
         if self.team.first:
-            _make_folder(self.folder)
-        self.dataset = dataset or open_dataset(config, self.team)
+            make_folder(self.folder)
+        self.dataset: PreparedDataset = open_dataset(config, self.team)
         self.identity = dataset_identity(Path(config.dataset)) if self.team.first else {}
         self.checkpoints = Checkpoints(self.folder / "checkpoints", config.checkpoint, self.reporter)
         self.context = self._begin()
-        self.loader = loader or self._loader()
+        self.loader = self._loader()
         self.hooks = list(hooks(self.context))
         self._stop: Cancelled | None = None
         self._saved = self.state.iteration
@@ -94,7 +93,9 @@ class Trainer:
         schedule = Schedule.from_config(config.schedule)
         state = self._state(model, schedule, start)
         if checkpoint is not None:
-            self._resume(state, checkpoint)
+            self.team.load_full_state(state, checkpoint)
+            restore_random_state(checkpoint["random"])
+            self.fabric.strategy.precision.load_state_dict(checkpoint.get("precision", {}))
         # Also of a run that was killed before its first checkpoint.
         if self.team.first and MetricsLog(self.folder).tail():
             MetricsLog(self.folder).append(RESUMED, state.iteration)
@@ -117,12 +118,7 @@ class Trainer:
         )
         return TrainingState(*self.team.setup(network, average, optimizer))
 
-    def _resume(self, state: TrainingState, checkpoint: dict[str, Any]) -> None:
-        self.team.load_full_state(state, checkpoint)
-        restore_random_state(checkpoint["random"])
-        self.fabric.strategy.precision.load_state_dict(checkpoint.get("precision", {}))
-
-    def _loader(self) -> Loader:
+    def _loader(self) -> BatchLoader:
         augmentation = Augmentation(self.config.augment, self.context.model)
         source = BatchSource(
             self.dataset, augmentation, self.context.objective, self._divided, self.team.rank, self.team.size
@@ -154,10 +150,13 @@ class Trainer:
             self.save()  # a process that was killed after its last checkpoint has not written the model
         while state.iteration < config.iterations:
             started = time.monotonic()
-            stop = self._asked_to_stop()
-            if stop is not None and self.team.size == 1:
-                self._end(stop)
-            loss, group_stops = self._iterate(stop is not None)
+            try:
+                self.reporter.check_cancelled()
+            except Cancelled as exc:
+                self._stop = self._stop or exc
+            if self._stop is not None and self.team.size == 1:
+                self._end(self._stop)
+            loss, group_stops = self._iterate(self._stop is not None)
             state.iteration += 1
             state.update_average(config.ema)
             rate = state.optimizer.param_groups[0]["lr"]
@@ -167,15 +166,7 @@ class Trainer:
                 self.save()
             self.reporter.step(state.iteration, config.iterations)
             if group_stops:
-                self._end(stop or Paused(ENDED))  # as another one of its processes was asked to
-
-    def _asked_to_stop(self) -> Cancelled | None:
-        if self._stop is None:
-            try:
-                self.reporter.check_cancelled()
-            except Cancelled as exc:
-                self._stop = exc
-        return self._stop
+                self._end(self._stop or Paused(ENDED))  # as another one of its processes was asked to
 
     def _tell(self, done: Iteration) -> None:
         """Call the hooks. One that is interrupted does not keep the others of a group of processes waiting."""
@@ -208,21 +199,16 @@ class Trainer:
             total += loss.detach()
         mean, stopped = self.team.mean_and_stop(total, stop)
         self._require_finite("loss", mean)
-        self._clip()
+        if config.optimizer.clip_norm:
+            # In fp16 a norm that is not finite means a scale to be lowered, which the optimizer does.
+            norm = self.fabric.clip_gradients(
+                state.network, state.optimizer, max_norm=config.optimizer.clip_norm, error_if_nonfinite=False
+            )
+            if config.precision != "fp16" and isinstance(norm, Tensor):
+                self._require_finite("gradient", float(norm))
         state.optimizer.step()
         state.optimizer.zero_grad()
         return mean, stopped
-
-    def _clip(self) -> None:
-        """Bound the gradient. In fp16 one that is not finite means a scale to be lowered, which the optimizer does."""
-        most = self.config.optimizer.clip_norm
-        if not most:
-            return
-        norm = self.fabric.clip_gradients(
-            self.state.network, self.state.optimizer, max_norm=most, error_if_nonfinite=False
-        )
-        if self.config.precision != "fp16" and isinstance(norm, Tensor):
-            self._require_finite("gradient", float(norm))
 
     def _require_finite(self, what: str, value: float) -> None:
         if not math.isfinite(value):
@@ -265,10 +251,3 @@ class Trainer:
             settings["start_from"] = Path(settings["start_from"]).name
         facts = {"iterations": self.state.iteration, "training_cases": cases, "config": settings}
         return replace(self.context.model, training={**facts, "dataset": self.dataset.config.provenance})
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise InputError(f"The folder {folder} cannot be made: {exc.strerror or exc}. Choose another folder.") from exc
