@@ -21,9 +21,8 @@ from medddpm.cli.console import ConsoleReporter
 from medddpm.files import write_text
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.evaluation.evaluate import evaluate
-from medddpm.training.evaluation.report import write_report
 from medddpm.training.evaluation.request import EvaluationRequest
-from medddpm.training.evaluation.results import Evaluation, summary, write_tables
+from medddpm.training.evaluation.results import Evaluation, summary
 from medddpm.training.monitor.loss_chart import draw_loss
 from medddpm.training.monitor.samples import read_sample
 from medddpm.training.monitor.verdict import Metric
@@ -138,8 +137,6 @@ def main(
     request = EvaluationRequest(str(model_folder), str(dataset), str(out), seed=seed, steps=steps, tumor_iterations=0)
     with ConsoleReporter() as reporter:
         found = evaluate(request, reporter)
-    write_tables(out, found)
-    write_report(out, found)
     draw_samples(found, PreparedDataset(dataset, "test"), out, model_folder / "samples.png", images)
     draw_loss(read_metrics(run), model_folder / "loss.png", found.model)
     write_text(model_folder / "figures.json", json.dumps(summary(found), indent=2) + "\n")

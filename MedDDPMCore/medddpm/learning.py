@@ -60,12 +60,7 @@ def evaluate(
     ``options``: fields of ``EvaluationRequest``. Raises InputError where model and dataset do not fit.
     """
     from .training.evaluation.evaluate import evaluate as run
-    from .training.evaluation.report import write_report
     from .training.evaluation.request import EvaluationRequest
-    from .training.evaluation.results import write_tables
 
     request = {"model": str(model), "dataset": str(dataset), "out": str(out), **options}
-    found = run(from_dict(EvaluationRequest, request, "evaluate"), CallingReporter(progress))
-    write_tables(Path(out), found)
-    write_report(Path(out), found)
-    return found
+    return run(from_dict(EvaluationRequest, request, "evaluate"), CallingReporter(progress))

@@ -109,8 +109,6 @@ def found(model: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) 
     out = tmp_path_factory.mktemp("evaluation")
     request = EvaluationRequest(str(model), str(dataset), str(out), samples=2, **FAST)
     result = evaluate(request)
-    write_tables(out, result)
-    write_report(out, result)
     return result, out
 
 

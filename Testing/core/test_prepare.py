@@ -206,7 +206,7 @@ def test_the_state_of_a_case_follows_what_it_depends_on(scans: Path, tmp_path: P
 
     def key(**changes: object) -> str:
         plan = make_plan(options(scans, tmp_path, **changes), SilentReporter())
-        return stored.work_key(stored.CaseWork(plan.cases[0], tmp_path, plan.options, plan.template))
+        return stored.work_key(plan.cases[0], plan.options, plan.template)
 
     same = key()
     assert key(seed=3, validation=0.3, workers=2, leave_out=("c4",)) == same

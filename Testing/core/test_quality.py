@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.errors import InputError
-from medddpm.training.evaluation.distribution import mmd, neighbor_similarities, small_vector
+from medddpm.training.evaluation.distribution import mmd, neighbor_similarities
 from medddpm.training.monitor.neighbors import Nearest, TrainingNeighbors, is_copy, left_right_axis
 from medddpm.training.monitor.quality import (
     MAX_PSNR,
@@ -266,7 +266,6 @@ def test_similarity_of_sets() -> None:
     (_, equal), (_, other), (_, last) = neighbor_similarities(3, load)
     assert equal.value == pytest.approx(1, abs=1e-5) and max(other.value, last.value) < 0.999
     assert neighbor_similarities(1, load) == []
-    assert len(small_vector(torch.zeros(2, 48, 24, 12))) == 2 * 24 * 12 * 6
 
 
 def test_figures_are_plain_numbers() -> None:

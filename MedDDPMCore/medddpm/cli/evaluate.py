@@ -42,16 +42,11 @@ def evaluate_command(
 
 
 def _conclude(found: Any, out: Path) -> None:
-    """Write tables and report, and say what matters most."""
-    from ..training.evaluation.report import write_report
-    from ..training.evaluation.results import write_tables
-
-    write_tables(out, found)
-    page = write_report(out, found)
+    """Say what matters most."""
     mean, baseline = found.mean, found.baseline_mean
     similarity = ""
     if mean.ms_ssim is not None and baseline.ms_ssim is not None:
         similarity = f"MS-SSIM {mean.ms_ssim:.3f} (baseline {baseline.ms_ssim:.3f}), "
     say(f"{similarity}PSNR {mean.psnr:.1f} dB (baseline {baseline.psnr:.1f}), sharpness {mean.sharpness:.2f}.")
     say(f"The baseline is the mean intensity of each label in {found.baseline_from}.")
-    say(f"Open {page}")
+    say(f"Open {out / 'report.html'}")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,13 @@ from ..jobs.owner import OwnerFile
 from ..progress import Reporter, SilentReporter
 from .case_files import CaseFiles
 from .description import describe
-from .facts import Flag
 from .options import PrepareOptions, grid_text
 from .outliers import find_outliers
 from .plan import Plan, left_out_by, make_plan, split_cases, with_joined_patients
 from .pool import sensible_workers, work_through
 from .report import NAME as REPORT
 from .report import ReportData, write_report
-from .stored import DESCRIPTION, PICTURES, CaseOutcome, CaseWork, do_case, read_state, tensors_path
+from .stored import DESCRIPTION, PICTURES, CaseOutcome, do_case, read_state, tensors_path
 
 MAX_TOLD = 10
 CLAIM = "claim.json"
@@ -61,7 +62,7 @@ def prepare(options: PrepareOptions, reporter: Reporter | None = None) -> Prepar
     out = Path(options.out)
     _check_places(Path(options.source), out)
     plan = make_plan(options, reporter)
-    split_cases(plan.cases, plan.split)  # so that a wrong name is told before hours of work
+    split_cases(plan.cases, plan.options)  # so that a wrong name is told before hours of work
     with _held(out):
         outcomes = _prepare_cases(plan, out, reporter)
         reporter.stage("report", "Looking for outliers and writing the report")
@@ -129,60 +130,52 @@ def _tidy(out: Path) -> None:
 
 def _prepare_cases(plan: Plan, out: Path, reporter: Reporter) -> dict[str, CaseOutcome]:
     """All cases, those that are there already among them. Raises InputError where any cannot be prepared."""
-    work = [CaseWork(case, out, plan.options, plan.template) for case in plan.cases]
-    _check_space(plan, out)
+    work = partial(do_case, out=out, options=plan.options, template=plan.template)
     # What is there takes so little time that it would say nothing of the time left for the others.
-    parts: dict[bool, list[CaseWork]] = {True: [], False: []}
-    for one in work:
-        parts[tensors_path(out, one.case.id).is_file()].append(one)
+    parts: dict[bool, list[CaseFiles]] = {True: [], False: []}
+    for case in plan.cases:
+        parts[tensors_path(out, case.id).is_file()].append(case)
+    _check_space(plan, out, len(parts[False]))
     outcomes: dict[str, CaseOutcome] = {}
     for there, part in parts.items():
-        if part:
-            count = f"{len(part)} case{'' if len(part) == 1 else 's'}"
-            reporter.stage("prepare", f"Updating {count}" if there else f"Preparing {count}")
-            outcomes |= {outcome.id: outcome for outcome in _work_through(part, plan.options.workers, reporter)}
-    failed = [outcome for outcome in outcomes.values() if outcome.failure is not None]
+        if not part:
+            continue
+        count = f"{len(part)} case{'' if len(part) == 1 else 's'}"
+        reporter.stage("prepare", f"Updating {count}" if there else f"Preparing {count}")
+        workers = plan.options.workers or sensible_workers(len(part))
+        with contextlib.closing(work_through(work, part, workers, reporter)) as results:
+            for done, outcome in enumerate(results, 1):
+                if outcome.fatal:  # no other case will fare better
+                    raise InputError(str(outcome.failure))
+                if outcome.failure is not None:
+                    reporter.warning(f"{outcome.id}: {outcome.failure}")
+                reporter.step(done, len(part))
+                outcomes[outcome.id] = outcome
+    failed = [f"{outcome.id}: {outcome.failure}" for outcome in outcomes.values() if outcome.failure is not None]
     if failed:
-        raise InputError(_failures(failed, len(work)), option="leave_out")
+        more = f" And {len(failed) - MAX_TOLD} more." if len(failed) > MAX_TOLD else ""
+        raise InputError(
+            f"{len(failed)} of {len(plan.cases)} cases could not be prepared; the others are kept for the next run. "
+            f"{' '.join(failed[:MAX_TOLD])}{more} Correct the files, or leave these cases out.",
+            option="leave_out",
+        )
     return outcomes
 
 
-def _work_through(work: Sequence[CaseWork], workers: int, reporter: Reporter) -> Iterator[CaseOutcome]:
-    """Raises InputError where no other case will fare better."""
-    with contextlib.closing(work_through(do_case, work, workers or sensible_workers(len(work)), reporter)) as results:
-        for done, outcome in enumerate(results, 1):
-            if outcome.fatal:
-                raise InputError(str(outcome.failure))
-            if outcome.failure is not None:
-                reporter.warning(f"{outcome.id}: {outcome.failure}")
-            reporter.step(done, len(work))
-            yield outcome
-
-
-def _check_space(plan: Plan, out: Path) -> None:
+def _check_space(plan: Plan, out: Path, missing: int) -> None:
     """Raise InputError where the disk cannot take the cases that are not there yet; told before the work is done."""
-    voxels = plan.template.grid.shape[0] * plan.template.grid.shape[1] * plan.template.grid.shape[2]
-    one = voxels * (2 * len(plan.template.modalities) + len(plan.template.scheme.labels))
-    missing = sum(not tensors_path(out, case.id).is_file() for case in plan.cases)
+    channels = 2 * len(plan.template.modalities) + len(plan.template.scheme.labels)  # float16 and uint8
+    needed = missing * math.prod(plan.template.grid.shape) * channels
     free = shutil.disk_usage(out).free
-    if missing * one > free:
+    if needed > free:
         raise InputError(
-            f"{missing} cases need {_size(missing * one)} in {out}, but {_size(free)} are free. "
+            f"{missing} cases need {_size(needed)} in {out}, but {_size(free)} are free. "
             "Free space, choose another folder, or a smaller grid."
         )
 
 
 def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
-def _failures(failed: Sequence[CaseOutcome], total: int) -> str:
-    told = " ".join(f"{outcome.id}: {outcome.failure}" for outcome in failed[:MAX_TOLD])
-    more = f" And {len(failed) - MAX_TOLD} more." if len(failed) > MAX_TOLD else ""
-    return (
-        f"{len(failed)} of {total} cases could not be prepared; the others are kept for the next run. {told}{more} "
-        "Correct the files, or leave these cases out."
-    )
 
 
 def _finish(plan: Plan, out: Path, outcomes: Sequence[CaseOutcome]) -> PrepareResult:
@@ -195,7 +188,13 @@ def _finish(plan: Plan, out: Path, outcomes: Sequence[CaseOutcome]) -> PrepareRe
     kept = [case for case in plan.cases if case.id not in left_out]
     if not kept:
         raise InputError("Every case is flagged, so none is left. Look at the flags, and prepare without leaving out.")
-    splits, said = _split(kept, flags, plan)
+    joined = with_joined_patients(kept, flags)
+    try:
+        splits, said = split_cases(joined, plan.options)
+    except InputError as exc:
+        if joined == kept:
+            raise
+        raise InputError(f"{exc} Cases with the same images count as one patient; the report names them.") from exc
     sentences = (*plan.sentences, *said)
     title = f"Dataset {out.resolve().name}"
     report = write_report(
@@ -204,16 +203,6 @@ def _finish(plan: Plan, out: Path, outcomes: Sequence[CaseOutcome]) -> PrepareRe
     describe(plan, facts, splits, left_out, {outcome.id: outcome.sha256 for outcome in outcomes}).save(out)
     told = tuple(asdict(flag) for flag in flags)
     return PrepareResult(str(out), str(report), len(kept), tuple(left_out), told, sentences)
-
-
-def _split(cases: Sequence[CaseFiles], flags: Sequence[Flag], plan: Plan) -> tuple[dict[str, str], tuple[str, ...]]:
-    joined = with_joined_patients(cases, flags)
-    try:
-        return split_cases(joined, plan.split)
-    except InputError as exc:
-        if joined == list(cases):
-            raise
-        raise InputError(f"{exc} Cases with the same images count as one patient; the report names them.") from exc
 
 
 def _options_text(plan: Plan) -> dict[str, str]:

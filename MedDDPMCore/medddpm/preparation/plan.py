@@ -18,7 +18,7 @@ from ..labels.recognize import labels_from_names
 from ..labels.scheme import LabelScheme
 from ..labels.together import recognize_together
 from ..progress import Reporter
-from .case_files import ERROR, CaseFiles, SourceProblem, SourceScan
+from .case_files import ERROR, CaseFiles, SourceScan
 from .facts import Flag
 from .options import PrepareOptions
 from .scan import GRID_MISMATCH, scan_source
@@ -82,7 +82,6 @@ class Plan:
     cases: tuple[CaseFiles, ...]
     left_out: tuple[str, ...]
     template: ModelConfig
-    split: SplitRequest
     sentences: tuple[str, ...]
 
 
@@ -92,7 +91,12 @@ def make_plan(options: PrepareOptions, reporter: Reporter) -> Plan:
     grid = options.grid_config(scheme)
     table = None if options.table is None else Path(options.table)
     scan = scan_source(Path(options.source), options.layout, table, reporter)
-    modalities = _modalities(options, scan)
+    modalities = options.modalities or scan.modalities
+    for name in modalities:
+        if name not in scan.modalities:
+            raise InputError(
+                f"The modality {name} was asked for, but {options.source} has {', '.join(scan.modalities) or 'none'}."
+            )
     cases, left_out = _chosen(options, scan)
     _refuse(options, scan, modalities, cases)
     warnings = [problem.sentence for problem in scan.problems if problem.severity != ERROR]
@@ -110,18 +114,7 @@ def make_plan(options: PrepareOptions, reporter: Reporter) -> Plan:
         grid=grid,
         normalization=options.intensities,
     )
-    named = {VALIDATION: options.validation_cases, TEST: options.test_cases}
-    split = SplitRequest(options.validation, options.test, options.seed, named)
-    return Plan(options, scan.layout, cases, left_out, template, split, tuple(warnings))
-
-
-def _modalities(options: PrepareOptions, scan: SourceScan) -> tuple[str, ...]:
-    for name in options.modalities:
-        if name not in scan.modalities:
-            raise InputError(
-                f"The modality {name} was asked for, but {options.source} has {', '.join(scan.modalities) or 'none'}."
-            )
-    return options.modalities or scan.modalities
+    return Plan(options, scan.layout, cases, left_out, template, tuple(warnings))
 
 
 def _chosen(options: PrepareOptions, scan: SourceScan) -> tuple[tuple[CaseFiles, ...], tuple[str, ...]]:
@@ -151,15 +144,10 @@ def _refuse(options: PrepareOptions, scan: SourceScan, modalities: Sequence[str]
         and not (problem.code == GRID_MISMATCH and options.register != "none")
     ]
     if stopping:
-        raise InputError(problems_text(stopping, options.source))
-
-
-def problems_text(problems: Sequence[SourceProblem], source: str) -> str:
-    """Problems for reading, the first ten in full."""
-    told = " ".join(problem.sentence for problem in problems[:MAX_TOLD])
-    more = f" And {len(problems) - MAX_TOLD} more." if len(problems) > MAX_TOLD else ""
-    count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return f"{source} has {count}: {told}{more}"
+        told = " ".join(problem.sentence for problem in stopping[:MAX_TOLD])
+        more = f" And {len(stopping) - MAX_TOLD} more." if len(stopping) > MAX_TOLD else ""
+        count = "a problem" if len(stopping) == 1 else f"{len(stopping)} problems"
+        raise InputError(f"{options.source} has {count}: {told}{more}")
 
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -167,91 +155,70 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SAME_SCAN = frozenset({"duplicate", "near-duplicate", "mirrored"})
 
 
-@dataclass(frozen=True)
-class SplitRequest:
-    """``validation`` and ``test``: shares of the patients; ``named``: "validation", "test" -> case or patient ids."""
-
-    validation: float = 0.1
-    test: float = 0.1
-    seed: int = 0
-    named: Mapping[str, Sequence[str]] | None = None
-
-
-def split_cases(cases: Sequence[CaseFiles], request: SplitRequest) -> tuple[dict[str, str], tuple[str, ...]]:
+def split_cases(cases: Sequence[CaseFiles], options: PrepareOptions) -> tuple[dict[str, str], tuple[str, ...]]:
     """Case id -> "train", "validation" or "test", and sentences on what is unusual about the split.
 
-    All cases of a patient go one way. A split for which cases are named, by the request or by the source, gets these;
+    All cases of a patient go one way. A split for which cases are named, by the options or by the source, gets these;
     the others are drawn in an order that depends on the seed and the patients' names alone. Raises InputError for
     names that no case has, for a patient in two splits, and where nothing is left to train on, unless all are for the
     test: by their names, or by a share of 1.
     """
-    given = {**_by_source(cases), **_named(cases, request)}
-    free = sorted({case.patient for case in cases} - set(given), key=lambda patient: _rank(patient, request.seed))
-    total = len(free) + len(given)
-    chosen = dict(given)
-    kept = 0 if TRAIN in given.values() or request.test == 1 else 1  # never all: somebody must be trained on
-    for split, share in ((TEST, request.test), (VALIDATION, request.validation)):
-        count = 0 if split in given.values() else _count(share, total)
-        for patient in free[: max(0, min(count, len(free) - kept))]:
-            chosen[patient] = split
-            free.remove(patient)
-    chosen.update(dict.fromkeys(free, TRAIN))
+
+    def rank(patient: str) -> bytes:
+        """A place in the draw that adding other patients does not change."""
+        return hashlib.sha256(f"{options.seed}:{patient}".encode()).digest()
+
+    chosen = {**_by_source(cases), **_named(cases, options)}
+    free = sorted({case.patient for case in cases} - set(chosen), key=rank)
+    total, given = len(free) + len(chosen), set(chosen.values())
+    kept = 0 if TRAIN in given or options.test == 1 else 1  # never all: somebody must be trained on
+    for split, share in ((TEST, options.test), (VALIDATION, options.validation)):
+        # One patient at least where there are three or more.
+        count = 0 if split in given else max(round(share * total), int(share > 0 and total >= 3))
+        drawn = free[: max(0, min(count, len(free) - kept))]
+        chosen |= dict.fromkeys(drawn, split)
+        free = free[len(drawn) :]
+    chosen |= dict.fromkeys(free, TRAIN)
     splits = {case.id: chosen[case.patient] for case in cases}
     if TRAIN not in splits.values() and VALIDATION in splits.values():
         raise InputError("No case is left to train on. Name fewer cases for validation and test.")
-    return splits, _sentences(splits, total)
+    if set(splits.values()) == {TEST}:
+        return splits, ("All cases are for the test: models can be measured on this dataset, not trained.",)
+    said = []
+    if total < 3:
+        said.append(
+            f"There {'is one patient' if total == 1 else f'are {total} patients'} only: a model will overfit to "
+            "them. Add more patients for anything but a test run."
+        )
+    if VALIDATION not in splits.values():
+        said.append("No case is in the validation split, so overfitting will not be noticed.")
+    return splits, tuple(said)
 
 
 def _by_source(cases: Sequence[CaseFiles]) -> dict[str, str]:
     """Patient -> split, as the source says."""
-    told: dict[str, tuple[str, str]] = {}
+    told: dict[str, CaseFiles] = {}
     for case in cases:
-        if case.split is None:
-            continue
-        other, split = told.setdefault(case.patient, (case.id, case.split))
-        if split != case.split:
+        other = told.setdefault(case.patient, case) if case.split else case
+        if other.split != case.split:
             raise InputError(
-                f"The patient {case.patient} is in two splits: the case {other} in '{split}', {case.id} in "
+                f"The patient {case.patient} is in two splits: the case {other.id} in '{other.split}', {case.id} in "
                 f"'{case.split}'. Put all cases of a patient into one."
             )
-    return {patient: split for patient, (_, split) in told.items()}
+    return {patient: case.split for patient, case in told.items() if case.split}
 
 
-def _named(cases: Sequence[CaseFiles], request: SplitRequest) -> dict[str, str]:
-    """Patient -> split, as the request says; naming one case of a patient takes all."""
+def _named(cases: Sequence[CaseFiles], options: PrepareOptions) -> dict[str, str]:
+    """Patient -> split, as the options say; naming one case of a patient takes all."""
     patients = {name: case.patient for case in cases for name in (case.id, case.patient)}
     chosen: dict[str, str] = {}
-    for split, names in (request.named or {}).items():
+    for split, names in ((VALIDATION, options.validation_cases), (TEST, options.test_cases)):
         for name in names:
             if name not in patients:
                 raise InputError(f"The {split} case '{name}' is not among the cases. Check its name.")
             if chosen.setdefault(patients[name], split) != split:
                 raise InputError(f"The patient {patients[name]} is named for two splits. Name it for one of them.")
     return chosen
-
-
-def _rank(patient: str, seed: int) -> bytes:
-    """A place in the draw that adding other patients does not change."""
-    return hashlib.sha256(f"{seed}:{patient}".encode()).digest()
-
-
-def _count(share: float, patients: int) -> int:
-    """Patients for a share; one at least where there are three or more."""
-    return max(round(share * patients), int(share > 0 and patients >= 3))
-
-
-def _sentences(splits: Mapping[str, str], patients: int) -> tuple[str, ...]:
-    if set(splits.values()) == {TEST}:
-        return ("All cases are for the test: models can be measured on this dataset, not trained.",)
-    said = []
-    if patients < 3:
-        said.append(
-            f"There {'is one patient' if patients == 1 else f'are {patients} patients'} only: a model will overfit to "
-            "them. Add more patients for anything but a test run."
-        )
-    if VALIDATION not in splits.values():
-        said.append("No case is in the validation split, so overfitting will not be noticed.")
-    return tuple(said)
 
 
 def with_joined_patients(cases: Sequence[CaseFiles], flags: Sequence[Flag]) -> list[CaseFiles]:
@@ -274,11 +241,7 @@ def left_out_by(flags: Sequence[Flag], cases: Sequence[CaseFiles]) -> dict[str, 
     order = {case.id: number for number, case in enumerate(cases)}
     reasons: dict[str, str] = {}
     for flag in flags:
-        if flag.severity != WARNING or (flag.code in SAME_SCAN and _is_first(flag, order)):
-            continue
-        reasons[flag.case] = f"{reasons[flag.case]} {flag.sentence}" if flag.case in reasons else flag.sentence
+        first = all(order[flag.case] < order[other] for other in flag.others if other in order)
+        if flag.severity == WARNING and not (flag.code in SAME_SCAN and first):
+            reasons[flag.case] = f"{reasons[flag.case]} {flag.sentence}" if flag.case in reasons else flag.sentence
     return reasons
-
-
-def _is_first(flag: Flag, order: dict[str, int]) -> bool:
-    return all(order[flag.case] < order[other] for other in flag.others if other in order)

@@ -34,26 +34,15 @@ MAX_STATE_BYTES = 2**24
 
 
 @dataclass(frozen=True)
-class CaseWork:
-    """One case to prepare into the dataset folder ``out``."""
-
-    case: CaseFiles
-    out: Path
-    options: PrepareOptions
-    template: ModelConfig
-
-
-@dataclass(frozen=True)
 class CaseOutcome:
     """What became of a case: its facts, or the ``failure`` sentence. ``fatal``: no other case will fare better.
 
-    ``fresh`` is False where the case was there already. ``sha256`` is that of the file of tensors.
+    ``sha256`` is that of the file of tensors.
     """
 
     id: str
     facts: CaseFacts | None = None
     sha256: str | None = None
-    fresh: bool = True
     failure: str | None = None
     fatal: bool = False
 
@@ -75,63 +64,57 @@ def state_path(out: Path, case_id: str) -> Path:
     return out / "cases" / f"{case_id}.json"
 
 
-def do_case(work: CaseWork) -> CaseOutcome:
-    """Prepare one case, or find that it is there already; runs in a process of its own. Never raises InputError."""
-    case_id = work.case.id
+def do_case(case: CaseFiles, out: Path, options: PrepareOptions, template: ModelConfig) -> CaseOutcome:
+    """Prepare one case into the dataset folder ``out``, or find that it is there already.
+
+    Runs in a process of its own. Never raises InputError.
+    """
     try:
-        key = work_key(work)
-        there = read_state(work.out, case_id, key)
+        key = work_key(case, options, template)
+        there = read_state(out, case.id, key)
         if there is not None:
-            return _kept(work, *there)
-        tensors, facts = prepare_one(work.case, work.options, work.template)
+            facts, digest = there
+            # Its pictures are drawn again where somebody deleted them.
+            if not list((out / PICTURES).glob(f"{glob.escape(case.id)}-sheet.*")):
+                write_pictures(out / PICTURES, load_file(tensors_path(out, case.id)), facts, template)
+            return CaseOutcome(case.id, facts, digest)
+        tensors, facts = prepare_one(case, options, template)
     except OutOfMemory as exc:
-        return CaseOutcome(case_id, failure=str(exc), fatal=True)
+        return CaseOutcome(case.id, failure=str(exc), fatal=True)
     except Cancelled:
         raise
     except MedDDPMError as exc:
-        return CaseOutcome(case_id, failure=str(exc))
+        return CaseOutcome(case.id, failure=str(exc))
     try:
-        return CaseOutcome(case_id, facts, _write(work, key, tensors, facts))
+        state = state_path(out, case.id)
+        for outdated in (state, out / DESCRIPTION):  # what they say is not true from here on
+            outdated.unlink(missing_ok=True)
+        with atomic_path(tensors_path(out, case.id)) as temporary:
+            # Not save_file, which makes files that only this user can read: datasets are shared.
+            temporary.write_bytes(save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
+            digest = sha256(temporary)
+        write_pictures(out / PICTURES, tensors, facts, template)
+        write_text(state, json.dumps(asdict(_State(key, digest, asdict(facts))), indent=1) + "\n")
     except InputError as exc:  # the disk is full or not to be written: so it is for all cases
-        return CaseOutcome(case_id, failure=str(exc), fatal=True)
+        return CaseOutcome(case.id, failure=str(exc), fatal=True)
+    return CaseOutcome(case.id, facts, digest)
 
 
-def _kept(work: CaseWork, facts: CaseFacts, digest: str) -> CaseOutcome:
-    """A case that is there; its pictures are drawn again where somebody deleted them."""
-    if not list((work.out / PICTURES).glob(f"{glob.escape(work.case.id)}-sheet.*")):
-        write_pictures(work.out / PICTURES, load_file(tensors_path(work.out, work.case.id)), facts, work.template)
-    return CaseOutcome(work.case.id, facts, digest, fresh=False)
-
-
-def _write(work: CaseWork, key: str, tensors: dict[str, np.ndarray], facts: CaseFacts) -> str:
-    state = state_path(work.out, work.case.id)
-    for outdated in (state, work.out / DESCRIPTION):  # what they say is not true from here on
-        outdated.unlink(missing_ok=True)
-    with atomic_path(tensors_path(work.out, work.case.id)) as temporary:
-        # Not save_file, which makes files that only this user can read: datasets are shared.
-        temporary.write_bytes(save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
-        digest = sha256(temporary)
-    write_pictures(work.out / PICTURES, tensors, facts, work.template)
-    write_text(state, json.dumps(asdict(_State(key, digest, asdict(facts))), indent=1) + "\n")
-    return digest
-
-
-def work_key(work: CaseWork) -> str:
+def work_key(case: CaseFiles, options: PrepareOptions, template: ModelConfig) -> str:
     """A hash of everything that a prepared case depends on: contents of its files, options, and the method.
 
     Where the files lie and how they are named does not matter. Raises InputError where one cannot be read.
     """
-    options, case = work.options, work.case
-    files = {name: content_hash(case.images[name]) for name in work.template.modalities if name in case.images}
+    files = {name: content_hash(case.images[name]) for name in template.modalities if name in case.images}
     data = {
         "method": METHOD,
         "patient": case.patient,
         "images": files,
         "mask": None if case.mask is None else content_hash(case.mask),
-        "scheme": asdict(work.template.scheme),
-        "grid": asdict(work.template.grid),
-        "modalities": work.template.modalities,
-        "background": work.template.background,
+        "scheme": asdict(template.scheme),
+        "grid": asdict(template.grid),
+        "modalities": template.modalities,
+        "background": template.background,
         "register": options.register,
         "template": None if options.template is None else content_hash(Path(options.template)),
         "intensities": options.intensities,

@@ -15,16 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..monitor.neighbors import coarse
 from ..monitor.quality import Similarity, similarity
 from ..monitor.samples import spread
 
 MAX_PAIRS = 24  # of images whose similarity is computed
-
-
-def small_vector(images: Tensor) -> Tensor:
-    """Images (C, D, H, W) on a coarse grid, as one vector."""
-    return coarse(images).flatten()
 
 
 def mmd(a: Sequence[Tensor], b: Sequence[Tensor]) -> float | None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,12 +19,11 @@ from ...geometry.volume import centered_affine
 from ...models.model import Model
 from ...models.places import find_config
 from ...models.registry import load_model
-from ...network.appearance import Look
 from ...progress import Reporter, SilentReporter
 from ...sampling.solvers import sampler_and_steps
 from ...synthesis.anatomy import with_other_anatomy
 from ..dataset import PreparedDataset
-from ..monitor.neighbors import TrainingNeighbors, is_copy, left_right_axis
+from ..monitor.neighbors import TrainingNeighbors, coarse, is_copy, left_right_axis
 from ..monitor.quality import Quality, by_modality, dataset_label_means, label_mean_image, label_means
 from ..monitor.samples import (
     RECORD,
@@ -37,18 +35,30 @@ from ..monitor.samples import (
     recorded,
     write_case,
 )
-from .distribution import areas_under_curve, mmd, neighbor_similarities, slice_features, small_vector
+from .distribution import areas_under_curve, mmd, neighbor_similarities, slice_features
 from .measures import ALL, BASELINE, REAL, SYNTHETIC, Reading, measured
 from .realism import CaseMeasures
+from .report import write_report
 from .request import EvaluationRequest, chosen_cases, doubts, require_fit, resolution
-from .results import EVALUATED, MODEL, TRAINING, Evaluation, LabelTable, SampleResult, SetFigures, undefined
-from .segmenter import Segmenter, trained_segmenter, tumor_regions
+from .results import (
+    EVALUATED,
+    MODEL,
+    TRAINING,
+    Evaluation,
+    SampleResult,
+    SetFigures,
+    undefined,
+    write_tables,
+)
+from .segmenter import trained_segmenter, tumor_regions
 
 SAME_MASK_CASES = 8  # of which the similarity among samples of the same mask is computed
 
 
 def evaluate(request: EvaluationRequest, reporter: Reporter | None = None) -> Evaluation:
-    """Sample every case of the split, compare, and return the figures; samples and sheets lie below ``request.out``.
+    """Sample every case of the split, compare, and return the figures.
+
+    Below ``request.out`` lie samples and sheets, tables (``write_tables``) and the report (``write_report``).
 
     What the same request has sampled before is read again instead, so that an interrupted evaluation goes on. The
     figures are those of the images as they are written, on the dataset's grid, whose voxels may be larger or smaller
@@ -60,7 +70,10 @@ def evaluate(request: EvaluationRequest, reporter: Reporter | None = None) -> Ev
     config = read_dataset_config(Path(request.dataset))
     ids = chosen_cases(config.cases, request)
     require_fit(request, find_config(request.model), config)
-    return _Evaluator(request, reporter, ids).run()
+    found = _Evaluator(request, reporter, ids).run()
+    write_tables(Path(request.out), found)
+    write_report(Path(request.out), found)
+    return found
 
 
 class _Evaluator:
@@ -68,31 +81,25 @@ class _Evaluator:
         self._request, self._reporter = request, reporter
         self._data = PreparedDataset(Path(request.dataset), request.split)
         self._indices = [i for i, case in enumerate(self._data.cases) if case.id in ids]
-        self._train = self._training_cases()
         self._model: Model = load_model(request.model, request.device, request.precision)
         self._config = self._model.config
         self._doubts = doubts(self._config, self._data.config, ids)
         self._resolution = resolution(self._config.grid, self._data.config.grid)
         self._sampler, self._steps = sampler_and_steps(self._config, request.sampler, request.steps)
-        self._neighbors = self._training_neighbors()
+        self._train: PreparedDataset | None = None
+        self._neighbors: TrainingNeighbors | None = None
+        if request.split == "train":
+            self._train = self._data
+        elif any(case.split == "train" for case in self._data.config.cases):
+            self._train = train = PreparedDataset(self._data.folder, "train")
+            axis = left_right_axis(self._config.grid.orientation)
+            names = [case.id for case in train.cases]
+            self._neighbors = TrainingNeighbors(names, train.__getitem__, self._config.background, axis)
         self._means, self._baseline_from = self._label_means()
         self._terms: dict[str, list[float]] = {}
         self._readings: list[Reading] = []
         self._slices: dict[str, dict[str, Tensor]] = {REAL: {}, SYNTHETIC: {}, BASELINE: {}}
         self._done = 0
-
-    def _training_cases(self) -> PreparedDataset | None:
-        if not any(case.split == "train" for case in self._data.config.cases):
-            return None
-        return self._data if self._request.split == "train" else PreparedDataset(self._data.folder, "train")
-
-    def _training_neighbors(self) -> TrainingNeighbors | None:
-        train = self._train
-        if train is None or self._request.split == "train":
-            return None
-        axis = left_right_axis(self._config.grid.orientation)
-        ids = [case.id for case in train.cases]
-        return TrainingNeighbors(ids, train.__getitem__, self._config.background, axis)
 
     def _label_means(self) -> tuple[Tensor, str]:
         """Those of the baseline, and whose they are."""
@@ -101,14 +108,17 @@ class _Evaluator:
             return carried, MODEL
         if self._neighbors is not None:
             return self._neighbors.means, TRAINING
-        data = self._train or self._data
-        means = dataset_label_means(data, self._config.background)
+        means = dataset_label_means(self._train or self._data, self._config.background)
         return means, EVALUATED if self._train is None else TRAINING
 
     def run(self) -> Evaluation:
+        request = self._request
         for sentence in self._doubts:
             self._reporter.warning(sentence)
-        segmenter = self._segmenter()
+        segmenter = None
+        if self._train is not None and request.tumor_iterations and tumor_regions(self._config.scheme):
+            device = figures_device(self._model.device)
+            segmenter = trained_segmenter(self._train, request.tumor_iterations, device, self._reporter)
         self._reporter.stage("sample", "Sampling the masks")
         results, real_means, made_means = [], [], []
         for i in self._indices:
@@ -119,36 +129,52 @@ class _Evaluator:
             self._measure(measures, REAL, case.id, None, case.real)
             self._measure(measures, BASELINE, case.id, None, baseline)
             expected = self._quality(baseline, case, "the baseline and real images")
-            for k in range(self._request.samples):
+            for k in range(request.samples):
                 masked, own = case, measures
-                if self._request.anatomy == "seed":
+                if request.anatomy == "seed":
                     masked = self._with_other_anatomy(case, k)
                     own = CaseMeasures(masked.fractions, self._data.config, segmenter, self._reporter)
                 made = self._sample(masked, k)
                 made_means.append(label_means(made, masked.fractions))
-                self._measure(own, SYNTHETIC, case.id, self._request.seed + k, made)
+                self._measure(own, SYNTHETIC, case.id, request.seed + k, made)
                 results.append(self._compared(case, k, made, expected))
+        return self._result(results, {"real": real_means, "synthetic": made_means})
+
+    def _result(self, samples: list[SampleResult], means: dict[str, list[Tensor]]) -> Evaluation:
         self._reporter.stage("compare", "Comparing the images")
         self._compare_sets()
         patients = {case.id: case.patient or case.id for case in self._data.cases}
-        self._classify(patients)
+        for kind in (SYNTHETIC, BASELINE):
+            areas = areas_under_curve(self._slices[REAL], self._slices[kind], patients)
+            self._readings += [Reading("classifier", ALL, kind, case, None, area) for case, area in areas.items()]
         for sentence in (found := undefined(self._terms)):
             self._reporter.warning(sentence)
+        real = [coarse(self._data[i][0]).flatten() for i in self._indices]
+        made = [coarse(self._again(n, 0)).flatten() for n in range(len(self._indices))]
+        train = [] if self._neighbors is None else [coarse(images).flatten() for images, _ in self._train or ()]
+        averages = {kind: torch.stack(several).nanmean(0) for kind, several in means.items()}
+        request = self._request
         return Evaluation(
             model=self._config.name,
             weights_sha256=self._model.weights_hash,
-            dataset=Path(self._request.dataset).name,
-            split=self._request.split,
+            dataset=Path(request.dataset).name,
+            split=request.split,
             sampler=self._sampler,
             steps=self._steps,
-            seed=self._request.seed,
-            guidance=self._request.guidance,
-            anatomy=self._request.anatomy,
-            contrast=self._request.contrast,
+            seed=request.seed,
+            guidance=request.guidance,
+            anatomy=request.anatomy,
+            contrast=request.contrast,
             modalities=self._config.modalities,
-            samples=tuple(results),
-            sets=self._sets(),
-            intensities=self._intensities(real_means, made_means),
+            samples=tuple(samples),
+            sets=SetFigures(mmd=mmd(made, real), mmd_of_training=mmd(train, real)),
+            intensities={
+                modality: {
+                    label.name: {kind: _known(values[m, i]) for kind, values in averages.items()}
+                    for i, label in enumerate(self._config.scheme.labels)
+                }
+                for m, modality in enumerate(self._config.modalities)
+            },
             measures=measured(self._readings, patients),
             readings=tuple(self._readings),
             baseline_from=self._baseline_from,
@@ -162,12 +188,6 @@ class _Evaluator:
         other = with_other_anatomy(own, self._config.scheme, affine, self._request.seed + k)
         return replace(case, fractions=torch.from_numpy(to_network(other)))
 
-    def _segmenter(self) -> Segmenter | None:
-        iterations = self._request.tumor_iterations
-        if self._train is None or iterations == 0 or not tumor_regions(self._config.scheme):
-            return None
-        return trained_segmenter(self._train, iterations, figures_device(self._model.device), self._reporter)
-
     def _measure(self, measures: CaseMeasures, kind: str, case: str, seed: int | None, images: Tensor) -> None:
         self._reporter.check_cancelled()
         found = measures.of(images, anatomy=kind != BASELINE)
@@ -180,44 +200,43 @@ class _Evaluator:
 
     def _sample(self, case: HeldOut, k: int) -> Tensor:
         """The k-th sample of a case as written, (C, D, H, W): from its files, or made now."""
-        folder = Path(self._request.out) / self._folder(case.id, k)
-        facts = self._facts(case.id, k)
-        total = len(self._indices) * self._request.samples
+        request, model = self._request, self._model
+        folder, seed = Path(request.out) / self._folder(case.id, k), request.seed + k
+        facts = {  # everything that a sample depends on
+            "weights_sha256": model.weights_hash,
+            "case_sha256": sha256(self._data.folder / "cases" / f"{case.id}.safetensors"),
+            "sampler": self._sampler,
+            "steps": self._steps,
+            "seed": seed,
+            "guidance": request.guidance,
+            "anatomy": request.anatomy,
+            "contrast": request.contrast,
+            "precision": str(model.dtype),
+        }
         made = read_sample(folder, self._config.modalities, case.real) if recorded(folder) == facts else None
         if made is None:
             (folder / RECORD).unlink(missing_ok=True)
-            mask = self._resolution.to_model(case.fractions)
-            seed, check = self._request.seed + k, self._reporter.check_cancelled
-            options = {"guidance": self._request.guidance, "look": self._look(case)}
-            made = draw_sample(self._model, mask, self._sampler, self._steps, seed, check, **options)
+            look = model.look() if request.contrast == "mean" else None  # None: drawn from the seed
+            if request.contrast == "real":
+                look = model.measured_look(case.real, case.fractions)
+            made = draw_sample(
+                model,
+                self._resolution.to_model(case.fractions),
+                self._sampler,
+                self._steps,
+                seed,
+                self._reporter.check_cancelled,
+                guidance=request.guidance,
+                look=look,
+            )
             made = self._resolution.to_dataset(made)
             title = f"{self._config.name} | {case.id} | seed {seed}, {self._sampler}, {self._steps} steps"
             write_case(folder, case, made, replace(self._config, grid=self._data.config.grid), title)
             write_text(folder / RECORD, json.dumps(facts, indent=1) + "\n")
             made = as_written(made)
         self._done += 1
-        self._reporter.step(self._done, total)
+        self._reporter.step(self._done, len(self._indices) * request.samples)
         return made
-
-    def _look(self, case: HeldOut) -> Look | None:
-        """The contrast that is asked for; None for one drawn from the seed."""
-        if self._request.contrast == "real":
-            return self._model.measured_look(case.real, case.fractions)
-        return self._model.look() if self._request.contrast == "mean" else None
-
-    def _facts(self, case: str, k: int) -> dict[str, Any]:
-        """Everything that a sample depends on."""
-        return {
-            "weights_sha256": self._model.weights_hash,
-            "case_sha256": sha256(self._data.folder / "cases" / f"{case}.safetensors"),
-            "sampler": self._sampler,
-            "steps": self._steps,
-            "seed": self._request.seed + k,
-            "guidance": self._request.guidance,
-            "anatomy": self._request.anatomy,
-            "contrast": self._request.contrast,
-            "precision": str(self._model.dtype),
-        }
 
     def _compared(self, case: HeldOut, k: int, made: Tensor, baseline: dict[str, Quality]) -> SampleResult:
         known = self._neighbors
@@ -262,18 +281,6 @@ class _Evaluator:
                 self._readings.append(Reading("among_samples", ALL, SYNTHETIC, ids[n], seed, alike.value))
                 self._terms.setdefault("samples of one mask", []).append(alike.lowest)
 
-    def _classify(self, patients: dict[str, str]) -> None:
-        for kind in (SYNTHETIC, BASELINE):
-            areas = areas_under_curve(self._slices[REAL], self._slices[kind], patients)
-            self._readings += [Reading("classifier", ALL, kind, case, None, area) for case, area in areas.items()]
-
-    def _sets(self) -> SetFigures:
-        real = [small_vector(self._data[i][0]) for i in self._indices]
-        made = [small_vector(self._again(n, 0)) for n in range(len(self._indices))]
-        train = self._train if self._request.split != "train" else None
-        trained = [] if train is None else [small_vector(images) for images, _ in train]
-        return SetFigures(mmd=mmd(made, real), mmd_of_training=mmd(trained, real))
-
     def _again(self, n: int, k: int) -> Tensor:
         """The k-th sample of the n-th case from its files."""
         self._reporter.check_cancelled()
@@ -283,16 +290,6 @@ class _Evaluator:
         if images is None:
             raise InputError(f"The samples in {folder} are gone, though just made. Run the same command again.")
         return images
-
-    def _intensities(self, real: list[Tensor], made: list[Tensor]) -> LabelTable:
-        means = {"real": torch.stack(real).nanmean(0), "synthetic": torch.stack(made).nanmean(0)}
-        return {
-            modality: {
-                label.name: {kind: _known(values[m, i]) for kind, values in means.items()}
-                for i, label in enumerate(self._config.scheme.labels)
-            }
-            for m, modality in enumerate(self._config.modalities)
-        }
 
 
 def _known(value: Tensor) -> float | None:

@@ -134,21 +134,39 @@ def write_tables(folder: Path, found: Evaluation) -> None:
 
 def summary(found: Evaluation) -> dict[str, Any]:
     """Plain JSON data: how it was made, means, sets, label intensities and every sample."""
-    return {
+    said = (
+        "model",
+        "weights_sha256",
+        "dataset",
+        "split",
+        "sampler",
+        "steps",
+        "seed",
+        "guidance",
+        "anatomy",
+        "contrast",
+    )
+    data = {
         "format_version": 1,
-        **{name: getattr(found, name) for name in ("model", "weights_sha256", "dataset", "split")},
-        **{name: getattr(found, name) for name in ("sampler", "steps", "seed", "guidance", "anatomy", "contrast")},
-        **{name: getattr(found, name) for name in ("modalities", "baseline_from", "doubts")},
-        "mean": {"synthetic": _rounded(found.mean), "baseline": _rounded(found.baseline_mean)},
+        **{name: getattr(found, name) for name in (*said, "modalities", "baseline_from", "doubts")},
+        "mean": {"synthetic": asdict(found.mean), "baseline": asdict(found.baseline_mean)},
         "by_modality": {
-            name: {"synthetic": _rounded(found.of_modality(name)), "baseline": _rounded(found.of_modality(name, True))}
+            name: {"synthetic": asdict(found.of_modality(name)), "baseline": asdict(found.of_modality(name, True))}
             for name in found.modalities
         },
-        "sets": {name: None if value is None else round(value, 5) for name, value in asdict(found.sets).items()},
-        "measures": [_measure(one) for one in found.measures],
+        "sets": asdict(found.sets),
+        "measures": [
+            {**asdict(one), "against": measure.against, "good": one.good, "good_from_to": measure.good}
+            for one, measure in ((one, MEASURES[one.name]) for one in found.measures)
+        ],
         "mean_intensity": found.intensities,
-        "samples": [_sample(sample) for sample in found.samples],
+        "samples": [
+            {**asdict(sample), "mean": asdict(sample.mean), "baseline_mean": asdict(sample.baseline_mean)}
+            for sample in found.samples
+        ],
     }
+    rounded: dict[str, Any] = _rounded(data)
+    return rounded
 
 
 def figures_csv(found: Evaluation) -> str:
@@ -157,42 +175,22 @@ def figures_csv(found: Evaluation) -> str:
     head = ["case", "seed", "modality", *COLUMNS, *(f"baseline_{name}" for name in COLUMNS), *near]
     lines: list[list[str | float | None]] = [[*head]]
     for sample in found.samples:
+        nearest: list[str | float] = ["", "", "", ""]
+        if sample.nearest is not None and sample.nearest_of_real is not None:
+            likenesses = [_rounded(one.similarity) for one in (sample.nearest, sample.nearest_of_real)]
+            nearest = [sample.nearest.case, *likenesses, "yes" if sample.copy else "no"]
         rows = {"all": (sample.mean, sample.baseline_mean)}
         rows |= {name: (sample.figures[name], sample.baseline[name]) for name in found.modalities}
-        for modality, (made, baseline) in rows.items():
-            figures = [_round(getattr(part, name)) for part in (made, baseline) for name in COLUMNS]
-            lines.append([sample.case, sample.seed, modality, *figures, *_nearest_cells(sample)])
+        for modality, parts in rows.items():
+            figures = [_rounded(getattr(part, name)) for part in parts for name in COLUMNS]
+            lines.append([sample.case, sample.seed, modality, *figures, *nearest])
     return csv_text(lines)
 
 
-def _measure(one: Measured) -> dict[str, Any]:
-    measure = MEASURES[one.name]
-    return {**_round(asdict(one)), "against": measure.against, "good": one.good, "good_from_to": measure.good}
-
-
-def _sample(sample: SampleResult) -> dict[str, Any]:
-    facts = {name: getattr(sample, name) for name in ("case", "seed", "folder", "copy")}
-    for name in ("nearest", "nearest_of_real"):
-        value = getattr(sample, name)
-        facts[name] = None if value is None else asdict(value)
-    figures = {name: _rounded(part) for name, part in sample.figures.items()}
-    baseline = {name: _rounded(part) for name, part in sample.baseline.items()}
-    means = {"mean": _rounded(sample.mean), "baseline_mean": _rounded(sample.baseline_mean)}
-    return {**facts, **means, "figures": figures, "baseline": baseline}
-
-
-def _rounded(figures: Quality) -> dict[str, Any]:
-    return dict(_round(asdict(figures)))
-
-
-def _round(value: Any) -> Any:
+def _rounded(value: Any) -> Any:
+    """Plain data with its numbers to five decimals."""
     if isinstance(value, dict):
-        return {name: _round(item) for name, item in value.items()}
+        return {name: _rounded(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
     return round(value, 5) if isinstance(value, float) else value
-
-
-def _nearest_cells(sample: SampleResult) -> list[str | float]:
-    if sample.nearest is None or sample.nearest_of_real is None:
-        return ["", "", "", ""]
-    figures = [_round(sample.nearest.similarity), _round(sample.nearest_of_real.similarity)]
-    return [sample.nearest.case, *figures, "yes" if sample.copy else "no"]
