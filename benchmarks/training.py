@@ -193,7 +193,7 @@ def _plain(config: TrainConfig, clock: Clock) -> float:
     objective = Objective(model, Schedule.from_config(config.schedule), config.loss)
     source = BatchSource(data, Augmentation(config.augment, model), objective, config)
     torch.manual_seed(config.seed)
-    network = starting_network(model, objective.schedule, data, None, SilentReporter())
+    network = starting_network(config, model, objective.schedule, data, None, SilentReporter())
     use_torch_backward(network)
     network = network.to(device)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema.decay))

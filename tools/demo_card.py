@@ -75,8 +75,9 @@ def read_metrics(run: Path) -> list[Metric]:
 
 def as_markdown(found: Evaluation, images: str) -> str:
     """The figures as the tables of the card; ``images``: what those of the dataset are called."""
+    asked = found.request
     intro = (
-        f"{found.sampler}, {found.steps} steps, seed {found.seed}; baseline (in brackets): the mean intensity of each "
+        f"{asked.sampler}, {asked.steps} steps, seed {asked.seed}; baseline (in brackets): the mean intensity of each "
         "label over the training cases, which knows the mask and nothing else."
     )
     meaning = (

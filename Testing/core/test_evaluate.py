@@ -409,7 +409,7 @@ def test_a_page_escapes_what_it_is_told(found: tuple[Evaluation, Path]) -> None:
     evil = '<script>alert("x")</script>&'
     commands = "\x1b]0;x\x07\x9b\u202e\udcff"
     sample = replace(found[0].samples[0], case=evil, folder="a b/ü")
-    text = page(replace(found[0], model=evil, doubts=(evil, commands), samples=(sample,), split=evil))
+    text = page(replace(found[0], model=evil, doubts=(evil, commands), samples=(sample,)))
     assert "<script" not in text and text.replace("\n", "").isprintable() and "?]0;x???" in text
     seen = parsed(text)
     assert seen.text.count(evil) >= 6  # the title is there twice

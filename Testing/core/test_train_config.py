@@ -206,27 +206,27 @@ def test_a_missing_file_is_explained(tmp_path: Path) -> None:
 
 def test_paths_count_from_the_file_and_the_dataset_knows_the_channels(dataset: Path, tmp_path: Path) -> None:
     text = f"dataset = '{dataset}'\noutput = 'runs/mine'\npreset = 'demo'\niterations = 300\n[optimizer]\nlr = 1e-4\n"
-    file = read_train_file(written(tmp_path, text))
-    assert file.output == (tmp_path / "runs" / "mine").resolve()
-    network, optimizer = file.config.network, file.config.optimizer
+    config, output = read_train_file(written(tmp_path, text))
+    assert output == (tmp_path / "runs" / "mine").resolve()
+    network, optimizer = config.network, config.optimizer
     assert (network.image_channels, network.mask_channels, network.base_channels) == (1, 2, 32)
     assert (optimizer.lr, optimizer.warmup_steps, optimizer.decay_steps) == (1e-4, 1, 120)
-    assert file.config.iterations == 300
+    assert config.iterations == 300
     (tmp_path / "d").symlink_to(dataset, target_is_directory=True)
-    assert read_train_file(written(tmp_path, "dataset = 'd'\npreset = 'demo'")).config.dataset == str(dataset.resolve())
+    assert read_train_file(written(tmp_path, "dataset = 'd'\npreset = 'demo'"))[0].dataset == str(dataset.resolve())
 
 
 def test_network_and_schedule_may_be_those_of_the_starting_model(dataset: Path, tmp_path: Path) -> None:
     demo = find_config("demo")
-    file = read_train_file(written(tmp_path, f"dataset = '{dataset}'\nstart_from = 'demo'\npreset = 'brats'\n"))
-    assert file.config.network == replace(demo.network, image_channels=1, mask_channels=2)
-    assert file.config.schedule == demo.schedule
-    assert file.config.optimizer.schedule == "step"
+    config, _ = read_train_file(written(tmp_path, f"dataset = '{dataset}'\nstart_from = 'demo'\npreset = 'brats'\n"))
+    assert config.network == replace(demo.network, image_channels=1, mask_channels=2)
+    assert config.schedule == demo.schedule
+    assert config.optimizer.schedule == "step"
 
 
 def test_former_names_of_options_are_read(dataset: Path, tmp_path: Path) -> None:
     lines = "licence = 'mine'\n[optimizer]\nfinal_lr = 3e-6\nplan = 'halved'"
-    config = read_train_file(written(tmp_path, f"dataset = '{dataset}'\npreset = 'compact'\n{lines}")).config
+    config = read_train_file(written(tmp_path, f"dataset = '{dataset}'\npreset = 'compact'\n{lines}"))[0]
     assert (config.license, config.optimizer.min_lr, config.optimizer.schedule) == ("mine", 3e-6, "step")
 
 

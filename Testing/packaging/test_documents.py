@@ -93,7 +93,7 @@ def test_the_training_example_is_a_configuration(tmp_path: Path) -> None:
 
     (text,) = blocks("docs/training.md", "toml")
     (tmp_path / "training.toml").write_text(text, encoding="utf-8")
-    config = read_train_file(tmp_path / "training.toml").config
+    config = read_train_file(tmp_path / "training.toml")[0]
     assert config.dataset == str((tmp_path / "prepared").resolve())
     assert config.network.level_channels == (64, 64, 128, 192, 256)
 

@@ -6,14 +6,12 @@ import contextlib
 import json
 import math
 import pickle
-import random
 import re
 import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..errors import InputError
@@ -104,9 +102,11 @@ class Checkpoints:
                 except RuntimeError as exc:  # torch's words for a write that failed
                     raise OSError(f"torch could not write it ({str(exc).splitlines()[0][:80]})") from exc
         except InputError as exc:
-            kept = self.steps()
+            kept, room = self.steps(), ""
             last = f"The last good one, of iteration {kept[-1]}, is kept." if kept else "There is none before it."
-            raise InputError(f"The checkpoint {exc} {last}{_room(self.folder)}") from exc
+            with contextlib.suppress(OSError):
+                room = f" {shutil.disk_usage(self.folder).free / 1e9:.1f} GB are free there."
+            raise InputError(f"The checkpoint {exc} {last}{room}") from exc
 
     def _kept(self, steps: list[int], validations: dict[int, float]) -> set[int]:
         config = self._config
@@ -143,30 +143,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _room(folder: Path) -> str:
-    try:
-        free = shutil.disk_usage(folder).free
-    except OSError:
-        return ""
-    return f" {free / 1e9:.1f} GB are free there."
-
-
 def random_state() -> dict[str, Any]:
-    """The states now, as tensors and plain data."""
-    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
-    version, words, spare = random.getstate()
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [
-            str(name),
-            torch.from_numpy(np.asarray(keys).astype(np.int64)),
-            int(position),
-            int(has_gauss),
-            float(gauss),
-        ],
-        "python": [version, list(words), spare],
-    }
+    """The states of torch's random number generators now.
+
+    Training draws from generators of its own, seeded by what they are for. This keeps a resumed run exact where a
+    library draws from the global ones all the same.
+    """
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"torch": torch.get_rng_state(), "cuda": on_gpus}
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
@@ -174,7 +158,3 @@ def restore_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
-    name, keys, position, has_gauss, gauss = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
-    version, words, spare = state["python"]
-    random.setstate((version, tuple(words), spare))

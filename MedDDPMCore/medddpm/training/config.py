@@ -22,19 +22,6 @@ from .sections import (
     ScaleConfig,
 )
 
-__all__ = [
-    "FREE_TO_CHANGE",
-    "AugmentConfig",
-    "CheckpointConfig",
-    "EmaConfig",
-    "LossConfig",
-    "MonitorConfig",
-    "OptimizerConfig",
-    "ScaleConfig",
-    "TrainConfig",
-    "learning_rate",
-]
-
 PRECISIONS = ("fp32", "bf16", "fp16")
 # A run may be continued with other values of these; all else must stay, or it would be another run.
 FREE_TO_CHANGE = (

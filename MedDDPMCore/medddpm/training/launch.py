@@ -136,7 +136,7 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launch | None:
     if "TORCHELASTIC_RUN_ID" in environment:
         size = _number(environment, "WORLD_SIZE", 1)
         return Launch(_number(environment, "RANK", 0), size, _number(environment, "LOCAL_WORLD_SIZE", size))
-    if _in_slurm(environment):
+    if "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") not in _INTERACTIVE:
         size = _number(environment, "SLURM_NTASKS", 1)
         nodes = _number(environment, "SLURM_NNODES", 1)
         return Launch(_number(environment, "SLURM_PROCID", 0), size, max(1, size // max(1, nodes)))
@@ -151,10 +151,6 @@ def launched_rank(environment: Mapping[str, str] = os.environ) -> int:
     # Fabric's own children know their place on the machine, and the machine's place.
     local, node = _number(environment, "LOCAL_RANK", 0), _number(environment, "NODE_RANK", 0)
     return local + node * max(1, _number(environment, "WORLD_SIZE", 1) - 1)
-
-
-def _in_slurm(environment: Mapping[str, str]) -> bool:
-    return "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") not in _INTERACTIVE
 
 
 def _number(environment: Mapping[str, str], name: str, absent: int) -> int:

@@ -49,8 +49,9 @@ class BatchLoader:
     """Has the next batches of ``source`` made by ``workers`` processes (0: made on demand).
 
     Batches are asked for one after the other. What one holds depends on its iteration and part alone, so the number of
-    workers changes nothing. ``waited`` is the time in seconds that ``batch`` took so far; ``warn`` is called once where that is much of the time. ``pin`` puts
-    batches where a GPU fetches them fast. Raises MedDDPMError with a sentence where a worker fails or is killed.
+    workers changes nothing. ``waited`` is the time in seconds that ``batch`` took so far; ``warn`` is called once where
+    that is much of the time. ``pin`` puts batches where a GPU fetches them fast. Raises MedDDPMError with a sentence
+    where a worker fails or is killed.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -76,8 +76,12 @@ def config_from(data: Mapping[str, Any], where: str) -> TrainConfig:
     Raises InputError, beginning with ``where``, naming what is missing, unknown or does not fit.
     """
     data = dict(data)
-    if isinstance(data.get("start_from"), str):
-        data = _with_start(data, data["start_from"])
+    if isinstance(data.get("start_from"), str) and not all(section in data for section in FROM_START):
+        model = find_config(data["start_from"])
+        known = asdict(model.network)
+        for name in ("image_channels", "mask_channels"):
+            known.pop(name)
+        data = {"network": known, "schedule": asdict(model.schedule), **data}
     network = data.get("network")
     if network is None:
         raise InputError(
@@ -93,38 +97,26 @@ def config_from(data: Mapping[str, Any], where: str) -> TrainConfig:
     return config
 
 
-def _with_start(data: dict[str, Any], start: str) -> dict[str, Any]:
-    """The data with the network and schedule of the model to start from, where they are left out."""
-    if all(section in data for section in FROM_START):
-        return data
-    model = find_config(start)
-    network = asdict(replace(model.network, image_channels=1, mask_channels=1))
-    for name in ("image_channels", "mask_channels"):
-        network.pop(name)
-    return {"network": network, "schedule": asdict(model.schedule), **data}
-
-
 # Of the file, but not of the configuration.
 MAX_BYTES = 20_000
-_OF_THE_FILE = ("output", "preset")
 
 
-@dataclass(frozen=True)
-class TrainFile:
-    """A file's configuration, and the run folder that it names (None where it does not)."""
+def read_train_file(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[TrainConfig, Path | None]:
+    """The configuration in a TOML file, and the run folder that it names as ``output`` (None where it does not).
 
-    config: TrainConfig
-    output: Path | None
-
-
-def read_train_file(path: Path, changes: Mapping[str, Any] | None = None) -> TrainFile:
-    """Read a TOML file; ``changes`` (fields of TrainConfig) replace what it says.
-
-    Relative paths in it count from its folder. Raises InputError naming the file and the field that does not fit.
+    It has the fields of ``TrainConfig`` and its sections; ``preset`` names a preset whose values it changes. What the
+    dataset knows (image and mask channels of the network), and what a model that the training starts from knows
+    (network and noise schedule), may be left out. ``changes`` (fields of TrainConfig) replace what it says. Relative
+    paths in it count from its folder. Raises InputError naming the file and the field that does not fit.
     """
     path = Path(path)
     where = f"The training configuration {path}"
-    data = {**renewed(TrainConfig, _parsed(path), where), **(changes or {})}
+    try:
+        # tomllib takes a time that grows with the third power of the length of a name with dots
+        read = tomllib.loads(read_text(path, "The training configuration", MAX_BYTES))
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise InputError(f"{where} is not valid TOML: {exc}.") from exc
+    data = {**renewed(TrainConfig, read, where), **(changes or {})}
     _check_names(data, where)
     base = path.resolve().parent
     output = data.pop("output", None)
@@ -136,24 +128,28 @@ def read_train_file(path: Path, changes: Mapping[str, Any] | None = None) -> Tra
     for name in ("dataset", "start_from"):
         if isinstance(data.get(name), str) and (name == "dataset" or (base / data[name]).exists()):
             data[name] = str((base / data[name]).resolve())
-    return TrainFile(config_from(data, where), None if output is None else (base / output).resolve())
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        # tomllib takes a time that grows with the third power of the length of a name with dots
-        return tomllib.loads(read_text(path, "The training configuration", MAX_BYTES))
-    except (tomllib.TOMLDecodeError, RecursionError) as exc:
-        raise InputError(f"The training configuration {path} is not valid TOML: {exc}.") from exc
+    return config_from(data, where), None if output is None else (base / output).resolve()
 
 
 def _check_names(data: Mapping[str, Any], where: str) -> None:
     """Raise InputError for the first unknown field, with the one that was probably meant."""
-    known = [*_OF_THE_FILE, *_names(TrainConfig)]
-    given = [name for key, value in data.items() for name in _dotted(key, value)]
-    for name in given:
-        if name not in known:
-            raise InputError(f"{where} has the unknown field '{name}'. {_remedy(name, known)}")
+    known = ["output", "preset", *_names(TrainConfig)]
+    given = [
+        f"{key}.{name}" if name else key
+        for key, value in data.items()
+        for name in (value if isinstance(value, Mapping) and value else ("",))
+    ]
+    name = next((name for name in given if name not in known), None)
+    if name is None:
+        return
+    last = {other: other.split(".")[-1] for other in known}
+    close = [other for other in known if last[other] == name.split(".")[-1]]
+    close = close or difflib.get_close_matches(name, known, 1, 0.7)
+    close = close or [o for o in known if difflib.get_close_matches(name.split(".")[-1], [last[o]], 1, 0.8)]
+    remedy = (
+        f"Perhaps {close[0]} is meant." if close else "Leave it out, or update MedDDPM if a newer version wrote it."
+    )
+    raise InputError(f"{where} has the unknown field '{name}'. {remedy}")
 
 
 def _names(cls: type, prefix: str = "") -> Iterator[str]:
@@ -162,16 +158,3 @@ def _names(cls: type, prefix: str = "") -> Iterator[str]:
         yield prefix + field.name
         if is_dataclass(hints[field.name]):
             yield from _names(hints[field.name], f"{field.name}.")  # type: ignore[arg-type]
-
-
-def _dotted(key: str, value: Any) -> list[str]:
-    return [f"{key}.{name}" for name in value] or [key] if isinstance(value, Mapping) else [key]
-
-
-def _remedy(name: str, known: list[str]) -> str:
-    last = name.split(".")[-1]
-    same = [other for other in known if other.split(".")[-1] == last]
-    close = same or difflib.get_close_matches(name, known, 1, 0.7)
-    if not close:
-        close = [other for other in known if other.split(".")[-1] in difflib.get_close_matches(last, [other], 1, 0.8)]
-    return f"Perhaps {close[0]} is meant." if close else "Leave it out, or update MedDDPM if a newer version wrote it."

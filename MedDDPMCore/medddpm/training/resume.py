@@ -129,8 +129,8 @@ def open_run(
         changes["start_from"] = str(Path(changes["start_from"]).resolve())
     if target is not None:
         named = {"preset": preset, "dataset": dataset and str(dataset.resolve())}
-        file = read_train_file(target, {**changes, **{name: value for name, value in named.items() if value}})
-        config, usual = file.config, file.output or target.resolve().parent / "runs" / target.stem
+        config, output = read_train_file(target, {**changes, **{name: value for name, value in named.items() if value}})
+        usual = output or target.resolve().parent / "runs" / target.stem
     elif dataset is not None and preset is not None:
         config, usual = preset_config(preset, dataset, **changes), Path("runs") / preset
     else:

@@ -151,12 +151,38 @@ class RunFolder(JobFolder):
 
     def summary(self) -> RunSummary:
         """Where the run stands, read from its files; never raises, whatever state they are in."""
+        request: Mapping[str, Any] = {}
+        problem = None
         try:
-            request: Mapping[str, Any] = self.read().request
-            problem = None
+            request = self.read().request
         except InputError as exc:
-            request, problem = {}, str(exc)
-        return summarize(self.path, self.state(), request, problem, self.recent_events(), self.metrics)
+            problem = str(exc)
+        state, events = self.state(), self.recent_events()
+        latest = self.metrics.latest(("train", "validation", "verdict"))
+        end = _newest(events, (*FINAL, "queued", "started"))
+        verdict = latest.get("verdict", {})
+        name, dataset, kind, sentence = (
+            value if isinstance(value, str) else None
+            for value in (request.get("name"), request.get("dataset"), verdict.get("verdict"), verdict.get("sentence"))
+        )
+        total = request.get("iterations")
+        return RunSummary(
+            path=self.path,
+            state=state,
+            name=name or self.path.name,
+            dataset=dataset or "",
+            iteration=_iteration(_newest(events, ("step",)), self.metrics),
+            total=total if type(total) is int else 0,
+            loss=number(latest.get("train"), "loss"),
+            validation=number(latest.get("validation"), "loss"),
+            verdict=kind,
+            sentence=sentence,
+            seconds_left=_seconds_left(state, _newest(events, ("step", "queued", "started"))),
+            message=end.message if end is not None else None,
+            model=self.model if (self.model / "config.json").is_file() else None,
+            updated=events[-1].time if events else None,
+            problem=problem,
+        )
 
     def recent_events(self) -> list[Event]:
         """The last events (those in the last 128 KB); empty where there are none or they cannot be read."""
@@ -238,43 +264,6 @@ class RunSummary:
     model: Path | None = None
     updated: float | None = None
     problem: str | None = None
-
-
-def summarize(
-    path: Path,
-    state: State,
-    request: Mapping[str, Any],
-    problem: str | None,
-    events: Sequence[Event],
-    metrics: MetricsLog,
-) -> RunSummary:
-    """The summary of the run in ``path`` from its request, its newest events and its metrics. Never raises."""
-    latest = metrics.latest(("train", "validation", "verdict"))
-    end = _newest(events, (*FINAL, "queued", "started"))
-    verdict = latest.get("verdict", {})
-    name, dataset, kind, sentence = (
-        value if isinstance(value, str) else None
-        for value in (request.get("name"), request.get("dataset"), verdict.get("verdict"), verdict.get("sentence"))
-    )
-    total = request.get("iterations")
-    model = path / "outputs" / "model"
-    return RunSummary(
-        path=path,
-        state=state,
-        name=name or path.name,
-        dataset=dataset or "",
-        iteration=_iteration(_newest(events, ("step",)), metrics),
-        total=total if type(total) is int else 0,
-        loss=number(latest.get("train"), "loss"),
-        validation=number(latest.get("validation"), "loss"),
-        verdict=kind,
-        sentence=sentence,
-        seconds_left=_seconds_left(state, _newest(events, ("step", "queued", "started"))),
-        message=end.message if end is not None else None,
-        model=model if (model / "config.json").is_file() else None,
-        updated=events[-1].time if events else None,
-        problem=problem,
-    )
 
 
 def _newest(events: Sequence[Event], kinds: tuple[str, ...]) -> Event | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -21,20 +19,13 @@ from .config import TrainConfig
 from .dataset import PreparedDataset
 from .transplant import Match, require_same_architecture, transplanted
 
+StartModel = tuple[ModelConfig, dict[str, Tensor]]  # its configuration, and its network's tensors in float32
 
-@dataclass(frozen=True)
-class StartModel:
-    """A model that a training starts from: its configuration and its network's tensors in float32."""
 
-    name: str
-    config: ModelConfig
-    state: dict[str, Tensor]
-
-    @classmethod
-    def read(cls, place: str) -> StartModel:
-        """A model folder, a published ``.pt``, or a bundled model by name; InputError where it cannot be used."""
-        config, state, _ = read_model(place)
-        return cls(str(place), config, {name: tensor.float() for name, tensor in state.items()})
+def read_start(place: str) -> StartModel:
+    """A model folder, a published ``.pt``, or a bundled model by name; InputError where it cannot be used."""
+    config, state, _ = read_model(place)
+    return config, {name: tensor.float() for name, tensor in state.items()}
 
 
 def model_config(
@@ -83,31 +74,29 @@ def dropped_mask(config: TrainConfig, dataset: PreparedDataset) -> tuple[float, 
 
 
 def starting_network(
-    model: ModelConfig, schedule: Schedule, dataset: PreparedDataset, start: StartModel | None, reporter: Reporter
+    config: TrainConfig,
+    model: ModelConfig,
+    schedule: Schedule,
+    dataset: PreparedDataset,
+    start: StartModel | None,
+    reporter: Reporter,
 ) -> Network:
-    """The network to train, on the CPU: with random weights, or with those of ``start`` as far as they fit."""
-    network = fresh_network(model, schedule, dataset)
-    if start is None:
-        return network
-    require_same_architecture(start.name, start.config, model)
-    match = Match.of(start.config, model)
-    network.load_state_dict(transplanted(start.state, network.state_dict(), start.config, model))
-    reporter.warning(f"The training starts from {start.name}. {match.sentence}")
-    return network
+    """The network to train, on the CPU: with random weights, or with those of ``start`` as far as they fit.
 
-
-def fresh_network(model: ModelConfig, schedule: Schedule, dataset: PreparedDataset) -> Network:
-    """A network with random weights; one on bands knows the schedule and the statistics of ``dataset``."""
+    One on bands knows the schedule and the statistics of ``dataset``.
+    """
     network = build_network(model.network)
-    if not isinstance(network, CompactUNet | ResidualUNet):
-        if isinstance(network, UNet3D):
-            open_path(network)
-        return network
-    network.use_schedule(torch.from_numpy(schedule.alpha), torch.from_numpy(schedule.sigma))
-    if isinstance(network, CompactUNet):
-        network.fit(dataset)
-    else:
-        network.appearance.fit(dataset)
+    if isinstance(network, UNet3D):
+        open_path(network)
+    if isinstance(network, CompactUNet | ResidualUNet):
+        network.use_schedule(torch.from_numpy(schedule.alpha), torch.from_numpy(schedule.sigma))
+        (network.fit if isinstance(network, CompactUNet) else network.appearance.fit)(dataset)
+    if start is not None:
+        former, state = start
+        require_same_architecture(str(config.start_from), former, model)
+        network.load_state_dict(transplanted(state, network.state_dict(), former, model))
+        sentence = Match.of(former, model).sentence
+        reporter.warning(f"The training starts from {config.start_from}. {sentence}")
     return network
 
 

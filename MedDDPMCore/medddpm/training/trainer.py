@@ -35,7 +35,7 @@ from .monitor.monitor import Monitor
 from .objective import Objective
 from .resume import dataset_identity, require_same, require_same_dataset
 from .runner import ENDED
-from .start import StartModel, dropped_mask, model_config, starting_network, use_activation_checkpointing
+from .start import StartModel, dropped_mask, model_config, read_start, starting_network, use_activation_checkpointing
 
 
 class Trainer:
@@ -85,8 +85,8 @@ class Trainer:
             require_same(checkpoint["config"], config.to_dict(), FREE_TO_CHANGE)
             if self.team.first:
                 require_same_dataset(json.loads(checkpoint["dataset"]), Path(config.dataset), self.identity)
-        start = StartModel.read(config.start_from) if config.start_from and checkpoint is None else None
-        former = start.config if start else None
+        start = read_start(config.start_from) if config.start_from and checkpoint is None else None
+        former = start[0] if start else None
         if checkpoint is not None:
             former = ModelConfig.from_json(checkpoint["model"])
         model = model_config(config, self.dataset.config, former, dropped_mask(config, self.dataset))
@@ -106,7 +106,7 @@ class Trainer:
 
     def _state(self, model: ModelConfig, schedule: Schedule, start: StartModel | None) -> TrainingState:
         torch.manual_seed(self.config.seed)
-        network: Any = starting_network(model, schedule, self.dataset, start, self.reporter)
+        network: Any = starting_network(self.config, model, schedule, self.dataset, start, self.reporter)
         if self.config.activation_checkpointing:
             use_activation_checkpointing(network)
         network = network.to(memory_format=torch.channels_last_3d)

@@ -137,6 +137,17 @@ class Collector:
             return
         files[part] = path
 
+    def add_named(self, where: str, case: str, part: str, name: str) -> None:
+        """``add`` for the path ``name`` that ``where`` says, from the root unless absolute, and never out of it."""
+        path = Path(name)
+        if not path.is_absolute():
+            path = self.root / path
+            if not path.resolve().is_relative_to(self.root.resolve()):
+                sentence = f"{where}: '{name}' leads out of {self.root}. Write the whole path, or move the file inside."
+                self.problem("outside-folder", sentence, case)
+                return
+        self.add(case, part, path)
+
     def tell(self, case: str, patient: str | None = None, split: str | None = None) -> None:
         """What the source says of a case beside its files; makes the case known even if it has none."""
         self._files.setdefault(case, {})

@@ -36,7 +36,10 @@ def scan_nnunet(source: Path) -> tuple[Collector, tuple[tuple[int, str], ...]]:
         _add_listed(found, listed, channels)
     else:
         _add_folders(found, channels, ending)
-        _compare_count(found, plan)
+        told, count = plan.get("numTraining"), len(found.cases())
+        if type(told) is int and told != count:
+            sentence = f"{NAME} lists {told} training cases, but there are {count}. Check that all were copied."
+            found.warn("count", sentence)
     _tell_unlabeled(found)
     return found, label_names(plan, source)
 
@@ -159,23 +162,8 @@ def _add_listed(found: Collector, listed: dict[str, Any], channels: dict[int, st
             found.problem("bad-entry", sentence, case)
             continue
         for number, name in zip(sorted(channels), images, strict=True):
-            _add_named(found, case, channels[number], name)
-        _add_named(found, case, MASK, str(mask))
-
-
-def _add_named(found: Collector, case: str, part: str, name: str) -> None:
-    path = Path(name) if Path(name).is_absolute() else found.root / name
-    if not Path(name).is_absolute() and not path.resolve().is_relative_to(found.root.resolve()):
-        sentence = f"{NAME} names '{name}' for the case {case}, which lies outside of its folder. Move the file inside."
-        found.problem("outside-folder", sentence, case)
-    else:
-        found.add(case, part, path)
-
-
-def _compare_count(found: Collector, plan: dict[str, Any]) -> None:
-    told, count = plan.get("numTraining"), len(found.cases())
-    if type(told) is int and told != count:
-        found.warn("count", f"{NAME} lists {told} training cases, but there are {count}. Check that all were copied.")
+            found.add_named(NAME, case, channels[number], name)
+        found.add_named(NAME, case, MASK, str(mask))
 
 
 def _tell_unlabeled(found: Collector) -> None:

@@ -117,15 +117,4 @@ def _add_row(found: Collector, where: str, row: dict[str, str]) -> None:
     found.tell(case, row.get(PATIENT) or None, split)
     for part, name in row.items():
         if part not in (CASE, PATIENT, SPLIT) and name:
-            _add_file(found, where, case, part, name)
-
-
-def _add_file(found: Collector, where: str, case: str, part: str, name: str) -> None:
-    path = Path(name.replace("\\", "/"))
-    if not path.is_absolute():
-        path = found.root / path
-        if not path.resolve().is_relative_to(found.root.resolve()):
-            sentence = f"{where}: '{name}' leads out of {found.root}. Write the whole path, or move the file inside."
-            found.problem("outside-folder", sentence, case)
-            return
-    found.add(case, part, path)
+            found.add_named(where, case, part, name.replace("\\", "/"))

@@ -153,18 +153,10 @@ class _Evaluator:
         made = [coarse(self._again(n, 0)).flatten() for n in range(len(self._indices))]
         train = [] if self._neighbors is None else [coarse(images).flatten() for images, _ in self._train or ()]
         averages = {kind: torch.stack(several).nanmean(0) for kind, several in means.items()}
-        request = self._request
         return Evaluation(
+            request=replace(self._request, sampler=self._sampler, steps=self._steps),
             model=self._config.name,
             weights_sha256=self._model.weights_hash,
-            dataset=Path(request.dataset).name,
-            split=request.split,
-            sampler=self._sampler,
-            steps=self._steps,
-            seed=request.seed,
-            guidance=request.guidance,
-            anatomy=request.anatomy,
-            contrast=request.contrast,
             modalities=self._config.modalities,
             samples=tuple(samples),
             sets=SetFigures(mmd=mmd(made, real), mmd_of_training=mmd(train, real)),

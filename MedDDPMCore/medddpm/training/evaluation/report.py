@@ -58,10 +58,11 @@ def page(found: Evaluation) -> str:
     for name in dict.fromkeys(one.name for one in by_modality):
         ones = [found.measure(name, modality) for modality in found.modalities]
         ratios.append([MEASURES[name].heading, *map(_judged, ones), *_meaning(MEASURES[name])])
+    asked = found.request
     made = (
-        f"{len({s.case for s in found.samples})} cases of the split '{found.split}' of {found.dataset}, "
-        f"{len(found.samples)} samples with {found.sampler} in {found.steps} steps, first seed {found.seed}, "
-        f"guidance {found.guidance:g}. {ANATOMY[found.anatomy]} {CONTRAST[found.contrast]} "
+        f"{len({s.case for s in found.samples})} cases of the split '{asked.split}' of {Path(asked.dataset).name}, "
+        f"{len(found.samples)} samples with {asked.sampler} in {asked.steps} steps, first seed {asked.seed}, "
+        f"guidance {asked.guidance:g}. {ANATOMY[asked.anatomy]} {CONTRAST[asked.contrast]} "
         f"Weights {found.weights_sha256[:12]}."
     )
     return render(

@@ -12,6 +12,7 @@ from ...files import csv_text, write_text
 from ..monitor.neighbors import Nearest
 from ..monitor.quality import Quality, overall
 from .measures import ALL, MEASURES, Measured, Reading
+from .request import EvaluationRequest
 
 MODEL, TRAINING, EVALUATED = (
     "the model's training data",
@@ -76,21 +77,15 @@ class SetFigures:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The whole result. ``intensities``: mean intensity of each label by modality, -1 to 1, over all samples.
+    """The whole result of ``request``, whose sampler and steps are told.
 
-    ``readings`` are the single values behind ``measures``. ``baseline_from``: whose label means the baseline has.
+    ``intensities``: mean intensity of each label by modality, -1 to 1, over all samples. ``readings`` are the single
+    values behind ``measures``. ``baseline_from``: whose label means the baseline has.
     """
 
+    request: EvaluationRequest
     model: str
     weights_sha256: str
-    dataset: str
-    split: str
-    sampler: str
-    steps: int
-    seed: int
-    guidance: float
-    anatomy: str
-    contrast: str
     modalities: tuple[str, ...]
     samples: tuple[SampleResult, ...]
     sets: SetFigures
@@ -134,21 +129,12 @@ def write_tables(folder: Path, found: Evaluation) -> None:
 
 def summary(found: Evaluation) -> dict[str, Any]:
     """Plain JSON data: how it was made, means, sets, label intensities and every sample."""
-    said = (
-        "model",
-        "weights_sha256",
-        "dataset",
-        "split",
-        "sampler",
-        "steps",
-        "seed",
-        "guidance",
-        "anatomy",
-        "contrast",
-    )
+    asked = ("split", "sampler", "steps", "seed", "guidance", "anatomy", "contrast")
     data = {
         "format_version": 1,
-        **{name: getattr(found, name) for name in (*said, "modalities", "baseline_from", "doubts")},
+        **{name: getattr(found, name) for name in ("model", "weights_sha256", "modalities", "baseline_from", "doubts")},
+        "dataset": Path(found.request.dataset).name,
+        **{name: getattr(found.request, name) for name in asked},
         "mean": {"synthetic": asdict(found.mean), "baseline": asdict(found.baseline_mean)},
         "by_modality": {
             name: {"synthetic": asdict(found.of_modality(name)), "baseline": asdict(found.of_modality(name, True))}
