@@ -15,7 +15,7 @@ import slicer
 from medddpm.dataset import read_dataset_config
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.labels.scheme import Label
-from medddpm.preparation.case_files import in_order
+from medddpm.preparation.facts import in_order
 from medddpm.training.run import RunFolder
 from MedDDPMSlicerLib.Nodes import displayGray, folderFor, markSynthetic, putUnder, removeIfEmpty, removeNode, setAffine
 from MedDDPMSlicerLib.Voxels import copied, openPlainNifti, unpackNifti

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from medddpm.preparation.case_files import ERROR, SourceProblem, SourceScan
+from medddpm.preparation.facts import ERROR, SourceProblem, SourceScan
 from MedDDPMSlicerLib.Texts import counted
 
 LAYOUT_WORDS = {

@@ -10,7 +10,7 @@ from typing import Any
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.files import read_json
 from medddpm.jobs.events import State
-from medddpm.preparation.case_files import SourceScan
+from medddpm.preparation.facts import SourceScan
 from MedDDPMSlicerLib.Background import Observed
 from MedDDPMSlicerLib.Job import Job
 from MedDDPMSlicerLib.Jobs import given, taking

@@ -10,7 +10,7 @@ from medddpm.config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfi
 from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import Volume
 from medddpm.labels.scheme import load_scheme
-from medddpm.preparation.case_files import CaseFiles
+from medddpm.preparation.facts import CaseFiles
 from medddpm.preparation.options import PrepareOptions
 from medddpm.preparation.register import turned
 from synthesis_phantoms import CENTER, TUMOR, affine_of, phantom, positions

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from medddpm.geometry.nifti import write_image
-from medddpm.preparation.case_files import SourceScan
+from medddpm.preparation.facts import SourceScan
 
 AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 BRATS_2021 = ("t1", "t1ce", "t2", "flair", "seg")

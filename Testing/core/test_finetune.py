@@ -18,8 +18,8 @@ from medddpm.network.compact import CompactUNet
 from medddpm.network.residual import ResidualUNet
 from medddpm.progress import SilentReporter
 from medddpm.sampling.schedule import Schedule
+from medddpm.training.start import Match, require_same_architecture, transplanted
 from medddpm.training.trainer import Trainer
-from medddpm.training.transplant import Match, require_same_architecture, transplanted
 from torch import Tensor
 from training_runs import make_dataset, tiny_config
 

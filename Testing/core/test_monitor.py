@@ -28,8 +28,7 @@ from medddpm.training.monitor import samples
 from medddpm.training.monitor.loss_chart import draw_loss
 from medddpm.training.monitor.monitor import PATIENCE_SECONDS, Monitor, Share
 from medddpm.training.monitor.samples import forget_volumes, frozen_model, round_folder, spread
-from medddpm.training.monitor.validation import Validation, bands, levels, mean_loss
-from medddpm.training.objective import Objective
+from medddpm.training.objective import Objective, Validation, bands, levels, mean_loss
 from medddpm.training.run import RunFolder
 from medddpm.training.runner import RunReporter
 from medddpm.training.start import model_config

@@ -18,8 +18,7 @@ from medddpm.geometry.volume import voxel_ml
 from medddpm.parse import from_dict
 from medddpm.preparation import case
 from medddpm.preparation.case import prepare_one
-from medddpm.preparation.case_files import CaseFiles
-from medddpm.preparation.facts import CaseFacts
+from medddpm.preparation.facts import CaseFacts, CaseFiles
 from medddpm.preparation.report import write_pictures
 from PIL import Image
 from synthesis_phantoms import affine_of, phantom, positions

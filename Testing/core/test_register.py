@@ -11,7 +11,7 @@ from medddpm.errors import InputError
 from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import Volume
 from medddpm.preparation.align import read_case
-from medddpm.preparation.case_files import CaseFiles
+from medddpm.preparation.facts import CaseFiles
 from medddpm.preparation.register import Rigid, coarse, head_points, register, turned
 from synthesis_phantoms import affine_of, centroid
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from medddpm.errors import InputError
-from medddpm.preparation.case_files import is_case_id, modality_name, patient_of
+from medddpm.preparation.facts import is_case_id, modality_name, patient_of
 from medddpm.preparation.scan import scan_source
 from medddpm.preparation.sources.folders import PARTS, split_name
 from source_phantoms import AFFINE, BRATS_2021, BRATS_2023, brats_case, codes, only_problem, write_tiny

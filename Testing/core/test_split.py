@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from medddpm.errors import InputError
-from medddpm.preparation.case_files import CaseFiles, patient_of
+from medddpm.preparation.facts import CaseFiles, patient_of
 from medddpm.preparation.options import PrepareOptions
 from medddpm.preparation.plan import TEST, TRAIN, VALIDATION, split_cases
 

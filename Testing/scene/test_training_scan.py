@@ -8,7 +8,7 @@ slicer = pytest.importorskip("slicer")
 pytest.importorskip("nibabel")
 
 from medddpm.errors import InputError  # noqa: E402
-from medddpm.preparation.case_files import SourceScan  # noqa: E402
+from medddpm.preparation.facts import SourceScan  # noqa: E402
 from MedDDPMTrainingLib.SourceTable import linesOf, obstacles, summary  # noqa: E402
 from training_helpers import parameters, pollUntil  # noqa: E402
 

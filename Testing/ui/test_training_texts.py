@@ -11,7 +11,7 @@ for name in ("MedDDPMCore", "MedDDPMSlicer", "MedDDPMTraining"):
         sys.path.insert(0, str(ROOT / name))
 
 from medddpm.preparation import options  # noqa: E402
-from medddpm.preparation.case_files import SourceScan  # noqa: E402
+from medddpm.preparation.facts import SourceScan  # noqa: E402
 from medddpm.preparation.options import PrepareOptions  # noqa: E402
 from medddpm.training.monitor.verdict import KINDS  # noqa: E402
 from medddpm.training.presets import PRESETS  # noqa: E402

@@ -11,7 +11,7 @@ import typer
 from ..dataset import read_dataset_config
 from ..errors import InputError
 from ..labels.conventions import outline_kind
-from ..preparation.case_files import SourceScan
+from ..preparation.facts import SourceScan
 from ..preparation.options import PrepareOptions, grid_text, parse_grid
 from ..preparation.plan import labels_of_source
 from ..preparation.scan import scan_source

@@ -21,8 +21,7 @@ from ..labels.recognize import Recognition, apply_mapping, recognize
 from ..labels.repairs import outline_from_image
 from ..labels.sizes import label_sizes
 from ..labels.values import clean_values
-from .case_files import CaseFiles
-from .facts import Move
+from .facts import CaseFiles, Move
 from .options import PrepareOptions
 from .register import Rigid, register
 
@@ -164,8 +163,21 @@ def understand(name: str, mask: Mask, image: Volume, options: PrepareOptions, te
     recognition = recognize(mask, template.scheme, labels)
     if recognition.question:
         raise InputError(f"{name}: {' '.join(recognition.question)}")
-    _check_known(name, recognition, template)
-    _check_whole(name, mask, recognition, template)
+    if recognition.unknown:
+        values = recognition.unknown
+        known = ", ".join(f"{label.value} {label.name}" for label in template.scheme.labels)
+        example = labels_text({**recognition.mapping, values[0]: 0})
+        raise InputError(
+            f"{name} has the value{'s' if len(values) > 1 else ''} {listed(values)}, which the labels do not know "
+            f"({known}). Say what every value means, for example {example} (0: nothing), or leave the case out.",
+            option="labels",
+        )
+    solid = (template.scheme.surround, *template.scheme.tissue_values)
+    if sum(target in solid for target in recognition.mapping.values()) <= 1:  # a map of tissues may look interpolated
+        data, _ = clean_values(mask.volume.data, voxel_ml(mask.volume.affine))
+        wrong = damaged(label_sizes(data, mask.volume.spacing))
+        if wrong:
+            raise InputError(f"{name}: {' '.join(wrong)} Or leave the case out.")
     kind = outline_kind(template.scheme)
     if options.outline in ("brain", "head") and options.outline != kind:
         raise InputError(
@@ -181,30 +193,6 @@ def understand(name: str, mask: Mask, image: Volume, options: PrepareOptions, te
             "Use outline 'auto', or add it to the mask."
         )
     return _with_outline(name, mask, image, recognition, template)
-
-
-def _check_known(name: str, recognition: Recognition, template: ModelConfig) -> None:
-    if not recognition.unknown:
-        return
-    values = recognition.unknown
-    known = ", ".join(f"{label.value} {label.name}" for label in template.scheme.labels)
-    example = labels_text({**recognition.mapping, values[0]: 0})
-    raise InputError(
-        f"{name} has the value{'s' if len(values) > 1 else ''} {listed(values)}, which the labels do not know "
-        f"({known}). Say what every value means, for example {example} (0: nothing), or leave the case out.",
-        option="labels",
-    )
-
-
-def _check_whole(name: str, mask: Mask, recognition: Recognition, template: ModelConfig) -> None:
-    """Raise InputError where the mask was interpolated, which a map of tissues may look like."""
-    solid = (template.scheme.surround, *template.scheme.tissue_values)
-    if sum(target in solid for target in recognition.mapping.values()) > 1:
-        return
-    data, _ = clean_values(mask.volume.data, voxel_ml(mask.volume.affine))
-    wrong = damaged(label_sizes(data, mask.volume.spacing))
-    if wrong:
-        raise InputError(f"{name}: {' '.join(wrong)} Or leave the case out.")
 
 
 def _with_outline(

@@ -20,8 +20,7 @@ from ..labels.conventions import outline_kind
 from ..labels.findings import WARNING
 from ..labels.placed import PlacedMask, place_mask
 from .align import on_grid, reaches, read_case, understand
-from .case_files import CaseFiles
-from .facts import CaseFacts, Geometry, ImageFacts, MaskFacts, Move, Triple
+from .facts import CaseFacts, CaseFiles, Geometry, ImageFacts, MaskFacts, Move, Triple
 from .options import PrepareOptions
 from .outliers import fingerprint
 
@@ -152,16 +151,18 @@ def prepare_one(
     }
     notes = [note for volume in (*aligned.images.values(), aligned.mask.volume) for note in volume.notes]
     said = (*notes, *aligned.sentences, *understood.sentences, *placed.sentences, *found)
-    mask = mask_facts(case, aligned.mask.volume, placed, understood.made)
+    mask, outline = mask_facts(case, aligned.mask.volume, placed, understood.made), placed.fractions.sum(axis=0) > 0.5
+    # What was mended and what is left to warn of; what the check merely tells is no finding.
+    concerning = (*placed.mended, *(f for f in placed.left if f.severity == WARNING))
     return tensors, CaseFacts(
         id=case.id,
         patient=case.patient,
         images=tuple(facts),
         mask=mask,
         grid_affine=placed.placement.grid_affine,
-        findings=_findings(placed, case),
+        findings=tuple((f.code, _without_paths([str(f)], case)[0]) for f in concerning),
         sentences=_without_paths(said, case),
-        fingerprint=_fingerprint(images[0], placed),
+        fingerprint=fingerprint(Volume(images[0], np.array(placed.placement.grid_affine)), outline),
     )
 
 
@@ -213,14 +214,3 @@ def _without_paths(sentences: Iterable[str], case: CaseFiles) -> tuple[str, ...]
             sentence = sentence.replace(str(path), words)
         result.append(sentence)
     return tuple(dict.fromkeys(result))
-
-
-def _findings(placed: PlacedMask, case: CaseFiles) -> tuple[tuple[str, str], ...]:
-    """What was mended and what is left to warn of; what the check merely tells is no finding."""
-    found = (*placed.mended, *(f for f in placed.left if f.severity == WARNING))
-    return tuple((f.code, _without_paths([str(f)], case)[0]) for f in found)
-
-
-def _fingerprint(image: np.ndarray, placed: PlacedMask) -> str:
-    affine = np.array(placed.placement.grid_affine)
-    return fingerprint(Volume(image, affine), placed.fractions.sum(axis=0) > 0.5)

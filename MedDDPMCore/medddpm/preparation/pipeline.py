@@ -23,8 +23,8 @@ from ..geometry.intensity import intensity_rule
 from ..jobs.folder import JobFolder
 from ..jobs.owner import OwnerFile
 from ..progress import Reporter, SilentReporter
-from .case_files import CaseFiles
 from .description import describe
+from .facts import CaseFiles
 from .options import PrepareOptions, grid_text
 from .outliers import find_outliers
 from .plan import Plan, left_out_by, make_plan, split_cases, with_joined_patients

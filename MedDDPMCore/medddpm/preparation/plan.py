@@ -18,8 +18,7 @@ from ..labels.recognize import labels_from_names
 from ..labels.scheme import LabelScheme
 from ..labels.together import recognize_together
 from ..progress import Reporter
-from .case_files import ERROR, CaseFiles, SourceScan
-from .facts import Flag
+from .facts import ERROR, CaseFiles, Flag, SourceScan
 from .options import PrepareOptions
 from .scan import GRID_MISMATCH, scan_source
 

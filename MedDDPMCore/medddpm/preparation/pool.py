@@ -56,18 +56,14 @@ def work_through(
         while pending:
             done, pending = wait(pending, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
             reporter.check_cancelled()
-            for future in done:
-                yield _result(future)
-
-
-def _result(future: Future[Result]) -> Result:
-    try:
-        return future.result()
-    except BrokenProcessPool as exc:
-        raise MedDDPMError(
-            "A process that prepared cases was killed, most likely because memory ran out. What is finished is kept. "
-            "Run it again with fewer workers."
-        ) from exc
+            try:
+                results = [future.result() for future in done]
+            except BrokenProcessPool as exc:
+                raise MedDDPMError(
+                    "A process that prepared cases was killed, most likely because memory ran out. What is finished "
+                    "is kept. Run it again with fewer workers."
+                ) from exc
+            yield from results
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ only once, when it goes to the model's grid.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -73,7 +74,11 @@ class Level:
 
     def __init__(self, fixed: Volume, moving: Volume, points: np.ndarray, mm: float, share: float) -> None:
         small = coarse(fixed, mm)
-        self._fixed, self._moving = _image(small, mm), _image(coarse(moving, mm), mm)
+        # In a physical space that is RAS mm, lightly smoothed.
+        self._fixed, self._moving = (
+            sitk.SmoothingRecursiveGaussian(_placed(volume.data.astype(np.float32), volume.affine), mm / 2)
+            for volume in (small, coarse(moving, mm))
+        )
         self._mask = _mask(small, points)
         self._points, self._share = points, share
         self._bounds = moving.shape, np.linalg.inv(moving.affine)
@@ -125,11 +130,6 @@ class Level:
         transform = _transform(start, self._points.mean(axis=0))
         method.SetInitialTransform(transform, inPlace=True)
         return method, transform
-
-
-def _image(volume: Volume, mm: float) -> sitk.Image:
-    """The volume in a physical space that is RAS mm, lightly smoothed."""
-    return sitk.SmoothingRecursiveGaussian(_placed(volume.data.astype(np.float32), volume.affine), mm / 2)
 
 
 def _placed(data: np.ndarray, affine: np.ndarray) -> sitk.Image:
@@ -250,21 +250,15 @@ def _require_found(level: Level, found: np.ndarray, center: np.ndarray, name: st
     degrees = _angle(found)
     if degrees > BELIEVED_DEGREES:
         raise InputError(f"{name} would have to be turned by {degrees:.0f} degrees to lie on {onto}. {remedy}")
+    # Displaced along and about every axis, both ways, all about equally far.
+    probes = [turned(axis, sign * PROBE_MM, center) for axis in range(3) for sign in (-1, 1)]
+    for axis, sign in itertools.product(range(3), (-1, 1)):
+        probes.append(np.eye(4))
+        probes[-1][axis, 3] = sign * PROBE_MM
     here = level.information(found)
-    elsewhere = max(level.information(found @ probe) for probe in _probes(center))
+    elsewhere = max(level.information(found @ probe) for probe in probes)
     if here < LEAST_INFORMATION or here - elsewhere < LEAST_MARGIN * here:
         raise InputError(f"{name} could not be registered to {onto}: no position fits better than others. {remedy}")
-
-
-def _probes(center: np.ndarray) -> list[np.ndarray]:
-    """Displacements of the fixed image along and about every axis, both ways, all about equally large."""
-    probes = []
-    for axis in range(3):
-        for sign in (-1, 1):
-            moved = np.eye(4)
-            moved[axis, 3] = sign * PROBE_MM
-            probes += [moved, turned(axis, sign * PROBE_MM, center)]
-    return probes
 
 
 def _result(level: Level, found: np.ndarray, points: np.ndarray) -> Rigid:

@@ -18,7 +18,7 @@ from ..geometry.io import read_geometry, read_mask, read_volume
 from ..jobs.folder import JobFolder
 from ..parse import from_dict, shown
 from ..progress import Reporter, SilentReporter
-from .case_files import ERROR, WARNING, CaseFiles, SourceProblem, SourceScan, in_order
+from .facts import ERROR, WARNING, CaseFiles, SourceProblem, SourceScan, in_order
 from .options import LAYOUTS
 from .sources.folders import MASK, Collector, image_files, part_folders, scan_brats, scan_med_ddpm, split_name
 from .sources.nnunet import NAME as DESCRIPTION

@@ -22,8 +22,7 @@ from ..files import atomic_path, read_text, sha256, write_text
 from ..geometry.io import content_hash
 from ..parse import from_dict, parse_json
 from .case import prepare_one
-from .case_files import CaseFiles
-from .facts import CaseFacts
+from .facts import CaseFacts, CaseFiles
 from .options import PrepareOptions
 from .report import write_pictures
 

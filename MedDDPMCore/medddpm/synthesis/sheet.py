@@ -13,7 +13,7 @@ from ..files import atomic_path
 from ..geometry.volume import Volume
 from ..labels.scheme import LabelScheme
 from ..parse import printable
-from .planes import AMBER, GRAY, MARK, PLANES, REGION_COLOR, Case, Plane, legend_of
+from .planes import AMBER, GRAY, MARK, PLANES, REGION_COLOR, Case, legend_of
 
 MARGIN, ROW_HEAD, TITLE, TITLE_SIZE, COLUMN_HEAD, LINE = 10, 76, 58, 14, 26, 20
 BAR_MM = 50
@@ -235,12 +235,8 @@ def write_comparison(
     rows, heads = [], []
     for plane, outlined in shown:
         for mark, images in kinds:
-            rows.append(_row(case, images, plane, outlined, mark))
+            rows.append([case.panel(image, plane, outlined, mark) for image in images])
             heads.append((plane.name, mark.lower()))
     sheet = compose(rows, heads, list(modalities), legend_of(scheme), (COMPARISON_WARNING, title), case.pixels_per_mm)
     save_sheet(sheet, path, COMPARISON_WARNING)
     return np.asarray(sheet)
-
-
-def _row(case: Case, images: Sequence[np.ndarray], plane: Plane, outlined: bool, mark: str) -> list[Image.Image]:
-    return [case.panel(image, plane, outlined, mark) for image in images]

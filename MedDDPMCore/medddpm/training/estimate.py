@@ -22,7 +22,7 @@ from ..parse import from_dict
 from ..progress import Reporter, duration
 from .config import TrainConfig
 from .monitor.samples import KEEP_ROUNDS, spread
-from .monitor.validation import bands, levels
+from .objective import bands, levels
 from .probe import Probe, probe
 from .start import model_config
 

@@ -1,4 +1,9 @@
-"""Starting a training that goes on by itself, whatever becomes of the program that started it. Imports no torch."""
+"""Starting a training that goes on by itself, whatever becomes of the program that started it. Imports no torch.
+
+Processes of one training are started by ``torchrun`` (and ``fabric run``, which uses it), by SLURM's ``srun``, or by
+Lightning Fabric itself, which starts further copies of the first process: ``launched`` says which one this is. The
+order and the names of what they say in the environment are Fabric's.
+"""
 
 from __future__ import annotations
 

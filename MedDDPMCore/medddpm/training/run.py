@@ -209,7 +209,11 @@ def find_runs(root: str | os.PathLike[str], depth: int = 2) -> list[RunFolder]:
     """
     run = RunFolder(root)
     if (run.path / "job.json").is_file():
-        return [run] if _is_training(run) else []
+        try:
+            run.read()
+        except InputError:  # told of as a run where checkpoints lie beside it
+            return [run] if run.checkpoints.is_dir() or run.metrics.path.is_file() else []
+        return [run]
     try:
         with os.scandir(root) as entries:
             names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=False))
@@ -220,15 +224,6 @@ def find_runs(root: str | os.PathLike[str], depth: int = 2) -> list[RunFolder]:
         with contextlib.suppress(InputError):
             found += find_runs(run.path / name, depth - 1)
     return found
-
-
-def _is_training(run: RunFolder) -> bool:
-    """Whether it is one; a job.json that cannot be read is told of as a run where checkpoints lie beside it."""
-    try:
-        run.read()
-    except InputError:
-        return run.checkpoints.is_dir() or run.metrics.path.is_file()
-    return True
 
 
 def _absolute(request: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ...errors import InputError
-from ..case_files import ERROR, WARNING, CaseFiles, SourceProblem, is_case_id, patient_of, without_ending
+from ..facts import ERROR, WARNING, CaseFiles, SourceProblem, is_case_id, patient_of, without_ending
 
 MASK = "mask"
 # Deep enough for release/HGG/case/file; a whole disk given by mistake ends with a sentence.

@@ -12,7 +12,7 @@ from typing import Any
 from ...errors import InputError
 from ...files import read_text
 from ...parse import parse_json, shown
-from ..case_files import IMAGE_ENDINGS, modality_name
+from ..facts import IMAGE_ENDINGS, modality_name
 from .folders import MASK, Collector, image_files
 
 NAME = "dataset.json"

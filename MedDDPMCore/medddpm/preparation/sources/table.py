@@ -16,7 +16,7 @@ from ...dataset import SPLITS
 from ...errors import InputError
 from ...files import read_text
 from ...parse import shown
-from ..case_files import is_case_id, modality_name, without_ending
+from ..facts import is_case_id, modality_name, without_ending
 from .folders import MASK, Collector
 
 CASE, PATIENT, SPLIT = "case", "patient", "split"

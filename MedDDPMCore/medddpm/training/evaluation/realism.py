@@ -50,16 +50,11 @@ class CaseMeasures:
             found = texture(image, self._window, self._spacing) | contrasts(image, self._tissues)
             yield from ((name, modality, value) for name, value in found.items())
         together = {} if self._segmenter is None else self._segmenter.dice(images, self._fractions)
-        if anatomy:
-            together |= self._anatomy(images)
-        yield from ((name, ALL, value) for name, value in together.items())
-
-    def _anatomy(self, images: Tensor) -> dict[str, float]:
         try:
-            return tissue_dice(images, self._fractions, self._config)
+            together |= tissue_dice(images, self._fractions, self._config) if anatomy else {}
         except InputError as exc:
             self._reporter.warning(f"Anatomy fidelity leaves out an image whose tissues cannot be segmented. {exc}")
-            return {}
+        yield from ((name, ALL, value) for name, value in together.items())
 
 
 # Wavelengths in mm: octaves, and what is lost first where images are made on larger voxels and interpolated.
@@ -97,7 +92,10 @@ def texture(image: Tensor, weight: Tensor, spacing: Sequence[float]) -> dict[str
     transform = torch.fft.rfftn((image - mean) * weight * FILE_SCALE)
     power = transform.abs().square()
     power[..., 1 : (image.shape[-1] + 1) // 2] *= 2  # rfftn leaves out the mirrored half
-    radius = _radius(image.shape, spacing).to(image.device)
+    axes = [torch.fft.fftfreq(n, mm) for n, mm in zip(image.shape[:2], spacing[:2], strict=True)]
+    axes.append(torch.fft.rfftfreq(image.shape[2], spacing[2]))
+    squares = torch.meshgrid(*(axis.square() for axis in axes), indexing="ij")
+    radius = torch.stack(squares).sum(0).sqrt().to(image.device)  # 1/mm, of each element of rfftn
     shown = {name: band for name, band in BANDS.items() if band[0] > 1.999 * max(spacing)}
     norm = float(weight.square().sum()) * image.numel()
     found = {name: float(power[_within(radius, band)].sum()) / norm for name, band in shown.items()}
@@ -113,13 +111,6 @@ def excess_kurtosis(values: Tensor) -> float:
     """Fourth moment over the squared variance, less 3; 0 where all values are equal."""
     squares = (values - values.mean()).double().square()
     return float(squares.square().mean() / squares.mean().square()) - 3 if bool(squares.any()) else 0.0
-
-
-def _radius(shape: Sequence[int], spacing: Sequence[float]) -> Tensor:
-    """Spatial frequency (1/mm) of each element of ``rfftn``."""
-    axes = [torch.fft.fftfreq(n, mm) for n, mm in zip(shape[:2], spacing[:2], strict=True)]
-    axes.append(torch.fft.rfftfreq(shape[2], spacing[2]))
-    return torch.stack(torch.meshgrid(*(axis.square() for axis in axes), indexing="ij")).sum(0).sqrt()
 
 
 def _within(radius: Tensor, band: tuple[float, float]) -> Tensor:
@@ -144,17 +135,13 @@ def contrasts(image: Tensor, masks: Mapping[str, Tensor]) -> dict[str, float]:
     to tell them by. Without pairs of which one is missing or smaller than two voxels.
     """
     values = {tissue: image[mask] for tissue, mask in masks.items() if int(mask.sum()) > 1}
-    pairs = {"gray_white": ("white", "gray"), "ventricles": ("ventricles", "white")}
-    return {
-        name: _contrast(values[one], values[other])
-        for name, (one, other) in pairs.items()
-        if one in values and other in values
-    }
-
-
-def _contrast(one: Tensor, other: Tensor) -> float:
-    pooled = ((one.var() + other.var()) / 2).sqrt().clamp_min(1e-3)
-    return float((one.mean() - other.mean()) / pooled)
+    found = {}
+    for name, pair in {"gray_white": ("white", "gray"), "ventricles": ("ventricles", "white")}.items():
+        if all(tissue in values for tissue in pair):
+            one, other = (values[tissue] for tissue in pair)
+            pooled = ((one.var() + other.var()) / 2).sqrt().clamp_min(1e-3)
+            found[name] = float((one.mean() - other.mean()) / pooled)
+    return found
 
 
 def tissue_dice(images: Tensor, fractions: Tensor, config: DatasetConfig) -> dict[str, float]:

@@ -16,9 +16,9 @@ from ...jobs.outcome import outcome_of
 from ..dataset import PreparedDataset
 from ..hooks import Context, Iteration
 from ..metrics import MetricsLog, valid
+from ..objective import Validation, mean_loss
 from .loss_chart import NAME, draw_loss
 from .samples import SampleRound, spread
-from .validation import Validation, mean_loss
 from .verdict import judge
 
 log = logging.getLogger(__name__)

@@ -56,26 +56,25 @@ def quality(synthetic: Tensor, real: Tensor, fractions: Tensor) -> Quality:
 
 def by_modality(synthetic: Tensor, real: Tensor, fractions: Tensor) -> list[Quality]:
     """``quality`` of each modality alone, in their order."""
-    within = inside(fractions)
+    within, found = inside(fractions), []
     details = detail_ratios(synthetic, real, within)
-    return [_one(synthetic[i : i + 1], real[i : i + 1], fractions, within, details[i]) for i in range(len(real))]
-
-
-def _one(synthetic: Tensor, real: Tensor, fractions: Tensor, within: Tensor, detail: dict[str, float]) -> Quality:
-    mse = mean_inside((synthetic - real).square(), within)
-    error = (label_means(synthetic, fractions) - label_means(real, fractions)).abs()
-    alike = similarity(synthetic, real)
-    return Quality(
-        ms_ssim=None if alike is None else alike.value,
-        ms_ssim_lowest=None if alike is None else alike.lowest,
-        mse_volume=float((synthetic - real).square().mean()),
-        l1=mean_inside((synthetic - real).abs(), within),
-        mse=mse,
-        psnr=psnr(mse),
-        sharpness=detail["fine"],
-        detail=detail,
-        label_error=None if bool(error.isnan().all()) else float(error.nanmean()),
-    )
+    errors = (label_means(synthetic, fractions) - label_means(real, fractions)).abs()
+    for made, true, detail, error in zip(synthetic, real, details, errors, strict=True):
+        alike = similarity(made[None], true[None])
+        mse = mean_inside((made - true).square()[None], within)
+        one = Quality(
+            ms_ssim=None if alike is None else alike.value,
+            ms_ssim_lowest=None if alike is None else alike.lowest,
+            mse_volume=float((made - true).square().mean()),
+            l1=mean_inside((made - true).abs()[None], within),
+            mse=mse,
+            psnr=psnr(mse),
+            sharpness=detail["fine"],
+            detail=detail,
+            label_error=None if bool(error.isnan().all()) else float(error.nanmean()),
+        )
+        found.append(one)
+    return found
 
 
 def overall(parts: Sequence[Quality]) -> Quality:
