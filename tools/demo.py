@@ -32,7 +32,7 @@ from medddpm.geometry.resample import index_map, resample
 from medddpm.geometry.volume import centered_affine
 from medddpm.labels.scheme import load_scheme
 from medddpm.masks.lesions import LesionSpec, add_lesion
-from medddpm.models.folder import read_model_folder, save_model_folder
+from medddpm.models.registry import read_model_folder, save_model_folder
 
 LICENSE = (
     "The weights were trained on BraTS 2018, 2019 and 2021 scans, whose terms restrict use to research. "

@@ -9,9 +9,8 @@ import pytest
 import torch
 from medddpm.config import NetworkConfig, ScheduleConfig
 from medddpm.errors import InputError
-from medddpm.models.folder import save_model_folder
 from medddpm.models.published import whole_head_config
-from medddpm.models.registry import load_model
+from medddpm.models.registry import load_model, save_model_folder
 from medddpm.network.unet import UNet3D
 
 State = dict[str, torch.Tensor]

@@ -13,7 +13,7 @@ import torch
 from medddpm.config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfig
 from medddpm.geometry.nifti import write_image
 from medddpm.labels.scheme import load_scheme
-from medddpm.models.folder import save_model_folder
+from medddpm.models.registry import save_model_folder
 from small_models import reference_network
 
 Points = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -18,7 +18,7 @@ from medddpm.errors import InputError, MedDDPMError
 from medddpm.geometry.io import read_mask
 from medddpm.jobs.events import Event
 from medddpm.labels.check import check_mask
-from medddpm.models.folder import save_model_folder
+from medddpm.models.registry import save_model_folder
 from medddpm.network.unet import UNet3D
 from PIL import Image
 from safetensors.torch import save_file

@@ -13,11 +13,10 @@ import torch
 from medddpm.config import ModelConfig, NetworkConfig, ScheduleConfig
 from medddpm.errors import InputError
 from medddpm.files import sha256
-from medddpm.models import folder as folder_module
+from medddpm.models import registry as folder_module
 from medddpm.models.config_file import CONFIG_NAME, WEIGHTS_NAME, read_config
-from medddpm.models.folder import read_model_folder, save_model_folder
 from medddpm.models.published import SCHEDULE_BUFFERS, brats_config, read_published, whole_head_config
-from medddpm.models.registry import convert_model, load_model
+from medddpm.models.registry import convert_model, load_model, read_model_folder, save_model_folder
 from medddpm.network.layout import network_config
 from medddpm.network.unet import UNet3D
 from medddpm.sampling.schedule import cosine_betas

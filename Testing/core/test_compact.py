@@ -14,9 +14,8 @@ from medddpm.config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfi
 from medddpm.dataset import DatasetConfig, PreparedCase
 from medddpm.errors import InputError
 from medddpm.labels.scheme import load_scheme
-from medddpm.models.folder import save_model_folder
 from medddpm.models.model import Model
-from medddpm.models.registry import load_model
+from medddpm.models.registry import load_model, save_model_folder
 from medddpm.network.build import build_network
 from medddpm.network.compact import AXES, BINS, CompactUNet
 from medddpm.network.cost import network_cost

@@ -16,9 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from medddpm.errors import InputError
 from medddpm.models.config_file import CONFIG_NAME, WEIGHTS_NAME
-from medddpm.models.folder import read_model_folder
 from medddpm.models.published import LEGACY_START, read_published
-from medddpm.models.registry import load_model
+from medddpm.models.registry import load_model, read_model_folder
 from model_files import NO_CHECKPOINT, refused, write_models, write_zip
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

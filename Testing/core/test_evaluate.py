@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from medddpm.config import ModelConfig
 from medddpm.dataset import read_dataset_config
 from medddpm.errors import Cancelled, InputError
-from medddpm.models.folder import save_model_folder
+from medddpm.models.registry import save_model_folder
 from medddpm.network.compact import CompactUNet
 from medddpm.network.unet import UNet3D
 from medddpm.page import address, number

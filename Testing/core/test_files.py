@@ -20,9 +20,9 @@ from medddpm.cli.console import ConsoleReporter
 from medddpm.errors import Cancelled, InputError, MedDDPMError
 from medddpm.files import csv_text, open_regular, read_text, sha256, write_text
 from medddpm.geometry.io import content_hash, read_geometry, read_volume, require_survivable
-from medddpm.models.folder import read_model_folder
 from medddpm.models.places import find_model, list_models
 from medddpm.models.published import read_published
+from medddpm.models.registry import read_model_folder
 from medddpm.synthesis.names import case_names
 from model_files import write_models
 from rich.console import Console

@@ -11,8 +11,7 @@ from medddpm.config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfi
 from medddpm.dataset import read_dataset_config
 from medddpm.errors import InputError
 from medddpm.labels.scheme import Label, LabelScheme
-from medddpm.models.folder import save_model_folder
-from medddpm.models.registry import load_model
+from medddpm.models.registry import load_model, save_model_folder
 from medddpm.network.build import Network, build_network
 from medddpm.network.compact import CompactUNet
 from medddpm.network.residual import ResidualUNet

@@ -18,9 +18,9 @@ from medddpm.jobs.events import Event
 from medddpm.jobs.folder import JobFolder
 from medddpm.labels.scheme import load_scheme
 from medddpm.models.config_file import read_config_file
-from medddpm.models.folder import read_model_folder
 from medddpm.models.places import list_models
 from medddpm.models.published import read_published
+from medddpm.models.registry import read_model_folder
 from medddpm.preparation.sources.nnunet import read_plan
 from medddpm.preparation.sources.table import read_rows
 from medddpm.synthesis.provenance import finished_samples

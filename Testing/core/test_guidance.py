@@ -12,9 +12,8 @@ from medddpm.cli.commands import app
 from medddpm.cli.synth import synth_command  # noqa: F401 - registers its command
 from medddpm.config import ModelConfig, NetworkConfig, ScheduleConfig
 from medddpm.errors import InputError
-from medddpm.models.folder import save_model_folder
 from medddpm.models.model import Model
-from medddpm.models.registry import load_model
+from medddpm.models.registry import load_model, save_model_folder
 from medddpm.network.build import build_network
 from medddpm.network.compact import CompactUNet
 from medddpm.progress import SilentReporter

@@ -12,9 +12,8 @@ import pytest
 import torch
 from medddpm import __file__ as package
 from medddpm.config import NetworkConfig, ScheduleConfig
-from medddpm.models.folder import save_model_folder
 from medddpm.models.published import whole_head_config
-from medddpm.models.registry import load_model
+from medddpm.models.registry import load_model, save_model_folder
 from medddpm.network.unet import UNet3D
 from medddpm.sampling.schedule import cosine_betas
 from patience import patient

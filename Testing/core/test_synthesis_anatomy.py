@@ -19,7 +19,7 @@ from medddpm.geometry.nifti import write_image
 from medddpm.geometry.volume import Volume
 from medddpm.labels.scheme import load_scheme
 from medddpm.masks import growth_series
-from medddpm.models.folder import save_model_folder
+from medddpm.models.registry import save_model_folder
 from medddpm.network.appearance import Look
 from medddpm.network.build import build_network
 from medddpm.network.residual import ResidualUNet

@@ -16,7 +16,7 @@ from medddpm import errors
 from medddpm.config import GridConfig
 from medddpm.errors import InputError, OutOfMemory
 from medddpm.models import device
-from medddpm.models.folder import save_model_folder
+from medddpm.models.registry import save_model_folder
 from medddpm.synthesis import batch, estimate
 from medddpm.synthesis.estimate import memory_needed
 from medddpm.synthesis.pipeline import raise_failures

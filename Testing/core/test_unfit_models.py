@@ -14,9 +14,8 @@ import torch
 from medddpm.config import ScheduleConfig
 from medddpm.errors import InputError
 from medddpm.models.config_file import CONFIG_NAME, WEIGHTS_NAME
-from medddpm.models.folder import save_model_folder
 from medddpm.models.published import read_published, whole_head_config
-from medddpm.models.registry import load_model
+from medddpm.models.registry import load_model, save_model_folder
 from model_files import TINY, State, refused, weights, write_models
 from safetensors.torch import save_file
 from small_models import small_config

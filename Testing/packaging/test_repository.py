@@ -197,7 +197,7 @@ from medddpm.geometry.nifti import write_image
 from medddpm.jobs import spool
 from medddpm.jobs.__main__ import main
 from medddpm.labels.scheme import load_scheme
-from medddpm.models.folder import save_model_folder
+from medddpm.models.registry import save_model_folder
 from medddpm.network.unet import UNet3D
 
 here = Path(sys.argv[1])

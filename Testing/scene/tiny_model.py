@@ -16,7 +16,7 @@ def main(folder: Path, scheme: str = "brats") -> None:
     import torch
     from medddpm.config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfig
     from medddpm.labels.scheme import load_scheme
-    from medddpm.models.folder import save_model_folder
+    from medddpm.models.registry import save_model_folder
     from medddpm.network.appearance import Look
     from medddpm.network.build import build_network
 

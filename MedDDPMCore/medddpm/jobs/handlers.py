@@ -23,7 +23,7 @@ WITH_MODEL = {"synthesis": "run", "growth": "growth", "anatomy": "anatomy"}
 PLAIN = {
     "check": ("medddpm.labels.job", "check"),
     "outline": ("medddpm.labels.job", "outline"),
-    "convert": ("medddpm.models.job", "convert"),
+    "convert": ("medddpm.models.registry", "convert_job"),
     "estimate": ("medddpm.synthesis.estimate", "estimate_job"),
     "train_estimate": ("medddpm.training.estimate", "train_estimate"),
     "scan": ("medddpm.preparation.scan", "scan_job"),

@@ -19,7 +19,7 @@ from ..config import ModelConfig
 from ..errors import Cancelled, MedDDPMError, Paused
 from ..files import make_folder
 from ..memory import keep_freed_memory
-from ..models.folder import save_model_folder
+from ..models.registry import save_model_folder
 from ..network.residual import ResidualUNet
 from ..progress import Reporter
 from ..sampling.schedule import Schedule
