@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +22,9 @@ from medddpm.training.checkpoint import Checkpoints
 from medddpm.training.config import MonitorConfig, TrainConfig
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.metrics import MetricsLog
-from medddpm.training.monitor import samples
+from medddpm.training.monitor import monitor, samples
 from medddpm.training.monitor.loss_chart import draw_loss
-from medddpm.training.monitor.monitor import PATIENCE_SECONDS, Monitor, Share
+from medddpm.training.monitor.monitor import Monitor
 from medddpm.training.monitor.samples import forget_volumes, frozen_model, round_folder, spread
 from medddpm.training.objective import Objective, Validation, bands, levels, mean_loss
 from medddpm.training.run import RunFolder
@@ -341,23 +339,16 @@ def test_cases_are_chosen_evenly(count: int, wanted: int, expected: int) -> None
     assert list(spread(10, 2)) == [2, 7]
 
 
-@contextmanager
-def spent(share: Share, clock: list[float], seconds: float) -> Iterator[None]:
-    with share:
-        clock[0] += seconds
-        yield
+def test_too_much_watching_is_told_once_and_not_at_first(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(folder: str) -> list[str]:
+        return [w for w in run(watched(dataset, max_share=0.0), tmp_path / folder).warnings if "of the time" in w]
 
-
-def test_too_much_watching_is_told_after_a_while() -> None:
-    clock = [0.0]
-    share = Share(0.2, lambda: clock[0])
-    with spent(share, clock, 50):
-        pass
-    assert share.warning() == ""  # it has only begun
-    clock[0] = PATIENCE_SECONDS + 1
-    assert "41% of the time" in share.warning() and "20%" in share.warning()
-    clock[0] = 1000
-    assert share.warning() == ""
+    assert told("early") == []
+    monkeypatch.setattr(monitor, "PATIENCE_SECONDS", 0.0)
+    (sentence,) = told("late")
+    assert "at most 0%" in sentence
 
 
 @pytest.mark.parametrize("orientation", ["LPS", "RAS", "SAR", "PIL"])

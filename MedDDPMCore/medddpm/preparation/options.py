@@ -136,12 +136,8 @@ class PrepareOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
-        self._check_names()
-        self._check_split()
         if self.labels is not None:
             parse_labels(self.labels)
-
-    def _check_names(self) -> None:
         if (self.register == "template") != (self.template is not None):
             raise InputError(
                 f"The option register is '{self.register}' and template is {shown(self.template)}. "
@@ -152,8 +148,6 @@ class PrepareOptions:
                 raise InputError(f"The modality {shown(name)} is not possible: use letters, digits and . + - _.")
         if len({name.casefold() for name in self.modalities}) < len(self.modalities):
             raise InputError(f"The modalities {', '.join(self.modalities)} name one twice. Name each once.")
-
-    def _check_split(self) -> None:
         if self.validation + self.test >= 1 and self.test != 1:
             raise InputError(
                 f"Validation {self.validation} and test {self.test} together leave nothing to train on. Lower them."

@@ -58,11 +58,6 @@ def tensors_path(out: Path, case_id: str) -> Path:
     return out / "cases" / f"{case_id}.safetensors"
 
 
-def state_path(out: Path, case_id: str) -> Path:
-    """Where it is written what the tensors of a case were made from."""
-    return out / "cases" / f"{case_id}.json"
-
-
 def do_case(case: CaseFiles, out: Path, options: PrepareOptions, template: ModelConfig) -> CaseOutcome:
     """Prepare one case into the dataset folder ``out``, or find that it is there already.
 
@@ -85,7 +80,7 @@ def do_case(case: CaseFiles, out: Path, options: PrepareOptions, template: Model
     except MedDDPMError as exc:
         return CaseOutcome(case.id, failure=str(exc))
     try:
-        state = state_path(out, case.id)
+        state = tensors_path(out, case.id).with_suffix(".json")
         for outdated in (state, out / DESCRIPTION):  # what they say is not true from here on
             outdated.unlink(missing_ok=True)
         with atomic_path(tensors_path(out, case.id)) as temporary:
@@ -128,7 +123,7 @@ def read_state(out: Path, case_id: str, key: str | None = None) -> tuple[CaseFac
 
     Whatever is wrong with what is there, the case is then prepared again.
     """
-    path = state_path(out, case_id)
+    path = tensors_path(out, case_id).with_suffix(".json")
     try:
         state = from_dict(_State, parse_json(read_text(path, limit=MAX_STATE_BYTES), str(path)), str(path))
         if key is not None and state.key != key:

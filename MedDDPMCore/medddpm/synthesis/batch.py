@@ -192,7 +192,8 @@ class Batch:
         if not samples and remove_results(plan.folder):
             self.reporter.warning(f"Earlier results in {plan.folder} are from another request and are replaced.")
         # Written first, since it is small: a full disk is noticed before the sampling and costs it no time.
-        mask_files = self._write_mask(plan, case.grid_labels, f"{MODEL_GRID}/{self._mask_name(plan)}")
+        file = mask_name(plan.name, self.request.compress)
+        mask_files = self._write_mask(plan, case.grid_labels, f"{MODEL_GRID}/{file}")
         anatomies = CaseAnatomy(self.request, case, self.model, None if edit is None else edit.region_on_grid)
         told: set[str] = set()
         for k in range(len(samples), len(self.seeds)):
@@ -203,7 +204,7 @@ class Batch:
             images = self._sample(k, anatomy, edit)
             self.reporter.stage("write", "Writing the images")
             if len(mask_files) == 1:
-                mask_files |= self._write_mask(plan, case.labels, self._mask_name(plan))
+                mask_files |= self._write_mask(plan, case.labels, file)
             files = self._write_sample(plan, k, case, images, edit)
             if anatomy.labels is not None:
                 name = anatomy_name(plan.name, k, self.request.compress)
@@ -253,9 +254,6 @@ class Batch:
             look=anatomy.look,
         )
         return on_model_grid(result[0])
-
-    def _mask_name(self, plan: Plan) -> str:
-        return mask_name(plan.name, self.request.compress)
 
     def _write_mask(self, plan: Plan, labels: Volume, file: str) -> dict[str, str]:
         write_image(plan.folder / file, labels.data, labels.affine, "Mask used by MedDDPM", plan.mask)

@@ -40,7 +40,6 @@ class Augmentation:
         self._rim = RIM if model.network.domain == "residual" else 0
         self._tumor = [i for i, label in enumerate(model.scheme.labels) if label.tumor]
         self._warp = Warp(config, spacing, model.background) if config.affine or config.elastic else None
-        self._intensity = IntensityChange(config, model.background) if config.intensity else None
 
     def __call__(self, images: Tensor, fractions: Tensor, generator: torch.Generator, progress: float = 0.0) -> Pair:
         """Both, changed, as float32; ``progress``: the share of the run that is done. They may come as stored.
@@ -67,7 +66,8 @@ class Augmentation:
         else:
             carried, fractions = carried[:, *box], fractions[:, *box]
         images, place = carried.split([len(images), len(place)])
-        images = images if self._intensity is None else self._intensity(images, generator)
+        if config.intensity:
+            images = change_intensities(images, config, self._background, generator)
         return images, torch.cat([fractions, place])
 
     def rim(self, progress: float) -> int:
@@ -240,36 +240,32 @@ FIELD_POINTS, FIELD_DEGREE = 16, 3
 TOLERANCE = 2e-3
 
 
-class IntensityChange:
-    """Each of the changes, for each image on its own, with the probability of ``AugmentConfig.intensity``.
+def change_intensities(images: Tensor, config: AugmentConfig, background: float, generator: torch.Generator) -> Tensor:
+    """Each of the changes that scanners differ by, for each image on its own, as probable as ``config.intensity``.
 
     Images are (C, D, H, W) in [-1, 1] and stay so; voxels of the background's value are not changed.
     """
 
-    def __init__(self, config: AugmentConfig, background: float) -> None:
-        self._config, self._background = config, background
+    def chosen() -> bool:
+        return _chosen(config.intensity, generator)
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        changed = torch.stack([self._change(image, generator) for image in images])
-        empty = (images - self._background).abs() < TOLERANCE
-        return torch.where(empty, images, changed.clamp(-1, 1))
+    def drawn() -> float:
+        return float(torch.rand((), generator=generator))
 
-    def _change(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        """One image (D, H, W); bias and gamma act on the share of the brightest value, 0 to 1."""
-        config, share = self._config, (image + 1) / 2
-        if self._chosen(generator) and config.bias_field:
-            strength = config.bias_field * float(torch.rand((), generator=generator))
-            share = share * bias_field(share.shape, strength, generator)
-        if self._chosen(generator) and config.gamma:
-            exponent = (1 + config.gamma) ** float(torch.rand((), generator=generator) * 2 - 1)
-            share = share.clamp(0, 1) ** exponent
-        if self._chosen(generator) and config.noise:
-            strength = config.noise * float(torch.rand((), generator=generator))
-            return 2 * share - 1 + strength * torch.randn(share.shape, generator=generator)
-        return 2 * share - 1
-
-    def _chosen(self, generator: torch.Generator) -> bool:
-        return float(torch.rand((), generator=generator)) < self._config.intensity
+    changed = []
+    for image in images:
+        share = (image + 1) / 2  # bias and gamma act on the share of the brightest value, 0 to 1
+        if chosen() and config.bias_field:
+            share = share * bias_field(share.shape, config.bias_field * drawn(), generator)
+        if chosen() and config.gamma:
+            share = share.clamp(0, 1) ** ((1 + config.gamma) ** (drawn() * 2 - 1))
+        noise = torch.zeros(())
+        if chosen() and config.noise:
+            strength = config.noise * drawn()
+            noise = strength * torch.randn(share.shape, generator=generator)
+        changed.append(2 * share - 1 + noise)
+    empty = (images - background).abs() < TOLERANCE
+    return torch.where(empty, images, torch.stack(changed).clamp(-1, 1))
 
 
 def bias_field(shape: torch.Size, strength: float, generator: torch.Generator) -> Tensor:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ...parse import printable
 from ...synthesis.sheet import save_sheet
-from .verdict import Metric, Series, series, thinned
+from .verdict import Metric, finite, series, thinned
 
 NAME = "loss.png"
 WIDTH, HEIGHT, SCALE = 900, 500, 2  # drawn at SCALE times the size, so that lines become smooth
@@ -28,23 +28,24 @@ def draw_loss(metrics: Sequence[Metric], path: Path, name: str) -> None:
 
     Without any loss nothing is written. Raises InputError where the file cannot be written.
     """
-    train, validation = series(metrics, "train").finite(), series(metrics, "validation").finite()
-    if not len(train) and not len(validation):
+    train, validation = (finite(series(metrics, kind)) for kind in ("train", "validation"))
+    both = np.concatenate([train, validation], axis=1)
+    if not both.size:
         return
     title = f"Loss during the training of {printable(name)}"
     title = title if len(title) <= LONGEST else f"{title[: LONGEST - 3]}..."
-    axes = _Axes([*train.values, *validation.values], max((*train.iterations, *validation.iterations)))
+    axes = _Axes(both[1], int(both[0].max()))
     axes.grid()
-    many = len(train) > SMOOTHED
+    many = train.shape[1] > SMOOTHED
     if many:
         axes.curve(thinned(train, POINTS), LIGHT, 1)
     axes.curve(thinned(train, SMOOTHED), BLUE, 3)
     axes.curve(validation, ORANGE, 2, dots=True)
     legend = [(LIGHT, "Training, as logged")] if many else []
-    legend += [(BLUE, f"Training{', smoothed' if many else ''}")] if len(train) else []
-    if len(validation):
-        best = int(np.argmin(validation.values))
-        told = f"Validation, lowest {validation.values[best]:.4g} at iteration {validation.iterations[best]:,}"
+    legend += [(BLUE, f"Training{', smoothed' if many else ''}")] if train.size else []
+    if validation.size:
+        iteration, loss = validation[:, validation[1].argmin()]
+        told = f"Validation, lowest {loss:.4g} at iteration {iteration:,.0f}"
         legend.append((ORANGE, told))
     axes.words(title, legend)
     save_sheet(axes.image.reduce(SCALE), path, title)
@@ -53,11 +54,11 @@ def draw_loss(metrics: Sequence[Metric], path: Path, name: str) -> None:
 class _Axes:
     """A drawing with axes for losses from 0 to ``last`` iterations; a few losses far above the others are cut off."""
 
-    def __init__(self, losses: Sequence[float], last: int) -> None:
+    def __init__(self, losses: np.ndarray, last: int) -> None:
         self.image = Image.new("RGB", (WIDTH * SCALE, HEIGHT * SCALE), "white")
         self._draw = ImageDraw.Draw(self.image)
         self._last = max(1, last)
-        low, high = min(losses), float(np.percentile(losses, 99))
+        low, high = float(losses.min()), float(np.percentile(losses, 99))
         self._log = low > 0 and high > WIDE * low
         pad = 0.05 * (self._place(high) - self._place(low)) or 0.5 * abs(self._place(high)) or 1.0
         self._low, self._high = self._place(low) - pad, self._place(high) + pad
@@ -87,9 +88,9 @@ class _Axes:
         self._text(((self._x(0) + self._x(self._last)) / 2, bottom + 54), "Iteration", 14, BLACK, "ma")
         self._text((SCALE * 12, top - 16), "Loss (logarithmic)" if self._log else "Loss", 14, BLACK, "lb")
 
-    def curve(self, losses: Series, color: str, width: int, dots: bool = False) -> None:
+    def curve(self, losses: np.ndarray, color: str, width: int, dots: bool = False) -> None:
         """The losses, joined by a line."""
-        points = [(self._x(i), self._y(self._place(v))) for i, v in zip(losses.iterations, losses.values, strict=True)]
+        points = [(self._x(i), self._y(self._place(v))) for i, v in losses.T.tolist()]
         if len(points) > 1:
             self._draw.line(points, color, width * SCALE, joint="curve")
         for x, y in points if dots or len(points) == 1 else []:

@@ -43,24 +43,23 @@ class Monitor:
         self._options = context.config.monitor
         self._active = context.fabric.is_global_zero
         self._metrics = MetricsLog(context.folder)
-        self._opened = False
         self._held_out: PreparedDataset | None = None
         self._validation: Validation | None = None
         self._round: SampleRound | None = None
         self._board: Any = None
         self._since: list[Iteration] = []
         self._kind = ""
-        self._share = Share(self._options.max_share)
+        self._began, self._spent = time.monotonic(), 0.0
         self._draw_at = 0.0
         self._told: set[str] = set()
         self._cost_told = False
+        if self._active:
+            self._open(context.state.iteration)
 
     def after_iteration(self, done: Iteration) -> None:
         """See Hook."""
         if not self._active:
             return
-        if not self._opened:
-            self._open(done.number - 1)
         self._since.append(done)
         if done.due(self._options.log_every):
             self._log(done)
@@ -79,17 +78,23 @@ class Monitor:
         self._since = []
 
     def _look(self, iteration: int, validate: bool, sample: bool) -> None:
-        with self._share:
-            if validate and self._held_out is not None:
-                self._try("The validation", lambda: self._validate(iteration))
-            if sample and self._held_out is not None:
-                self._try("The sampling of held-out masks", lambda: self._sample(iteration))
-            self._try("The verdict", lambda: self._judge(iteration))
-            self._context.reporter.stage("train", "Training")
-        sentence = self._share.warning()
-        if sentence and not self._cost_told:  # once: the share changes with every round, and so would the sentence
+        started, most = time.monotonic(), self._options.max_share
+        if validate and self._held_out is not None:
+            self._try("The validation", lambda: self._validate(iteration))
+        if sample and self._held_out is not None:
+            self._try("The sampling of held-out masks", lambda: self._sample(iteration))
+        self._try("The verdict", lambda: self._judge(iteration))
+        self._context.reporter.stage("train", "Training")
+        now = time.monotonic()
+        self._spent += now - started
+        share = self._spent / max(1e-9, now - self._began)
+        # Once: the share changes with every round, and so would the sentence.
+        if share > most and now - self._began >= PATIENCE_SECONDS and not self._cost_told:
             self._cost_told = True
-            self._tell(sentence)
+            self._tell(
+                f"Validation and samples take {share:.0%} of the time; monitor.max_share asks for at most {most:.0%}. "
+                "Raise monitor.validate_every or sample_every, or lower validation_cases or samples."
+            )
 
     def _draw(self) -> None:
         """The loss chart, anew; that of a long run takes so long that it is not drawn at every line of the log."""
@@ -100,7 +105,7 @@ class Monitor:
 
     def close(self) -> None:
         """See Hook."""
-        if self._opened:
+        if self._active:
             self._draw()
         if self._board is not None:
             self._board.close()
@@ -108,7 +113,6 @@ class Monitor:
 
     def _open(self, iteration: int) -> None:
         """What is needed to watch a run of which ``iteration`` iterations are there already."""
-        self._opened = True
         self._kind = str(self._metrics.latest(("verdict",)).get("verdict", {}).get("verdict", ""))
         if self._options.tensorboard:
             self._try("TensorBoard", lambda: self._open_board(iteration))
@@ -205,27 +209,3 @@ class Monitor:
         if sentence not in self._told:
             self._told.add(sentence)
             self._context.reporter.warning(sentence)
-
-
-class Share:
-    """How much of the time goes into ``with share:`` blocks; ``clock`` gives seconds and is replaced in tests."""
-
-    def __init__(self, limit: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit, self._clock = limit, clock
-        self._start, self._spent, self._entered = clock(), 0.0, 0.0
-
-    def __enter__(self) -> None:
-        self._entered = self._clock()
-
-    def __exit__(self, *error: object) -> None:
-        self._spent += self._clock() - self._entered
-
-    def warning(self) -> str:
-        """A sentence where the share is above its limit, after a while; else empty."""
-        whole = self._clock() - self._start
-        if whole < PATIENCE_SECONDS or self._spent <= self._limit * whole:
-            return ""
-        return (
-            f"Validation and samples take {self._spent / whole:.0%} of the time; monitor.max_share asks for at most "
-            f"{self._limit:.0%}. Raise monitor.validate_every or sample_every, or lower validation_cases or samples."
-        )

@@ -9,12 +9,12 @@ none. The verdict therefore does not depend on the unit of the loss, and changes
 
 from __future__ import annotations
 
-import itertools
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 KINDS = ("early", "improving", "flat", "diverging", "overfitting", "memorizing")
 MIN_POINTS = 6  # of a series, before anything is said of it
@@ -37,40 +37,25 @@ class Verdict:
     sentence: str
 
 
-@dataclass(frozen=True)
-class Series:
-    """Values over iterations, ascending; a value that was not finite is NaN."""
-
-    iterations: tuple[int, ...]
-    values: tuple[float, ...]
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def finite(self) -> Series:
-        """Without the values that are not finite."""
-        kept = [(i, v) for i, v in zip(self.iterations, self.values, strict=True) if math.isfinite(v)]
-        return Series(tuple(i for i, _ in kept), tuple(v for _, v in kept))
-
-
 def judge(history: Sequence[Metric]) -> Verdict:
     """The verdict on the lines of ``metrics.jsonl`` (kinds "train", "validation" and "quality"), oldest first.
 
     Of an iteration that was computed twice (after a resume) the newer line counts. The validation loss decides; where
     there is none (or not enough yet) the training loss does.
     """
-    train, validation = series(history, "train"), series(history, "validation")
+    whole = series(history, "train"), series(history, "validation")
+    train, validation = (finite(losses) for losses in whole)
     return (
-        _not_finite(train, validation)
+        _not_finite(*whole)
         or _lost(train)
         or _copies(history)
-        or _overfitted(train.finite(), validation.finite())
-        or _course(train.finite(), validation.finite())
+        or _overfitted(train, validation)
+        or _course(train, validation)
     )
 
 
-def series(history: Sequence[Metric], kind: str) -> Series:
-    """The losses of the lines of a kind; null and anything that is no number become NaN."""
+def series(history: Sequence[Metric], kind: str) -> np.ndarray:
+    """Iterations and losses (2, N), ascending, of the lines of a kind; null and anything that is no number are NaN."""
     found: dict[int, float] = {}
     for line in history:
         if line.get("kind") == kind and isinstance(line.get("iteration"), int):
@@ -78,29 +63,33 @@ def series(history: Sequence[Metric], kind: str) -> Series:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             found[line["iteration"]] = float(value) if number else math.nan  # type: ignore[arg-type]
     order = sorted(found)
-    return Series(tuple(order), tuple(found[i] for i in order))
+    return np.array([order, [found[i] for i in order]], float)
 
 
-def _not_finite(train: Series, validation: Series) -> Verdict | None:
+def finite(losses: np.ndarray) -> np.ndarray:
+    """Iterations and losses without those that are not finite."""
+    return losses[:, np.isfinite(losses[1])]
+
+
+def _not_finite(train: np.ndarray, validation: np.ndarray) -> Verdict | None:
     for name, losses in (("training", train), ("validation", validation)):
-        if len(losses) and not math.isfinite(losses.values[-1]):
+        if losses.size and not np.isfinite(losses[1, -1]):
             return Verdict(
                 "diverging",
-                f"The {name} loss at iteration {losses.iterations[-1]} is no longer a finite number. Stop, and resume "
+                f"The {name} loss at iteration {losses[0, -1]:.0f} is no longer a finite number. Stop, and resume "
                 "from an earlier checkpoint with a lower learning rate (optimizer.lr) or a smaller "
                 "optimizer.clip_norm.",
             )
     return None
 
 
-def _lost(train: Series) -> Verdict | None:
+def _lost(train: np.ndarray) -> Verdict | None:
     """The training loss ``BURST`` times the best level so far, and far outside of the scatter: no noise does that."""
-    losses = train.finite()
-    for values in (losses.values, thinned(losses, TRAIN_POINTS).values):
+    for values in (train[1], thinned(train, TRAIN_POINTS)[1]):
         past, latest = values[:-LATEST], values[-LATEST:]
         if len(past) < MIN_POINTS:
             continue
-        best, now = min(_medians(past, LATEST)), statistics.median(latest)
+        best, now = _medians(past, LATEST).min(), np.median(latest)
         if now > BURST * best and now - best > RISE_SCATTER * max(scatter(past), scatter(latest)):
             return Verdict(
                 "diverging",
@@ -129,22 +118,23 @@ def _copies(history: Sequence[Metric]) -> Verdict | None:
     )
 
 
-def _overfitted(train: Series, validation: Series) -> Verdict | None:
+def _overfitted(train: np.ndarray, validation: np.ndarray) -> Verdict | None:
     """The validation loss has left its best for good, while the training loss has not."""
-    if len(validation) < MIN_POINTS:
+    iterations, values = validation
+    if len(values) < MIN_POINTS:
         return None
-    medians = _medians(validation.values, 3)
-    best = min(range(len(medians)), key=medians.__getitem__)
-    since = Series(validation.iterations[best:], validation.values[best:])
-    if len(since) < MIN_POINTS:
+    medians = _medians(values, 3)
+    best = int(medians.argmin())
+    since = validation[:, best:]
+    if since.shape[1] < MIN_POINTS:
         return None
-    late = statistics.median(since.values[-3:])
-    clear = max(RISE * medians[best], RISE_SCATTER * scatter(validation.values))
+    late = np.median(values[-3:])
+    clear = max(RISE * medians[best], RISE_SCATTER * scatter(values))
     if late - medians[best] < clear or change(since, RISE, RISE_SCATTER) <= 0:
         return None
-    at = validation.iterations[min(best + 1, len(validation) - 1)]
+    at = int(iterations[min(best + 1, len(values) - 1)])
     points = thinned(train, TRAIN_POINTS)
-    if len(points) >= MIN_POINTS and change(_window(points), RISE, RISE_SCATTER) > 0:
+    if points.shape[1] >= MIN_POINTS and change(_window(points), RISE, RISE_SCATTER) > 0:
         return Verdict(
             "diverging",
             f"Training and validation loss both rise since about iteration {at}. Stop, and resume from an earlier "
@@ -158,66 +148,64 @@ def _overfitted(train: Series, validation: Series) -> Verdict | None:
     )
 
 
-def _course(train: Series, validation: Series) -> Verdict:
+def _course(train: np.ndarray, validation: np.ndarray) -> Verdict:
     """Falling or not, by the validation loss once there is enough of it; until then the training loss may say so."""
-    enough = len(validation) >= MIN_POINTS
-    name, window = "validation", _window(validation)
-    if not enough:
-        name, window = "training", _window(thinned(train, TRAIN_POINTS))
-    if not enough and len(train) < MIN_LINES:
-        return Verdict("early", "It is too early to say how the training goes. Let it run.")
-    level = statistics.median(window.values[-3:])
+    early = Verdict("early", "It is too early to say how the training goes. Let it run.")
+    enough = validation.shape[1] >= MIN_POINTS
+    if not enough and train.shape[1] < MIN_LINES:
+        return early
+    name, losses = ("validation", validation) if enough else ("training", thinned(train, TRAIN_POINTS))
+    window = _window(losses)
+    level = np.median(window[1, -3:])
     if change(window, FALL, FALL_SCATTER) < 0:
         return Verdict("improving", f"The {name} loss is falling, now to about {level:.4g}. Let it run.")
     # the smallest fall that would be seen, as a share of the level
-    if not enough and (len(validation) or FALL_SCATTER * _error(window) > FINE * max(abs(level), 1e-30)):
-        return Verdict("early", "It is too early to say how the training goes. Let it run.")
+    if not enough and (validation.size or FALL_SCATTER * _error(window[1]) > FINE * max(abs(level), 1e-30)):
+        return early
     return Verdict(
         "flat",
-        f"The {name} loss has stayed at about {level:.4g} since iteration {window.iterations[0]}. Lower the "
+        f"The {name} loss has stayed at about {level:.4g} since iteration {window[0, 0]:.0f}. Lower the "
         "learning rate, or stop here: more iterations alone will change little.",
     )
 
 
-def _window(losses: Series) -> Series:
+def _window(losses: np.ndarray) -> np.ndarray:
     low, high = WINDOW
-    newest = slice(-min(high, max(low, len(losses) // 3)), None)
-    return Series(losses.iterations[newest], losses.values[newest])
+    return losses[:, -min(high, max(low, losses.shape[1] // 3)) :]
 
 
-def thinned(losses: Series, count: int) -> Series:
+def thinned(losses: np.ndarray, count: int) -> np.ndarray:
     """At most ``count`` points: means over neighboring ones, since the loss of single batches tells little."""
-    if len(losses) <= count:
+    have = losses.shape[1]
+    if have <= count:
         return losses
-    edges = [round(i * len(losses) / count) for i in range(count + 1)]
-    parts = [slice(low, high) for low, high in itertools.pairwise(edges)]
-    means = tuple(statistics.fmean(losses.values[part]) for part in parts)
-    return Series(tuple(losses.iterations[part.stop - 1] for part in parts), means)
+    edges = np.array([round(i * have / count) for i in range(count + 1)])
+    means = np.add.reduceat(losses[1], edges[:-1]) / np.diff(edges)
+    return np.stack([losses[0, edges[1:] - 1], means])
 
 
-def change(losses: Series, relative: float, errors: float) -> int:
+def change(losses: np.ndarray, relative: float, errors: float) -> int:
     """-1, 0 or 1: whether the newer half lies below or above the older one, by more than ``relative`` of its level and
     than ``errors`` standard errors of the difference.
     """
-    half = len(losses) // 2
-    older, newer = statistics.median(losses.values[:half]), statistics.median(losses.values[-half:])
-    if abs(newer - older) <= max(relative * abs(older), errors * _error(losses)):
+    half = losses.shape[1] // 2
+    older, newer = np.median(losses[1, :half]), np.median(losses[1, -half:])
+    if abs(newer - older) <= max(relative * abs(older), errors * _error(losses[1])):
         return 0
     return 1 if newer > older else -1
 
 
-def _error(losses: Series) -> float:
+def _error(values: np.ndarray) -> float:
     """Standard error of the difference between the medians of the two halves."""
-    half = len(losses) // 2
-    return 1.2533 * scatter(losses.values) * math.sqrt(2 / half)
+    return 1.2533 * scatter(values) * math.sqrt(2 / (len(values) // 2))
 
 
-def scatter(values: Sequence[float]) -> float:
+def scatter(values: Sequence[float] | np.ndarray) -> float:
     """Standard deviation of the noise of a series, whatever its slope: from its second differences, robustly."""
-    seconds = [abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False)]
-    return statistics.median(seconds) / (0.6745 * math.sqrt(6)) if seconds else 0.0
+    seconds = np.abs(np.diff(values, 2))
+    return float(np.median(seconds)) / (0.6745 * math.sqrt(6)) if len(seconds) else 0.0
 
 
-def _medians(values: Sequence[float], width: int) -> list[float]:
+def _medians(values: np.ndarray, width: int) -> np.ndarray:
     """Medians of ``width`` neighbors: one lucky value is no best."""
-    return [statistics.median(values[i : i + width]) for i in range(len(values) - width + 1)]
+    return np.median(np.lib.stride_tricks.sliding_window_view(values, width), axis=1)
