@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from MedDDPMSlicerLib.Panels.ModuleWidget import ModuleWidget
+from MedDDPMSynthLib.Marking import SyntheticFileWriter
 from MedDDPMSynthLib.SynthLogic import SynthLogic
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -59,6 +60,10 @@ class MedDDPMSynthWidget(ModuleWidget):
         from MedDDPMSynthLib.Panels.PanelSet import PanelSet
 
         return PanelSet(ui, logic)
+
+
+class MedDDPMSynthFileWriter(SyntheticFileWriter):
+    """Slicer finds the writer of a module by this name."""
 
 
 class MedDDPMSynthTest(ScriptedLoadableModuleTest):

@@ -31,10 +31,12 @@ class SynthLogic(ModuleLogic):
 
     @classmethod
     def onStarted(cls) -> None:
-        """List the sample case in the module Sample Data."""
+        """List the sample case in the module Sample Data, and our export in the DICOM module."""
+        from .DicomPlugin import registerDicomPlugin
         from .SampleCase import registerSampleData
 
         registerSampleData()
+        registerDicomPlugin()
 
     def synthesize(
         self,

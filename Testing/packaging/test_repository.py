@@ -23,7 +23,15 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "slicer": "slicer-core", "vtk": "slicer-core"}
 # What only the application has: its windows, and modules of Slicer and of the extension that this one depends on.
 APPLICATION = {
-    *("qt", "ctk", "PyTorchUtils", "SampleData", "SegmentEditorEffects", "qSlicerSegmentationsEditorEffectsPythonQt")
+    *(
+        "qt",
+        "ctk",
+        "PyTorchUtils",
+        "SampleData",
+        "DICOMLib",
+        "SegmentEditorEffects",
+        "qSlicerSegmentationsEditorEffectsPythonQt",
+    )
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from pathlib import Path
@@ -68,6 +69,25 @@ class SavingTest(SlicerTestCase):
         folders = {foldersOf(node)[1] for node in synthetic()}
         self.assertEqual(len(folders), 1, folders)
         waitUntil(lambda: self.ui.ResultsTable.rowCount == 2, "the rows of both samples")
+
+    def testSavedVolumesSayThatTheyAreSynthetic(self) -> None:
+        """NIfTI and NRRD as the user saves them carry it in the header; a format without place for it is refused."""
+        self.loadSample()
+        volume = self.generate().volumes[0]
+        nifti, nrrd = self.folder / "a.nii", self.folder / "a.nrrd"
+        for path in (nifti, nrrd):
+            self.assertTrue(slicer.util.saveNode(volume, str(path)))
+        self.assertTrue(nifti.read_bytes()[148:].startswith(b"SYNTHETIC by MedDDPM"))
+        self.assertIn(b"synthetic:=true", nrrd.read_bytes()[:20000])
+        again = slicer.util.loadVolume(str(nrrd))
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(again), slicer.util.arrayFromVolume(volume))
+        manager = slicer.app.coreIOManager()
+        self.assertIn("NIfTI (*.nii.gz)", manager.fileWriterExtensions(volume))
+        self.assertEqual(manager.fileWriterFileType(volume, "NRRD (*.nrrd)"), "MedDDPMSyntheticVolumeFile")
+        logging.disable(logging.ERROR)
+        self.assertFalse(slicer.util.saveNode(volume, str(self.folder / "a.tif")))
+        logging.disable(logging.NOTSET)
+        self.assertFalse((self.folder / "a.tif").exists())
 
     def testLoadedBesideAnother(self) -> None:
         """Added to a scene that has a case of its own, the volumes stay with their segmentation."""

@@ -25,7 +25,7 @@ from .root import app
 @app.command()
 def check(
     mask: Annotated[
-        Path, typer.Argument(help="Mask file (NIfTI, NRRD, MetaImage, .seg.nrrd or .mgz), or a folder of them.")
+        Path, typer.Argument(help="Mask file (NIfTI, NRRD, MetaImage, .seg.nrrd, .mgz, DICOM SEG), or a folder.")
     ],
     model: Annotated[str, typer.Option("--model", "-m", help="Model folder, .pt file or name.")],
     image: Annotated[Path | None, typer.Option("--image", help="The MRI that the mask was drawn on.")] = None,

@@ -18,8 +18,8 @@ from .root import app
 MasksArgument = Annotated[
     list[Path],
     typer.Argument(
-        help="Segmentations to make MRI from (.nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .mhd, .mgz), or folders of them; "
-        "files that are not masks are skipped.",
+        help="Segmentations to make MRI from (.nii, .nii.gz, .nrrd, .seg.nrrd, .mha, .mhd, .mgz, DICOM SEG), or "
+        "folders of them; files that are not masks are skipped.",
         metavar="MASK...",
     ),
 ]

@@ -9,8 +9,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from pydicom import Dataset, FileMetaDataset, dcmwrite
-from pydicom.datadict import tag_for_keyword
+from pydicom.config import RAISE
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.valuerep import validate_value
 
 from ..errors import FREE_SPACE, InputError
 from ..parse import shown
@@ -46,8 +48,8 @@ def write_dicom(
     voxels. Values that are no whole numbers of 16 bits are scaled to 0 to 4095, which DerivationDescription says.
 
     Returns the files in the order of their positions. Raises InputError for a grid whose axes are not at right angles,
-    for tags that DICOM does not have or that would hide that the images are synthetic, and where ``folder`` exists or
-    cannot be written.
+    for tags or values that DICOM does not have or that would hide that the images are synthetic, and where ``folder``
+    exists or cannot be written.
     """
     data, affine = _by_slices(image)
     pixels, scaling = _pixels(data)
@@ -123,11 +125,15 @@ def _pixels(data: np.ndarray) -> tuple[np.ndarray, str]:
 
 
 def _checked(tags: Mapping[str, str]) -> Mapping[str, str]:
-    for keyword in tags:
+    for keyword, value in tags.items():
         if tag_for_keyword(keyword) is None:
             raise InputError(f"DICOM has no attribute {shown(keyword)}.")
         if keyword in FIXED:
             raise InputError(f"The attribute {keyword} of synthetic images cannot be chosen.")
+        try:
+            validate_value(dictionary_VR(keyword), value, RAISE)
+        except ValueError as exc:
+            raise InputError(f"DICOM does not allow {shown(value)} as {keyword}: {exc}") from exc
     return tags
 
 

@@ -1,7 +1,7 @@
 """Reading masks and images of every accepted file format.
 
 Formats: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), Slicer segmentations (.seg.nrrd), MetaImage (.mha, .mhd),
-FreeSurfer's MGH (.mgz, .mgh).
+FreeSurfer's MGH (.mgz, .mgh), DICOM Segmentations (.dcm, or without extension).
 Affines map voxels to RAS+ millimeters whatever the file's own convention.
 """
 
@@ -36,6 +36,7 @@ _FORMATS = {
     ".mhd": "MetaImage",
     ".mgz": "gzipped MGH",
     ".mgh": "MGH",
+    ".dcm": "DICOM",
 }
 _READERS = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 _META_START = re.compile(rb"\s*(ObjectType|NDims|Comment|ObjectSubType|DimSize|BinaryData|TransformType)\s*=")
@@ -99,9 +100,13 @@ def _stored(path: Path, voxels: bool = True) -> Stored:
     if kind in _READERS:
         return read_itk(path, _READERS[kind], voxels)
     try:
+        if kind == "DICOM":
+            from .dicom_seg import read_segmentation
+
+            return read_segmentation(path, voxels)
         from .nifti import read_mgh, read_nifti
     except ModuleNotFoundError as exc:
-        article = "an MGH" if kind == "MGH" else "a NIfTI"
+        article = "an MGH" if kind == "MGH" else f"a {kind}"
         raise InputError(
             f"{path} is {article} file, and the package {exc.name} that reads it is not installed. Install it, or save "
             "the file as NRRD."
@@ -129,6 +134,8 @@ def _checked_format(path: Path) -> str:
     if not path.is_file():
         raise InputError(f"{path} is not a regular file. Give a file of voxels.")
     found = _content_format(_start(path))
+    if named is None and found == "DICOM":  # whose files have any name
+        return found
     if named is None:
         raise InputError(f"{path} is not of an accepted format. Convert it to one of {', '.join(_FORMATS)}.")
     if found == named:
