@@ -147,10 +147,10 @@ def check_case(case: CaseFiles, found: Collector, voxels: bool) -> list[SourcePr
                 ]
             else:
                 grids[part] = read_geometry(path)
-        except InputError as exc:
-            problems.append(SourceProblem("unreadable", ERROR, str(exc), case.id, found.shown(path), part))
-        except OSError as exc:
-            sentence = f"{path} cannot be read: {exc.strerror or exc}. Check its permissions."
+        except (InputError, OSError) as exc:
+            sentence = str(exc)
+            if isinstance(exc, OSError):
+                sentence = f"{path} cannot be read: {exc.strerror or exc}. Check its permissions."
             problems.append(SourceProblem("unreadable", ERROR, sentence, case.id, found.shown(path), part))
     first = next(iter(grids), None) if "mask" not in grids else "mask"
     for part, grid in grids.items():

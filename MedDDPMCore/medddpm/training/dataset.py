@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..dataset import PreparedCase, read_dataset_config
+from ..dataset import read_dataset_config
 from ..errors import InputError
 from ..files import atomic_path
 from .config import TrainConfig
@@ -68,26 +68,22 @@ class PreparedDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
     def stored(self, index: int) -> tuple[Tensor, Tensor]:
         """A case as it is stored, float16 and uint8, mapped: what is not looked at is not read."""
-        if index not in self._mapped:
-            self._mapped[index] = self._map(self.cases[index])
-        return self._mapped[index]
-
-    def _map(self, case: PreparedCase) -> tuple[Tensor, Tensor]:
-        path = self._files / f"{case.id}.safetensors"
+        if index in self._mapped:
+            return self._mapped[index]
+        path = self._files / f"{self.cases[index].id}.safetensors"
         try:
             with safe_open(path, "pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
         except (OSError, SafetensorError) as exc:
             raise InputError(f"The prepared case {path} cannot be read ({exc}). Prepare the dataset again.") from exc
+        channels = len(self.config.modalities), len(self.config.scheme.labels)
+        depth_first = self.config.grid.shape[::-1]
+        expected = {name: (count, *depth_first) for name, count in zip(NAMES, channels, strict=True)}
         found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        if found != self._expected():
-            raise InputError(f"The prepared case {path} holds {found}, but the dataset describes {self._expected()}.")
-        return tensors["images"], tensors["fractions"]
-
-    def _expected(self) -> dict[str, tuple[int, ...]]:
-        depth_first = tuple(reversed(self.config.grid.shape))
-        channels = (len(self.config.modalities), len(self.config.scheme.labels))
-        return {name: (count, *depth_first) for name, count in zip(NAMES, channels, strict=True)}
+        if found != expected:
+            raise InputError(f"The prepared case {path} holds {found}, but the dataset describes {expected}.")
+        self._mapped[index] = tensors["images"], tensors["fractions"]
+        return self._mapped[index]
 
 
 class LocalDataset(PreparedDataset):

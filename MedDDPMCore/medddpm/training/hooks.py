@@ -7,12 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
 from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..config import ModelConfig
-from ..errors import MedDDPMError
 from ..progress import Reporter
 from ..sampling.schedule import Schedule
 from .config import EmaConfig, TrainConfig
@@ -104,12 +102,3 @@ class TrainingState:
         self.average.multi_avg_fn = get_ema_multi_avg_fn(decay)
         self.average.n_averaged.fill_(n)
         self.average.update_parameters(whole)
-
-    def require_finite(self) -> None:
-        """Raise MedDDPMError if a weight is not a finite number: such a state is worth no checkpoint."""
-        for name, parameter in self.network.named_parameters():
-            if not torch.isfinite(parameter).all():
-                raise MedDDPMError(
-                    f"The weights {name} became numbers that are not finite by iteration {self.iteration}. The last "
-                    "checkpoint is kept; continue from it with a lower optimizer.lr or a smaller optimizer.clip_norm."
-                )

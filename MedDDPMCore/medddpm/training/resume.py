@@ -52,8 +52,13 @@ def dataset_identity(folder: Path) -> dict[str, Any]:
     data = json.loads(json.dumps(asdict(config)))
     identity = {name: data[name] for name in _FIELDS}
     identity["cases"] = {case.id: case.split for case in cases}
-    identity["contents"] = {case.id: _hash(Path(folder) / "cases" / f"{case.id}.safetensors") for case in cases}
-    return identity
+    files = {case.id: Path(folder) / "cases" / f"{case.id}.safetensors" for case in cases}
+    try:
+        return {**identity, "contents": {case: sha256(path) for case, path in files.items()}}
+    except OSError as exc:
+        raise InputError(
+            f"The prepared case {exc.filename} cannot be read ({exc.strerror}). Prepare the dataset again."
+        ) from exc
 
 
 def require_same_dataset(stored: Mapping[str, Any], folder: Path, current: Mapping[str, Any]) -> None:
@@ -68,15 +73,6 @@ def require_same_dataset(stored: Mapping[str, Any], folder: Path, current: Mappi
                 f"This run was started with another dataset: {_field(name)} was {_text(before.get(name))}, and is "
                 f"{_text(now.get(name))} in {folder}. Bring the former dataset back, or start a new run."
             )
-
-
-def _hash(path: Path) -> str:
-    try:
-        return sha256(path)
-    except OSError as exc:
-        raise InputError(
-            f"The prepared case {path} cannot be read ({exc.strerror}). Prepare the dataset again."
-        ) from exc
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -68,7 +68,13 @@ class Trainer:
         self.identity = dataset_identity(Path(config.dataset)) if self.team.first else {}
         self.checkpoints = Checkpoints(self.folder / "checkpoints", config.checkpoint, self.reporter)
         self.context = self._begin()
-        self.loader = self._loader()
+        augmentation = Augmentation(config.augment, self.context.model)
+        source = BatchSource(
+            self.dataset, augmentation, self.context.objective, self._divided, self.team.rank, self.team.size
+        )
+        device = self.fabric.device
+        workers = sensible_workers(config.scale.workers, device, self.team.local_size)
+        self.loader = BatchLoader(source, workers, pin=device.type == "cuda", warn=reporter.warning)
         self.hooks = list(hooks(self.context))
         self._stop: Cancelled | None = None
         self._saved = self.state.iteration
@@ -117,15 +123,6 @@ class Trainer:
             network.parameters(), plan.lr, (plan.beta1, plan.beta2), fused=self.config.precision != "fp16"
         )
         return TrainingState(*self.team.setup(network, average, optimizer))
-
-    def _loader(self) -> BatchLoader:
-        augmentation = Augmentation(self.config.augment, self.context.model)
-        source = BatchSource(
-            self.dataset, augmentation, self.context.objective, self._divided, self.team.rank, self.team.size
-        )
-        device = self.fabric.device
-        workers = sensible_workers(self.config.scale.workers, device, self.team.local_size)
-        return BatchLoader(source, workers, pin=device.type == "cuda", warn=self.reporter.warning)
 
     def run(self) -> Path:
         """Train to ``config.iterations``; returns the model folder.
@@ -220,7 +217,12 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint and the model folder with the averaged weights."""
         state = self.state
-        state.require_finite()
+        for name, parameter in state.network.named_parameters():  # such a state is worth no checkpoint
+            if not torch.isfinite(parameter).all():
+                raise MedDDPMError(
+                    f"The weights {name} became numbers that are not finite by iteration {state.iteration}. The last "
+                    "checkpoint is kept; continue from it with a lower optimizer.lr or a smaller optimizer.clip_norm."
+                )
         self._saved = state.iteration
         full = self.team.full_state(state)
         if not self.team.first:

@@ -74,7 +74,8 @@ def scan_brats(source: Path) -> Collector:
 
 def part_folders(source: Path) -> dict[Path, str]:
     """The folders of ``source`` that hold one part each: a modality or ``MASK``."""
-    return {folder: part for folder in subfolders(source) if (part := _part(folder.name)) is not None}
+    parts = PARTS | dict.fromkeys(IMAGE_FOLDERS, IMAGE_MODALITY) | dict.fromkeys(MASK_FOLDERS, MASK)
+    return {folder: parts[name] for folder in subfolders(source) if (name := folder.name.casefold()) in parts}
 
 
 def scan_med_ddpm(source: Path) -> Collector:
@@ -87,13 +88,6 @@ def scan_med_ddpm(source: Path) -> Collector:
     for path in image_files(source, wanted=lambda folder: folder not in parts):
         found.unmatched(path, "it lies in none of the folders of masks and images. Move it or leave it out.")
     return found
-
-
-def _part(name: str) -> str | None:
-    plain = name.casefold()
-    if plain in MASK_FOLDERS:
-        return MASK
-    return IMAGE_MODALITY if plain in IMAGE_FOLDERS else PARTS.get(plain)
 
 
 def _add(found: Collector, path: Path, part: str) -> None:

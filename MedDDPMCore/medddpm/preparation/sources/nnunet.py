@@ -40,7 +40,14 @@ def scan_nnunet(source: Path) -> tuple[Collector, tuple[tuple[int, str], ...]]:
         if type(told) is int and told != count:
             sentence = f"{NAME} lists {told} training cases, but there are {count}. Check that all were copied."
             found.warn("count", sentence)
-    _tell_unlabeled(found)
+    folder = source / "imagesTs"
+    unlabeled = sorted({path.name.rsplit("_", 1)[0] for path in image_files(folder)}) if folder.is_dir() else []
+    if unlabeled:
+        sentence = (
+            f"imagesTs holds {len(unlabeled)} cases without masks, such as {unlabeled[0]}; "
+            "they cannot be trained on and are not used."
+        )
+        found.warn("no-labels", sentence, file=folder)
     return found, label_names(plan, source)
 
 
@@ -164,14 +171,3 @@ def _add_listed(found: Collector, listed: dict[str, Any], channels: dict[int, st
         for number, name in zip(sorted(channels), images, strict=True):
             found.add_named(NAME, case, channels[number], name)
         found.add_named(NAME, case, MASK, str(mask))
-
-
-def _tell_unlabeled(found: Collector) -> None:
-    folder = found.root / "imagesTs"
-    cases = sorted({path.name.rsplit("_", 1)[0] for path in image_files(folder)}) if folder.is_dir() else []
-    if cases:
-        sentence = (
-            f"imagesTs holds {len(cases)} cases without masks, such as {cases[0]}; "
-            "they cannot be trained on and are not used."
-        )
-        found.warn("no-labels", sentence, file=folder)

@@ -53,21 +53,16 @@ def read_rows(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     filled = [(number, row) for number, row in lines if any(row)]
     if len(filled) < 2:
         raise InputError(f"{table} has no case: it needs a line with the columns' names and a line for each case.")
-    return _as_wide(table, filled[0][1], filled[1:])
-
-
-def _as_wide(
-    table: Path, header: list[str], rows: list[tuple[int, list[str]]]
-) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    header = filled[0][1]
     while header and not header[-1]:
         header = header[:-1]
     width = len(header)
-    for number, row in rows:
+    for number, row in filled[1:]:
         if any(row[width:]):
             raise InputError(
                 f"{table}, line {number}: it has {len(row)} entries for {width} columns. Correct the line."
             )
-    return header, [(number, (row + [""] * width)[:width]) for number, row in rows]
+    return header, [(number, (row + [""] * width)[:width]) for number, row in filled[1:]]
 
 
 def _columns(table: Path, header: list[str], rows: list[tuple[int, list[str]]]) -> list[str]:

@@ -39,7 +39,7 @@ from .distribution import areas_under_curve, mmd, neighbor_similarities, slice_f
 from .measures import ALL, BASELINE, REAL, SYNTHETIC, Reading, measured
 from .realism import CaseMeasures
 from .report import write_report
-from .request import EvaluationRequest, chosen_cases, doubts, require_fit, resolution
+from .request import EvaluationRequest, chosen_cases, doubts, resolution
 from .results import (
     EVALUATED,
     MODEL,
@@ -68,8 +68,7 @@ def evaluate(request: EvaluationRequest, reporter: Reporter | None = None) -> Ev
     reporter = reporter or SilentReporter()
     reporter.stage("load", "Loading the model and the dataset")
     config = read_dataset_config(Path(request.dataset))
-    ids = chosen_cases(config.cases, request)
-    require_fit(request, find_config(request.model), config)
+    ids = chosen_cases(request, find_config(request.model), config)
     found = _Evaluator(request, reporter, ids).run()
     write_tables(Path(request.out), found)
     write_report(Path(request.out), found)

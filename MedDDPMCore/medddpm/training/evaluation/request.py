@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...config import MAX_STEPS, GridConfig, ModelConfig
-from ...dataset import DatasetConfig, PreparedCase
+from ...dataset import DatasetConfig
 from ...errors import InputError
 from ...options import check_options, option
 from ...sampling import names
@@ -66,22 +65,19 @@ class EvaluationRequest:
         check_options(self)
 
 
-def chosen_cases(cases: Sequence[PreparedCase], request: EvaluationRequest) -> list[str]:
-    """The ids of the cases to take, in the dataset's order. Raises InputError for an unknown one and for none."""
-    there = [case.id for case in cases if case.split == request.split]
+def chosen_cases(request: EvaluationRequest, model: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    """The ids of the cases to take, in the dataset's order.
+
+    Raises InputError for an unknown case and for none, and, naming what differs, where the model cannot be measured on
+    the dataset as asked.
+    """
+    there = [case.id for case in dataset.cases if case.split == request.split]
     missing = sorted(set(request.cases) - set(there))
     if missing:
         raise InputError(f"The dataset {request.dataset} has no case '{missing[0]}' in the split '{request.split}'.")
     if not there:
-        splits = sorted({case.split for case in cases})
-        raise InputError(
-            f"The dataset {request.dataset} has no case in the split '{request.split}', only in {', '.join(splits)}."
-        )
-    return [id for id in there if not request.cases or id in request.cases]
-
-
-def require_fit(request: EvaluationRequest, model: ModelConfig, dataset: DatasetConfig) -> None:
-    """Raise InputError naming what differs where the model cannot be measured on the dataset as asked."""
+        splits = ", ".join(sorted({case.split for case in dataset.cases}))
+        raise InputError(f"The dataset {request.dataset} has no case in the split '{request.split}', only in {splits}.")
     if request.anatomy == "seed" and not model.scheme.tissue_values:
         raise InputError(
             f"The model '{model.name}' has no tissue labels, so anatomy cannot be chosen. Leave the choice out."
@@ -101,6 +97,7 @@ def require_fit(request: EvaluationRequest, model: ModelConfig, dataset: Dataset
                 f"The model '{model.name}' and the dataset do not fit: the model's {what} is {of_model}, the dataset's "
                 f"{of_dataset}. Prepare a dataset for this model, or choose a model that was trained on this one."
             )
+    return [id for id in there if not request.cases or id in request.cases]
 
 
 def doubts(model: ModelConfig, dataset: DatasetConfig, cases: list[str]) -> list[str]:

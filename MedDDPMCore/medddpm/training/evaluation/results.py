@@ -24,18 +24,16 @@ LabelTable = dict[str, dict[str, dict[str, float | None]]]  # modality, label, "
 
 def undefined(terms: Mapping[str, Sequence[float]]) -> list[str]:
     """A sentence where MS-SSIM is not defined. ``terms``: what was compared -> the lowest term of each comparison."""
-    counts = {what: [term for term in found if term < 0] for what, found in terms.items()}
-    told = [
-        f"{len(below)} of {len(terms[what])} comparisons of {what} (lowest term {min(below):.4f})"
-        for what, below in counts.items()
-        if below
-    ]
-    if not told:
-        return []
-    return [
+    told = []
+    for what, found in terms.items():
+        below = [term for term in found if term < 0]
+        if below:
+            told.append(f"{len(below)} of {len(found)} comparisons of {what} (lowest term {min(below):.4f})")
+    sentence = (
         "MS-SSIM is not defined where images are opposite at one of its scales (a negative term), and counts as 0 "
         f"there, as in MONAI: {', '.join(told)}."
-    ]
+    )
+    return [sentence] if told else []
 
 
 @dataclass(frozen=True)
