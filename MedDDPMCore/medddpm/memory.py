@@ -1,4 +1,4 @@
-"""The memory of the process and of the machine: one slow default mended, and how much is left."""
+"""Memory and cores of the process and of the machine: one slow default mended, and how much there is."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):  # another C library, such as musl
         return False
     return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _LARGEST))
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_memory(device_type: str, index: int | None = None) -> float | None:

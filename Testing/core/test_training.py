@@ -241,7 +241,7 @@ def test_hooks_learn_of_every_iteration_and_are_closed(dataset: Path, tmp_path: 
     recorder = Recorder()
     train(tiny_config(dataset, iterations=3), tmp_path, [recorder])
     assert [done.number for done in recorder.seen] == [1, 2, 3]
-    assert [done.last for done in recorder.seen] == [False, False, True]
+    assert [done.number == done.total for done in recorder.seen] == [False, False, True]
     assert recorder.seen[1].due(2) and recorder.seen[2].due(2) and not recorder.seen[0].due(2)
     assert not recorder.seen[2].due(0)
     assert all(done.seconds > 0 and done.lr == 2e-3 and math.isfinite(done.loss) for done in recorder.seen)

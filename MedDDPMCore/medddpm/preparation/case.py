@@ -151,14 +151,14 @@ def prepare_one(
     }
     notes = [note for volume in (*aligned.images.values(), aligned.mask.volume) for note in volume.notes]
     said = (*notes, *aligned.sentences, *understood.sentences, *placed.sentences, *found)
-    mask, outline = mask_facts(case, aligned.mask.volume, placed, understood.made), placed.fractions.sum(axis=0) > 0.5
+    outline = placed.fractions.sum(axis=0) > 0.5
     # What was mended and what is left to warn of; what the check merely tells is no finding.
     concerning = (*placed.mended, *(f for f in placed.left if f.severity == WARNING))
     return tensors, CaseFacts(
         id=case.id,
         patient=case.patient,
         images=tuple(facts),
-        mask=mask,
+        mask=mask_facts(case, aligned.mask.volume, placed, understood.made),
         grid_affine=placed.placement.grid_affine,
         findings=tuple((f.code, _without_paths([str(f)], case)[0]) for f in concerning),
         sentences=_without_paths(said, case),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -199,10 +200,7 @@ class SourceScan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data, paths as text."""
-        data = asdict(self)
-        for case in data["cases"]:
-            case["images"] = {name: str(path) for name, path in case["images"].items()}
-            case["mask"] = None if case["mask"] is None else str(case["mask"])
+        data: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
         return data
 
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 import SimpleITK as sitk  # noqa: N813
 
 from ..errors import MedDDPMError
-from ..memory import available_memory
+from ..memory import available_memory, usable_cores
 from ..progress import Reporter
 
 # Registration and resampling of four volumes of 240^3 voxels, with the libraries of a process.
@@ -30,11 +30,9 @@ Result = TypeVar("Result")
 
 def sensible_workers(items: int) -> int:
     """Processes for so many pieces of work: as many as processors and memory allow, 16 at most."""
-    usable = getattr(os, "sched_getaffinity", None)
-    processors = len(usable(0)) if usable else os.cpu_count() or 1
     memory = available_memory("cpu")
     fitting = MAX_AUTOMATIC if memory is None else int(memory / BYTES_A_WORKER)
-    return max(1, min(processors, fitting, items, MAX_AUTOMATIC))
+    return max(1, min(usable_cores(), fitting, items, MAX_AUTOMATIC))
 
 
 def work_through(

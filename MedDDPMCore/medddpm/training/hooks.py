@@ -53,14 +53,9 @@ class Iteration:
     lr: float
     seconds: float
 
-    @property
-    def last(self) -> bool:
-        """Whether the run ends here."""
-        return self.number >= self.total
-
     def due(self, every: int) -> bool:
         """Whether something that happens ``every`` so many iterations (0: never) and at the end happens now."""
-        return every > 0 and (self.number % every == 0 or self.last)
+        return every > 0 and (self.number % every == 0 or self.number >= self.total)
 
 
 class Hook(Protocol):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import sys
 import threading
@@ -17,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InputError, MedDDPMError
+from ..memory import usable_cores
 from ..network.appearance import Look
 from .augment import Augmentation
 from .config import TrainConfig
@@ -38,8 +38,7 @@ def sensible_workers(asked: int, device: torch.device, processes: int) -> int:
     """
     if asked >= 0:
         return asked
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    each = cores // processes
+    each = usable_cores() // processes
     if device.type == "cpu":
         return 1 if each >= 4 else 0
     return max(1, min(MOST_WORKERS, each - 1))
