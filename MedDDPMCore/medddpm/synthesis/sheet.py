@@ -43,11 +43,10 @@ def write_sheet(
     scheme: LabelScheme,
     title: str,
     edited: EditedPart | None = None,
-    real: bool = False,
 ) -> None:
     """Draw the sheet (see ``draw_sheet``) and write it as PNG. Raises InputError where it cannot be written."""
-    warning = _warning(modalities, edited, real)
-    save_sheet(draw_sheet(images, modalities, labels, scheme, title, edited, real), path, warning)
+    sheet = draw_sheet(images, modalities, labels, scheme, title, edited)
+    save_sheet(sheet, path, _warning(modalities, edited, False))
 
 
 def draw_sheet(

@@ -12,7 +12,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..config import ModelConfig
 from ..progress import Reporter
-from ..sampling.schedule import Schedule
 from .config import EmaConfig, TrainConfig
 from .dataset import PreparedDataset
 from .objective import Objective
@@ -34,7 +33,6 @@ class Context:
     reporter: Reporter
     fabric: Fabric
     model: ModelConfig
-    schedule: Schedule
     objective: Objective
     dataset: PreparedDataset
     state: TrainingState

@@ -87,15 +87,13 @@ def start(
     return process.pid
 
 
-def start_and_wait(
-    run: RunFolder, python: Sequence[str] = (), environment: Mapping[str, str] | None = None, niceness: int = 0
-) -> int:
+def start_and_wait(run: RunFolder, python: Sequence[str] = ()) -> int:
     """As ``start``, and wait until the process has begun the run; returns its pid.
 
     Raises as ``start`` does, and InputError with the end of what the process printed where it ended or hung before.
     """
     before = run.events_size()
-    pid = start(run, python, environment, niceness)
+    pid = start(run, python)
     limit = time.monotonic() + START_SECONDS
     while not any(event.event == "started" for event in run.events(before)[0]):
         silent = not process_alive(pid) and run.events_size() == before

@@ -53,7 +53,6 @@ class RunFolder(JobFolder):
         self.metrics = MetricsLog(self.path)
         self.checkpoints = self.path / "checkpoints"
         self.samples = self.path / "samples"
-        self.tensorboard = self.path / "tensorboard"
         self.model = self.outputs / "model"
         self.process_log_path = self.path / "process.txt"
         self._pause_path = self.path / "pause"

@@ -108,7 +108,7 @@ class Trainer:
         network = getattr(state.network, "module", state.network)
         coder = network.appearance.coder() if isinstance(network, ResidualUNet) else None
         objective = Objective(model, schedule, config.loss, config.mask_dropout, coder)
-        return Context(config, self.folder, self.reporter, self.fabric, model, schedule, objective, self.dataset, state)
+        return Context(config, self.folder, self.reporter, self.fabric, model, objective, self.dataset, state)
 
     def _state(self, model: ModelConfig, schedule: Schedule, start: StartModel | None) -> TrainingState:
         torch.manual_seed(self.config.seed)

@@ -167,9 +167,9 @@ class Collector:
         """An image file that belongs to no case."""
         self.problem("unmatched-file", f"{self.shown(path)} does not belong to any case: {why}", file=path)
 
-    def warn(self, code: str, sentence: str, case: str | None = None, file: Path | None = None) -> None:
+    def warn(self, code: str, sentence: str, file: Path | None = None) -> None:
         """Note something that does not stop a preparation."""
-        self.problem(code, sentence, case, file, WARNING)
+        self.problem(code, sentence, file=file, severity=WARNING)
 
     def shown(self, path: Path) -> str:
         """``path`` for reading: from the root where it lies inside, with forward slashes."""
