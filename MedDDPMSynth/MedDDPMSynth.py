@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import slicer
 from MedDDPMSlicerLib.Panels.ModuleWidget import ModuleWidget
 from MedDDPMSynthLib.Marking import SyntheticFileWriter
 from MedDDPMSynthLib.SynthLogic import SynthLogic
@@ -55,11 +56,22 @@ class MedDDPMSynthWidget(ModuleWidget):
 
     logicClass = MedDDPMSynthLogic
 
-    def makePanels(self, ui, logic):
+    def panelKinds(self):
         """See ModuleWidget."""
-        from MedDDPMSynthLib.Panels.PanelSet import PanelSet
+        from MedDDPMSlicerLib.Panels.SetupPanel import SetupPanel
+        from MedDDPMSlicerLib.Panels.StoragePanel import StoragePanel
+        from MedDDPMSynthLib.Panels.AnatomyPanel import AnatomyPanel
+        from MedDDPMSynthLib.Panels.BatchPanel import BatchPanel
+        from MedDDPMSynthLib.Panels.Context import Context
+        from MedDDPMSynthLib.Panels.EditScanPanel import EditScanPanel
+        from MedDDPMSynthLib.Panels.GeneratePanel import GeneratePanel
+        from MedDDPMSynthLib.Panels.MaskPanel import MaskPanel
+        from MedDDPMSynthLib.Panels.ModelPanel import ModelPanel
+        from MedDDPMSynthLib.Panels.RecoveryPanel import RecoveryPanel
+        from MedDDPMSynthLib.Panels.ResultsPanel import ResultsPanel
 
-        return PanelSet(ui, logic)
+        scene = (ModelPanel, MaskPanel, AnatomyPanel, GeneratePanel, ResultsPanel, EditScanPanel)
+        return Context, (SetupPanel, RecoveryPanel, *scene, BatchPanel, StoragePanel)
 
 
 class MedDDPMSynthFileWriter(SyntheticFileWriter):
@@ -70,7 +82,35 @@ class MedDDPMSynthTest(ScriptedLoadableModuleTest):
     """The self-test behind the button Reload and Test."""
 
     def runTest(self) -> None:
-        """Use the panel as a person would, with the demo model."""
-        from MedDDPMSynthLib.Panels.SelfTest import runSelfTest
+        """Sample case, check, preview, result: the panel is used as by a person, with the demo model."""
+        from MedDDPMSlicerLib.Background import waitUntil
+        from MedDDPMSynthLib.Options import Quality
+        from MedDDPMSynthLib.Results import samplesOf
 
-        runSelfTest(self.delayDisplay)
+        slicer.mrmlScene.Clear(0)
+        slicer.util.selectModule("MedDDPMSynth")
+        ui, context = slicer.modules.MedDDPMSynthWidget.ui, slicer.modules.MedDDPMSynthWidget.context
+        self.delayDisplay("Loading the sample case")
+        ui.SampleCaseButton.click()
+        segmentation = context.parameters.segmentation
+        assert segmentation is not None, ui.CheckStatusLabel.text
+        assert segmentation.GetSegmentation().GetNumberOfSegments() == len(context.scheme.labels)
+        waitUntil(lambda: not context.service.check.checking, "the mask check")
+        assert not any(finding.severity == "error" for finding in context.service.check.findings)
+        if context.missing:
+            assert not ui.GenerateButton.enabled, "Generate must wait for the packages"
+            self.delayDisplay("The packages for generating are not installed; the rest works.")
+            return
+        if not context.agreed:
+            ui.ModelTermsButton.click()
+        context.parameters.quality, context.parameters.samples = Quality.PREVIEW, 1
+        waitUntil(lambda: ui.GenerateButton.enabled, "the Generate button")
+        self.delayDisplay("Generating a preview")
+        ui.GenerateButton.click()
+        run = context.service.run
+        assert ui.GenerateButton.text == "Cancel"
+        waitUntil(lambda: run.finished, "the generation")
+        samples = samplesOf(segmentation)
+        assert len(samples) == 1 and len(samples[0].volumes) == len(context.model.modalities), run.message
+        waitUntil(lambda: ui.ResultsTable.rowCount == 1, "the table of results")
+        self.delayDisplay("The self-test passed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import slicer
 from MedDDPMSlicerLib.Panels.ModuleWidget import ModuleWidget
 from MedDDPMTrainingLib.TrainingLogic import TrainingLogic
 from slicer.i18n import tr as _
@@ -58,18 +59,87 @@ class MedDDPMTrainingWidget(ModuleWidget):
 
     logicClass = MedDDPMTrainingLogic
 
-    def makePanels(self, ui, logic):
+    def panelKinds(self):
         """See ModuleWidget."""
-        from MedDDPMTrainingLib.Panels.PanelSet import PanelSet
+        from MedDDPMSlicerLib.Panels.SetupPanel import SetupPanel
+        from MedDDPMSlicerLib.Panels.StoragePanel import StoragePanel
+        from MedDDPMTrainingLib.Panels.Context import Context
+        from MedDDPMTrainingLib.Panels.PreparePanel import PreparePanel
+        from MedDDPMTrainingLib.Panels.RunsPanel import RunsPanel
+        from MedDDPMTrainingLib.Panels.SourcePanel import SourcePanel
+        from MedDDPMTrainingLib.Panels.TrainPanel import TrainPanel
+        from MedDDPMTrainingLib.Panels.WatchPanel import WatchPanel
 
-        return PanelSet(ui, logic)
+        return Context, (SetupPanel, SourcePanel, PreparePanel, TrainPanel, RunsPanel, WatchPanel, StoragePanel)
 
 
 class MedDDPMTrainingTest(ScriptedLoadableModuleTest):
     """The self-test behind the button Reload and Test."""
 
     def runTest(self) -> None:
-        """Use the panel as a person would, with small simulated scans."""
-        from MedDDPMTrainingLib.Panels.SelfTest import runSelfTest
+        """Use the panel as a person would, with small simulated scans; everything that is written is deleted."""
+        import shutil
+        import tempfile
+        from pathlib import Path
 
-        runSelfTest(self.delayDisplay)
+        from MedDDPMSlicerLib.Background import waitUntil
+
+        slicer.mrmlScene.Clear(0)
+        slicer.util.selectModule("MedDDPMTraining")
+        widget = slicer.modules.MedDDPMTrainingWidget
+        ui, context, service = widget.ui, widget.context, widget.context.service
+        folder = Path(tempfile.mkdtemp(prefix="medddpm-self-test-"))
+        try:
+            self.delayDisplay("Writing sample scans")
+            next(p for p in widget.panels if hasattr(p, "makeSampleScans")).makeSampleScans(folder / "scans")
+            waitUntil(lambda: context.scan is not None, "the scan")
+            # Far more steps than are waited for, and 24 cubed voxels of 8 mm: a step takes a moment on any processor.
+            choices = {"preset": "demo", "precision": "fp32", "iterations": 100_000, "grid": "24x24x24:8:LPS"}
+            for name, value in {**choices, "datasetFolder": str(folder / "dataset"), "runsFolder": str(folder)}.items():
+                setattr(context.parameters, name, value)
+            if context.missing:
+                assert not ui.StartButton.enabled, "Start must wait for the packages"
+                self.delayDisplay("The packages for training are not installed; the rest works.")
+                return
+            self.delayDisplay("Preparing")
+            self._press(ui.PrepareButton)
+            waitUntil(lambda: service.preparation.finished, "the preparation")
+            assert service.preparation.result is not None, service.preparation.message
+            self.delayDisplay("Training")
+            self._press(ui.StartButton)
+            assert context.chosenRun is not None, ui.TrainMessageLabel.text
+            self._train(ui, context)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        self.delayDisplay("The self-test passed")
+
+    def _train(self, ui, context) -> None:
+        """Pause the training, use its model in MedDDPM Synth, delete it."""
+        from MedDDPMSlicerLib.Background import waitUntil
+
+        run, told = context.chosenRun, []
+        try:
+            waitUntil(lambda: run.look().iteration > 0, "the first steps")
+            self._press(ui.PauseButton)  # which writes a model
+            waitUntil(lambda: run.look().state == "paused", "the pause")
+            self.delayDisplay("Using its model")
+            model = str(run.modelFolder)
+            self._press(ui.UseButton)
+            waitUntil(lambda: slicer.util.selectedModule() == "MedDDPMSynth", "MedDDPM Synth")
+            assert slicer.modules.MedDDPMSynthWidget.logic.parameterNode().model == model
+            context.service.library.forget(model)
+            slicer.util.selectModule("MedDDPMTraining")
+        finally:
+            if run.look().state == "running":
+                run.stop()
+            waitUntil(lambda: run.look().state != "running", "the end of the training")
+            context.service.deleteRun(run.folder, told.append, told.append)
+            waitUntil(lambda: told, "the deletion of the training")
+        assert told == ["The run was deleted."], told
+
+    def _press(self, button) -> None:
+        """Press a button as soon as it can be pressed."""
+        from MedDDPMSlicerLib.Background import waitUntil
+
+        waitUntil(lambda: button.enabled, f"{button.objectName} ({button.toolTip})")
+        button.click()

@@ -53,7 +53,45 @@ class SegmentEditorMedDDPMTest(ScriptedLoadableModuleTest):
     """The self-test behind the button Reload and Test."""
 
     def runTest(self) -> None:
-        """Check that the effect is registered and can be activated."""
-        from SegmentEditorMedDDPMLib.SelfTest import runSelfTest
+        """Place a lesion, drag it, scale and mirror it by the buttons, and undo it all."""
+        import numpy as np
+        from medddpm.geometry.volume import Volume, centered_affine
+        from medddpm.labels.scheme import load_scheme
+        from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
+        from SegmentEditorMedDDPMLib.Options import Motion
 
-        runSelfTest(self.delayDisplay)
+        scheme, shape = load_scheme("brats"), (60, 72, 50)
+        brain = Volume(np.zeros(shape, np.uint8), centered_affine(shape, (3.0, 3.0, 3.0), "RAS"))
+        brain.data[4:-4, 4:-4, 4:-4] = scheme.surround
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Self-test")
+        applyLabels(node, scheme, brain)
+        slicer.util.selectModule("SegmentEditor")
+        editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
+        editor.setSegmentationNode(node)
+        editor.setActiveEffectByName("MedDDPM")
+        assert editor.activeEffect() is not None, "The effect MedDDPM is not registered."
+        effect = editor.activeEffect().self()
+
+        def tumor() -> np.ndarray:
+            """R (mm) of the voxels of the tumor."""
+            labels = composeLabels(node, scheme)
+            voxels = np.argwhere(np.isin(labels.data, scheme.tumor_values))
+            return voxels @ labels.affine[0, :3] + labels.affine[0, 3]
+
+        self.delayDisplay("A lesion is placed and dragged to the other side")
+        effect.place((20.0, 0.0, 0.0))
+        placed = len(tumor())
+        assert placed > 0, effect.frame.status.text
+        effect.drop((20.0, 0.0, 0.0), Motion(shift=(-40.0, 0.0, 0.0)))
+        assert tumor().mean() < 0, effect.frame.status.text
+        self.delayDisplay("It is made larger, and mirrored")
+        effect.scriptedEffect.setParameter("Scale", "120")
+        for name in ("Apply", "Mirror"):
+            slicer.util.findChild(effect.frame.widget, f"MedDDPM{name}Button").click()
+        assert len(tumor()) > 1.3 * placed and tumor().mean() > 0, effect.frame.status.text
+        self.delayDisplay("Undo takes it all back")
+        for _step in range(4):
+            editor.undo()
+        assert len(tumor()) == 0
+        editor.setActiveEffect(None)
+        slicer.mrmlScene.RemoveNode(node)

@@ -89,11 +89,6 @@ class SlicedTask:
                 break
         return self.finished
 
-    def runToEnd(self) -> None:
-        """Work until the task has ended; for scripts and tests."""
-        while not self.finished:
-            self._advance()
-
     def cancel(self) -> None:
         """End the task at its last pause; neither callback is called. Does nothing where it has ended."""
         self.finished = True

@@ -13,7 +13,6 @@ import importlib.metadata
 import importlib.util
 import logging
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -168,11 +167,21 @@ def installOffline(
     ``pip`` runs pip with arguments; by default Slicer's. Raises InputError where the folder lacks a wheel, or pip
     refuses.
     """
+    from packaging.utils import canonicalize_name
+
     folder = Path(wheelFolder)
     wanted = missingPackages() if wanted is None else list(wanted)
     if not wanted:
         return
-    _checkWheels(folder, wanted)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder. Choose the folder that holds the wheels (.whl files).")
+    present = {canonicalize_name(path.name.split("-")[0]) for path in folder.glob("*.whl")}
+    lacking = [package.name for package in wanted if canonicalize_name(package.name) not in present]
+    if lacking:
+        raise InputError(
+            f"{folder} holds no wheel of {', '.join(lacking)}. On a computer with internet and the same system, run: "
+            f"PythonSlicer -m pip download -d wheels {' '.join(lacking)}; then copy the folder here."
+        )
     names = [package.name for package in wanted]
     progress("Installing " + ", ".join(names) + " from the folder of wheels")
     arguments = ["--no-index", "--find-links", str(folder), "--only-binary", ":all:"]
@@ -205,6 +214,8 @@ def pinned() -> Iterator[Path]:
 
 
 def _installed(package: Package) -> bool:
+    from packaging.requirements import Requirement
+
     try:
         if importlib.util.find_spec(package.importName) is None:
             return False
@@ -213,14 +224,7 @@ def _installed(package: Package) -> bool:
         return True  # there without a record of its version: a site's own build
     except (ImportError, ValueError):
         return False
-    least = re.search(r">=([0-9.]+)", package.requirement)
-    return least is None or _numbers(version) >= _numbers(least[1])
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """ "2.13.0+cpu" -> (2, 13, 0)."""
-    match = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in match[0].split(".")) if match else (0,)
+    return Requirement(package.requirement).specifier.contains(version, prereleases=True)
 
 
 def _torchMegabytes() -> int:
@@ -282,19 +286,3 @@ def _checkInstalled(wanted: Sequence[Package]) -> None:
             f"After installing, {', '.join(lacking)} cannot be found or is too old. Restart Slicer; if it is still "
             "missing then, the Python console shows what pip said."
         )
-
-
-def _checkWheels(folder: Path, wanted: Sequence[Package]) -> None:
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder. Choose the folder that holds the wheels (.whl files).")
-    present = {_canonical(path.name.split("-")[0]) for path in folder.glob("*.whl")}
-    lacking = [package.name for package in wanted if _canonical(package.name) not in present]
-    if lacking:
-        raise InputError(
-            f"{folder} holds no wheel of {', '.join(lacking)}. On a computer with internet and the same system, run: "
-            f"PythonSlicer -m pip download -d wheels {' '.join(lacking)}; then copy the folder here."
-        )
-
-
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -32,10 +31,10 @@ Steps = Generator[None, None, Any]
 class Job(Observed):
     """Work that a worker of ``jobs`` (a JobMonitor) does for us. What is done here goes in steps of milliseconds.
 
-    ``prepare``: steps that write the files that the job reads and return (kind, request); or ``submit``, ``attach``.
-    ``take``: makes steps from the job's folder of outputs; what they return is handed to ``onDone`` at the very end,
-    when job folder and files are deleted. Without ``take`` the folder stays. ``onError`` gets a sentence; after
-    ``cancel`` nobody is called. Files in the exchange folder that the request names go with the job.
+    ``prepare``: (kind, request), or steps that write the files that the job reads and return those; or ``attach``.
+    ``take`` makes ``result`` of the job's folder of outputs, at once or in steps. It is handed to ``onDone`` at the
+    very end, when job folder and files are deleted. Without ``take`` the folder stays. ``onError`` gets a sentence;
+    after ``cancel`` nobody is called. Files in the exchange folder that the request names go with the job.
 
     ``state`` tells where it is; ``stage``, ``step`` of ``total``, ``secondsLeft`` (of the stage) and ``preview`` (a
     picture file) how far the worker is; ``message`` is the sentence of its end, ``exitCode`` that of the job contract,
@@ -49,8 +48,8 @@ class Job(Observed):
     def __init__(
         self,
         jobs: Any,
-        prepare: Steps | None = None,
-        take: Callable[[Path], Steps] | None = None,
+        prepare: Steps | tuple[str, dict[str, Any]] | None = None,
+        take: Callable[[Path], Any] | None = None,
         onDone: Callable[[Any], object] | None = None,
         onError: Callable[[str], object] | None = None,
     ) -> None:
@@ -68,6 +67,7 @@ class Job(Observed):
         self.preview: Path | None = None
         self.exitCode: int | None = None
         self.option: str | None = None
+        self.result: Any = None
         self.cancelledAt: float | None = None
         self._take, self._onDone, self._onError = take, onDone, onError
         self._task: SlicedTask | None = None
@@ -93,11 +93,12 @@ class Job(Observed):
             return 1.0
         return self.step / self.total if self.step is not None and self.total else None
 
-    def begin(self, prepare: Steps) -> None:
-        """Take the first steps, with each ``tick``; they return (kind, request), which is submitted."""
+    def begin(self, prepare: Steps | tuple[str, dict[str, Any]]) -> None:
+        """Take the first steps, with each ``tick``; then it is submitted."""
 
         def steps() -> Steps:
-            self.submit(*(yield from prepare))
+            yield
+            self.submit(*(prepare if isinstance(prepare, tuple) else (yield from prepare)))
 
         self.jobs.add(self)
         self._task = SlicedTask(steps(), lambda _: None, self.fail)
@@ -115,7 +116,7 @@ class Job(Observed):
             self.onSubmitted(self.folder)
             self._queue()
         except MedDDPMError:
-            self._removeFiles()
+            self.jobs.removeFiles(self)
             self.folder = None
             raise
 
@@ -158,6 +159,11 @@ class Job(Observed):
             self._task.tick()
         self.notify()
 
+    def raiseFailure(self) -> None:
+        """Raise MedDDPMError with the sentence of a job that has ended before it was done; for scripts."""
+        if self.finished and self.state is not State.DONE:
+            raise MedDDPMError(self.message)
+
     def details(self) -> str:
         """What helps to find a cause: the sentence with all names, the log of the job, the last words of the worker."""
         if self._details or self.folder is None:
@@ -173,7 +179,7 @@ class Job(Observed):
         if not self.finished:
             raise InputError("The job is still waiting or running. Cancel it before it is deleted.")
         self._details = self.details() if self.state is not State.DONE else ""  # reading the logs takes a moment
-        self._removeFiles()
+        self.jobs.removeFiles(self)
 
     def update(self) -> None:
         """Read what the worker told since the last call; for JobMonitor."""
@@ -214,7 +220,7 @@ class Job(Observed):
         """It has ended so: tidy up, and tell."""
         if self._task is not None and not self._task.finished:
             self._task.cancel()
-        self.state, self.exitCode, self._said = state, exitCode, message
+        self.state, self.exitCode, self._said, self.result = state, exitCode, message, result
         self.secondsLeft = self.preview = None
         self.message = plainSentence(self.sentence(state, message), self._words)
         self.onEnd(state)
@@ -235,7 +241,7 @@ class Job(Observed):
 
     def sentence(self, state: State, message: str) -> str:
         """The sentence for the user of an end; ``message`` is what the job, or an error, said."""
-        return message or ("" if state is State.DONE else "The job failed.")
+        return message or (getattr(self.result, "sentence", "") if state is State.DONE else "The job failed.")
 
     def warn(self, sentence: str) -> None:
         """Take a warning of the job."""
@@ -271,30 +277,21 @@ class Job(Observed):
             if event.event == "step":
                 self.step, self.total, self.secondsLeft = event.step, event.total, event.seconds_left
 
+    def _taken(self, outputs: Path) -> Steps:
+        assert self._take is not None
+        yield
+        result = self._take(outputs)
+        return (yield from result) if isinstance(result, Generator) else result
+
     def _applyEnd(self, state: State, event: Event) -> None:
         cancelled = self.state is State.CANCELLING and (state is State.INTERRUPTED or self._take is not None)
         if cancelled or state is State.CANCELLED:
             self.end(State.CANCELLED, CANCELLED_SENTENCE if cancelled else event.message or "", EXIT_CANCELLED)
         elif state is State.DONE and self._take is not None and self.folder is not None:
-            steps = self._take(self.folder.outputs)
+            steps = self._taken(self.folder.outputs)
             self._task = SlicedTask(steps, lambda result: self.end(State.DONE, "", 0, result), self.fail)
             self._set(State.IMPORTING)
         else:
             message = INTERRUPTED_SENTENCE if state is State.INTERRUPTED else event.message
             self.option, self._words = event.option, {**self._words, **wordsFor(event.path)}
             self.end(state, message or "", event.exit_code)
-
-    def _removeFiles(self) -> None:
-        """Delete the folder, and the files of ours that the request names. Raises InputError where the folder stays."""
-        for path in self.jobs.exchanged(self.request):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-        try:
-            if self.folder is not None:
-                shutil.rmtree(self.folder.path)
-        except FileNotFoundError:
-            return
-        except OSError as exc:
-            raise InputError(
-                f"{self.folder.path} could not be deleted: {exc.strerror or exc}. Close programs that use its files."
-            ) from exc

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from medddpm.jobs import spool as spools
 from medddpm.jobs.events import State
 from medddpm.jobs.folder import JobFolder
 
-from .Job import CANCELLED_SENTENCE, INTERRUPTED_SENTENCE, Job, Steps
+from .Job import CANCELLED_SENTENCE, INTERRUPTED_SENTENCE, Job
 from .Processes import WorkerProcess
 from .Storage import PARKED_PREFIX, isParked, jobFolders
 
@@ -35,7 +37,7 @@ class JobMonitor:
     """The jobs of one spool, served by ``worker``; ``Job`` objects enter themselves.
 
     Jobs that an earlier session left are put aside at the start, so that no worker runs them unasked: ``unfinished``
-    lists them and ``resume`` runs one again. ``exchange`` is the folder whose files are deleted with the jobs that name
+    lists them. ``exchange`` is the folder whose files are deleted with the jobs that name
     them. Raises InputError where the spool cannot be made.
     """
 
@@ -57,24 +59,6 @@ class JobMonitor:
         if job not in self.followed:
             path = _pathOf(job)
             self.followed = [*(other for other in self.followed if not path or _pathOf(other) != path), job]
-
-    def submit(self, request: dict[str, Any], kind: str = "synthesis") -> Job:
-        """A job that has no steps of ours, at the end of the queue; raises as ``Job.submit`` does."""
-        job = Job(self)
-        try:
-            job.submit(kind, request)
-        except MedDDPMError:
-            self.followed = [other for other in self.followed if other is not job]
-            raise
-        return job
-
-    def resume(self, job: Job) -> Job:
-        """Run a job that failed, was cancelled or interrupted again; returns its new run.
-
-        Raises InputError where its folder cannot be used any more.
-        """
-        assert job.folder is not None
-        return self.follow(spools.requeue(job.folder))
 
     def follow(self, folder: JobFolder | str | os.PathLike[str]) -> Job:
         """The job of a folder, up to date; the same one for the same folder."""
@@ -103,6 +87,21 @@ class JobMonitor:
         exchange = self._exchange.resolve()
         candidates = [Path(piece) for text in _texts(request) for piece in {text, text.partition("=")[2]} if piece]
         return [path for path in candidates if path.is_absolute() and path.parent.resolve() == exchange]
+
+    def removeFiles(self, job: Job) -> None:
+        """Delete a job's folder, and the files of ours that it names. Raises InputError where the folder stays."""
+        for path in self.exchanged(job.request):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        try:
+            if job.folder is not None:
+                shutil.rmtree(job.folder.path)
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            raise InputError(
+                f"{job.folder.path} could not be deleted: {exc.strerror or exc}. Close programs that use its files."
+            ) from exc
 
     def poll(self) -> None:
         """Read what is new, look after the worker, and call the observers; takes milliseconds."""
@@ -208,25 +207,47 @@ def monitorOf(spool: Path, python: Sequence[str] | None, exchange: Path | None =
     return JobMonitor(spool, WorkerProcess(spool, python), exchange)
 
 
-def given(kind: str, request: dict[str, Any]) -> Steps:
-    """The first steps of a job that needs no files of ours."""
-    yield
-    return kind, request
+def ask(
+    before: Job,
+    kind: str,
+    request: dict[str, Any],
+    read: Callable[[Path], Any],
+    onDone: Callable[[Any], object] | None = None,
+    onError: Callable[[str], object] | None = None,
+) -> Job:
+    """A job without files of ours, whose small ``result`` is what ``read`` makes of its outputs.
+
+    It takes the place of ``before``, which is cancelled.
+    """
+    before.cancel()
+    return Job(before.jobs, (kind, request), read, onDone, onError)
 
 
-def taking(read: Callable[[Path], Any]) -> Callable[[Path], Steps]:
-    """The last steps of a job whose results are small: what ``read`` makes of its folder of outputs."""
-
-    def take(outputs: Path) -> Steps:
-        yield
-        return read(outputs)
-
-    return take
+def nothingAsked(jobs: JobMonitor) -> Job:
+    """What stands for a job before the first one: it is over, and tells nothing."""
+    job = Job(jobs)
+    job.state = State.CANCELLED
+    return job
 
 
-def readAnswer(outputs: Path, name: str, what: str) -> dict[str, Any]:
-    """The JSON object ``name`` in the outputs of a job; ``what`` says what it is. Raises InputError."""
-    return read_json(outputs / name, MAX_ANSWER_BYTES, f"{what} could not be read.")
+@dataclass(frozen=True)
+class Estimate:
+    """What a generation or training takes: whether it ``fits``, and a ``sentence`` with figures and advice."""
+
+    fits: bool
+    sentence: str
+
+
+def readEstimate(outputs: Path) -> Estimate:
+    """What the jobs ``estimate`` and ``train_estimate`` answer. Raises InputError."""
+    problem = "The estimate could not be read."
+    data = read_json(outputs / "estimate.json", MAX_ANSWER_BYTES, problem)
+    try:
+        fits = bool(data["fits"])
+        parts = [str(data["sentence"]), "" if fits else "This will not fit.", str(data["advice"] or "")]
+    except KeyError as exc:
+        raise InputError(problem) from exc
+    return Estimate(fits, " ".join(part for part in parts if part))
 
 
 def _pathOf(job: Job) -> Path | None:

@@ -15,12 +15,10 @@ from typing import Any
 
 from medddpm.config import ModelConfig
 from medddpm.errors import InputError, MedDDPMError
-from medddpm.labels.scheme import Label
 from medddpm.models.config_file import read_config
 from medddpm.models.places import find_model, list_models
 
 from .Job import Job
-from .Jobs import given, taking
 from .Storage import Settings
 
 REMEMBERED, ACKNOWLEDGED, LAST = "modelFolders", "acknowledgedModels", "lastModel"
@@ -33,16 +31,14 @@ PERMISSIVE = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "c
 class ModelDescription:
     """What a person should know of a model.
 
-    ``key`` is what requests name: the name of a bundled model or a path as text. ``gridShape`` and ``spacingMm`` are
-    those of the model's own grid. ``steps`` is the usual number of sampling steps, ``allSteps`` that of the noise
-    schedule. ``permissive``: whether the license is one of the well-known free ones; others are to be acknowledged.
+    ``key`` is what requests name: the name of a bundled model or a path as text. ``permissive``: whether the license is
+    one of the well-known free ones; others are to be acknowledged.
     """
 
     key: str
     title: str
     path: Path
     config: ModelConfig
-    bundled: bool
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -50,49 +46,14 @@ class ModelDescription:
         return self.config.modalities
 
     @property
-    def labels(self) -> tuple[Label, ...]:
-        """The labels that a mask for it has."""
-        return self.config.scheme.labels
-
-    @property
-    def gridShape(self) -> tuple[int, int, int]:
-        """Voxels along the axes of the model's grid."""
-        return self.config.grid.shape
-
-    @property
-    def spacingMm(self) -> tuple[float, float, float]:
-        """Size of its voxels, mm."""
-        return self.config.grid.spacing
-
-    @property
-    def license(self) -> str:
-        """Terms of use of the weights."""
-        return self.config.license
-
-    @property
     def permissive(self) -> bool:
         """See the class."""
-        return self.license.strip().casefold() in PERMISSIVE
-
-    @property
-    def intendedUse(self) -> str:
-        """What the model is for, and what not."""
-        return self.config.intended_use
-
-    @property
-    def sampler(self) -> str:
-        """The sampler that is used unless told otherwise."""
-        return self.config.sampler
-
-    @property
-    def allSteps(self) -> int:
-        """Steps of the noise schedule."""
-        return self.config.schedule.steps
+        return self.config.license.strip().casefold() in PERMISSIVE
 
     @property
     def steps(self) -> int:
         """Sampling steps unless told otherwise."""
-        return min(self.config.sampler_steps, self.allSteps)
+        return min(self.config.sampler_steps, self.config.schedule.steps)
 
 
 class ModelLibrary:
@@ -109,10 +70,16 @@ class ModelLibrary:
     def entries(self) -> list[tuple[str, str]]:
         """(key, title) of all usable models: bundled, converted, remembered. What is broken or gone is left out."""
         found: dict[str, str] = {}
-        for key in self._keys():
+        converted = sorted(str(p) for p in self._folder.iterdir()) if self._folder.is_dir() else []
+        for key in dict.fromkeys([*_bundled(), *converted, *self._settings.readList(REMEMBERED)]):
             with contextlib.suppress(MedDDPMError):
                 found[key] = self.describe(key).title
         return list(found.items())
+
+    def added(self) -> list[tuple[str, str]]:
+        """(key, title) of those usable models that are not bundled."""
+        bundled = _bundled()
+        return [(key, title) for key, title in self.entries() if key not in bundled]
 
     def describe(self, key: str) -> ModelDescription:
         """What is to be known of a model. Raises InputError where it is gone, damaged or no model folder."""
@@ -122,7 +89,7 @@ class ModelLibrary:
                 f"{path} is a checkpoint file, not a model folder. Press 'Choose published .pt file…' to convert it."
             )
         config = read_config(path)
-        return ModelDescription(key, config.name, path, config, bundled=key in _bundled())
+        return ModelDescription(key, config.name, path, config)
 
     def remember(self, folder: str | Path) -> str:
         """Take a model folder into the list, if it is one; returns its key. Raises InputError where it is none."""
@@ -174,7 +141,10 @@ class ModelLibrary:
         ``name`` becomes the folder's name. ``onDone`` gets the new key, ``onError`` a sentence. Raises InputError where
         the name is taken or impossible.
         """
-        target = self._folder / _folderName(name)
+        safe = re.sub(r"[^\w.+-]+", "_", name).strip("._")
+        if not safe:
+            raise InputError(f"'{name}' cannot be the name of a model: use letters and digits.")
+        target = self._folder / safe[:60]
         if target.exists():
             raise InputError(f"There is already an imported model called '{name}'. Choose another name.")
 
@@ -183,26 +153,15 @@ class ModelLibrary:
             (outputs / "model").replace(target)
             return self.remember(target)
 
-        job = Job(self._jobs, given("convert", {"model": str(path), "name": name}), taking(take), onDone, onError)
+        job = Job(self._jobs, ("convert", {"model": str(path), "name": name}), take, onDone, onError)
         job.outlivesScene = True
         return job
-
-    def _keys(self) -> list[str]:
-        converted = sorted(str(p) for p in self._folder.iterdir()) if self._folder.is_dir() else []
-        return list(dict.fromkeys([*_bundled(), *converted, *self._settings.readList(REMEMBERED)]))
 
     @staticmethod
     def _terms(description: ModelDescription) -> str:
         """What is agreed to: these weights under this license."""
-        return f"{description.config.weights_sha256 or description.path}|{description.license}"
+        return f"{description.config.weights_sha256 or description.path}|{description.config.license}"
 
 
 def _bundled() -> list[str]:
     return [name for name, path in list_models().items() if path.is_dir()]
-
-
-def _folderName(name: str) -> str:
-    safe = re.sub(r"[^\w.+-]+", "_", name).strip("._")
-    if not safe:
-        raise InputError(f"'{name}' cannot be the name of a model: use letters and digits.")
-    return safe[:60]

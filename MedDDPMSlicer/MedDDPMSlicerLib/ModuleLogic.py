@@ -5,6 +5,7 @@ The application loads this file at its start, so modules import the rest when it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import slicer
@@ -37,6 +38,23 @@ class ModuleLogic:
     def service(self) -> Any:
         """The one service of the application."""
         return self.serviceClass().instance()
+
+    def follow(self, work: Any, onFinished: Callable[[Any], None] | None, waitForCompletion: bool) -> Any:
+        """Have ``onFinished`` called once, when ``work`` has ended; wait for that where wanted.
+
+        Raises MedDDPMError, with the sentence, where work that is waited for fails.
+        """
+
+        def tell(_: Any) -> None:
+            if work.finished and onFinished is not None:
+                work.observers.remove(tell)
+                onFinished(work)
+
+        work.observers.append(tell)
+        if waitForCompletion:
+            self.service.waitFor(work)
+            work.raiseFailure()
+        return work
 
     def offerToScripts(self) -> None:
         """Make the functions known to scripts.

@@ -78,18 +78,15 @@ class NodeList:
     """Nodes that may leave their scene at any time; they are not kept alive, with all their voxels, by being listed."""
 
     def __init__(self, nodes: Iterable[Any] = ()) -> None:
-        self._references = [_weakly(node) for node in nodes]
+        self._references = []
+        for node in nodes:
+            self._references.append(vtk.vtkWeakReference())
+            self._references[-1].Set(node)
 
     def inScene(self) -> list[Any]:
         """Those that are still in a scene."""
         nodes = (reference.Get() for reference in self._references)
         return [node for node in nodes if node is not None and node.GetScene() is not None]
-
-
-def _weakly(node: Any) -> Any:
-    reference = vtk.vtkWeakReference()
-    reference.Set(node)
-    return reference
 
 
 def hierarchyOf(scene: Any = None) -> Any:
@@ -197,21 +194,18 @@ def segmentationOf(node: Any) -> Any:
     return node.GetNodeReference(SEGMENTATION_ROLE)
 
 
-def syntheticVolumes(scene: Any, segmentationNode: Any = None) -> list[Any]:
-    """The synthetic volumes of a scene, of one segmentation where given, in the order in which they were made."""
-    return _marked(scene, segmentationNode, "vtkMRMLVolumeNode")
+def syntheticVolumes(segmentationNode: Any = None) -> list[Any]:
+    """The synthetic volumes of the scene, of one segmentation where given, in the order in which they were made."""
+    return _marked(segmentationNode, "vtkMRMLVolumeNode")
 
 
-def syntheticAnatomies(scene: Any, segmentationNode: Any) -> list[Any]:
+def syntheticAnatomies(segmentationNode: Any) -> list[Any]:
     """The segmentations of the tissues that synthetic volumes of a mask were made from."""
-    return _marked(scene, segmentationNode, "vtkMRMLSegmentationNode")
+    return _marked(segmentationNode, "vtkMRMLSegmentationNode")
 
 
-def _marked(scene: Any, segmentationNode: Any, className: str) -> list[Any]:
-    found = scene.GetNodesByClass(className)
-    found.UnRegister(None)
-    nodes = [found.GetItemAsObject(n) for n in range(found.GetNumberOfItems())]
-    marked = [node for node in nodes if isSynthetic(node)]
+def _marked(segmentationNode: Any, className: str) -> list[Any]:
+    marked = [node for node in slicer.util.getNodesByClass(className) if isSynthetic(node)]
     if segmentationNode is None:
         return marked
     wanted = segmentationNode.GetID()
@@ -249,16 +243,13 @@ class SliceLayers:
 
 
 def _ordinaryViews() -> list[Any]:
-    nodes = slicer.mrmlScene.GetNodesByClass("vtkMRMLSliceCompositeNode")
-    nodes.UnRegister(None)
-    views = [nodes.GetItemAsObject(i) for i in range(nodes.GetNumberOfItems())]
+    views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
     return [view for view in views if not (view.GetSingletonTag() or "").startswith(VIEW_PREFIX)]
 
 
 def setLayers(composite: Any, background: str) -> None:
     """Make the volume with this ID the background of a slice view, and nothing else of it."""
-    wasModifying = composite.StartModify()
-    composite.SetBackgroundVolumeID(background)
-    if composite.GetForegroundVolumeID() == background:
-        composite.SetForegroundVolumeID(None)
-    composite.EndModify(wasModifying)
+    with slicer.util.NodeModify(composite):
+        composite.SetBackgroundVolumeID(background)
+        if composite.GetForegroundVolumeID() == background:
+            composite.SetForegroundVolumeID(None)

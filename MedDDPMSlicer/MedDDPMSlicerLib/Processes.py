@@ -56,7 +56,7 @@ class WorkerProcess:
 
     def alive(self) -> bool:
         """Whether the process runs, or one of a former load of the module that serves the same spool. Costs little."""
-        return self._running() or self._realPid() is not None
+        return (self._process is not None and self._process.poll() is None) or self._realPid() is not None
 
     @property
     def exitCode(self) -> int | None:
@@ -70,10 +70,10 @@ class WorkerProcess:
         """End the process and all it started, now. Does nothing where nothing runs; never raises."""
         process, realPid = self._process, self._realPid()
         if process is not None and (process.poll() is None or realPid is not None):
-            _killTree(process.pid)
+            _kill(process.pid, tree=True)
         if realPid is not None and process_alive(realPid):
             # PythonSlicer is a launcher: the interpreter below it can outlive it, and lie in another group.
-            _killOne(realPid)
+            _kill(realPid)
         if process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=0.05)  # collects it, so that no zombie stays
@@ -81,9 +81,6 @@ class WorkerProcess:
     def logTail(self) -> str:
         """The last part of what the process wrote, to be shown behind "Details"; empty where there is nothing."""
         return read_tail(self.logPath, TAIL_BYTES)
-
-    def _running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     def _realPid(self) -> int | None:
         """The interpreter that serves the spool, by its ownership file; None where there is none alive."""
@@ -104,7 +101,9 @@ class WorkerProcess:
                     env=workerEnvironment(),
                     **_groupOptions(),
                 )
-            _lowerPriority(process.pid)
+            if not _WINDOWS:  # where ``_groupOptions`` does it: Slicer's windows have the processor first
+                with contextlib.suppress(OSError):  # a site that forbids it
+                    os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
             return process
         except OSError as exc:
             raise InputError(
@@ -175,31 +174,12 @@ def _groupOptions() -> dict[str, object]:
     return {"start_new_session": True}
 
 
-def _lowerPriority(pid: int) -> None:
-    """Let Slicer's windows have the processor first, which the worker keeps busy. On Windows ``_groupOptions`` does."""
+def _kill(pid: int, tree: bool = False) -> None:
+    """End a process, or with its children one that ``_groupOptions`` started."""
     if not _WINDOWS:
-        with contextlib.suppress(OSError):  # a site that forbids it
-            os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
-
-
-def _killTree(pid: int) -> None:
-    """End a process that ``_groupOptions`` started, with its children."""
-    if _WINDOWS:
-        _taskkill(pid)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL) if tree else os.kill(pid, signal.SIGKILL)
         return
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-
-
-def _killOne(pid: int) -> None:
-    if _WINDOWS:
-        _taskkill(pid)
-        return
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, signal.SIGKILL)
-
-
-def _taskkill(pid: int) -> None:
     try:
         subprocess.Popen(
             ["taskkill", "/T", "/F", "/PID", str(pid)],

@@ -135,7 +135,7 @@ def _explicitLattice(reference: Any, segmentationNode: Any) -> Lattice | None:
     if reference is None:
         return None
     if reference.IsA("vtkMRMLVolumeNode"):
-        from .VolumeNodes import affineOf, transformToSame
+        from .Volumes import affineOf, transformToSame
 
         x, y, z = reference.GetImageData().GetDimensions() if reference.GetImageData() else (0, 0, 0)
         matrix = transformToSame(reference, segmentationNode) @ affineOf(reference)

@@ -61,7 +61,9 @@ class Storage:
         self.datasets = _privateFolder(self.root / "datasets")
         self.runs = _privateFolder(self.root / "runs")
         knowStorage(self.root)
-        self._adopt()
+        for seat in _seats(self.root):  # what former sessions left in those that nobody uses comes into ours
+            if seat != self.seat:
+                _moveLeftovers(seat, self.seat)
 
     def exchangeFile(self, suffix: str) -> Path:
         """A new path in ``exchange`` for a file of one job, for example with the suffix ``".nrrd"``.
@@ -72,7 +74,12 @@ class Storage:
 
     def sizeBytes(self) -> int:
         """Bytes of all files below ``root``; those that vanish meanwhile do not count."""
-        return sum(_fileSize(path) for path in _files(self.root))
+        total = 0
+        for parent, _, names in os.walk(self.root, followlinks=False):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    total += (Path(parent) / name).lstat().st_size
+        return total
 
     def clear(self, includeModels: bool = False) -> str:
         """Delete jobs, their results and exchange files, and with ``includeModels`` the imported models too.
@@ -80,7 +87,12 @@ class Storage:
         What a waiting or running job needs stays, in this and in other Slicers; datasets and training runs stay, too.
         Returns a sentence that says what stayed, or that everything is gone.
         """
-        kept = sum(_clearSpool(self.seat / name) for name in SPOOLS)
+        kept = 0
+        for job in (job for name in SPOOLS for job in jobFolders(self.seat / name)):
+            if _isNeeded(job):
+                kept += 1
+            else:
+                shutil.rmtree(job.path, ignore_errors=True)
         others = [seat for seat in _seats(self.root) if seat != self.seat]
         kept += sum(_isNeeded(job) for seat in others for name in SPOOLS for job in jobFolders(seat / name))
         if not kept:
@@ -93,20 +105,23 @@ class Storage:
             return f"{jobs} still waiting or running and was kept with its files. {left}"
         return f"Jobs and their files were deleted. {left}"
 
-    def _adopt(self) -> None:
-        """Move what former sessions left in seats that nobody uses into ours."""
-        for seat in _seats(self.root):
-            if seat != self.seat:
-                _moveLeftovers(seat, self.seat)
-
 
 def defaultStorage() -> Storage:
     """The storage of this user, in the folder for local application data that Slicer has from the system.
 
     The environment variable ``MEDDDPM_STORAGE`` names another folder. Raises InputError where it cannot be used.
     """
-    named = os.environ.get(ROOT_VARIABLE)
-    return Storage(Path(named) if named else _userDataFolder() / "MedDDPM")
+    import slicer
+
+    if os.environ.get(ROOT_VARIABLE):
+        return Storage(Path(os.environ[ROOT_VARIABLE]))
+    try:
+        import qt
+    except ImportError:  # tests: beside the settings, which Slicer keeps in the user's configuration folder
+        return Storage(Path(slicer.app.slicerUserSettingsFilePath).parent / "MedDDPM")
+    # Local data: on Windows the roaming profile would carry gigabytes over the network at each login.
+    place = qt.QStandardPaths.writableLocation(qt.QStandardPaths.AppLocalDataLocation)
+    return Storage(Path(place) / "MedDDPM")
 
 
 class Settings:
@@ -160,18 +175,6 @@ def sampleMaskPath() -> Path:
         if path.is_file():
             return path
     raise InputError(f"The sample mask is missing: {candidates[0]}. Install the extension again.")
-
-
-def _userDataFolder() -> Path:
-    import slicer
-
-    try:
-        import qt
-    except ImportError:
-        # Without Qt (tests): beside the settings, which Slicer keeps in the user's configuration folder.
-        return Path(slicer.app.slicerUserSettingsFilePath).parent
-    # Local data: on Windows the roaming profile would carry gigabytes over the network at each login.
-    return Path(qt.QStandardPaths.writableLocation(qt.QStandardPaths.AppLocalDataLocation))
 
 
 def _privateFolder(path: Path) -> Path:
@@ -239,17 +242,6 @@ def jobFolders(spool: Path) -> Iterator[JobFolder]:
                 yield JobFolder(path)
 
 
-def _clearSpool(spool: Path) -> int:
-    """Delete the jobs that nobody waits for; returns how many stay."""
-    kept = 0
-    for job in jobFolders(spool):
-        if _isNeeded(job):
-            kept += 1
-        else:
-            shutil.rmtree(job.path, ignore_errors=True)
-    return kept
-
-
 def _isNeeded(job: JobFolder) -> bool:
     """Whether a job runs, or waits for a worker that will take it."""
     if job.claim.living_owner() is not None:
@@ -264,15 +256,3 @@ def _emptyFolder(folder: Path) -> None:
         else:
             with contextlib.suppress(OSError):
                 path.unlink()
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder, followlinks=False):
-        yield from (Path(parent) / name for name in names)
-
-
-def _fileSize(path: Path) -> int:
-    try:
-        return path.lstat().st_size
-    except OSError:
-        return 0

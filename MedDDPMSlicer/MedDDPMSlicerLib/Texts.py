@@ -32,13 +32,14 @@ def colorSquare(color: Sequence[int]) -> str:
 
 def modelSummary(description: Any) -> str:
     """A ``ModelDescription`` as rich text: images, labels with their colors, grid, license, intended use."""
-    labels = ", ".join(f"{colorSquare(label.color)}&nbsp;{html.escape(label.name)}" for label in description.labels)
+    config = description.config
+    labels = ", ".join(f"{colorSquare(label.color)}&nbsp;{html.escape(label.name)}" for label in config.scheme.labels)
     rows = [
-        ("Images", html.escape(", ".join(description.modalities))),
+        ("Images", html.escape(", ".join(config.modalities))),
         ("Labels", labels),
-        ("Grid", html.escape(gridText(description.gridShape, description.spacingMm))),
-        ("License", html.escape(description.license)),
-        ("Use", html.escape(description.intendedUse)),
+        ("Grid", html.escape(gridText(config.grid.shape, config.grid.spacing))),
+        ("License", html.escape(config.license)),
+        ("Use", html.escape(config.intended_use)),
     ]
     lines = [f'<tr><td style="padding-right: 8px;"><b>{name}</b></td><td>{text}</td></tr>' for name, text in rows]
     return f"<table>{''.join(lines)}</table>"
@@ -51,11 +52,13 @@ def gridText(shape: Iterable[int], spacing: Iterable[float]) -> str:
     return f"{' x '.join(str(count) for count in shape)} voxels of {voxel} mm"
 
 
-def progressText(stage: str | None, step: int | None, total: int | None, secondsLeft: float | None) -> str:
-    """ "Sampling image 1 of 2 - step 12 of 25 - about 40 s left", as far as it is known."""
+def progressText(
+    stage: str | None, step: int | None, total: int | None, secondsLeft: float | None, what: str = "step"
+) -> str:
+    """ "Sampling image 1 of 2 - step 12 of 25 - about 40 s left", as far as it is known; ``what`` is counted."""
     parts = [stage or ""]
     if step is not None and total:
-        parts.append(f"step {step} of {total}")
+        parts.append(f"{what} {step} of {total}")
     if secondsLeft is not None:
         parts.append(f"about {duration(secondsLeft)} left")
     return " – ".join(part for part in parts if part)

@@ -59,17 +59,12 @@ class AutoUpdate:
             self._cancelOwn()  # what is being made is out of date already
         if self._watch.tick():
             self._due = True
-        if self._due and self._ask is not None and self._free():
-            self._due = False
-            self._begin(self._ask)
-
-    def _free(self) -> bool:
-        mine = self.run is None or self.run.finished
-        return mine and self._manualRun(self._watch.node) is None
-
-    def _begin(self, ask: Ask) -> None:
+        free = (self.run is None or self.run.finished) and self._manualRun(self._watch.node) is None
+        if not (self._due and self._ask is not None and free):
+            return
+        self._due = False
         try:
-            wanted = ask()
+            wanted = self._ask()
             if wanted is not None:
                 self.run = self._start(*wanted)
                 self.run.observers.append(self._onRun)
@@ -78,17 +73,13 @@ class AutoUpdate:
             self.message = sentenceOf(exc)
 
     def _onRun(self, run: Any) -> None:
-        if run.state is State.DONE:
-            self._removeFormer(run)
-        elif run.state is State.FAILED:
+        if run.state is State.FAILED:
             self.message = run.message
-
-    def _removeFormer(self, run: Any) -> None:
-        """Only the newest automatic sample stays, unless the user took it over (``setKept``)."""
-        new = {node.GetID() for node in run.volumes}
-        for sample in samplesOf(run.inputs.segmentation):
-            if sample.automatic and not new & {v.GetID() for v in sample.volumes}:
-                discardSample(sample, self._jobs)
+        elif run.state is State.DONE:  # only the newest automatic sample stays, unless the user took it over
+            new = {node.GetID() for node in run.volumes}
+            for sample in samplesOf(run.inputs.segmentation):
+                if sample.automatic and not new & {v.GetID() for v in sample.volumes}:
+                    discardSample(sample, self._jobs)
 
     def _cancelOwn(self) -> None:
         if self.run is not None and not self.run.finished:

@@ -18,7 +18,7 @@ from MedDDPMSlicerLib.Job import Job, Steps
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
 from MedDDPMSlicerLib.SegmentReading import readSegments
-from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeOf
+from MedDDPMSlicerLib.Volumes import saveVolume, volumeOf
 
 from .Import import PROVENANCE
 from .Options import SynthInputs, SynthOptions, withWidget
@@ -71,12 +71,22 @@ class BatchCase(Job):
         return withWidget(message or "The case failed.", self.option)
 
     def _prepare(self, inputs: SynthInputs, options: SynthOptions, model: ModelDescription, storage: Any) -> Steps:
-        labels = None
-        if isinstance(self._source, Path):
-            mask = self._source
-        else:
-            mask = _newFile(storage.exchange, self.name)
-            volume, labels = _maskOf(self._source, model)
+        labels, mask = None, self._source
+        if not isinstance(mask, Path):
+            node = mask
+            # Results are named after the file of the mask.
+            safe, number = re.sub(r"[^\w.+-]+", "_", self.name).strip("._") or "case", 1
+            mask = storage.exchange / f"{safe}.nrrd"
+            while mask.exists():
+                number += 1
+                mask = storage.exchange / f"{safe}-{number}.nrrd"
+            if node.IsA("vtkMRMLSegmentationNode"):
+                readSegments(node, model.config.scheme)
+                volume, labels = composeLabels(node, model.config.scheme), ownLabels(model)
+            elif node.IsA("vtkMRMLScalarVolumeNode"):
+                volume = volumeOf(node)  # what its values mean is recognized
+            else:
+                raise InputError("This item of the sequence is neither a segmentation nor a label map.")
             yield
             saveVolume(volume, mask)
         yield
@@ -160,39 +170,29 @@ def newBatch(
     """
     model = library.describe(options.model)
     checkOptions(options, model)
-    named = _files(source) if isinstance(source, Path) else _items(source)
-    _makeFolder(output)
-    rows = [BatchCase(name, item, output / name, jobs) for name, item in named]
-    return BatchRun(rows, output, inputs, options, model, storage)
-
-
-def _files(folder: Path) -> list[tuple[str, Path]]:
+    named: list[tuple[str, Any]]
+    if isinstance(source, Path):
+        try:
+            masks = masks_in(source)
+        except OSError as exc:
+            raise InputError(f"The folder {source} cannot be read: {exc.strerror or exc}. Choose another.") from exc
+        if not masks:
+            raise InputError(f"There is no mask in {source}: no .nii.gz, .nii, .nrrd, .seg.nrrd or .mha file.")
+        named = list(zip(case_names(masks), masks, strict=True))
+    else:
+        count, name = source.GetNumberOfDataNodes(), source.GetName()
+        if not count:
+            raise InputError("The sequence is empty. Choose another, or a folder of masks.")
+        named = [(f"{name}_{n + 1:0{len(str(count))}d}", source.GetNthDataNode(n)) for n in range(count)]
     try:
-        masks = masks_in(folder)
-    except OSError as exc:
-        raise InputError(f"The folder {folder} cannot be read: {exc.strerror or exc}. Choose another.") from exc
-    if not masks:
-        raise InputError(f"There is no mask in {folder}: no .nii.gz, .nii, .nrrd, .seg.nrrd or .mha file.")
-    return list(zip(case_names(masks), masks, strict=True))
-
-
-def _items(sequenceNode: Any) -> list[tuple[str, Any]]:
-    count = sequenceNode.GetNumberOfDataNodes()
-    if not count:
-        raise InputError("The sequence is empty. Choose another, or a folder of masks.")
-    digits = len(str(count))
-    name = sequenceNode.GetName()
-    return [(f"{name}_{n + 1:0{digits}d}", sequenceNode.GetNthDataNode(n)) for n in range(count)]
-
-
-def _makeFolder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".medddpm-probe"
+        output.mkdir(parents=True, exist_ok=True)
+        probe = output / ".medddpm-probe"
         probe.touch()
         probe.unlink()
     except OSError as exc:
-        raise InputError(f"The folder {folder} cannot be written: {exc.strerror or exc}. Choose another.") from exc
+        raise InputError(f"The folder {output} cannot be written: {exc.strerror or exc}. Choose another.") from exc
+    rows = [BatchCase(name, item, output / name, jobs) for name, item in named]
+    return BatchRun(rows, output, inputs, options, model, storage)
 
 
 def deliver(outputs: Path, target: Path) -> Generator[None, None, int]:
@@ -206,35 +206,12 @@ def deliver(outputs: Path, target: Path) -> Generator[None, None, int]:
     files = sorted(path for path in folders[0].rglob("*") if path.is_file() and not path.is_symlink())
     files.sort(key=lambda path: path.name == PROVENANCE)
     for path in files:
-        _move(path, target / path.relative_to(folders[0]))
+        place = target / path.relative_to(folders[0])
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(place)  # at once, on the same disk
+        except OSError:
+            with atomic_path(place) as temporary:
+                shutil.copyfile(path, temporary)
         yield
     return len(files)
-
-
-def _move(source: Path, target: Path) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source.replace(target)  # at once, on the same disk
-    except OSError:
-        with atomic_path(target) as temporary:
-            shutil.copyfile(source, temporary)
-
-
-def _maskOf(node: Any, model: ModelDescription) -> tuple[Any, str | None]:
-    """The mask of a node as a Volume, and what its values mean (None: to be recognized)."""
-    if node.IsA("vtkMRMLSegmentationNode"):
-        readSegments(node, model.config.scheme)
-        return composeLabels(node, model.config.scheme), ownLabels(model)
-    if node.IsA("vtkMRMLScalarVolumeNode"):
-        return volumeOf(node), None
-    raise InputError("This item of the sequence is neither a segmentation nor a label map.")
-
-
-def _newFile(folder: Path, name: str) -> Path:
-    """A free path for the mask called ``name``; results are named after it."""
-    safe = re.sub(r"[^\w.+-]+", "_", name).strip("._") or "case"
-    path, number = folder / f"{safe}.nrrd", 1
-    while path.exists():
-        number += 1
-        path = folder / f"{safe}-{number}.nrrd"
-    return path

@@ -18,7 +18,7 @@ from MedDDPMSlicerLib.Nodes import (
 )
 from MedDDPMSlicerLib.SegmentMasks import applyInSteps
 
-from .Import import BRIGHTEST, CaseRecord, ImportPlan, describe, labelsOf, readCases, voxelsOf
+from .Import import BRIGHTEST, ImportPlan, describe, labelsOf, readCases, voxelsOf
 from .Results import caseItem
 
 FRAMES_PER_SECOND = 4.0
@@ -39,15 +39,28 @@ def importSeries(plan: ImportPlan) -> Generator[None, None, list[Any]]:
     for number, frame in enumerate(frames, 1):
         for modality, path in frame.samples[0].images.items():
             image, affine = yield from voxelsOf(path)
-            sequences[modality].SetDataNodeAtValue(_volume(plan, frame, modality, image, affine), str(number))
+            node = slicer.vtkMRMLScalarVolumeNode()  # outside of the scene; the sequence copies it
+            node.SetName(modality)
+            setAffine(node, affine)
+            node.SetAndObserveImageData(image)
+            describe(node, plan, frame, frame.samples[0], {"modality": modality})
+            sequences[modality].SetDataNodeAtValue(node, str(number))
             yield
-        mask = yield from _mask(plan, frame)
+        if frame.mask is None:
+            raise InputError("The mask of a frame is gone. Generate the series again.")
+        labels = yield from labelsOf(frame.mask)
+        aside = slicer.vtkMRMLScene()
+        mask = aside.AddNewNodeByClass("vtkMRMLSegmentationNode", MASK)
+        yield from applyInSteps(mask, plan.model.config.scheme, labels)
+        describe(mask, plan, frame, frame.samples[0], {})
         sequences[MASK].SetDataNodeAtValue(mask, str(number))
         yield
     browser.SetSelectedItemNumber(0)
     slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
     showOutline(plan.segmentation)
-    _showToolBar(browser)
+    show = getattr(slicer.modules.sequences, "showSequenceBrowser", None)
+    if show is not None:  # without the application there is no toolbar
+        show(browser)
     return plan.volumes
 
 
@@ -67,7 +80,13 @@ def _newPlayer(plan: ImportPlan, names: tuple[str, ...], seed: int) -> tuple[Any
         sequence = sequences[name] = scene.AddNewNodeByClass("vtkMRMLSequenceNode", f"{name} growth – {case}")
         sequence.SetIndexName("frame")
         sequence.SetIndexUnit("")
-        shown = _newMask(case) if name == MASK else _newVolume(name, case)
+        kind = "vtkMRMLSegmentationNode" if name == MASK else "vtkMRMLScalarVolumeNode"
+        shown = scene.AddNewNodeByClass(kind, f"{name} growth – {case}")
+        if name == MASK:  # of the frame that is shown; hidden, since the outline of the user's own mask is seen
+            shown.CreateDefaultDisplayNodes()
+            shown.GetDisplayNode().SetVisibility(False)
+        else:
+            displayGray(shown, 0, BRIGHTEST)
         plan.others.append(sequence)
         (plan.others if name == MASK else plan.volumes).append(shown)
         placeLike(shown, plan.segmentation)
@@ -76,45 +95,3 @@ def _newPlayer(plan: ImportPlan, names: tuple[str, ...], seed: int) -> tuple[Any
         browser.AddSynchronizedSequenceNode(sequence)
         browser.AddProxyNode(shown, sequence, False)
     return browser, sequences
-
-
-def _newVolume(modality: str, case: str) -> Any:
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{modality} growth – {case}")
-    displayGray(node, 0, BRIGHTEST)
-    return node
-
-
-def _newMask(case: str) -> Any:
-    """The mask of the frame that is shown; hidden, since the outline of the user's own mask is seen."""
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{MASK} growth – {case}")
-    node.CreateDefaultDisplayNodes()
-    node.GetDisplayNode().SetVisibility(False)
-    return node
-
-
-def _volume(plan: ImportPlan, frame: CaseRecord, modality: str, image: Any, affine: Any) -> Any:
-    """An image of a frame as a node outside of the scene; the sequence copies it."""
-    node = slicer.vtkMRMLScalarVolumeNode()
-    node.SetName(modality)
-    setAffine(node, affine)
-    node.SetAndObserveImageData(image)
-    describe(node, plan, frame, frame.samples[0], {"modality": modality})
-    return node
-
-
-def _mask(plan: ImportPlan, frame: CaseRecord) -> Generator[None, None, Any]:
-    if frame.mask is None:
-        raise InputError("The mask of a frame is gone. Generate the series again.")
-    labels = yield from labelsOf(frame.mask)
-    scene = slicer.vtkMRMLScene()
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", MASK)
-    yield from applyInSteps(node, plan.model.config.scheme, labels)
-    describe(node, plan, frame, frame.samples[0], {})
-    return node
-
-
-def _showToolBar(browser: Any) -> None:
-    """Show what plays a series; without the application there is nothing to be shown."""
-    show = getattr(slicer.modules.sequences, "showSequenceBrowser", None)
-    if show is not None:
-        show(browser)

@@ -13,6 +13,7 @@ import slicer
 from medddpm.errors import InputError
 from medddpm.files import read_json
 from medddpm.geometry.volume import Volume
+from medddpm.synthesis.names import safe_name
 from MedDDPMSlicerLib.Lattice import voxelView
 from MedDDPMSlicerLib.Models import ModelDescription
 from MedDDPMSlicerLib.Nodes import (
@@ -26,8 +27,7 @@ from MedDDPMSlicerLib.Nodes import (
     showOutline,
 )
 from MedDDPMSlicerLib.SegmentMasks import applyInSteps
-from MedDDPMSlicerLib.VolumeNodes import affineOf, loadVolume
-from MedDDPMSlicerLib.Voxels import copied, openPlainNifti
+from MedDDPMSlicerLib.Volumes import affineOf, copied, loadVolume, openPlainNifti
 
 from .Results import AUTOMATIC, JOB, KEPT, SAMPLE_ANATOMY, caseItem, nextSampleNumber, removeEmptyItems
 
@@ -55,15 +55,9 @@ class SampleRecord:
 class CaseRecord:
     """A finished case. ``facts`` is the whole record as JSON data, ``mask`` the file of the mask that was used."""
 
-    folder: Path
     facts: dict[str, Any]
     samples: tuple[SampleRecord, ...]
     mask: Path | None = None
-
-    def text(self, name: str) -> str:
-        """A fact as text; empty where it is absent."""
-        value = self.facts.get(name)
-        return "" if value is None else str(value)
 
 
 @dataclass
@@ -92,15 +86,43 @@ def importResults(plan: ImportPlan) -> Generator[None, None, list[Any]]:
 
     Raises InputError where a file is missing or damaged. Whoever ends the steps early calls ``undoImport``.
     """
-    record = readCase(plan.outputs, plan.model.modalities)
-    first = nextSampleNumber(plan.segmentation)
-    for offset, sample in enumerate(record.samples):
-        item = _sampleItem(plan, first + offset, sample.seed)
+    cases = readCases(plan.outputs, plan.model.modalities)
+    if len(cases) != 1:
+        raise InputError("The results are gone. Generate them again.")
+    record, scene, case = cases[0], slicer.mrmlScene, plan.caseName
+    for number, sample in enumerate(record.samples, nextSampleNumber(plan.segmentation)):
+        name = "Automatic update" if plan.automatic else f"Sample {number:02d} (seed {sample.seed})"
+        item = int(hierarchyOf().CreateFolderItem(caseItem(plan.segmentation), name))
+        plan.items.append(item)
         yield
         for modality, path in sample.images.items():
-            yield from _importOne(plan, record, sample, first + offset, item, modality, path)
+            image, affine = yield from voxelsOf(path)
+            # Narrow views show the first eight letters of long names.
+            name = f"{modality} {number:02d} – {case} (synthetic)"
+            node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+            plan.volumes.append(node)
+            setAffine(node, affine)
+            placeLike(node, plan.segmentation)
+            describe(node, plan, record, sample, {"modality": modality, "sample": number})
+            # A local edit has the intensities of the real scan, other images the model's own range.
+            real = plan.windowOf.get(modality)
+            display = real.GetDisplayNode() if real is not None else None
+            low, high = (display.GetWindowLevelMin(), display.GetWindowLevelMax()) if display else (0, BRIGHTEST)
+            displayGray(node, low, high)
+            node.SetAndObserveImageData(image)
+            putUnder(node, item)
+            yield
         if sample.anatomy is not None and not plan.automatic:
-            yield from _importAnatomy(plan, record, sample, first + offset, item)
+            labels = yield from labelsOf(sample.anatomy)
+            node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"Anatomy {number:02d} – {case} (synthetic)")
+            plan.others.append(node)
+            node.CreateDefaultDisplayNodes()
+            node.GetDisplayNode().SetVisibility(False)  # under the image it would hide it
+            placeLike(node, plan.segmentation)
+            describe(node, plan, record, sample, {"sample": number})
+            putUnder(node, item)
+            yield
+            yield from applyInSteps(node, plan.model.config.scheme, labels)
     showOutline(plan.segmentation)
     return plan.volumes
 
@@ -112,40 +134,6 @@ def undoImport(plan: ImportPlan) -> None:
     tree = hierarchyOf()
     cases = {int(tree.GetItemParent(item)) for item in plan.items}
     removeEmptyItems(*plan.items, *cases)
-
-
-def _importOne(
-    plan: ImportPlan, record: CaseRecord, sample: SampleRecord, number: int, item: int, modality: str, path: Path
-) -> Generator[None, None, None]:
-    image, affine = yield from voxelsOf(path)
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", _name(plan.caseName, modality, number))
-    plan.volumes.append(node)
-    setAffine(node, affine)
-    placeLike(node, plan.segmentation)
-    describe(node, plan, record, sample, {"modality": modality, "sample": number})
-    low, high = _window(plan, modality)
-    displayGray(node, low, high)
-    node.SetAndObserveImageData(image)
-    putUnder(node, item)
-    yield
-
-
-def _importAnatomy(
-    plan: ImportPlan, record: CaseRecord, sample: SampleRecord, number: int, item: int
-) -> Generator[None, None, None]:
-    """The tissues as a segmentation, which is not shown: under the image they would hide it."""
-    assert sample.anatomy is not None
-    labels = yield from labelsOf(sample.anatomy)
-    name = f"Anatomy {number:02d} – {plan.caseName} (synthetic)"
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-    plan.others.append(node)
-    node.CreateDefaultDisplayNodes()
-    node.GetDisplayNode().SetVisibility(False)
-    placeLike(node, plan.segmentation)
-    describe(node, plan, record, sample, {"sample": number})
-    putUnder(node, item)
-    yield
-    yield from applyInSteps(node, plan.model.config.scheme, labels)
 
 
 def labelsOf(path: Path) -> Generator[None, None, Volume]:
@@ -169,56 +157,20 @@ def describe(node: Any, plan: ImportPlan, record: CaseRecord, sample: SampleReco
     """Mark a node with where it comes from; ``more``: further fields of ``markSynthetic``."""
     fields = {
         "model": plan.model.title,
-        "modelSha256": record.text("model_sha256"),
+        "modelSha256": record.facts.get("model_sha256"),
         "seed": sample.seed,
-        "sampler": record.text("sampler"),
-        "steps": record.text("steps"),
+        "sampler": record.facts.get("sampler"),
+        "steps": record.facts.get("steps"),
         **more,
     }
-    facts = {
-        **_lean(record.facts),
-        "segments": list(plan.segments),
-        **({SAMPLE_ANATOMY: sample.facts} if sample.facts else {}),
-    }
+    # Lists of files mean nothing in a scene.
+    facts = {key: value for key, value in record.facts.items() if key not in ("samples", "mask_files")}
+    facts |= {"segments": list(plan.segments)} | ({SAMPLE_ANATOMY: sample.facts} if sample.facts else {})
     markSynthetic(node, plan.segmentation, fields, facts)
     node.SetAttribute(JOB, plan.jobName)
     node.SetAttribute(KEPT, "1")
     if plan.automatic:
         node.SetAttribute(AUTOMATIC, "1")
-
-
-def _lean(facts: dict[str, Any]) -> dict[str, Any]:
-    """The record without lists of files, which mean nothing in a scene."""
-    return {key: value for key, value in facts.items() if key not in ("samples", "mask_files")}
-
-
-def _window(plan: ImportPlan, modality: str) -> tuple[float, float]:
-    """Gray levels: of the real scan for a local edit, which has its intensities, else the model's own range."""
-    real = plan.windowOf.get(modality)
-    display = real.GetDisplayNode() if real is not None else None
-    if display is None:
-        return 0.0, float(BRIGHTEST)
-    return display.GetWindowLevelMin(), display.GetWindowLevelMax()
-
-
-def _sampleItem(plan: ImportPlan, number: int, seed: int) -> int:
-    hierarchy = hierarchyOf()
-    name = "Automatic update" if plan.automatic else f"Sample {number:02d} (seed {seed})"
-    item = int(hierarchy.CreateFolderItem(caseItem(plan.segmentation), name))
-    plan.items.append(item)
-    return item
-
-
-def _name(case: str, modality: str, number: int) -> str:
-    return f"{modality} {number:02d} – {case} (synthetic)"  # narrow views show the first eight letters of long names
-
-
-def readCase(outputs: Path, modalities: tuple[str, ...]) -> CaseRecord:
-    """The only case in the ``outputs`` of a job. Raises InputError where there is none that is whole."""
-    cases = readCases(outputs, modalities)
-    if len(cases) != 1:
-        raise InputError("The results are gone. Generate them again.")
-    return cases[0]
 
 
 def readCases(outputs: Path, modalities: tuple[str, ...]) -> list[CaseRecord]:
@@ -227,40 +179,28 @@ def readCases(outputs: Path, modalities: tuple[str, ...]) -> list[CaseRecord]:
         folders = sorted(p for p in outputs.iterdir() if p.is_dir() and not p.is_symlink())
     except OSError:
         folders = []
-    return [_readFolder(folder, modalities) for folder in folders]
-
-
-def _readFolder(folder: Path, modalities: tuple[str, ...]) -> CaseRecord:
-    problem = "The record of the results cannot be read. Generate them again."
-    try:
-        facts = read_json(folder / PROVENANCE, MAX_PROVENANCE_BYTES, problem)
-        masks = [n for n in facts.get("mask_files") or [] if isinstance(n, str) and _FILE.fullmatch(n)]
-        samples = [_sample(folder, entry, modalities) for entry in facts["samples"][:MAX_SAMPLES]]
-    except (ValueError, KeyError, TypeError) as exc:
-        raise InputError(problem) from exc
-    if not samples:
-        raise InputError("There are no finished images. Generate them again.")
-    return CaseRecord(folder, facts, tuple(samples), folder / masks[0] if masks else None)
+    problem, cases = "The record of the results cannot be read. Generate them again.", []
+    for folder in folders:
+        try:
+            facts = read_json(folder / PROVENANCE, MAX_PROVENANCE_BYTES, problem)
+            masks = [n for n in facts.get("mask_files") or [] if isinstance(n, str) and _FILE.fullmatch(n)]
+            samples = [_sample(folder, entry, modalities) for entry in facts["samples"][:MAX_SAMPLES]]
+        except (ValueError, KeyError, TypeError) as exc:
+            raise InputError(problem) from exc
+        if not samples:
+            raise InputError("There are no finished images. Generate them again.")
+        cases.append(CaseRecord(facts, tuple(samples), folder / masks[0] if masks else None))
+    return cases
 
 
 def _sample(folder: Path, entry: dict[str, Any], modalities: tuple[str, ...]) -> SampleRecord:
     """The images on the mask's grid; those on the model's grid are in a folder of their own and left out."""
     names = [n for n in entry["files"] if isinstance(n, str) and _FILE.fullmatch(n)]
-    found = {modality: _ending(names, _safe(modality)) for modality in modalities}
-    images = {modality: folder / name for modality, name in found.items() if name is not None}
-    anatomy, facts = _ending(names, "anatomy"), entry.get("anatomy")
-    return SampleRecord(
-        int(entry["seed"]),
-        images,
-        None if anatomy is None else folder / anatomy,
-        facts if isinstance(facts, dict) else {},
-    )
 
+    def ending(what: str) -> Path | None:
+        return next((folder / n for n in names if n.endswith((f"_{what}.nii", f"_{what}.nii.gz"))), None)
 
-def _ending(names: list[str], ending: str) -> str | None:
-    return next((name for name in names if name.endswith((f"_{ending}.nii", f"_{ending}.nii.gz"))), None)
-
-
-def _safe(modality: str) -> str:
-    """As the core writes a modality in a file name (``medddpm.synthesis.names.image_name``)."""
-    return "".join(c if c.isalnum() or c in "-+." else "_" for c in modality)
+    found = {modality: ending(safe_name(modality)) for modality in modalities}
+    images = {modality: path for modality, path in found.items() if path is not None}
+    facts = entry.get("anatomy")
+    return SampleRecord(int(entry["seed"]), images, ending("anatomy"), facts if isinstance(facts, dict) else {})

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import slicer
 from medddpm.errors import InputError
-from medddpm.geometry.volume import Volume
+from medddpm.geometry.volume import Volume, bounding_box
 from MedDDPMSlicerLib.Lattice import Lattice, newImage
 from MedDDPMSlicerLib.Models import ModelDescription
-from MedDDPMSlicerLib.Nodes import removeNode
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
-from MedDDPMSlicerLib.Voxels import slabs
+from MedDDPMSlicerLib.Volumes import slabs
 
 from .Options import SynthInputs, SynthOptions
 
@@ -38,11 +37,6 @@ def takeSnapshot(segmentationNode: Any) -> Any:
 def restoreSnapshot(segmentationNode: Any, snapshot: Any) -> None:
     """Undo all editing since the snapshot."""
     _copyMask(snapshot, segmentationNode)
-
-
-def removeSnapshot(snapshot: Any) -> None:
-    """Remove a snapshot with its display node."""
-    removeNode(snapshot)
 
 
 def missingForEdit(model: ModelDescription, inputs: SynthInputs) -> str | None:
@@ -89,10 +83,10 @@ def grown(mask: np.ndarray, spacing: tuple[float, float, float], margin: float) 
 
     The distance is taken to the centers of the voxels of ``mask``, along the array axes with ``spacing`` (mm).
     """
-    if margin <= 0:
-        return mask
     reach = [int(np.ceil(margin / s)) for s in spacing]
-    box = _boundingBox(mask, reach)
+    box = bounding_box(mask, max(reach))
+    if margin <= 0 or box is None:
+        return mask
     result = np.zeros(mask.shape, dtype=bool)
     yield
     area = (box[1].stop - box[1].start) * (box[2].stop - box[2].start)
@@ -103,15 +97,6 @@ def grown(mask: np.ndarray, spacing: tuple[float, float, float], margin: float) 
         result[start:stop, box[1], box[2]] = near[start - low : stop - low]
         yield
     return result
-
-
-def _boundingBox(mask: np.ndarray, reach: list[int]) -> tuple[slice, slice, slice]:
-    """The box around the voxels of ``mask``, larger by ``reach`` where the array allows."""
-    box = []
-    for axis, size in enumerate(mask.shape):
-        used = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        box.append(slice(max(0, int(used[0]) - reach[axis]), min(size, int(used[-1]) + 1 + reach[axis])))
-    return box[0], box[1], box[2]
 
 
 def _within(mask: np.ndarray, spacing: tuple[float, float, float], margin: float) -> np.ndarray:

@@ -24,7 +24,7 @@ from MedDDPMSlicerLib.SegmentReading import (
     unusedSegments,
 )
 from MedDDPMSlicerLib.Segments import segmentReading
-from MedDDPMSlicerLib.VolumeNodes import saveVolume
+from MedDDPMSlicerLib.Volumes import saveVolume
 
 from .Request import exportVolume, ownLabels, requestedModel
 from .Watch import Clock, SegmentationWatch

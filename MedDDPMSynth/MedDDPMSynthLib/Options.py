@@ -1,4 +1,4 @@
-"""What is asked of a generation, as plain data: from the parameter node, a script or the automatic update."""
+"""What is asked of a generation, as plain data, and how it comes from the parameter node or a script."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from medddpm.errors import InputError
 from medddpm.options import Option, check_options, options_of
 from medddpm.synthesis.request import ANATOMIES, SynthesisRequest
-from MedDDPMSlicerLib.RequestOptions import MAX_INT, parameterName, shownOptions
+from MedDDPMSlicerLib.RequestOptions import MAX_INT, parameterName, shownOptions, valuesOf
 
 if TYPE_CHECKING:
     from MedDDPMSlicerLib.Models import ModelDescription
@@ -167,9 +167,54 @@ def samplerAndSteps(
     """
     if quality is Quality.PREVIEW:
         fewer = max(min(MIN_PREVIEW_STEPS, model.steps), round(model.steps * PREVIEW_SHARE))
-        return model.sampler, fewer
+        return model.config.sampler, fewer
     if quality is Quality.REFERENCE:
-        return REFERENCE_SAMPLER, model.allSteps
+        return REFERENCE_SAMPLER, model.config.schedule.steps
     if quality is Quality.CUSTOM:
         return sampler, steps
     return None, None
+
+
+def inputsOf(parameterNode: Any, options: SynthOptions) -> SynthInputs:
+    """The nodes that the user chose, as far as they count: those of a real scan while it is edited or a reference."""
+    inputs = anatomyInputsOf(parameterNode, options)
+    inputs.segmentation, inputs.referenceVolume = parameterNode.segmentation, parameterNode.referenceVolume
+    if parameterNode.editRealScan:
+        inputs.knownVolumes, inputs.referenceScan = _realScan(parameterNode), {}
+        inputs.originalSegmentation = parameterNode.originalSegmentation
+    return inputs
+
+
+def anatomyInputsOf(parameterNode: Any, options: SynthOptions) -> SynthInputs:
+    """What gives anatomy and contrast, where the options say so; without a mask."""
+    scan = _realScan(parameterNode) if options.needsScan else {}
+    source = parameterNode.anatomySource if options.anatomy == Anatomy.SEGMENTATION else None
+    return SynthInputs(None, referenceScan=scan, anatomySource=source)
+
+
+def _realScan(parameterNode: Any) -> dict[str, Any]:
+    """The volumes of the real scan that are in the scene, by modality."""
+    import slicer
+
+    chosen = {m: slicer.mrmlScene.GetNodeByID(i) for m, i in dict(parameterNode.knownVolumes).items() if i}
+    return {m: node for m, node in chosen.items() if node is not None}
+
+
+def optionsOf(parameterNode: Any, model: ModelDescription) -> SynthOptions:
+    """The options that the user chose, as far as ``model`` has them: some know neither anatomy nor guidance."""
+    node, chosen = parameterNode, valuesOf(parameterNode, SynthesisRequest)
+    chosen["sampler"], chosen["steps"] = samplerAndSteps(node.quality, model, chosen["sampler"], chosen["steps"])
+    if unguided(model):
+        chosen["guidance"] = 1.0
+    told = bool(model.config.scheme.tissue_values)
+    if not told:
+        chosen["contrast"] = Contrast.SEED
+    wanted = {str(m).casefold() for m in node.modalities}
+    return SynthOptions(
+        **chosen,
+        model=node.model,
+        modalities=tuple(m for m in model.modalities if m.casefold() in wanted),
+        anatomy=node.anatomy if told else Anatomy.SEED,
+        showPreview=node.showPreview,
+        marginMm=node.marginMm,
+    )

@@ -14,7 +14,7 @@ from medddpm.files import read_json
 from medddpm.jobs.preview import read_preview
 from MedDDPMSlicerLib.Background import SlicedTask
 from MedDDPMSlicerLib.Nodes import SliceLayers, displayGray, placeLike, removeNode, setAffine, showInSlices, showOutline
-from MedDDPMSlicerLib.Voxels import newImage, slabs
+from MedDDPMSlicerLib.Volumes import newImage, slabs
 
 logger = logging.getLogger(__name__)
 
@@ -69,29 +69,24 @@ class Preview:
     def _update(self, picture: Path) -> Generator[None, None, None]:
         """Steps that show a picture. One that is gone or unreadable is passed over."""
         try:
-            data, affine = self._read(picture)
+            channels = read_preview(picture)
+            grid = read_json(picture.parent / GRID_NAME, MAX_GRID_BYTES, "The grid of the preview cannot be read.")
+            modalities = [str(m).casefold() for m in grid.get("modalities", [])]
+            wanted = self._modality.casefold()
+            channel = modalities.index(wanted) if wanted in modalities else 0
+            affine = np.asarray(grid.get("affine"), dtype=np.float64)
+            if affine.shape != (4, 4) or not np.isfinite(affine).all() or channel >= channels.shape[0]:
+                raise InputError("The grid of the preview does not fit.")
         except (FileNotFoundError, InputError) as exc:
             logger.info("a preview was passed over: %s", type(exc).__name__)
             return
         yield
-        image, target = newImage(data.shape, np.dtype(np.int16))
-        source = data.T
+        source = channels[channel].T
+        image, target = newImage(source.shape[::-1], np.int16)
         for part in slabs(target.shape[0], target.shape[1] * target.shape[2]):
             target[part] = np.rint((source[part].astype(np.float32) + 1) * (BRIGHTEST / 2))
             yield
         self._show(image, affine)
-
-    def _read(self, picture: Path) -> tuple[np.ndarray, np.ndarray]:
-        """The shown modality (X, Y, Z) in [-1, 1], and the affine of the model's grid."""
-        channels = read_preview(picture)
-        grid = read_json(picture.parent / GRID_NAME, MAX_GRID_BYTES, "The grid of the preview cannot be read.")
-        modalities = [str(m).casefold() for m in grid.get("modalities", [])]
-        wanted = self._modality.casefold()
-        channel = modalities.index(wanted) if wanted in modalities else 0
-        affine = np.asarray(grid.get("affine"), dtype=np.float64)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all() or channel >= channels.shape[0]:
-            raise InputError("The grid of the preview does not fit.")
-        return channels[channel], affine
 
     def _show(self, image: Any, affine: np.ndarray) -> None:
         node = self.node

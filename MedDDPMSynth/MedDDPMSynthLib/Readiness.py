@@ -13,9 +13,8 @@ from MedDDPMSlicerLib.PlainSentences import sentenceOf
 from MedDDPMSlicerLib.SegmentReading import WHERE
 from MedDDPMSlicerLib.Segments import OPEN, segmentRoles
 
-from .Choices import anatomyInputsOf, inputsOf, optionsOf
 from .LocalEdit import missingForEdit
-from .Options import Anatomy, SynthInputs, SynthOptions
+from .Options import Anatomy, SynthInputs, SynthOptions, anatomyInputsOf, inputsOf, optionsOf
 
 Question = Callable[[Any, ModelDescription, SynthOptions], str | None]
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import slicer
 from medddpm.errors import InputError
-from medddpm.jobs.folder import JobFolder
 from MedDDPMSlicerLib.Job import Job
 from MedDDPMSlicerLib.Jobs import JobMonitor
 from MedDDPMSlicerLib.Models import ModelLibrary
 from MedDDPMSlicerLib.Nodes import syntheticVolumes
 from MedDDPMSlicerLib.SegmentMasks import applyLabels
 from MedDDPMSlicerLib.Segments import createSegments
+from MedDDPMSlicerLib.Texts import counted
 
 from .Options import SynthInputs, SynthOptions
 from .Results import JOB
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RecoverableJob:
-    """``title`` says what it is, ``created`` when it was asked for (seconds since 1970).
+    """``title`` says what it is.
 
     ``finished``: its images are there and only have to be imported; otherwise it will be run again.
     """
@@ -36,17 +36,6 @@ class RecoverableJob:
     finished: bool
     record: SceneRecord
     job: Job
-
-    @property
-    def created(self) -> float:
-        """See the class."""
-        return self.job.created
-
-    @property
-    def folder(self) -> JobFolder:
-        """The folder of the job."""
-        assert self.job.folder is not None
-        return self.job.folder
 
 
 class Recovery:
@@ -59,10 +48,18 @@ class Recovery:
 
     def found(self) -> list[RecoverableJob]:
         """The jobs that can be offered, oldest first."""
-        interrupted = [(job, False) for job in self._jobs.unfinished()]
-        finished = [(job, True) for job in self._jobs.done() if not _taken(job)]
-        jobs = [found for job, done in [*interrupted, *finished] if (found := _describe(job, done)) is not None]
-        return sorted(jobs, key=lambda job: job.created)
+        found = []
+        for job, finished in [*((j, False) for j in self._jobs.unfinished()), *((j, True) for j in self._jobs.done())]:
+            assert job.folder is not None
+            name, record = job.folder.path.name, SceneRecord.read(job.folder)
+            # Finished, it may be taken by something of this session, or have been.
+            taken = type(job) is not Job or any(v.GetAttribute(JOB) == name for v in syntheticVolumes())
+            if record is None or job.kind not in ("synthesis", "growth") or (finished and taken):
+                continue
+            images = "growth series" if job.kind == "growth" else counted(int(job.request.get("samples", 1)), "sample")
+            title = f"{record.caseName}: {images} with the model {record.model}"
+            found.append(RecoverableJob(title, finished, record, job))
+        return sorted(found, key=lambda found: found.job.created)
 
     def resume(self, job: RecoverableJob, segmentationNode: Any = None) -> Any:
         """Run a job again, or import its results; returns the SynthRun or BatchRun.
@@ -81,10 +78,23 @@ class Recovery:
         job.job.discard()
 
     def _segmentationOf(self, job: RecoverableJob) -> Any:
+        """The segmentation of the job's name, else one made from its mask file, like that which it was started from."""
+        from medddpm.geometry.io import read_mask
+
         found = slicer.mrmlScene.GetFirstNodeByName(job.record.caseName)
         if found is not None and found.IsA("vtkMRMLSegmentationNode"):
             return found
-        return _segmentationFromMask(job, self._library)
+        scheme = self._library.describe(job.record.model).config.scheme
+        path = Path(str((job.job.request.get("masks") or [""])[0]))
+        if not path.is_file():
+            raise InputError(
+                "The mask of this job is gone. Choose the segmentation that it belongs to, or delete the job."
+            )
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", job.record.caseName)
+        node.CreateDefaultDisplayNodes()
+        createSegments(node, scheme)
+        applyLabels(node, scheme, read_mask(path).volume)
+        return node
 
 
 def optionsOfJob(job: RecoverableJob) -> SynthOptions:
@@ -99,37 +109,3 @@ def optionsOfJob(job: RecoverableJob) -> SynthOptions:
         modalities=tuple(str(m) for m in request.get("modalities", ())),
         frames=int(request.get("frames", 1)),
     )
-
-
-def _describe(job: Job, finished: bool) -> RecoverableJob | None:
-    assert job.folder is not None
-    record = SceneRecord.read(job.folder)
-    if record is None or job.kind not in ("synthesis", "growth"):
-        return None
-    samples = int(job.request.get("samples", 1))
-    images = "1 sample" if samples == 1 else f"{samples} samples"
-    images = "growth series" if job.kind == "growth" else images
-    return RecoverableJob(f"{record.caseName}: {images} with the model {record.model}", finished, record, job)
-
-
-def _taken(job: Job) -> bool:
-    """Whether something of this session takes its results, or has."""
-    assert job.folder is not None
-    name = job.folder.path.name
-    return type(job) is not Job or any(v.GetAttribute(JOB) == name for v in syntheticVolumes(slicer.mrmlScene))
-
-
-def _segmentationFromMask(job: RecoverableJob, library: ModelLibrary) -> Any:
-    """A segmentation like the one that the job was started from, made from its mask file."""
-    from medddpm.geometry.io import read_mask
-
-    scheme = library.describe(job.record.model).config.scheme
-    masks = job.job.request.get("masks") or [""]
-    path = Path(str(masks[0]))
-    if not path.is_file():
-        raise InputError("The mask of this job is gone. Choose the segmentation that it belongs to, or delete the job.")
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", job.record.caseName)
-    node.CreateDefaultDisplayNodes()
-    createSegments(node, scheme)
-    applyLabels(node, scheme, read_mask(path).volume)
-    return node

@@ -7,7 +7,7 @@ imported into the application.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from MedDDPMSlicerLib.Models import ModelDescription
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
 from MedDDPMSlicerLib.SegmentReading import readSegments, requireTumorKnown
 from MedDDPMSlicerLib.Segments import segmentValues
-from MedDDPMSlicerLib.VolumeNodes import saveVolume, transformToSame, volumeOf
+from MedDDPMSlicerLib.Volumes import saveVolume, transformToSame, volumeOf
 
 from .LocalEdit import changedRegion
-from .Options import Anatomy, SynthInputs, SynthOptions
+from .Options import Anatomy, Contrast, SynthInputs, SynthOptions
 
 Steps = Generator[None, None, Any]
 
@@ -59,8 +59,8 @@ def requestOf(options: SynthOptions, model: ModelDescription, files: RequestFile
         "images": [str(files.image)] if files.image is not None else [],
         "labels": ownLabels(model),
         "compress": False,
-        "reference": _entries(files.reference),
-        "context": _entries(files.known),
+        "reference": [f"{modality}={path}" for modality, path in files.reference.items()],
+        "context": [f"{modality}={path}" for modality, path in files.known.items()],
         "region": str(files.region) if files.region is not None else None,
     }
     if options.anatomy is Anatomy.SEGMENTATION:
@@ -70,8 +70,10 @@ def requestOf(options: SynthOptions, model: ModelDescription, files: RequestFile
     return request
 
 
-def _entries(files: dict[str, Path]) -> list[str]:
-    return [f"{modality}={path}" for modality, path in files.items()]
+def estimateRequest(options: SynthOptions, model: ModelDescription) -> dict[str, Any]:
+    """The request of an estimate, whose files need not be there."""
+    plain = replace(options, anatomy=Anatomy.SEED, contrast=Contrast.SEED)
+    return requestOf(plain, model, RequestFiles(Path("none.nrrd")))
 
 
 def ownLabels(model: ModelDescription) -> str:
@@ -89,8 +91,8 @@ def checkOptions(options: SynthOptions, model: ModelDescription) -> None:
     unknown = [m for m in options.modalities if m not in model.modalities]
     if unknown:
         raise InputError(f"The model '{model.title}' makes no {unknown[0]}; it makes {', '.join(model.modalities)}.")
-    if options.steps is not None and not 1 <= options.steps <= model.allSteps:
-        raise InputError(f"{options.steps} steps were asked for; the model has 1 to {model.allSteps}.")
+    if options.steps is not None and not 1 <= options.steps <= model.config.schedule.steps:
+        raise InputError(f"{options.steps} steps were asked for; the model has 1 to {model.config.schedule.steps}.")
 
 
 def checkInputs(inputs: SynthInputs, options: SynthOptions) -> None:
@@ -122,7 +124,12 @@ def exportFiles(inputs: SynthInputs, options: SynthOptions, model: ModelDescript
         saveVolume(labels, files.mask)
         yield
         if inputs.isLocalEdit:
-            yield from _exportEdit(inputs, options, model, storage, files, labels)
+            region = yield from changedRegion(inputs, options, model, labels)
+            files.region = storage.exchangeFile(".nrrd")
+            saveVolume(region, files.region)
+            yield
+            for modality, node in inputs.knownVolumes.items():
+                files.known[modality] = yield from exportVolume(node, inputs.segmentation, storage)
         elif inputs.referenceVolume is not None:
             files.image = yield from exportVolume(inputs.referenceVolume, inputs.segmentation, storage)
         yield from exportReference(inputs, model, storage, files, inputs.segmentation)
@@ -130,17 +137,6 @@ def exportFiles(inputs: SynthInputs, options: SynthOptions, model: ModelDescript
         files.remove()
         raise
     return files
-
-
-def _exportEdit(
-    inputs: SynthInputs, options: SynthOptions, model: ModelDescription, storage: Any, files: RequestFiles, labels: Any
-) -> Steps:
-    region = yield from changedRegion(inputs, options, model, labels)
-    files.region = storage.exchangeFile(".nrrd")
-    saveVolume(region, files.region)
-    yield
-    for modality, node in inputs.knownVolumes.items():
-        files.known[modality] = yield from exportVolume(node, inputs.segmentation, storage)
 
 
 def exportReference(
@@ -156,7 +152,17 @@ def exportReference(
             if modality.casefold() in known:
                 files.reference[modality] = yield from exportVolume(node, frame, storage)
         if inputs.anatomySource is not None:
-            source = _tissuesOf(inputs.anatomySource, model)
+            node, scheme = inputs.anatomySource, model.config.scheme
+            if not node.IsA("vtkMRMLSegmentationNode"):
+                source = volumeOf(node)
+            elif {*segmentValues(node, scheme).values()} & {*scheme.tissue_values}:
+                source = composeLabels(node, scheme)
+            else:
+                names = ", ".join(scheme.label(value).name for value in scheme.tissue_values)
+                raise InputError(
+                    f"No segment of '{node.GetName()}' is a tissue ({names}). Name its segments so, or choose the "
+                    "label map."
+                )
             files.anatomy = yield from _export(source, inputs.anatomySource, frame, storage)
     except BaseException:
         for path in (*files.reference.values(), *([files.anatomy] if files.anatomy else [])):
@@ -176,16 +182,3 @@ def _export(volume: Volume, node: Any, frame: Any, storage: Any) -> Steps:
     saveVolume(placed, path)
     yield
     return path
-
-
-def _tissuesOf(node: Any, model: ModelDescription) -> Volume:
-    """A label map as it is, or the tissues of a segmentation in the values of the model's scheme."""
-    if not node.IsA("vtkMRMLSegmentationNode"):
-        return volumeOf(node)
-    scheme = model.config.scheme
-    if not {*segmentValues(node, scheme).values()} & {*scheme.tissue_values}:
-        names = ", ".join(scheme.label(value).name for value in scheme.tissue_values)
-        raise InputError(
-            f"No segment of '{node.GetName()}' is a tissue ({names}). Name its segments so, or choose the label map."
-        )
-    return composeLabels(node, scheme)

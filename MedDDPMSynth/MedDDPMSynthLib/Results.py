@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import slicer
 from MedDDPMSlicerLib.Nodes import (
     field,
     folderFor,
@@ -54,18 +53,31 @@ def samplesOf(segmentationNode: Any) -> list[Sample]:
     """The samples made from a segmentation, in order of their numbers."""
     if segmentationNode is None:
         return []
-    groups = _bySample(syntheticVolumes(slicer.mrmlScene, segmentationNode))
-    anatomies = _bySample(syntheticAnatomies(slicer.mrmlScene, segmentationNode))
-    return [_sample(number, nodes, anatomies.get(number)) for number, nodes in sorted(groups.items())]
+    found, anatomies = dict[int, list[Any]](), dict[int, Any]()
+    for node in syntheticVolumes(segmentationNode):
+        found.setdefault(_number(node, "sample"), []).append(node)
+    for node in syntheticAnatomies(segmentationNode):
+        anatomies.setdefault(_number(node, "sample"), node)
+    return [
+        Sample(
+            number,
+            max(0, _number(nodes[0], "seed")),
+            nodes[0].GetAttribute(JOB) or "",
+            tuple(nodes),
+            all(node.GetAttribute(KEPT) != "0" for node in nodes),
+            nodes[0].GetAttribute(AUTOMATIC) == "1",
+            int(hierarchyOf().GetItemParent(itemOf(nodes[0]))),
+            anatomies.get(number),
+        )
+        for number, nodes in sorted(found.items())
+        if number >= 0
+    ]
 
 
-def _bySample(nodes: Iterable[Any]) -> dict[int, list[Any]]:
-    groups: dict[int, list[Any]] = {}
-    for node in nodes:
-        number = field(node, "sample") or ""
-        if number.isdigit():
-            groups.setdefault(int(number), []).append(node)
-    return groups
+def _number(node: Any, name: str) -> int:
+    """A field as a whole number; -1 where it is none."""
+    text = field(node, name) or ""
+    return int(text) if text.isdigit() else -1
 
 
 def setKept(sample: Sample, kept: bool) -> None:
@@ -85,13 +97,9 @@ def discardSample(sample: Sample, jobs: Any = None) -> None:
     for node in (*sample.volumes, sample.anatomy):
         removeNode(node)
     removeEmptyItems(sample.item, above)
-    if jobs is not None and sample.key and not _jobInUse(sample.key):
-        discardJob(jobs, sample.key)
-
-
-def discardJob(jobs: Any, name: str) -> None:
-    """Delete the folder of a finished job by its name; nothing happens where it is gone."""
-    path = jobs.spool / Path(name).name
+    if jobs is None or not sample.key or any(node.GetAttribute(JOB) == sample.key for node in syntheticVolumes()):
+        return
+    path = jobs.spool / Path(sample.key).name
     if path.is_dir() and not path.is_symlink():
         jobs.follow(path).discard()
 
@@ -139,26 +147,7 @@ def removeEmptyItems(*items: int) -> None:
             removeIfEmpty(item)
 
 
-def _sample(number: int, nodes: list[Any], anatomies: list[Any] | None) -> Sample:
-    first = nodes[0]
-    seed = field(first, "seed") or ""
-    return Sample(
-        number,
-        int(seed) if seed.isdigit() else 0,
-        first.GetAttribute(JOB) or "",
-        tuple(nodes),
-        all(node.GetAttribute(KEPT) != "0" for node in nodes),
-        first.GetAttribute(AUTOMATIC) == "1",
-        int(hierarchyOf().GetItemParent(itemOf(first))),
-        anatomies[0] if anatomies else None,
-    )
-
-
 def isSaved(volumeNode: Any) -> bool:
     """Whether a volume is in a file as it is now."""
     storage = volumeNode.GetStorageNode()
     return storage is not None and bool(storage.GetFileName()) and not volumeNode.GetModifiedSinceRead()
-
-
-def _jobInUse(name: str) -> bool:
-    return any(node.GetAttribute(JOB) == name for node in syntheticVolumes(slicer.mrmlScene))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from medddpm.errors import InputError, MedDDPMError
+from medddpm.errors import InputError
 from medddpm.files import read_json, write_text
 from medddpm.jobs.events import State
 from medddpm.jobs.folder import JobFolder
@@ -120,11 +119,6 @@ class SynthRun(Job):
         return self._made.inScene()
 
     @property
-    def previewVolume(self) -> Any:
-        """The volume node with the current picture; None where there is none."""
-        return self._preview.node if self._preview is not None else None
-
-    @property
     def doing(self) -> str:
         """What is being done, in a few words; empty at the end."""
         if self.state is not State.RUNNING:
@@ -134,11 +128,6 @@ class SynthRun(Job):
         if self.stage != "sample" or count == 1 or self.step is None or not self.total:
             return name
         return f"{name} image {min(count, 1 + int(self.step * count / self.total))} of {count}"
-
-    def raiseFailure(self) -> None:
-        """Raise MedDDPMError with the sentence of a run that failed; for scripts."""
-        if self.state in (State.FAILED, State.INTERRUPTED):
-            raise MedDDPMError(self.message)
 
     def tick(self) -> None:
         """Work for some milliseconds and tell the observers of changes."""
@@ -193,7 +182,7 @@ class SynthRun(Job):
         yield
         return "growth" if self.options.frames > 1 else "synthesis", requestOf(self.options, self._model, files)
 
-    def _import(self, outputs: Path) -> Generator[None, None, list[Any]]:
+    def _import(self, outputs: Path) -> Steps:
         assert self._model is not None and self.folder is not None
         segmentation, known, name = self.inputs.segmentation, dict(self.inputs.knownVolumes), self.folder.path.name
         unused = [text.removesuffix(UNUSED) for text in self._segments if text.endswith(UNUSED)]
@@ -207,7 +196,6 @@ class SynthRun(Job):
         if volumes:
             shown = shownModality(segmentation)
             showInSlices(next((v for v in volumes if modalityOf(v) == shown), volumes[0]))
-        return volumes
 
     def _startPreview(self) -> None:
         if self.options.showPreview and self._model is not None:

@@ -12,7 +12,7 @@ from MedDDPMSlicerLib.Nodes import removeNode
 from MedDDPMSlicerLib.SegmentMasks import applyLabels
 from MedDDPMSlicerLib.Segments import createSegments
 from MedDDPMSlicerLib.Storage import sampleMaskPath
-from MedDDPMSlicerLib.VolumeNodes import loadVolume, volumeOf
+from MedDDPMSlicerLib.Volumes import loadVolume, volumeOf
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from MedDDPMSlicerLib.Background import SlicedTask
 from MedDDPMSlicerLib.Lattice import voxelView
 from MedDDPMSlicerLib.Nodes import displayGray, folderFor, markSynthetic, placeLike, putUnder, segmentationOf
 from MedDDPMSlicerLib.PlainSentences import sentenceOf
-from MedDDPMSlicerLib.Voxels import newImage, slabs
+from MedDDPMSlicerLib.Volumes import newImage, slabs
 
 from .Results import STATISTIC, Sample, caseItem, modalityOf
 
@@ -45,7 +45,10 @@ def statisticsTask(
 
 def _steps(samples: Sequence[Sample], modality: str) -> Generator[None, None, tuple[Any, Any]]:
     volumes = [v for s in samples if s.kept and (v := s.volume(modality)) is not None]
-    _check(volumes, modality)
+    if len(volumes) < 2:
+        raise InputError(f"Mean and variability need at least two kept samples with {modality}. Generate more.")
+    if len({v.GetImageData().GetDimensions() for v in volumes}) > 1:
+        raise InputError("The samples are on different grids, because the segmentation's geometry was changed.")
     sources = [voxelView(v.GetImageData()) for v in volumes]
     z, y, x = sources[0].shape
     meanImage, mean = newImage((x, y, z), np.dtype(np.float32))
@@ -60,16 +63,12 @@ def _steps(samples: Sequence[Sample], modality: str) -> Generator[None, None, tu
     meanNode = _newVolume(first, meanImage, f"mean of {count}", "mean", modality)
     yield
     deviationNode = _newVolume(first, deviationImage, f"variability of {count} (SD)", "variability", modality)
-    _colorVariability(deviationNode, first)
+    # From nothing to a quarter of the gray range, in a color map whose brightness grows evenly.
+    display = deviationNode.GetDisplayNode()
+    display.SetWindowLevelMinMax(0.0, display.GetWindow() * VARIABILITY_SHARE)
+    if slicer.mrmlScene.GetNodeByID(VARIABILITY_COLORS) is not None:
+        display.SetAndObserveColorNodeID(VARIABILITY_COLORS)
     return meanNode, deviationNode
-
-
-def _check(volumes: Sequence[Any], modality: str) -> None:
-    if len(volumes) < 2:
-        raise InputError(f"Mean and variability need at least two kept samples with {modality}. Generate more.")
-    sizes = {v.GetImageData().GetDimensions() for v in volumes}
-    if len(sizes) > 1:
-        raise InputError("The samples are on different grids, because the segmentation's geometry was changed.")
 
 
 def _newVolume(like: Any, image: Any, what: str, statistic: str, modality: str) -> Any:
@@ -87,12 +86,3 @@ def _newVolume(like: Any, image: Any, what: str, statistic: str, modality: str) 
         placeLike(node, segmentation)
         putUnder(node, folderFor(FOLDER, caseItem(segmentation)))
     return node
-
-
-def _colorVariability(node: Any, like: Any) -> None:
-    """From nothing to a quarter of the gray range, in a color map whose brightness grows evenly."""
-    display = node.GetDisplayNode()
-    span = display.GetWindow()
-    display.SetWindowLevelMinMax(0.0, span * VARIABILITY_SHARE)
-    if slicer.mrmlScene.GetNodeByID(VARIABILITY_COLORS) is not None:
-        display.SetAndObserveColorNodeID(VARIABILITY_COLORS)

@@ -75,10 +75,4 @@ class SynthLogic(ModuleLogic):
         inputs = SynthInputs(segmentationNode, referenceVolume, known, originalSegmentation)
         inputs.referenceScan, inputs.anatomySource = dict(referenceScan or {}), source
         checkInputs(inputs, wanted)
-        run = self.service.generate(inputs, wanted)
-        if onFinished is not None:
-            run.observers.append(lambda r: onFinished(r) if r.finished else None)
-        if waitForCompletion:
-            self.service.waitFor(run)
-            run.raiseFailure()
-        return run
+        return self.follow(self.service.generate(inputs, wanted), onFinished, waitForCompletion)

@@ -17,20 +17,18 @@ from medddpm.jobs.events import State
 from MedDDPMSlicerLib.Background import Background
 from MedDDPMSlicerLib.Dependencies import PackageWatch, Use, missingPackages
 from MedDDPMSlicerLib.Job import Job
-from MedDDPMSlicerLib.Jobs import monitorOf
+from MedDDPMSlicerLib.Jobs import Estimate, ask, monitorOf, nothingAsked, readEstimate
 from MedDDPMSlicerLib.Models import ModelLibrary
 from MedDDPMSlicerLib.Storage import Settings, defaultSettings
 
-from . import Choices
-from .Anatomy import anatomyJob
 from .AutoUpdate import AutoUpdate, previewOptions
 from .Batch import BatchCase, BatchRun, newBatch
-from .Estimates import Estimate, Estimator
 from .MaskCheck import LiveCheck
-from .Options import SynthInputs, SynthOptions, nextSeed
-from .Outlines import outlineJob
+from .MaskJobs import anatomyJob, outlineJob
+from .Options import SynthInputs, SynthOptions, anatomyInputsOf, inputsOf, nextSeed, optionsOf, withWidget
 from .Readiness import Readiness
 from .Recovery import RecoverableJob, Recovery, optionsOfJob
+from .Request import estimateRequest
 from .Results import isSaved
 from .Run import SynthRun
 
@@ -45,10 +43,10 @@ class SynthService(Background):
 
     ``jobs`` and ``toolsJobs`` are the JobMonitors of the two workers, ``library`` the models, ``runs`` the generations
     that go on and the last ones that ended, ``run`` the last one that the user started, ``batch`` the last batch,
-    ``check`` the mask check, ``autoUpdate`` the automatic update, ``recovery`` what earlier sessions left. ``python``:
-    the interpreter of the workers, None for Slicer's own; ``missing`` tells which packages are not installed. All
-    methods return at once; errors of what goes on in the background are told by its objects, only impossible orders
-    raise MedDDPMError. A ``parameterNode`` is a ``MedDDPMSynthParameterNode``.
+    ``check`` the mask check, ``estimate`` the newest one, ``autoUpdate`` the automatic update, ``recovery`` what
+    earlier sessions left. ``python``: the interpreter of the workers, None for Slicer's own; ``missing`` tells which
+    packages are not installed. All methods return at once; errors of what goes on in the background are told by its
+    objects, only impossible orders raise MedDDPMError. A ``parameterNode`` is a ``MedDDPMSynthParameterNode``.
     """
 
     def __init__(
@@ -69,9 +67,9 @@ class SynthService(Background):
         self.check = LiveCheck(storage, self.toolsJobs, self.library, clock)
         self.autoUpdate = AutoUpdate(partial(self.generate, automatic=True), self.activeRun, self.jobs, clock)
         self.recovery = Recovery(self.jobs, self.library, self._continue)
-        self._estimator = Estimator(self.toolsJobs, storage.exchange / "none.nrrd")
-        self._packages = PackageWatch(missing)
-        self._readiness = Readiness(self.library, self._packages)
+        self.estimate = nothingAsked(self.toolsJobs)
+        self.packages = PackageWatch(missing)
+        self._readiness = Readiness(self.library, self.packages)
         self._anatomy: Job | None = None
         self._clock, self._looked = clock, clock()
 
@@ -85,14 +83,12 @@ class SynthService(Background):
         ``frames`` above 1: a growth series of so many time points. Raises InputError where ``blockedReason``, or for a
         series ``seriesBlockedReason``, has one.
         """
-        reason = self.blockedReason(parameterNode)
-        if reason is None and frames > 1:
-            reason = self.seriesBlockedReason(parameterNode)
-        _require(reason)
-        options = Choices.optionsOf(parameterNode, self.library.describe(parameterNode.model))
+        series = self.seriesBlockedReason(parameterNode) if frames > 1 else None
+        _require(self.blockedReason(parameterNode) or series)
+        options = optionsOf(parameterNode, self.library.describe(parameterNode.model))
         if frames > 1:
             options = replace(options, samples=1, frames=frames)
-        run = self.generate(Choices.inputsOf(parameterNode, options), options)
+        run = self.generate(inputsOf(parameterNode, options), options)
         self.library.lastUsed = parameterNode.model
         parameterNode.seed = nextSeed(parameterNode.seed, options.samples, parameterNode.lockSeed)
         return run
@@ -120,8 +116,8 @@ class SynthService(Background):
         _require(self.batchBlockedReason(parameterNode))
         node = parameterNode
         source = node.batchSequence if node.batchSequence is not None else Path(node.batchSource)
-        options = Choices.optionsOf(node, self.library.describe(node.model))
-        return self.runBatch(source, Path(node.batchOutput), options, Choices.anatomyInputsOf(node, options))
+        options = optionsOf(node, self.library.describe(node.model))
+        return self.runBatch(source, Path(node.batchOutput), options, anatomyInputsOf(node, options))
 
     def requestEstimate(
         self,
@@ -133,7 +129,8 @@ class SynthService(Background):
         reason = self._readiness.computing(parameterNode.model)
         if reason is None:
             model = self.library.describe(parameterNode.model)
-            self._estimator.ask(Choices.optionsOf(parameterNode, model), model, onDone, onError)
+            request = estimateRequest(optionsOf(parameterNode, model), model)
+            self.estimate = ask(self.estimate, "estimate", request, _estimateOf, onDone, onError)
             self.startTimer()
         elif onError is not None:
             onError(reason)
@@ -168,8 +165,8 @@ class SynthService(Background):
         """
         _require(self.anatomyBlockedReason(parameterNode))
         model = self.library.describe(parameterNode.model)
-        options = Choices.optionsOf(parameterNode, model)
-        inputs = Choices.inputsOf(parameterNode, options)
+        options = optionsOf(parameterNode, model)
+        inputs = inputsOf(parameterNode, options)
         self._anatomy = anatomyJob(inputs, options, model, self.storage, self.jobs, onDone, onError, saveUndo)
         self.startTimer()
         return self._anatomy
@@ -204,10 +201,6 @@ class SynthService(Background):
             return "A batch is running already. Wait for it, or cancel it."
         return self._readiness.batch(parameterNode)
 
-    def refreshPackages(self) -> None:
-        """Packages were installed: look again what there is."""
-        self._packages.lookAgain()
-
     def watchForUpdates(self, parameterNode: Any) -> None:
         """Follow the parameter node's choice of the automatic update; None ends it."""
         if parameterNode is None or not parameterNode.autoUpdate or parameterNode.segmentation is None:
@@ -218,8 +211,8 @@ class SynthService(Background):
             if self._readiness.generation(parameterNode) is not None:
                 return None
             model = self.library.describe(parameterNode.model)
-            options = previewOptions(Choices.optionsOf(parameterNode, model), model)
-            return Choices.inputsOf(parameterNode, options), options
+            options = previewOptions(optionsOf(parameterNode, model), model)
+            return inputsOf(parameterNode, options), options
 
         self.autoUpdate.observe(parameterNode.segmentation, ask)
         self.startTimer()
@@ -281,7 +274,9 @@ class SynthService(Background):
 
     def _continue(self, job: RecoverableJob, inputs: SynthInputs) -> SynthRun | BatchRun:
         """Bring a job of an earlier session to its end."""
-        options, folder = optionsOfJob(job), job.folder if job.finished else spools.requeue(job.folder)
+        options, folder = optionsOfJob(job), job.job.folder
+        assert folder is not None
+        folder = folder if job.finished else spools.requeue(folder)
         if job.record.output:
             output = Path(job.record.output)
             row = BatchCase(job.record.caseName, None, output, self.jobs)
@@ -290,6 +285,11 @@ class SynthService(Background):
             self.startTimer()
             return self.batch
         return self._add(SynthRun(inputs, options, self.library, self.storage, self.jobs, folder=folder))
+
+
+def _estimateOf(outputs: Path) -> Estimate:
+    found = readEstimate(outputs)
+    return found if found.fits else replace(found, sentence=withWidget(found.sentence, "ignore_memory"))
 
 
 def _require(reason: str | None) -> None:

@@ -26,14 +26,21 @@ class SegmentationWatch:
 
     def observe(self, segmentationNode: Any) -> None:
         """Watch another segmentation, or None."""
-        self._release()
-        self._changedAt = None
-        self.node = segmentationNode
+        for tag in self._tags:
+            self._observed.RemoveObserver(tag)
+        self._tags, self._observed, self._changedAt, self.node = [], None, None, segmentationNode
         if segmentationNode is None:
             return
-        self._observed = segmentationNode.GetSegmentation()
-        for event in _contentEvents(self._observed):
-            self._tags.append(self._observed.AddObserver(event, self._callback()))
+        watch = weakref.ref(self)  # VTK must not keep this object alive, which keeps the observed one alive
+
+        def onChanged(_caller: Any, _event: str) -> None:
+            known = watch()
+            if known is not None:
+                known.touch()
+
+        core = self._observed = segmentationNode.GetSegmentation()
+        for event in (core.SourceRepresentationModified, core.SegmentAdded, core.SegmentRemoved):
+            self._tags.append(core.AddObserver(event, onChanged))
 
     def touch(self) -> None:
         """Count as changed now."""
@@ -54,27 +61,3 @@ class SegmentationWatch:
             return False
         self._changedAt = None
         return True
-
-    def _callback(self) -> Callable[[Any, str], None]:
-        """What VTK calls. It must not keep this object alive, which keeps the observed one alive."""
-        watch = weakref.ref(self)
-
-        def onChanged(_caller: Any, _event: str) -> None:
-            known = watch()
-            if known is not None:
-                known.touch()
-
-        return onChanged
-
-    def _release(self) -> None:
-        for tag in self._tags:
-            self._observed.RemoveObserver(tag)
-        self._tags, self._observed = [], None
-
-
-def _contentEvents(segmentation: Any) -> tuple[int, ...]:
-    return (
-        segmentation.SourceRepresentationModified,
-        segmentation.SegmentAdded,
-        segmentation.SegmentRemoved,
-    )

@@ -138,19 +138,18 @@ class Charts:
 
     def _chart(self, key: str, title: str, yTitle: str, series: list[str]) -> None:
         chart = self._node(key, "vtkMRMLPlotChartNode", f"MedDDPM Training {key}")
-        wasModifying = chart.StartModify()
-        chart.SetTitle(title)
-        chart.SetTitleFontSize(13)
-        chart.SetXAxisTitle(ITERATION)
-        chart.SetYAxisTitle(yTitle)
-        chart.SetAxisTitleFontSize(11)
-        chart.SetAxisLabelFontSize(10)
-        chart.SetLegendFontSize(10)  # it must leave room for the curves
-        if [chart.GetNthPlotSeriesNodeID(n) for n in range(chart.GetNumberOfPlotSeriesNodes())] != series:
-            chart.RemoveAllPlotSeriesNodeIDs()
-            for nodeId in series:
-                chart.AddAndObservePlotSeriesNodeID(nodeId)
-        chart.EndModify(wasModifying)
+        with slicer.util.NodeModify(chart):
+            chart.SetTitle(title)
+            chart.SetTitleFontSize(13)
+            chart.SetXAxisTitle(ITERATION)
+            chart.SetYAxisTitle(yTitle)
+            chart.SetAxisTitleFontSize(11)
+            chart.SetAxisLabelFontSize(10)
+            chart.SetLegendFontSize(10)  # it must leave room for the curves
+            if [chart.GetNthPlotSeriesNodeID(n) for n in range(chart.GetNumberOfPlotSeriesNodes())] != series:
+                chart.RemoveAllPlotSeriesNodeIDs()
+                for nodeId in series:
+                    chart.AddAndObservePlotSeriesNodeID(nodeId)
 
     def _series(self, figures: Figures, *kinds: str) -> list[str]:
         """The IDs of the series of all curves, after their tables are filled."""

@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
 
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.jobs.events import State
@@ -236,7 +235,7 @@ class TrainingRun(Observed):
 
     def deletionQuestion(self) -> str:
         """What is asked before deleting: which folder, what is lost. Walks through its files."""
-        size = sum(_size(path) for path in self.folder.rglob("*"))
+        size = sum(path.lstat().st_size for path in self.folder.rglob("*") if path.is_file())
         model = "Its model cannot be used any more, neither here nor in MedDDPM Synth. " if self.summary.model else ""
         return (
             f"Delete the run '{self.summary.name}' in {self.folder} ({fileSize(size)}) for good? Its checkpoints, "
@@ -274,22 +273,9 @@ class TrainingRun(Observed):
         return "The run was deleted."
 
 
-def _size(path: Path) -> int:
-    """Bytes of a file; 0 where there is none."""
-    try:
-        return path.lstat().st_size
-    except OSError:
-        return 0
-
-
 def _modified(path: Path) -> int:
     """When a file was written last (ns); 0 where there is none."""
     try:
         return path.lstat().st_mtime_ns
     except OSError:
         return 0
-
-
-def progressWords(summary: Any) -> str:
-    """ "12,000 of 100,000"."""
-    return f"{summary.iteration:,} of {summary.total:,}" if summary.total else ""

@@ -50,7 +50,13 @@ def arrange(layoutNode: Any) -> Generator[None, None, None]:
         legend = plot.chart().GetLegend()
         legend.SetVerticalAlignment(legend.CENTER)
     if not layoutNode.IsLayoutDescription(LAYOUT_ID):
-        layoutNode.AddLayoutDescription(LAYOUT_ID, _layoutXml())
+        rows = []
+        for height, kind, tags in ((450, "PlotView", (LOSS, QUALITY)), (550, "Slice", (REAL, SYNTHETIC))):
+            views = (f'<view class="vtkMRML{kind}Node" singletontag="{tag}"></view>' for tag in tags)
+            items = "".join(f'<item splitSize="500">{view}</item>' for view in views)
+            rows.append(f'<item splitSize="{height}"><layout type="horizontal" split="true">{items}</layout></item>')
+        xml = f'<layout type="vertical" split="true">{"".join(rows)}</layout>'
+        layoutNode.AddLayoutDescription(LAYOUT_ID, xml)
     layoutNode.SetViewArrangement(LAYOUT_ID)
     yield
 
@@ -80,13 +86,12 @@ def showPair(real: Any, synthetic: Any, mask: Any = None) -> None:
         sliceNode = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLSliceNode")
         if sliceNode is not None:
             sliceNode.SetUseLabelOutline(True)
-        wasModifying = composite.StartModify()
-        composite.SetBackgroundVolumeID(volume.GetID())
-        composite.SetForegroundVolumeID(None)
-        composite.SetLabelVolumeID(label)
-        composite.SetLabelOpacity(MASK_OPACITY)
-        composite.SetLinkedControl(True)
-        composite.EndModify(wasModifying)
+        with slicer.util.NodeModify(composite):
+            composite.SetBackgroundVolumeID(volume.GetID())
+            composite.SetForegroundVolumeID(None)
+            composite.SetLabelVolumeID(label)
+            composite.SetLabelOpacity(MASK_OPACITY)
+            composite.SetLinkedControl(True)
 
 
 def lookAt(center: tuple[float, float, float] | None) -> None:
@@ -106,13 +111,3 @@ def _plotView(tag: str) -> Any:
     manager = getattr(slicer.app, "layoutManager", lambda: None)()
     widgets = [manager.plotWidget(n) for n in range(manager.plotViewCount)] if manager is not None else []
     return next((w.plotView() for w in widgets if w.mrmlPlotViewNode().GetSingletonTag() == tag), None)
-
-
-def _layoutXml() -> str:
-    """Slicer's layout description."""
-    rows = []
-    for height, kind, tags in ((450, "PlotView", (LOSS, QUALITY)), (550, "Slice", (REAL, SYNTHETIC))):
-        views = (f'<view class="vtkMRML{kind}Node" singletontag="{tag}"></view>' for tag in tags)
-        items = "".join(f'<item splitSize="500">{view}</item>' for view in views)
-        rows.append(f'<item splitSize="{height}"><layout type="horizontal" split="true">{items}</layout></item>')
-    return f'<layout type="vertical" split="true">{"".join(rows)}</layout>'

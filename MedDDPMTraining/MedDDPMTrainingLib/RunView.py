@@ -62,9 +62,13 @@ class RunView(Observed):
         self._sampleRounds.again()
         self.charts, self.volumes, self.shown = Charts(), None, -1
 
+    def sample(self, case: str) -> TrainingSample | None:
+        """The newest sample of a case, else of the first one; None without samples."""
+        return next((s for s in self.samples if s.case == case), self.samples[0] if self.samples else None)
+
     def pair(self, case: str = "", modality: str = "") -> tuple[Any, Any] | None:
-        """The real and the synthetic volume of a sample, by default of the first; None where one is not there (yet)."""
-        sample = next((s for s in self.samples if s.case == case), next(iter(self.samples), None))
+        """The real and the synthetic volume of ``sample(case)``; None where one is not there (yet)."""
+        sample = self.sample(case)
         if sample is None or self.volumes is None:
             return None
         wanted = modality if modality in sample.modalities else sample.modalities[0]

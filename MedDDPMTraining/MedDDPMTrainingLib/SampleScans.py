@@ -39,7 +39,7 @@ def sampleScans(folder: str | Path, cases: int = CASES, coarser: int = COARSER) 
     """
     from medddpm.geometry.itk import write_nrrd
     from MedDDPMSlicerLib.Storage import sampleMaskPath
-    from MedDDPMSlicerLib.Voxels import unpackNifti  # nibabel is not in every Slicer
+    from MedDDPMSlicerLib.Volumes import unpackNifti  # nibabel is not in every Slicer
 
     target = Path(folder)
     sample = yield from unpackNifti(sampleMaskPath())

@@ -18,7 +18,7 @@ from medddpm.labels.scheme import Label
 from medddpm.preparation.facts import in_order
 from medddpm.training.run import RunFolder
 from MedDDPMSlicerLib.Nodes import displayGray, folderFor, markSynthetic, putUnder, removeIfEmpty, removeNode, setAffine
-from MedDDPMSlicerLib.Voxels import copied, openPlainNifti, unpackNifti
+from MedDDPMSlicerLib.Volumes import copied, openPlainNifti, unpackNifti
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from MedDDPMSlicerLib.ModuleLogic import ModuleLogic
 
 if TYPE_CHECKING:
+    from MedDDPMSlicerLib.Job import Job
+
     from .Run import TrainingRun
     from .TrainingService import TrainingService
-    from .Work import Preparation
 
 
 class TrainingLogic(ModuleLogic):
@@ -36,15 +37,15 @@ class TrainingLogic(ModuleLogic):
         sourceFolder: str | Path,
         datasetFolder: str | Path,
         *,
-        onFinished: Callable[[Preparation], None] | None = None,
+        onFinished: Callable[[Job], None] | None = None,
         waitForCompletion: bool = False,
         **options: Any,
-    ) -> Preparation:
+    ) -> Job:
         """Make a dataset from a folder of scans; returns at once, unless ``waitForCompletion``.
 
         ``options``: further fields of ``medddpm.preparation.options.PrepareOptions``, for example ``scheme``, ``grid``,
-        ``modalities``, ``register``, ``leave_out``, ``validation``. ``onFinished`` is called with the Preparation,
-        whose ``result`` tells where dataset and report are.
+        ``modalities``, ``register``, ``leave_out``, ``validation``. ``onFinished`` is called with its Job, whose
+        ``result`` tells where dataset and report are.
 
         Raises InputError for an order that makes no sense. With ``waitForCompletion`` also MedDDPMError, with the
         sentence, where the preparation fails; otherwise its ``state`` and ``message`` tell.
@@ -53,7 +54,7 @@ class TrainingLogic(ModuleLogic):
 
         places = {"source": str(_absolute(sourceFolder)), "out": str(_absolute(datasetFolder))}
         request = PrepareOptions.from_dict({**options, **places}).to_dict()
-        return self._follow(self.service.startPreparation(request), onFinished, waitForCompletion)
+        return self.follow(self.service.startPreparation(request), onFinished, waitForCompletion)
 
     def train(
         self,
@@ -89,7 +90,7 @@ class TrainingLogic(ModuleLogic):
         folder = Orders.newRunFolder("", config.name, service.storage.runs) if runFolder is None else runFolder
         run = service.runs.begin(folder, config)
         service.startTask(run)
-        return self._follow(run, onFinished, waitForCompletion)
+        return self.follow(run, onFinished, waitForCompletion)
 
     def resume(
         self,
@@ -106,21 +107,7 @@ class TrainingLogic(ModuleLogic):
         run = self.service.runs.of(_absolute(runFolder))
         run.resume(moreIterations)
         self.service.startTask(run)
-        return self._follow(run, onFinished, waitForCompletion)
-
-    def _follow(self, work: Any, onFinished: Callable[[Any], None] | None, waitForCompletion: bool) -> Any:
-        """Have ``onFinished`` called once, when ``work`` has ended; wait for that where wanted."""
-
-        def tell(_: Any) -> None:
-            if work.finished and onFinished is not None:
-                work.observers.remove(tell)
-                onFinished(work)
-
-        work.observers.append(tell)
-        if waitForCompletion:
-            self.service.waitFor(work)
-            work.raiseFailure()
-        return work
+        return self.follow(run, onFinished, waitForCompletion)
 
 
 def _absolute(path: str | Path) -> Path:

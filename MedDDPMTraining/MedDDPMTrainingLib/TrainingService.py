@@ -12,7 +12,8 @@ import slicer
 from medddpm.errors import InputError, MedDDPMError
 from MedDDPMSlicerLib.Background import Background, SlicedTask
 from MedDDPMSlicerLib.Dependencies import PREPARING, TRAINING, PackageWatch, Use, missingPackages
-from MedDDPMSlicerLib.Jobs import monitorOf
+from MedDDPMSlicerLib.Job import Job
+from MedDDPMSlicerLib.Jobs import Estimate, ask, monitorOf, nothingAsked, readEstimate
 from MedDDPMSlicerLib.Models import ModelLibrary
 from MedDDPMSlicerLib.PlainSentences import sentenceOf
 from MedDDPMSlicerLib.Storage import Settings, defaultSettings
@@ -22,7 +23,7 @@ from .Run import TrainingRun
 from .Runs import Runs
 from .RunView import RunView
 from .SourceTable import obstacles
-from .Work import Estimate, Preparation, Work, readEstimate, readScan
+from .Work import PREPARE, readPrepared, readScan, recovered
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +31,10 @@ logger = logging.getLogger(__name__)
 class TrainingService(Background):
     """Owns storage, workers and whatever runs; ``poll`` lets it go on, which a timer calls.
 
-    ``scan`` looks at source folders, ``preparation`` makes datasets, ``estimate`` answers before a start, ``runs``
-    lists, starts and ends trainings, ``view`` follows one, ``library`` has the models. ``python``: the interpreter of
-    workers and trainings, None for Slicer's own. All methods return at once; only impossible orders raise MedDDPMError.
+    ``scan``, ``preparation`` and ``estimate`` are the newest jobs that look at a source, make a dataset, and answer
+    before a start, ``runs`` lists, starts and ends trainings, ``view`` follows one, ``library`` has the models.
+    ``python``: the interpreter of workers and trainings, None for Slicer's own. All methods return at once; only
+    impossible orders raise MedDDPMError.
     """
 
     def __init__(
@@ -48,36 +50,40 @@ class TrainingService(Background):
         self.preparationJobs = monitorOf(storage.preparationSpool, python)
         super().__init__(storage, (self.toolsJobs, self.preparationJobs), slicer.mrmlScene.EndCloseEvent)
         self.library = ModelLibrary(storage.models, self.settings)
-        self.scan = Work(self.toolsJobs, "scan", readScan)
-        self.estimate = Work(self.toolsJobs, "train_estimate", readEstimate)
-        self.preparation = Preparation(self.preparationJobs)
+        self.scan = self.estimate = nothingAsked(self.toolsJobs)
+        self.preparation = recovered(self.preparationJobs)
         self.runs = Runs(self.settings, storage.runs, python, clock)
         self.view = RunView(clock)
-        self._packages = PackageWatch(missing)
-        self.preparation.recover()
+        self.packages = PackageWatch(missing)
 
     def scanSource(self, parameterNode: Any) -> None:
         """Look at the source folder. Raises InputError where ``blockedReason`` has one."""
         self._require("scan", parameterNode)
         node = parameterNode
         table = node.tableFile or None
-        self.scan.start({"source": _whole(node.sourceFolder), "layout": node.layout or "auto", "table": table})
+        request = {"source": _whole(node.sourceFolder), "layout": node.layout or "auto", "table": table}
+        self.scan = ask(self.scan, "scan", request, readScan)
         self.startTimer()
 
     def scanOf(self, sourceFolder: str) -> Any:
         """What the newest scan found (SourceScan), if it was one of this folder; else None."""
         return self.scan.result if sourceFolder and self.scan.request.get("source") == _whole(sourceFolder) else None
 
-    def prepare(self, parameterNode: Any) -> Preparation:
+    def prepare(self, parameterNode: Any) -> Job:
         """Prepare what the parameter node says. Raises InputError where ``blockedReason`` has one, or a choice does
         not fit.
         """
         self._require("prepare", parameterNode)
         return self.startPreparation(Orders.prepareRequest(parameterNode))
 
-    def startPreparation(self, request: dict[str, Any]) -> Preparation:
-        """Prepare; ``request`` are the fields of ``PrepareOptions``. Raises InputError where one is going on."""
-        self.preparation.start(request)
+    def startPreparation(self, request: dict[str, Any]) -> Job:
+        """Prepare; ``request`` are the fields of ``PrepareOptions``. Raises InputError where one is going on.
+
+        Its ``result`` will be a PrepareResult. That of the former ``preparation`` goes on where that one ended.
+        """
+        if not self.preparation.finished:
+            raise InputError("A preparation is running already. Wait for it, or cancel it.")
+        self.preparation = ask(self.preparation, PREPARE, request, readPrepared)
         self.startTimer()
         return self.preparation
 
@@ -97,7 +103,8 @@ class TrainingService(Background):
         """Ask how long the parameter node's training takes and whether it fits; newer questions replace older."""
         try:
             self._require("train", parameterNode)
-            self.estimate.start(Orders.trainConfig(parameterNode, self.library).to_dict(), onDone, onError)
+            request = Orders.trainConfig(parameterNode, self.library).to_dict()
+            self.estimate = ask(self.estimate, "train_estimate", request, readEstimate, onDone, onError)
             self.startTimer()
         except InputError as exc:
             onError(sentenceOf(exc))
@@ -150,16 +157,12 @@ class TrainingService(Background):
             return "Choose a training in the list first."
         reason = None if action == "forget" else run.blockedReason(action)
         if reason is None and action in ("resume", "extend"):
-            return self._packages.reason(TRAINING)
+            return self.packages.reason(TRAINING)
         return reason
-
-    def refreshPackages(self) -> None:
-        """Packages were installed: look again what there is."""
-        self._packages.lookAgain()
 
     def tickers(self) -> list[Any]:
         """See Background."""
-        return [*super().tickers(), self.scan, self.estimate, self.preparation, self.runs, self.view]
+        return [*super().tickers(), self.runs, self.view]
 
     def endWork(self, keepJobs: bool) -> None:
         """See Background. Trainings are left alone: they go on."""
@@ -196,7 +199,7 @@ class TrainingService(Background):
         left = obstacles(found, list(node.leaveOut)) if found is not None else []
         if left:
             return f"{left[0].sentence} Fix it and scan again, or leave the case out."
-        if (reason := self._packages.reason(PREPARING)) is not None:
+        if (reason := self.packages.reason(PREPARING)) is not None:
             return reason
         if not node.datasetFolder:
             return "Choose a folder for the prepared dataset."
@@ -216,7 +219,7 @@ class TrainingService(Background):
                 self.library.describe(node.startModel)
         except MedDDPMError as exc:
             return sentenceOf(exc)
-        return self._packages.reason(TRAINING)
+        return self.packages.reason(TRAINING)
 
 
 def _whole(folder: str) -> str:

@@ -1,85 +1,22 @@
-"""Work that a worker does before a training: the scan of a source, the preparation of a dataset, an estimate."""
+"""What jobs before a training answer: the scan of a source, the preparation of a dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from medddpm.errors import InputError, MedDDPMError
+from medddpm.errors import InputError
 from medddpm.files import read_json
 from medddpm.jobs.events import State
 from medddpm.preparation.facts import SourceScan
-from MedDDPMSlicerLib.Background import Observed
 from MedDDPMSlicerLib.Job import Job
-from MedDDPMSlicerLib.Jobs import given, taking
+from MedDDPMSlicerLib.Jobs import JobMonitor, nothingAsked
 
 PREPARE = "prepare"
 INTERRUPTED_SENTENCE = (
     "The preparation was interrupted because Slicer ended. Press 'Resume the interrupted preparation'."
 )
 MAX_BYTES = 64 * 2**20
-
-
-class Work(Observed):
-    """The newest job of one ``kind``. ``state`` is None before the first one; ``request`` what was asked.
-
-    ``result`` is what ``read`` makes of the folder of its outputs, None before its end. ``message`` is the sentence of
-    its end. ``job`` tells how far it is.
-    """
-
-    def __init__(self, jobs: Any, kind: str, read: Callable[[Path], Any]) -> None:
-        super().__init__()
-        self.state: State | None = None
-        self.request: dict[str, Any] = {}
-        self.result: Any = None
-        self.message = ""
-        self.job: Job | None = None
-        self._jobs, self._kind, self._read = jobs, kind, read
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing is going on."""
-        return self.state is None or self.state.ended
-
-    def start(
-        self,
-        request: dict[str, Any],
-        onDone: Callable[[Any], object] = lambda _: None,
-        onError: Callable[[str], object] = lambda _: None,
-    ) -> None:
-        """Begin in place of what is going on; one of the callbacks gets the result, or a sentence."""
-        self.cancel()
-        self.request, self.result, self.message = dict(request), None, ""
-
-        def done(result: Any) -> None:
-            self.state, self.result, self.message = State.DONE, result, getattr(result, "sentence", "")
-            self.changed()
-            self.notify()
-            onDone(result)
-
-        self.job = Job(self._jobs, given(self._kind, self.request), taking(self._read), done, onError)
-        self.job.observers.append(self._onJob)
-        self._onJob(self.job)
-        self.notify()
-
-    def cancel(self) -> None:
-        """End it at the next step."""
-        if self.job is not None and not self.finished:
-            self.job.cancel()
-            self._onJob(self.job)
-
-    def tick(self) -> None:
-        """Called regularly by the service."""
-        self.notify()
-
-    def _onJob(self, job: Job) -> None:
-        if job is self.job:
-            self.state = job.state
-            if job.state is not State.DONE:
-                self.message = job.message if job.finished else ""
-            self.changed()
 
 
 @dataclass(frozen=True)
@@ -100,53 +37,24 @@ class PrepareResult:
         return f"{self.cases} cases are prepared.{left}{flags}"
 
 
-class Preparation(Work):
-    """The newest preparation of this session, or one that an earlier session left unfinished.
+def recovered(jobs: JobMonitor) -> Job:
+    """The preparation that an earlier session left: its result is taken, an interrupted one can be asked for again.
 
     What was computed stays in the dataset folder, so that starting again goes on where it ended.
     """
-
-    def __init__(self, jobs: Any) -> None:
-        super().__init__(jobs, PREPARE, readPrepared)
-
-    def start(self, request: dict[str, Any], **callbacks: Any) -> None:
-        """Prepare; ``request`` are the fields of ``PrepareOptions``. Raises InputError where one is going on."""
-        if not self.finished:
-            raise InputError("A preparation is running already. Wait for it, or cancel it.")
-        super().start(request, **callbacks)
-
-    def again(self) -> None:
-        """Go on with what was cancelled, failed or was interrupted; finished cases are not computed again."""
-        self.start(self.request)
-
-    def recover(self) -> None:
-        """Look for what an earlier session left: its result is taken, an interrupted one is offered (``again``)."""
-        for job in [*self._jobs.done(), *reversed(self._jobs.unfinished())]:
-            if job.kind != PREPARE:
-                continue
-            self.request, self.state, self.message = job.request, job.state, INTERRUPTED_SENTENCE
-            if job.state is State.DONE:
-                try:
-                    self.result = readPrepared(job.folder.outputs)
-                    self.message = self.result.sentence
-                except InputError as exc:
-                    self.state, self.message = State.FAILED, str(exc)
-            job.discard()
-            self.changed()
-            return
-
-    def raiseFailure(self) -> None:
-        """Raise MedDDPMError with the sentence of a preparation that has not come to its end; for scripts."""
-        if self.finished and self.state not in (State.DONE, None):
-            raise MedDDPMError(self.message)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a training takes: whether it ``fits``, and a ``sentence`` with all figures, and advice where it does not."""
-
-    fits: bool
-    sentence: str
+    for job in [*jobs.done(), *reversed(jobs.unfinished())]:
+        if job.kind != PREPARE or job.folder is None:
+            continue
+        job.message = INTERRUPTED_SENTENCE
+        if job.state is State.DONE:
+            try:
+                job.result = readPrepared(job.folder.outputs)
+                job.message = job.result.sentence
+            except InputError as exc:
+                job.state, job.message = State.FAILED, str(exc)
+        job.discard()
+        return job
+    return nothingAsked(jobs)
 
 
 def readScan(outputs: Path) -> SourceScan:
@@ -164,15 +72,3 @@ def readPrepared(outputs: Path) -> PrepareResult:
         return PrepareResult(Path(data["dataset"]), Path(data["report"]), *counts)
     except (KeyError, TypeError, ValueError) as exc:
         raise InputError(problem) from exc
-
-
-def readEstimate(outputs: Path) -> Estimate:
-    """What a training takes. Raises InputError."""
-    problem = "The estimate could not be read."
-    data = read_json(outputs / "estimate.json", MAX_BYTES, problem)
-    try:
-        fits = bool(data["fits"])
-        parts = [str(data["sentence"]), "" if fits else "This will not fit.", str(data["advice"] or "")]
-    except KeyError as exc:
-        raise InputError(problem) from exc
-    return Estimate(fits, " ".join(part for part in parts if part))

@@ -9,10 +9,9 @@ from medddpm.labels.scheme import LabelScheme
 from MedDDPMSlicerLib.SegmentReading import readSegments
 from MedDDPMSlicerLib.Segments import segmentValues
 
-from . import LesionOperations, Options
+from . import Lesions, Options
 from .Ghost import Ghost, GhostCache
-from .LesionOperations import Outcome
-from .OpenedMask import SaveUndo
+from .Lesions import Outcome, SaveUndo
 from .Options import Motion, Point
 from .SchemeChoice import chooseScheme
 
@@ -51,14 +50,14 @@ class EditActions:
     def place(self, point: Point) -> Outcome:
         """A lesion at a point (RAS mm, world), after the parameters."""
         options = Options.lesionOptions(self._read)
-        outcome = LesionOperations.placeLesion(self._node(), self.scheme(), point, options, self._saveUndo)
+        outcome = Lesions.placeLesion(self._node(), self.scheme(), point, options, self._saveUndo)
         self.pick(point)
         return outcome
 
     def apply(self) -> Outcome:
         """Change the tumor as the values say, and put these back."""
         motion, at = Options.motion(self._read), Options.picked(self._read)
-        outcome = LesionOperations.changeTumor(self._node(), self.scheme(), motion, at, self._saveUndo)
+        outcome = Lesions.changeTumor(self._node(), self.scheme(), motion, at, self._saveUndo)
         self._movePicked(motion)
         self.reset()
         return outcome
@@ -66,11 +65,11 @@ class EditActions:
     def mirror(self) -> Outcome:
         """Bring the tumor to the other side."""
         at = Options.picked(self._read)
-        return LesionOperations.mirrorTumor(self._node(), self.scheme(), at, self._saveUndo)
+        return Lesions.mirrorTumor(self._node(), self.scheme(), at, self._saveUndo)
 
     def drop(self, start: Point, motion: Motion) -> Outcome:
         """The lesion at ``start`` (RAS mm, world) was dragged."""
-        outcome = LesionOperations.changeTumor(self._node(), self.scheme(), motion, start, self._saveUndo)
+        outcome = Lesions.changeTumor(self._node(), self.scheme(), motion, start, self._saveUndo)
         self.pick(start)
         self._movePicked(motion)
         return outcome

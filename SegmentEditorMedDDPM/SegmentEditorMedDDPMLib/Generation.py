@@ -49,7 +49,10 @@ class Generation:
         # For another segmentation than the module's, the question can only be answered at the press.
         chosen = self._parameters.segmentation is segmentationNode
         reason = self._service.blockedReason(self._parameters) if chosen else None
-        return blockedView(reason) if reason else ButtonView(status=self._lastMessage(segmentationNode))
+        if reason:
+            return blockedView(reason)
+        ended = [run for run in self._service.runs if run.finished and run.inputs.segmentation is segmentationNode]
+        return ButtonView(status=ended[-1].message if ended else "")
 
     def press(self, segmentationNode: Any) -> None:
         """Start a generation for the segmentation, or cancel the one that runs for it.
@@ -75,10 +78,6 @@ class Generation:
         model = segmentationNode.GetAttribute(MODEL_ATTRIBUTE)
         if model:
             self._parameters.model = model
-
-    def _lastMessage(self, segmentationNode: Any) -> str:
-        ended = [run for run in self._service.runs if run.finished and run.inputs.segmentation is segmentationNode]
-        return ended[-1].message if ended else ""
 
 
 def _running(run: Any) -> ButtonView:

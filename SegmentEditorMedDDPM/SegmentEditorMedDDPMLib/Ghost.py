@@ -10,11 +10,11 @@ import numpy as np
 import slicer
 import vtk
 from medddpm.labels.scheme import LabelScheme
+from medddpm.masks.edit import rotation
 from medddpm.masks.fields import FAR, Box, bounding_box, centroid_mm, mapped_box, resample, smooth_distance
 from vtk.util.numpy_support import numpy_to_vtk
 
-from .Lesions import tumorAt
-from .OpenedMask import OpenedMask, openMask
+from .Lesions import OpenedMask, openMask, tumorAt
 from .Options import Motion, Point
 
 # Pixels of the slice view between two samples; the outline is interpolated between them.
@@ -44,14 +44,28 @@ class Ghost:
         ``pixelToWorld``: 4x4, (x, y, 0) of the view -> RAS mm; ``size``: its width and height in pixels. What the head
         or brain will clip away is part of the outline.
         """
+        # Takes a sample (column, row, 0) of the view to an index of the grid.
         pull = np.linalg.inv(motionMatrix(motion, self.centroid) @ self.affine) @ pixelToWorld
         pull = pull @ np.diag([PIXEL_STEP, PIXEL_STEP, 1.0, 1.0])
-        target = _crossing(self.box, pull, size)
-        if min(target.shape[:2]) < 2:  # too small for a line, or nothing at all
+        reached = mapped_box(self.box, np.linalg.inv(pull))
+        width, height = (n // PIXEL_STEP + 2 for n in size)
+        flat = Box((reached.low[0] - 1, reached.low[1] - 1, 0), (reached.high[0] + 1, reached.high[1] + 1, 1))
+        target = flat.clipped((width, height, 1))
+        # Too small for a line, or the slice does not cut the tumor at all.
+        if reached.low[2] > 0 or reached.high[2] < 1 or min(target.shape[:2]) < 2:
             return vtk.vtkPolyData()
-        field = resample(self.distance, self.box, pull, target, FAR)
+        field = resample(self.distance, self.box, pull, target, FAR)[:, :, 0]
+        image = vtk.vtkImageData()
+        image.SetDimensions(field.shape[0], field.shape[1], 1)
+        image.SetSpacing(PIXEL_STEP, PIXEL_STEP, 1)
+        image.SetOrigin(target.low[0] * PIXEL_STEP, target.low[1] * PIXEL_STEP, 0)
+        image.GetPointData().SetScalars(numpy_to_vtk(field.ravel(order="F"), deep=True))
+        squares = vtk.vtkMarchingSquares()
+        squares.SetInputData(image)
         # Distances inside grow with the scale, so growth in mm is a smaller level in the unscaled field.
-        return _lines(field[:, :, 0], motion.grow / (motion.scalePercent / 100), target)
+        squares.SetValue(0, motion.grow / (motion.scalePercent / 100))
+        squares.Update()
+        return squares.GetOutput()
 
 
 def makeGhost(opened: OpenedMask, at: Point | None, grow: float = 0.0) -> Ghost:
@@ -108,60 +122,19 @@ def contentKey(segmentationNode: Any) -> tuple[Any, ...]:
 
 def motionMatrix(motion: Motion, pivot: np.ndarray) -> np.ndarray:
     """4x4, RAS mm -> RAS mm: scaled and turned about ``pivot`` (about R, then A, then S), then shifted. No growth."""
-    linear = np.eye(3) * motion.scalePercent / 100
-    for axis, degrees in enumerate(motion.degrees):
-        c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-        turn = np.eye(3)
-        i, j = (axis + 1) % 3, (axis + 2) % 3
-        turn[[i, i, j, j], [i, j, i, j]] = c, -s, s, c
-        linear = turn @ linear
+    aboutR, aboutA, aboutS = (rotation(axis, degrees) for axis, degrees in enumerate(motion.degrees))
     matrix = np.eye(4)
-    matrix[:3, :3] = linear
-    matrix[:3, 3] = pivot + motion.shift - linear @ pivot
+    matrix[:3, :3] = motion.scalePercent / 100 * aboutS @ aboutA @ aboutR
+    matrix[:3, 3] = pivot + motion.shift - matrix[:3, :3] @ pivot
     return matrix
 
 
 def circle(center: tuple[float, float], radius: float) -> Any:
     """A circle (vtkPolyData) in pixels of a view."""
-    angles = np.linspace(0, 2 * math.pi, CIRCLE_SIDES + 1)
-    points = np.stack([center[0] + radius * np.cos(angles), center[1] + radius * np.sin(angles)], axis=1)
-    return polyline(points)
-
-
-def polyline(points: np.ndarray) -> Any:
-    """Points (N, 2) in pixels as one line (vtkPolyData)."""
-    data, corners, cells = vtk.vtkPolyData(), vtk.vtkPoints(), vtk.vtkCellArray()
-    corners.SetData(numpy_to_vtk(np.column_stack([points, np.zeros(len(points))]), deep=True))
-    cells.InsertNextCell(len(points))
-    for i in range(len(points)):
-        cells.InsertCellPoint(i)
-    data.SetPoints(corners)
-    data.SetLines(cells)
-    return data
-
-
-def _crossing(box: Box, pull: np.ndarray, size: tuple[int, int]) -> Box:
-    """The samples of a view at which ``box`` may lie; empty where the slice does not cut it.
-
-    ``pull`` takes a sample (column, row, 0) to an index of the grid.
-    """
-    reached = mapped_box(box, np.linalg.inv(pull))
-    if reached.low[2] > 0 or reached.high[2] < 1:
-        return Box((0, 0, 0), (0, 0, 0))
-    width, height = (n // PIXEL_STEP + 2 for n in size)
-    flat = Box((reached.low[0] - 1, reached.low[1] - 1, 0), (reached.high[0] + 1, reached.high[1] + 1, 1))
-    return flat.clipped((width, height, 1))
-
-
-def _lines(field: np.ndarray, level: float, target: Box) -> Any:
-    """Lines along which ``field`` (columns, rows) crosses ``level``, in pixels."""
-    image = vtk.vtkImageData()
-    image.SetDimensions(field.shape[0], field.shape[1], 1)
-    image.SetSpacing(PIXEL_STEP, PIXEL_STEP, 1)
-    image.SetOrigin(target.low[0] * PIXEL_STEP, target.low[1] * PIXEL_STEP, 0)
-    image.GetPointData().SetScalars(numpy_to_vtk(field.ravel(order="F"), deep=True))
-    squares = vtk.vtkMarchingSquares()
-    squares.SetInputData(image)
-    squares.SetValue(0, level)
-    squares.Update()
-    return squares.GetOutput()
+    source = vtk.vtkRegularPolygonSource()
+    source.SetCenter(*center, 0.0)
+    source.SetRadius(radius)
+    source.SetNumberOfSides(CIRCLE_SIDES)
+    source.GeneratePolygonOff()
+    source.Update()
+    return source.GetOutput()

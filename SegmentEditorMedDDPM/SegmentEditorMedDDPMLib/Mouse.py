@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import vtk
 
@@ -47,37 +47,13 @@ class Drag:
         return Motion(shift=(r, a, s))
 
 
-class Host(Protocol):
-    """What the mouse asks of the effect."""
-
-    tool: str
-
-    def diameter(self) -> float:
-        """Diameter (mm) of the next lesion."""
-
-    def place(self, point: Point) -> None:
-        """Place a lesion at a point (RAS mm, world)."""
-
-    def ghostToDrag(self, point: Point) -> Ghost | None:
-        """The tumor at a point, which is then dragged; None, after saying so, where there is none."""
-
-    def pick(self, point: Point) -> None:
-        """A tumor was clicked at a point."""
-
-    def drop(self, start: Point, motion: Motion) -> None:
-        """The tumor at ``start`` was dragged by ``motion``."""
-
-    def showChange(self) -> None:
-        """Show what the sliders would do, instead of the outline that followed the mouse."""
-
-
 class Mouse:
-    """Turns events of slice views into calls of its ``host``; draws with ``overlays``.
+    """Turns events of slice views into calls of its ``host``, a ``SegmentEditorEffect``; draws with ``overlays``.
 
     View widgets need ``mrmlSliceNode()``, interactors are VTK's. Nothing else of the application is used.
     """
 
-    def __init__(self, host: Host, overlays: SliceOverlays) -> None:
+    def __init__(self, host: Any, overlays: SliceOverlays) -> None:
         self._host, self._overlays = host, overlays
         self._drag: Drag | None = None
         self._pressed = False
@@ -129,7 +105,8 @@ class Mouse:
             # Slicer tells of some moves twice.
             if viewWidget is self._drag.view and pixel != self._drag.pixel:
                 self._drag.here, self._drag.pixel = pointAt(sliceNode, pixel), pixel
-                self._showDrag(self._drag)
+                for view in self._overlays.views():
+                    showGhost(self._overlays, view, self._drag.ghost, self._drag.motion)
             return True
         if self._host.tool == PLACE and not _hasModifier(interactor):
             radius = self._host.diameter() / 2 / pixelSize(sliceNode)
@@ -159,10 +136,6 @@ class Mouse:
             return False
         self.cancel()
         return True
-
-    def _showDrag(self, drag: Drag) -> None:
-        for viewWidget in self._overlays.views():
-            showGhost(self._overlays, viewWidget, drag.ghost, drag.motion)
 
 
 def showGhost(overlays: SliceOverlays, viewWidget: Any, ghost: Ghost, motion: Motion) -> None:

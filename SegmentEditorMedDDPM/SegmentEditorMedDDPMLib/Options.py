@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from medddpm.masks.lesions import LesionSpec
 from medddpm.options import Option, option, options_of
 
 PLACE, MOVE = "place", "move"
@@ -36,12 +35,6 @@ class LesionOptions:
     def parts(self) -> tuple[str, ...]:
         """The parts by role name."""
         return tuple(name for name in PART_NAMES if getattr(self, name))
-
-    def spec(self, center: Point, parts: tuple[str, ...] | None) -> LesionSpec:
-        """The core's description of this lesion at ``center`` (RAS mm). Raises InputError for an impossible value."""
-        return LesionSpec(
-            center, self.diameter, self.irregularity, self.elongation, parts, self.rimWidth, self.edemaWidth
-        )
 
 
 def _shift(label: str, side: str) -> float:

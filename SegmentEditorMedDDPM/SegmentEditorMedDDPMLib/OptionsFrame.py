@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import ctk
 import qt
 from MedDDPMSlicerLib.Panels.RolesList import RolesList
+from MedDDPMSlicerLib.Panels.Widgets import enable, quiet
 from slicer.i18n import tr as _
 
 from .Generation import ButtonView
@@ -34,15 +34,25 @@ class OptionsFrame:
         self.widget = qt.QWidget()
         layout = qt.QVBoxLayout(self.widget)
         layout.setContentsMargins(0, 0, 0, 0)
+        self.status = qt.QLabel()
+        self.status.wordWrap = True
+        # Two lines, so that the widgets below stay where they are when a message comes.
+        self.status.minimumHeight = 2 * self.status.fontMetrics().lineSpacing()
         self.tabs = qt.QTabWidget()
         self.tabs.addTab(self._lesionTab(), _("New lesion"))
         self.tabs.addTab(self._moveTab(), _("Move and reshape"))
-        layout.addWidget(self._statusLabel())
+        self.generateButton = self._button(_("Generate MRI"), "", "generate")
+        self.progress = qt.QProgressBar()
+        self.progress.setRange(0, 100)
+        self.generateStatus = qt.QLabel()
+        self.generateStatus.wordWrap = True
+        self.progress.visible = self.generateStatus.visible = False
+        layout.addWidget(self.status)
         layout.addWidget(self.tabs)
         self.roles = RolesList(actions["roles"])
         layout.addWidget(self.roles.box)
-        layout.addLayout(self._generateRow())
-        layout.addWidget(self._generateStatus())
+        layout.addLayout(_row(self.generateButton, self.progress))
+        layout.addWidget(self.generateStatus)
         self._connect(self.tabs, "currentChanged(int)", self._onChanged)
         # Setting limits already makes widgets tell of changes.
         for name, signal in self._signals.items():
@@ -53,12 +63,10 @@ class OptionsFrame:
     def show(self, read: Read) -> None:
         """Show the parameters that ``read`` gives, without telling of a change."""
         for name, widget in self._bound.items():
-            blocked = widget.blockSignals(True)
-            setattr(widget, _valueProperty(widget), valueOf(read, name))
-            widget.blockSignals(blocked)
-        blocked = self.tabs.blockSignals(True)
-        self.tabs.currentIndex = TOOLS.index(read("Tool")) if read("Tool") in TOOLS else 0
-        self.tabs.blockSignals(blocked)
+            with quiet(widget):
+                setattr(widget, _valueProperty(widget), valueOf(read, name))
+        with quiet(self.tabs):
+            self.tabs.currentIndex = TOOLS.index(read("Tool")) if read("Tool") in TOOLS else 0
         if not self._message:
             self.say("")
 
@@ -70,9 +78,9 @@ class OptionsFrame:
     def setParts(self, parts: set[str]) -> None:
         """Enable what the lesions of the mask's label scheme can have: ``parts`` are lower-case role names."""
         for name in PART_NAMES:
-            self._enable(parameterOf(name), name in parts)
-        self._enable("RimWidth", {"necrotic", "enhancing"} <= parts)
-        self._enable("EdemaWidth", "edema" in parts)
+            enable(self._bound[parameterOf(name)], None if name in parts else _NO_PART)
+        enable(self._bound["RimWidth"], None if {"necrotic", "enhancing"} <= parts else _NO_PART)
+        enable(self._bound["EdemaWidth"], None if "edema" in parts else _NO_PART)
 
     # Messages
 
@@ -143,26 +151,6 @@ class OptionsFrame:
     def _checkBox(self, name: str) -> Any:
         return self._bind(name, qt.QCheckBox(_(OPTIONS[name].label)), "toggled(bool)")
 
-    def _statusLabel(self) -> Any:
-        self.status = qt.QLabel()
-        self.status.wordWrap = True
-        # Two lines, so that the widgets below stay where they are when a message comes.
-        self.status.minimumHeight = 2 * self.status.fontMetrics().lineSpacing()
-        return self.status
-
-    def _generateRow(self) -> Any:
-        self.generateButton = self._button(_("Generate MRI"), "", "generate")
-        self.progress = qt.QProgressBar()
-        self.progress.setRange(0, 100)
-        self.progress.visible = False
-        return _row(self.generateButton, self.progress)
-
-    def _generateStatus(self) -> Any:
-        self.generateStatus = qt.QLabel()
-        self.generateStatus.wordWrap = True
-        self.generateStatus.visible = False
-        return self.generateStatus
-
     def _button(self, text: str, tip: str, action: str) -> Any:
         button = qt.QPushButton(text)
         button.toolTip = tip
@@ -184,13 +172,6 @@ class OptionsFrame:
         sender.connect(signal, slot)
         self._connections.append((sender, signal, slot))
 
-    def _enable(self, name: str, possible: bool) -> None:
-        widget = self._bound[name]
-        if not widget.property("ownToolTip"):
-            widget.setProperty("ownToolTip", widget.toolTip)
-        widget.enabled = possible
-        widget.toolTip = widget.property("ownToolTip") if possible else _NO_PART
-
     def _onChanged(self, *_value: Any) -> None:
         self._changed()
 
@@ -200,16 +181,6 @@ HINTS = {
     MOVE: _("Drag the tumor in a slice view, or set values and press Apply."),
 }
 _NO_PART = _("The labels of this mask do not have this part of a tumor.")
-
-
-@contextmanager
-def waitCursor() -> Iterator[None]:
-    """Show the wait cursor in the block."""
-    qt.QApplication.setOverrideCursor(qt.QCursor(qt.Qt.WaitCursor))
-    try:
-        yield
-    finally:
-        qt.QApplication.restoreOverrideCursor()
 
 
 def _valueProperty(widget: Any) -> str:

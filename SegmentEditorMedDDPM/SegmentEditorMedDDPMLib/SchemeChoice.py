@@ -22,7 +22,10 @@ def chooseScheme(segmentationNode: Any, parameterNode: Any = None) -> LabelSchem
     the module MedDDPM Synth (``parameterNode``) where it works on this segmentation, then the shipped scheme that most
     segments are recognized for. Raises InputError where no segment is known, nor can be read by its number.
     """
-    for key in _modelKeys(segmentationNode, parameterNode):
+    keys = [segmentationNode.GetAttribute(MODEL_ATTRIBUTE)]
+    if parameterNode is not None and parameterNode.segmentation is segmentationNode:
+        keys.append(parameterNode.model)
+    for key in filter(None, keys):
         scheme = schemeOfModel(key)
         if scheme is not None and _known(segmentationNode, scheme):
             return scheme
@@ -30,7 +33,7 @@ def chooseScheme(segmentationNode: Any, parameterNode: Any = None) -> LabelSchem
     best = max(schemes, key=lambda scheme: _score(segmentationNode, scheme))
     if not _known(segmentationNode, best):
         if unsettled(segmentationNode, best):  # to be read by their numbers
-            own = (schemeOfModel(key) for key in _modelKeys(segmentationNode, parameterNode))
+            own = (schemeOfModel(key) for key in keys if key)
             return next((scheme for scheme in own if scheme is not None), load_scheme(SCHEMES[0]))
         raise InputError(
             f"None of the segments of '{segmentationNode.GetName()}' is known as brain, head or a part of a tumor. "
@@ -50,13 +53,6 @@ def schemeOfModel(key: str) -> LabelScheme | None:
     except InputError:
         logger.info("The labels of a model could not be read; the segments are recognized by name", exc_info=True)
         return None
-
-
-def _modelKeys(segmentationNode: Any, parameterNode: Any) -> list[str]:
-    keys = [segmentationNode.GetAttribute(MODEL_ATTRIBUTE)]
-    if parameterNode is not None and parameterNode.segmentation is segmentationNode:
-        keys.append(parameterNode.model)
-    return [key for key in keys if key]
 
 
 def _known(segmentationNode: Any, scheme: LabelScheme) -> set[int]:

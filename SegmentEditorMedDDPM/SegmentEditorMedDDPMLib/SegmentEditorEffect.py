@@ -20,13 +20,11 @@ from . import Options
 from .EditActions import EditActions
 from .Generation import MODULE_MISSING, Generation, blockedView
 from .Mouse import Mouse, showGhost
-from .OpenedMask import modifiedOnce
-from .OptionsFrame import OptionsFrame, waitCursor
+from .OptionsFrame import OptionsFrame
 from .SliceOverlays import SliceOverlays
 
 REFRESH_MS = 300
 SLICE_WIDGET = "qMRMLSliceWidget"
-NO_SEGMENTATION = "Choose a segmentation first."
 
 
 class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
@@ -45,7 +43,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             self.parameter,
             scriptedEffect.setParameter,
             lambda: self.segmentationNode,
-            synthParameters,
+            lambda: synth.parameterNode() if (synth := synthModule()) is not None else None,
             scriptedEffect.saveStateForUndo,
         )
         self.frame: OptionsFrame | None = None
@@ -87,9 +85,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         """Make the widgets."""
         actions = {
             "newShape": self.onNewShape,
-            "apply": self.onApply,
+            "apply": lambda: self._do(self.actions.apply),
             "reset": self.onReset,
-            "mirror": self.onMirror,
+            "mirror": lambda: self._do(self.actions.mirror),
             "generate": self.onGenerate,
             "roles": self.onRoles,
         }
@@ -196,18 +194,10 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.actions.newShape()
         self.frame.show(self.parameter)
 
-    def onApply(self) -> None:
-        """Change the tumor as the values say, then put these back."""
-        self._do(self.actions.apply)
-
-    def onMirror(self) -> None:
-        """Bring the tumor to the other side."""
-        self._do(self.actions.mirror)
-
     def onReset(self) -> None:
         """Put all values of a change back."""
         self.frame.say("")
-        with modifiedOnce(self.scriptedEffect.parameterSetNode()):
+        with slicer.util.NodeModify(self.scriptedEffect.parameterSetNode()):
             self.actions.reset()
 
     def onGenerate(self) -> None:
@@ -252,13 +242,17 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
     def _do(self, action: Callable[[], Any]) -> None:
         """Run an action with the wait cursor, and say how it ended."""
         self.frame.say("")
-        # Several parameters may change, of which the editor is to hear once.
-        with plainErrors(self._sayError), waitCursor(), modifiedOnce(self.scriptedEffect.parameterSetNode()):
-            if self.segmentationNode is None:
-                raise InputError(NO_SEGMENTATION)
-            outcome = action()
-            if outcome is not None:
-                self.frame.say(outcome.message)
+        parameters = self.scriptedEffect.parameterSetNode()  # several change, of which the editor is to hear once
+        qt.QApplication.setOverrideCursor(qt.QCursor(qt.Qt.WaitCursor))
+        try:
+            with plainErrors(self._sayError), slicer.util.NodeModify(parameters):
+                if self.segmentationNode is None:
+                    raise InputError("Choose a segmentation first.")
+                outcome = action()
+                if outcome is not None:
+                    self.frame.say(outcome.message)
+        finally:
+            qt.QApplication.restoreOverrideCursor()
         self.frame.show(self.parameter)
         self.showChange()
 
@@ -280,9 +274,3 @@ def synthModule() -> Any:
     module = getattr(slicer.modules, "medddpmsynth", None)
     logic = module.logic() if module is not None else None
     return logic if hasattr(logic, "synthService") else None
-
-
-def synthParameters() -> Any:
-    """The parameter node of MedDDPM Synth; None where it is not loaded."""
-    synth = synthModule()
-    return synth.parameterNode() if synth is not None else None

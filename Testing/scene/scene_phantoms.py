@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
@@ -38,3 +40,19 @@ def brain(shape: tuple[int, int, int] = (26, 30, 22)) -> np.ndarray:
     for radius, value in ((0.45, 2), (0.32, 3), (0.18, 1)):
         labels[distance <= radius] = value
     return labels
+
+
+def volumeNodeFromArray(
+    scene: Any, name: str, data: np.ndarray, affine: np.ndarray, className: str = "vtkMRMLScalarVolumeNode"
+) -> Any:
+    """A new volume node in ``scene`` with a copy of ``data`` (X, Y, Z), ``affine`` (voxel -> RAS mm), display nodes."""
+    from MedDDPMSlicerLib.Lattice import toMatrix
+    from MedDDPMSlicerLib.Volumes import newImage
+
+    image, voxels = newImage(data.shape, data.dtype)
+    voxels[:] = data.transpose(2, 1, 0)
+    node = scene.AddNewNodeByClass(className, name)
+    node.SetAndObserveImageData(image)
+    node.SetIJKToRASMatrix(toMatrix(affine))
+    node.CreateDefaultDisplayNodes()
+    return node

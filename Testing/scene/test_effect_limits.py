@@ -34,7 +34,7 @@ from MedDDPMSlicerLib.Lattice import toMatrix
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
 from MedDDPMSlicerLib.Segments import createSegments
 from scene_phantoms import GEOMETRIES
-from SegmentEditorMedDDPMLib.LesionOperations import Outcome, changeTumor, mirrorTumor, partsFor, placeLesion
+from SegmentEditorMedDDPMLib.Lesions import Outcome, changeTumor, mirrorTumor, partsFor, placeLesion
 from SegmentEditorMedDDPMLib.Options import LesionOptions, Motion
 
 Operation = Callable[[Any, Any], Outcome]

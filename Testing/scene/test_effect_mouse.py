@@ -12,9 +12,8 @@ from effect_view import axialSlice, worldOf
 from medddpm.errors import InputError
 from scene_phantoms import GEOMETRIES
 from SegmentEditorMedDDPMLib.Ghost import Ghost, makeGhost
-from SegmentEditorMedDDPMLib.LesionOperations import changeTumor
+from SegmentEditorMedDDPMLib.Lesions import changeTumor, openMask
 from SegmentEditorMedDDPMLib.Mouse import EVENTS, Mouse
-from SegmentEditorMedDDPMLib.OpenedMask import openMask
 from SegmentEditorMedDDPMLib.Options import MOVE, PLACE, Motion, Point
 from SegmentEditorMedDDPMLib.SliceOverlays import SliceOverlays, pixelToWorld
 

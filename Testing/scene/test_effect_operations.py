@@ -29,7 +29,7 @@ from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
 from scene_phantoms import GEOMETRIES
-from SegmentEditorMedDDPMLib.LesionOperations import Outcome, changeTumor, mirrorTumor, placeLesion
+from SegmentEditorMedDDPMLib.Lesions import Outcome, changeTumor, mirrorTumor, placeLesion
 from SegmentEditorMedDDPMLib.Options import LesionOptions, Motion
 
 Operation = Callable[[Any, Any], Outcome]

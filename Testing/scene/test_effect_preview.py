@@ -14,8 +14,7 @@ from medddpm.geometry.volume import Volume
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
 from scene_phantoms import GEOMETRIES
 from SegmentEditorMedDDPMLib.Ghost import Ghost, GhostCache, circle, makeGhost, motionMatrix
-from SegmentEditorMedDDPMLib.LesionOperations import changeTumor
-from SegmentEditorMedDDPMLib.OpenedMask import openMask
+from SegmentEditorMedDDPMLib.Lesions import changeTumor, openMask
 from SegmentEditorMedDDPMLib.Options import Motion
 from SegmentEditorMedDDPMLib.SliceOverlays import newActor, pixelSize, pixelToWorld, pointAt, sizeOf
 

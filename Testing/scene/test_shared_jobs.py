@@ -20,11 +20,11 @@ from medddpm.jobs.folder import JobFolder
 from medddpm.jobs.process import process_alive
 from MedDDPMSlicerLib import Jobs
 from MedDDPMSlicerLib.Job import Job
-from MedDDPMSlicerLib.Jobs import JobMonitor, given, taking
+from MedDDPMSlicerLib.Jobs import JobMonitor
 from MedDDPMSlicerLib.Processes import WorkerProcess
 from MedDDPMSlicerLib.Storage import Storage
 from patience import patient
-from waiting import waitFor
+from waiting import resumed, submitted, waitFor
 
 CORE = Path(Jobs.__file__).resolve().parents[2] / "MedDDPMCore"
 # A real worker with jobs of its own kinds: "steps" counts slowly, "print" and "fail" do what they say. As in
@@ -105,13 +105,13 @@ def steps(count: int = 3, seconds: float = 0.02, **more: Any) -> dict[str, Any]:
 
 def running(monitor: JobMonitor, request: dict[str, Any] | None = None, kind: str = "steps") -> Job:
     """A job that a worker is at."""
-    handle = monitor.submit(request or steps(2000, 0.05), kind)
+    handle = submitted(monitor, request or steps(2000, 0.05), kind)
     until(monitor, lambda: handle.state is State.RUNNING and handle.stage == "sample")
     return handle
 
 
 def test_a_job_is_followed_to_its_end(monitor: JobMonitor) -> None:
-    handle = monitor.submit(steps(), "steps")
+    handle = submitted(monitor, steps(), "steps")
     seen: list[tuple[State, int | None]] = []
     handle.observers.append(lambda h: seen.append((h.state, h.step)))
     assert handle.state is State.PENDING
@@ -125,19 +125,19 @@ def test_a_job_is_followed_to_its_end(monitor: JobMonitor) -> None:
 
 
 def test_a_second_job_finds_the_worker_warm(monitor: JobMonitor) -> None:
-    waitFor(monitor, monitor.submit(steps(), "steps"), patient(20))
+    waitFor(monitor, submitted(monitor, steps(), "steps"), patient(20))
     pid = workerPid(monitor)
-    waitFor(monitor, monitor.submit(steps(1, 0), "steps"), patient(20))
+    waitFor(monitor, submitted(monitor, steps(1, 0), "steps"), patient(20))
     assert workerPid(monitor) == pid
 
 
 def test_a_failure_says_its_sentence(monitor: JobMonitor) -> None:
-    handle = monitor.submit({}, "fail")
+    handle = submitted(monitor, {}, "fail")
     waitFor(monitor, handle, patient(20))
     assert (handle.state, handle.exitCode) == (State.FAILED, 2)
     assert handle.message == "The mask is empty. Paint one."
     assert "InputError" in handle.details()
-    again = monitor.resume(handle)
+    again = resumed(monitor, handle)
     waitFor(monitor, again, patient(20))
     assert again.message == "The mask is empty. Paint one."
 
@@ -157,7 +157,7 @@ def test_cancel_ends_within_a_step_and_keeps_the_worker(monitor: JobMonitor) -> 
 
 def test_a_waiting_job_is_cancelled_at_once_and_never_begins(monitor: JobMonitor) -> None:
     first = running(monitor)
-    second = monitor.submit(steps(), "steps")
+    second = submitted(monitor, steps(), "steps")
     second.cancel()
     assert second.state is State.CANCELLED
     told: list[State] = []
@@ -165,7 +165,7 @@ def test_a_waiting_job_is_cancelled_at_once_and_never_begins(monitor: JobMonitor
     monitor.poll()
     assert told == [State.CANCELLED]
     first.cancel()
-    third = monitor.submit(steps(1), "steps")
+    third = submitted(monitor, steps(1), "steps")
     waitFor(monitor, third, patient(10))
     assert not (second.folder.outputs / "begun").exists()
     second.discard()
@@ -173,7 +173,7 @@ def test_a_waiting_job_is_cancelled_at_once_and_never_begins(monitor: JobMonitor
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_killed_worker_is_noticed_and_the_next_job_starts_another(monitor: JobMonitor) -> None:
-    handle, waiting = running(monitor), monitor.submit(steps(1), "steps")
+    handle, waiting = running(monitor), submitted(monitor, steps(1), "steps")
     pid = workerPid(monitor)
     os.kill(pid, signal.SIGKILL)
     waitFor(monitor, handle, patient(5))
@@ -185,7 +185,7 @@ def test_a_killed_worker_is_noticed_and_the_next_job_starts_another(monitor: Job
     assert workerPid(monitor) != pid
     # The job that died is not run again by the new worker, but can be asked for again.
     assert handle.folder.state().value == "failed"
-    again = monitor.resume(handle)
+    again = resumed(monitor, handle)
     until(monitor, lambda: again.state is State.RUNNING)
     again.cancel()
 
@@ -214,7 +214,7 @@ def test_a_worker_that_cannot_start_is_told_with_its_words(
     broken.write_text("import sys; sys.exit('no module named something')")
     worker = workerProcess(storage.toolsSpool, python=[sys.executable, str(broken)])
     monitor = JobMonitor(storage.toolsSpool, worker)
-    handle = monitor.submit(steps(), "steps")
+    handle = submitted(monitor, steps(), "steps")
     waitFor(monitor, handle, patient(10))
     assert handle.state is State.FAILED
     assert handle.message is not None and "does not start" in handle.message
@@ -227,7 +227,7 @@ def test_a_missing_python_is_told_at_once_and_leaves_no_job(
     worker = workerProcess(storage.toolsSpool, python=[str(tmp_path / "no-python")])
     monitor = JobMonitor(storage.toolsSpool, worker)
     with pytest.raises(InputError, match="could not be started"):
-        monitor.submit(steps(), "steps")
+        submitted(monitor, steps(), "steps")
     assert monitor.active == []
     assert list(storage.toolsSpool.glob("*-*")) == []
 
@@ -235,7 +235,7 @@ def test_a_missing_python_is_told_at_once_and_leaves_no_job(
 @pytest.mark.slow(but="steps")
 @pytest.mark.parametrize("kind", ["steps", "hang"])
 def test_shutdown_returns_at_once_and_leaves_no_process(monitor: JobMonitor, worker: WorkerProcess, kind: str) -> None:
-    handle, waiting = running(monitor, kind=kind), monitor.submit(steps(), "steps")
+    handle, waiting = running(monitor, kind=kind), submitted(monitor, steps(), "steps")
     pids = [workerPid(monitor), worker._process.pid]  # type: ignore[union-attr]
     start = time.monotonic()
     monitor.shutdown()
@@ -252,7 +252,7 @@ def test_shutdown_returns_at_once_and_leaves_no_process(monitor: JobMonitor, wor
 def test_after_a_shutdown_a_new_job_runs(monitor: JobMonitor) -> None:
     running(monitor)
     monitor.shutdown()
-    handle = monitor.submit(steps(1), "steps")
+    handle = submitted(monitor, steps(1), "steps")
     waitFor(monitor, handle, patient(15))
     assert handle.state is State.DONE
 
@@ -260,7 +260,7 @@ def test_after_a_shutdown_a_new_job_runs(monitor: JobMonitor) -> None:
 def test_quitting_ends_the_process_and_the_job_is_offered_again(
     monitor: JobMonitor, worker: WorkerProcess, storage: Storage
 ) -> None:
-    handle, waiting = running(monitor, steps(3, 0.3)), monitor.submit(steps(2), "steps")
+    handle, waiting = running(monitor, steps(3, 0.3)), submitted(monitor, steps(2), "steps")
     finished = [workerPid(monitor), worker._process.pid]  # type: ignore[union-attr]
     start = time.monotonic()
     monitor.shutdown(keepJobs=True)
@@ -274,10 +274,10 @@ def test_quitting_ends_the_process_and_the_job_is_offered_again(
     assert [job.request["steps"] for job in left] == [3, 2]
     assert not handle.folder.path.exists() and not waiting.folder.path.exists()
     # A new job does not take them along.
-    other = later.submit(steps(1), "steps")
+    other = submitted(later, steps(1), "steps")
     waitFor(later, other, patient(15))
     assert len(later.unfinished()) == 2
-    again = later.resume(left[0])
+    again = resumed(later, left[0])
     waitFor(later, again, patient(15))
     assert again.state is State.DONE
     assert len(later.unfinished()) == 1
@@ -291,7 +291,7 @@ def test_done_jobs_are_found_by_the_next_session_and_discarded(monitor: JobMonit
     outside = storage.root / "models" / "keep.nrrd"
     for path in (mask, image, outside):
         path.write_text("voxels")
-    handle = monitor.submit(steps(1, masks=[str(mask)], known=[f"T1={image}"], model=str(outside)), "steps")
+    handle = submitted(monitor, steps(1, masks=[str(mask)], known=[f"T1={image}"], model=str(outside)), "steps")
     waitFor(monitor, handle, patient(20))
     found = JobMonitor(storage.synthesisSpool, monitor._worker, storage.exchange).done()
     assert [job.folder.path for job in found] == [handle.folder.path]
@@ -317,11 +317,13 @@ def test_the_end_of_slicer_ends_the_worker(storage: Storage, script: Path, tmp_p
     parent.write_text(
         "import sys, time\n"
         "from pathlib import Path\n"
+        "from MedDDPMSlicerLib.Job import Job\n"
         "from MedDDPMSlicerLib.Jobs import JobMonitor\n"
         "from MedDDPMSlicerLib.Processes import WorkerProcess\n"
         f"spool = Path({str(storage.synthesisSpool)!r})\n"
         f"monitor = JobMonitor(spool, WorkerProcess(spool, [sys.executable, {str(script)!r}, 'launcher']))\n"
-        "handle = monitor.submit({'steps': 2000, 'seconds': 0.05}, 'steps')\n"
+        "handle = Job(monitor)\n"
+        "handle.submit('steps', {'steps': 2000, 'seconds': 0.05})\n"
         "while handle.stage != 'sample':\n"
         "    monitor.poll(); time.sleep(0.02)\n"
         "print(monitor._worker._realPid(), flush=True)\n"
@@ -346,7 +348,7 @@ def test_an_unwritable_spool_is_told_in_a_sentence(monitor: JobMonitor) -> None:
     monitor.spool.chmod(0o500)
     try:
         with pytest.raises(InputError, match=r"could not be submitted|cannot be made"):
-            monitor.submit(steps(), "steps")
+            submitted(monitor, steps(), "steps")
     finally:
         monitor.spool.chmod(0o700)
 
@@ -368,13 +370,13 @@ def test_a_full_disk_is_told_in_a_sentence(monitor: JobMonitor, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(InputError, match=r"No space left on device\. Free space"):
-            monitor.submit(steps(), "steps")
+            submitted(monitor, steps(), "steps")
     assert monitor.active == []
     assert not monitor._worker.alive()
 
 
 def test_a_broken_observer_stops_nobody(monitor: JobMonitor) -> None:
-    handle = monitor.submit(steps(1), "steps")
+    handle = submitted(monitor, steps(1), "steps")
     told = []
 
     def broken(_: Job) -> None:
@@ -395,7 +397,7 @@ def test_a_job_that_ignores_cancelling_is_ended(monitor: JobMonitor, monkeypatch
 
 @pytest.mark.skipif(os.name != "posix", reason="rights of POSIX")
 def test_jobs_and_logs_are_private(monitor: JobMonitor, storage: Storage) -> None:
-    handle = monitor.submit(steps(1), "steps")
+    handle = submitted(monitor, steps(1), "steps")
     waitFor(monitor, handle, patient(20))
     for path in (storage.root, storage.synthesisSpool, storage.exchange, handle.folder.path, handle.folder.outputs):
         assert path.stat().st_mode & 0o077 == 0, path
@@ -407,24 +409,24 @@ def test_steps_around_a_job_end_with_its_folder(monitor: JobMonitor, storage: St
     mask = storage.exchangeFile(".nrrd")
     mask.write_text("voxels")
     request = steps(1, masks=[str(mask)])
-    read = taking(lambda outputs: (outputs / "result").read_text())
-    good = Job(monitor, given("steps", request), read, told.append, told.append)
+    read = lambda outputs: (outputs / "result").read_text()  # noqa: E731
+    good = Job(monitor, ("steps", request), read, told.append, told.append)
     assert good.state is State.PREPARING and good.folder is None
     waitFor(monitor, good, patient(20))
     assert told == ["good"] and good.state is State.DONE
     assert good.folder is not None and not good.folder.path.exists() and not mask.exists()
 
-    failing = Job(monitor, given("fail", {}), read, told.append, told.append)
+    failing = Job(monitor, ("fail", {}), read, told.append, told.append)
     waitFor(monitor, failing, patient(20))
     assert told[1:] == ["The mask is empty. Paint one."] and "InputError" in failing.details()
-    damaged = Job(monitor, given("steps", steps(1)), taking(lambda outputs: 1 / 0), told.append, told.append)
+    damaged = Job(monitor, ("steps", steps(1)), lambda outputs: 1 / 0, told.append, told.append)
     waitFor(monitor, damaged, patient(20))
     assert damaged.state is State.FAILED and len(told) == 3
-    cancelled = Job(monitor, given("steps", steps(2000, 0.05)), read, told.append, told.append)
+    cancelled = Job(monitor, ("steps", steps(2000, 0.05)), read, told.append, told.append)
     until(monitor, lambda: cancelled.tick() or cancelled.state is State.RUNNING)
     cancelled.cancel()
     waitFor(monitor, cancelled, patient(10))
-    early = Job(monitor, given("steps", steps(1)), read, told.append, told.append)
+    early = Job(monitor, ("steps", steps(1)), read, told.append, told.append)
     early.cancel()
     assert (cancelled.state, early.state, len(told)) == (State.CANCELLED, State.CANCELLED, 3)
     assert list(monitor.spool.glob("*-*")) == [], "no folder is left"
@@ -432,6 +434,6 @@ def test_steps_around_a_job_end_with_its_folder(monitor: JobMonitor, storage: St
 
 def test_the_worker_alone_reads_what_was_asked(monitor: JobMonitor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(JobFolder, "read", lambda _folder: 1 / 0)
-    job = Job(monitor, given("steps", steps(1)), taking(lambda outputs: None))
+    job = Job(monitor, ("steps", steps(1)), lambda outputs: None)
     waitFor(monitor, job, patient(20))
     assert job.state is State.DONE

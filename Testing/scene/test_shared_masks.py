@@ -21,8 +21,8 @@ from MedDDPMSlicerLib.Lattice import Lattice, newImage, toMatrix, voxelView
 from MedDDPMSlicerLib.SegmentMasks import applyInSteps, applyLabels, composeLabels
 from MedDDPMSlicerLib.Segments import createSegments, segmentReading, segmentValues, setSegmentValue
 from MedDDPMSlicerLib.SegmentVoxels import parameterLattice
-from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeNodeFromArray
-from scene_phantoms import GEOMETRIES, brain, placed
+from MedDDPMSlicerLib.Volumes import saveVolume
+from scene_phantoms import GEOMETRIES, brain, placed, volumeNodeFromArray
 
 BRATS = load_scheme("brats")
 ANATOMY = load_scheme("glioma-anatomy")

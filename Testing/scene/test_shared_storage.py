@@ -23,7 +23,7 @@ from MedDDPMSlicerLib.Jobs import JobMonitor
 from MedDDPMSlicerLib.Processes import WorkerProcess, slicerPython, workerEnvironment
 from MedDDPMSlicerLib.Storage import Storage, defaultStorage, jobFolders
 from patience import patient
-from waiting import waitFor
+from waiting import runToEnd, submitted, waitFor
 
 
 def otherProcess(root: Path) -> subprocess.Popen[str]:
@@ -161,7 +161,7 @@ def test_the_real_worker_runs_where_no_other_package_is_found(
 ) -> None:
     """``python -m medddpm.jobs`` with the environment we give it: it starts, and refuses an unknown kind in words."""
     monitor = JobMonitor(storage.toolsSpool, workerProcess(storage.toolsSpool, idleSeconds=0.3))
-    handle = monitor.submit({}, "no-such-kind")
+    handle = submitted(monitor, {}, "no-such-kind")
     waitFor(monitor, handle, patient(30))
     assert handle.state is State.FAILED
     assert handle.message is not None and "known here are" in handle.message
@@ -171,7 +171,7 @@ def test_the_real_worker_runs_where_no_other_package_is_found(
         time.sleep(0.05)
     assert monitor._worker.exitCode == 0
     # A new job finds a new worker.
-    again = monitor.submit({}, "no-such-kind")
+    again = submitted(monitor, {}, "no-such-kind")
     waitFor(monitor, again, patient(30))
     assert again.state is State.FAILED
 
@@ -182,14 +182,14 @@ def test_a_real_synthesis_runs_in_the_worker(
 ) -> None:
     import numpy as np
     from medddpm.geometry.volume import Volume
-    from MedDDPMSlicerLib.VolumeNodes import saveVolume
+    from MedDDPMSlicerLib.Volumes import saveVolume
     from scene_phantoms import brain, placed
 
     mask = storage.exchangeFile(".nrrd")
     saveVolume(Volume(brain(), placed("LPS", (5.0, 5.0, 5.0))), mask)
     monitor = JobMonitor(storage.synthesisSpool, workerProcess(storage.synthesisSpool), storage.exchange)
     request = {"masks": [str(mask)], "model": str(modelFolder), "device": "cpu", "labels": "1=1,2=2,3=3,4=4"}
-    handle = monitor.submit(request)
+    handle = submitted(monitor, request)
     stages: list[str | None] = []
     handle.observers.append(lambda h: stages.append(h.stage))
     waitFor(monitor, handle, patient(30))
@@ -247,7 +247,7 @@ def test_a_task_works_in_slices() -> None:
         pass
     assert (done, errors, len(slept)) == (["result"], [], 5)
     assert task.step()
-    task.runToEnd()
+    runToEnd(task)
     assert done == ["result"]
 
 
@@ -255,13 +255,13 @@ def test_an_error_ends_a_task_and_a_cancelled_one_says_nothing() -> None:
     done: list[Any] = []
     errors: list[Exception] = []
     failing = SlicedTask(counting([], error=InputError("No.")), done.append, errors.append)  # type: ignore[arg-type]
-    failing.runToEnd()
+    runToEnd(failing)
     assert [str(error) for error in errors] == ["No."]
     slept: list[int] = []
     cancelled = SlicedTask(counting(slept), done.append, errors.append, Clock())  # type: ignore[arg-type]
     cancelled.step(0.0)
     cancelled.cancel()
-    cancelled.runToEnd()
+    runToEnd(cancelled)
     assert (cancelled.finished, len(slept), done, len(errors)) == (True, 1, [], 1)
 
 

@@ -21,14 +21,22 @@ from MedDDPMSlicerLib.Nodes import hierarchyOf, isSynthetic, parentOf, segmentat
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels  # noqa: E402
 from MedDDPMSlicerLib.Segments import VALUE_TAG, segmentValues, terminologyEntry  # noqa: E402
 from MedDDPMSlicerLib.SegmentVoxels import maskOn  # noqa: E402
-from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeNodeFromArray, volumeOf  # noqa: E402
-from MedDDPMSynthLib.Anatomy import anatomyJob, missingForAnatomy, untold  # noqa: E402
-from MedDDPMSynthLib.Choices import inputsOf, optionsOf  # noqa: E402
+from MedDDPMSlicerLib.Volumes import saveVolume, volumeOf  # noqa: E402
 from MedDDPMSynthLib.Import import ImportPlan, importResults, undoImport  # noqa: E402
-from MedDDPMSynthLib.Options import Anatomy, Contrast, SynthInputs, SynthOptions  # noqa: E402
+from MedDDPMSynthLib.MaskJobs import anatomyJob  # noqa: E402
+from MedDDPMSynthLib.Options import (  # noqa: E402  # noqa: E402
+    Anatomy,
+    Contrast,
+    SynthInputs,
+    SynthOptions,
+    inputsOf,
+    optionsOf,
+)
+from MedDDPMSynthLib.Readiness import missingForAnatomy, untold  # noqa: E402
 from MedDDPMSynthLib.Results import anatomyFacts, discardSample, samplesOf  # noqa: E402
 from MedDDPMSynthLib.SynthLogic import SynthLogic  # noqa: E402
 from MedDDPMSynthLib.SynthService import SynthService  # noqa: E402
+from scene_phantoms import volumeNodeFromArray  # noqa: E402
 from synth_helpers import SECONDS, generated, leftovers, options, pollUntil  # noqa: E402
 from synth_phantoms import CENTER, GEOMETRIES, painted, phantom, positions  # noqa: E402
 from test_synth_tools import parameters  # noqa: E402

@@ -17,7 +17,7 @@ from medddpm.errors import InputError  # noqa: E402
 from medddpm.jobs import spool as spools  # noqa: E402
 from medddpm.jobs.events import State  # noqa: E402
 from medddpm.jobs.process import process_alive  # noqa: E402
-from MedDDPMSlicerLib.VolumeNodes import saveVolume, volumeOf  # noqa: E402
+from MedDDPMSlicerLib.Volumes import saveVolume, volumeOf  # noqa: E402
 from MedDDPMSynthLib.Options import SynthInputs  # noqa: E402
 from MedDDPMSynthLib.Results import samplesOf, setKept  # noqa: E402
 from synth_helpers import (  # noqa: E402

@@ -9,10 +9,12 @@ slicer = pytest.importorskip("slicer")
 
 from medddpm.jobs.events import State  # noqa: E402
 from medddpm.labels.scheme import load_scheme  # noqa: E402
+from MedDDPMSlicerLib.Nodes import removeNode  # noqa: E402
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels  # noqa: E402
-from MedDDPMSlicerLib.VolumeNodes import volumeNodeFromArray, volumeOf  # noqa: E402
-from MedDDPMSynthLib.LocalEdit import missingForEdit, removeSnapshot, restoreSnapshot, takeSnapshot  # noqa: E402
+from MedDDPMSlicerLib.Volumes import volumeOf  # noqa: E402
+from MedDDPMSynthLib.LocalEdit import missingForEdit, restoreSnapshot, takeSnapshot  # noqa: E402
 from MedDDPMSynthLib.Options import SynthInputs  # noqa: E402
+from scene_phantoms import volumeNodeFromArray  # noqa: E402
 from synth_helpers import SECONDS, leftovers, options  # noqa: E402
 from synth_phantoms import GEOMETRIES, painted, phantom, positions  # noqa: E402
 
@@ -115,7 +117,7 @@ def test_snapshot(scene):
     restoreSnapshot(segmentation, snapshot)
     np.testing.assert_array_equal(composeLabels(segmentation, BRATS).data, before.data)
     count = scene.GetNumberOfNodes()
-    removeSnapshot(snapshot)
+    removeNode(snapshot)
     assert scene.GetNumberOfNodes() <= count - 2
 
 

@@ -22,10 +22,11 @@ def corners(volumeNode) -> np.ndarray:
 
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "PIR"])
 def test_a_new_mask_covers_the_models_grid_in_finer_voxels(scene, orientation):
-    from MedDDPMSynthLib.Panels.EmptyMask import canvasOf, hasGeometry, newSegmentation
+    from MedDDPMSlicerLib.Segments import parameterLattice
+    from MedDDPMSynthLib.Panels.EmptyMask import canvasOf, newSegmentation
 
     segmentation = newSegmentation(None, gridConfig((24, 16, 8), (2.0, 3.0, 0.5), orientation))
-    assert hasGeometry(segmentation)
+    assert parameterLattice(segmentation.GetSegmentation()) is not None
     canvas = canvasOf(segmentation)
     assert canvas.GetImageData().GetDimensions() == (48, 48, 8)
     assert canvas.GetSpacing() == pytest.approx((1.0, 1.0, 0.5))
@@ -37,8 +38,9 @@ def test_a_new_mask_covers_the_models_grid_in_finer_voxels(scene, orientation):
 
 @pytest.mark.parametrize("name", sorted(GEOMETRIES))
 def test_a_new_mask_takes_the_grid_of_the_mri(scene, name):
-    from MedDDPMSlicerLib.VolumeNodes import affineOf, volumeNodeFromArray
+    from MedDDPMSlicerLib.Volumes import affineOf
     from MedDDPMSynthLib.Panels.EmptyMask import canvasOf, newSegmentation
+    from scene_phantoms import volumeNodeFromArray
 
     shape, affine = GEOMETRIES[name]
     reference = volumeNodeFromArray(scene, "MRI", np.zeros(shape, np.float32), affine)

@@ -17,7 +17,7 @@ from medddpm.jobs import spool as spools  # noqa: E402
 from medddpm.jobs.events import State  # noqa: E402
 from MedDDPMSlicerLib import Background  # noqa: E402
 from MedDDPMSlicerLib.Nodes import hierarchyOf  # noqa: E402
-from MedDDPMSlicerLib.VolumeNodes import affineOf, volumeOf  # noqa: E402
+from MedDDPMSlicerLib.Volumes import affineOf, volumeOf  # noqa: E402
 from MedDDPMSynthLib.Options import SynthInputs  # noqa: E402
 from MedDDPMSynthLib.SynthLogic import SynthLogic  # noqa: E402
 from MedDDPMSynthLib.SynthService import SynthService  # noqa: E402
@@ -58,8 +58,8 @@ def test_cancel_while_sampling(service, scene, segmentation, modelFolder):
     former = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "former")
     red.SetBackgroundVolumeID(former.GetID())
     run = longRun(service, segmentation, modelFolder, samples=4)
-    pollUntil(service, lambda: run.previewVolume is not None)
-    preview = run.previewVolume
+    pollUntil(service, lambda: run._preview is not None and run._preview.node is not None)
+    preview = run._preview.node
     assert red.GetBackgroundVolumeID() == preview.GetID() and preview.GetName() == "T1 preview – Case (synthetic)"
     data = volumeOf(preview).data
     assert data.shape == (16, 24, 16) and 0 <= data.min() < data.max() <= 1000

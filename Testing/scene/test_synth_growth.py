@@ -22,7 +22,7 @@ from MedDDPMSlicerLib.Nodes import (  # noqa: E402
     segmentationOf,
 )
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels  # noqa: E402
-from MedDDPMSlicerLib.VolumeNodes import volumeOf  # noqa: E402
+from MedDDPMSlicerLib.Volumes import volumeOf  # noqa: E402
 from MedDDPMSynthLib import Growth  # noqa: E402
 from MedDDPMSynthLib.Import import ImportPlan, undoImport  # noqa: E402
 from MedDDPMSynthLib.Options import SynthInputs  # noqa: E402

@@ -13,7 +13,7 @@ slicer = pytest.importorskip("slicer")
 from medddpm.errors import InputError  # noqa: E402
 from MedDDPMSlicerLib.Models import ModelLibrary  # noqa: E402
 from MedDDPMSlicerLib.Storage import Settings, sampleMaskPath  # noqa: E402
-from MedDDPMSlicerLib.Voxels import openPlainNifti  # noqa: E402
+from MedDDPMSlicerLib.Volumes import openPlainNifti  # noqa: E402
 from MedDDPMSynthLib.Options import Quality, nextSeed, samplerAndSteps  # noqa: E402
 from MedDDPMSynthLib.SampleCase import loadSampleCase, registerSampleData  # noqa: E402
 
@@ -40,10 +40,10 @@ def rewrite(folder, **changes):
 
 def test_the_demo_is_described(library):
     demo = library.describe("demo")
-    assert demo.modalities == ("T1", "T1ce", "T2", "FLAIR") and demo.bundled
-    assert [label.value for label in demo.labels] == [1, 2, 3, 4]
-    assert demo.gridShape == (80, 96, 80) and demo.spacingMm == (2.0, 2.0, 2.0)
-    assert "research" in demo.license and not demo.permissive and "Not for diagnosis" in demo.intendedUse
+    assert demo.modalities == ("T1", "T1ce", "T2", "FLAIR") and "demo" not in dict(library.added())
+    assert [label.value for label in demo.config.scheme.labels] == [1, 2, 3, 4]
+    assert demo.config.grid.shape == (80, 96, 80) and demo.steps == demo.config.sampler_steps
+    assert "research" in demo.config.license and not demo.permissive
     assert ("demo", demo.title) in library.entries() and library.lastUsed == "demo"
 
 
@@ -52,7 +52,7 @@ def test_folders_are_remembered(library, folder):
     library.remember(folder)
     assert [k for k, _ in library.entries()].count(key) == 1
     library.lastUsed = key
-    assert library.lastUsed == key and not library.describe(key).bundled
+    assert library.lastUsed == key and key in dict(library.added())
     shutil.rmtree(folder)
     assert key not in dict(library.entries()), "what has gone is not offered"
     assert library.lastUsed == "demo"
@@ -120,7 +120,7 @@ def test_settings_of_the_application():
 
 def test_qualities(library):
     demo = library.describe("demo")
-    assert (demo.sampler, demo.steps) == ("ddpm", 25), "its own number of steps, not all of the schedule's"
+    assert (demo.config.sampler, demo.steps) == ("ddpm", 25), "its own number of steps, not all of the schedule's"
     assert samplerAndSteps(Quality.PREVIEW, demo) == ("ddpm", 8)
     assert samplerAndSteps(Quality.STANDARD, demo) == (None, None)
     assert samplerAndSteps(Quality.REFERENCE, demo) == ("ddpm", 250)

@@ -11,7 +11,7 @@ slicer = pytest.importorskip("slicer")
 
 from medddpm.errors import InputError  # noqa: E402
 from MedDDPMSlicerLib.Background import Background, Observed  # noqa: E402
-from MedDDPMSlicerLib.Voxels import openPlainNifti, slabs  # noqa: E402
+from MedDDPMSlicerLib.Volumes import openPlainNifti, slabs  # noqa: E402
 from MedDDPMSynthLib.LocalEdit import grown  # noqa: E402
 from MedDDPMSynthLib.Watch import SegmentationWatch  # noqa: E402
 from synth_phantoms import painted  # noqa: E402
@@ -173,8 +173,7 @@ def test_turns_share_the_time(scene):
 def test_parameter_node(scene):
     """Needs Slicer's parameter node wrapper, which slicer-core lacks; the application's tests run it there."""
     pytest.importorskip("slicer.parameterNodeWrapper")
-    from MedDDPMSynthLib.Choices import inputsOf
-    from MedDDPMSynthLib.Options import Anatomy, Contrast, Quality, SynthOptions
+    from MedDDPMSynthLib.Options import Anatomy, Contrast, Quality, SynthOptions, inputsOf
     from MedDDPMSynthLib.Parameters import MedDDPMSynthParameterNode
 
     node = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "MedDDPMSynth")

@@ -21,8 +21,11 @@ from MedDDPMSlicerLib.Nodes import (  # noqa: E402
     provenanceOf,
     segmentationOf,
 )
-from MedDDPMSlicerLib.VolumeNodes import affineOf, volumeOf  # noqa: E402
-from MedDDPMSlicerLib.Voxels import openPlainNifti  # noqa: E402
+from MedDDPMSlicerLib.Volumes import (  # noqa: E402
+    affineOf,
+    openPlainNifti,
+    volumeOf,
+)
 from MedDDPMSynthLib.Options import SynthInputs  # noqa: E402
 from MedDDPMSynthLib.Results import discardSample, samplesOf, setKept  # noqa: E402
 from synth_helpers import (  # noqa: E402

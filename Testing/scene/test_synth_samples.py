@@ -21,11 +21,13 @@ from MedDDPMSlicerLib.Nodes import (  # noqa: E402
     segmentationOf,
     showInSlices,
 )
-from MedDDPMSlicerLib.Views import applyPlan, compareSamples, compareWithReal, compositeNode  # noqa: E402
-from MedDDPMSlicerLib.VolumeNodes import affineOf, volumeNodeFromArray, volumeOf  # noqa: E402
+from MedDDPMSlicerLib.Views import compositeNode, showSideBySide  # noqa: E402
+from MedDDPMSlicerLib.Volumes import affineOf, volumeOf  # noqa: E402
 from MedDDPMSynthLib.Results import caseItem, modalitiesOf, samplesOf, setKept  # noqa: E402
 from MedDDPMSynthLib.Statistics import statisticsTask  # noqa: E402
+from scene_phantoms import volumeNodeFromArray  # noqa: E402
 from synth_phantoms import GEOMETRIES, painted  # noqa: E402
+from waiting import runToEnd  # noqa: E402
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def statistics(samples, modality):
     """The mean and variability nodes, or the sentence of the error."""
     results: list = []
     task = statisticsTask(samples, modality, lambda mean, deviation: results.extend((mean, deviation)), results.append)
-    task.runToEnd()
+    runToEnd(task)
     return results
 
 
@@ -98,33 +100,21 @@ def test_samples_side_by_side(scene, segmentation):
         addSample(scene, segmentation, number)
     samples = samplesOf(segmentation)
     assert modalitiesOf(samples) == ["T1", "FLAIR"]
-    plan = compareSamples(samples, "FLAIR", "Coronal")
-    views = ET.fromstring(plan.layoutXml).findall(".//view")
-    assert [v.get("singletontag") for v in views] == list(plan.volumes) and len(views) == 5
+    volumes = {str(sample.number): sample.volume("FLAIR") for sample in samples}
+    layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    showSideBySide(volumes, layout)
+    views = ET.fromstring(layout.GetCurrentLayoutDescription()).findall(".//view")
     properties = [{p.get("name"): p.text for p in view.findall("property")} for view in views]
-    assert {p["orientation"] for p in properties} == {"Coronal"}
+    assert {p["orientation"] for p in properties} == {"Axial"}
     assert [p["viewlabel"] for p in properties] == ["1", "2", "3", "4", "5"]
     assert len({p["viewgroup"] for p in properties}) == 1, "one group, so that linking moves all of them"
-    assert plan.outline is segmentation
-    layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
-    applyPlan(plan, layout)
-    assert layout.GetViewArrangement() == plan.layoutId
-    for (name, volume), sample in zip(plan.volumes.items(), samples, strict=True):
-        assert volume is sample.volume("FLAIR")
-        assert compositeNode(name).GetBackgroundVolumeID() == volume.GetID()
-        assert compositeNode(name).GetLinkedControl()
-    # the same number of views again, with others in them
-    applyPlan(compareSamples(samples, "T1"), layout)
+    for view, volume in zip(views, volumes.values(), strict=True):
+        composite = compositeNode(view.get("singletontag"))
+        assert composite.GetBackgroundVolumeID() == volume.GetID() and composite.GetLinkedControl()
+    # the same number of views again, with others in them, and titles that are no XML
+    showSideBySide({f"<{name}> & more": samples[0].volume("T1") for name in volumes}, layout)
     assert compositeNode("MedDDPM1").GetBackgroundVolumeID() == samples[0].volume("T1").GetID()
-
-
-def test_real_beside_synthetic(scene, segmentation):
-    addSample(scene, segmentation, 1)
-    real = volumeNodeFromArray(scene, "Real & <true>", np.zeros((4, 5, 6), np.int16), np.eye(4))
-    synthetic = samplesOf(segmentation)[0].volumes[0]
-    plan = compareWithReal(real, synthetic)
-    assert list(plan.volumes.values()) == [real, synthetic] and plan.outline is segmentation
-    assert len(ET.fromstring(plan.layoutXml).findall(".//view")) == 2
+    assert len(ET.fromstring(layout.GetCurrentLayoutDescription()).findall(".//view")) == 5
 
 
 def test_slice_views_get_back_what_they_showed(scene, segmentation):

@@ -15,9 +15,9 @@ slicer = pytest.importorskip("slicer")
 from medddpm.errors import InputError  # noqa: E402
 from medddpm.labels.scheme import load_scheme  # noqa: E402
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels  # noqa: E402
-from MedDDPMSlicerLib.VolumeNodes import volumeNodeFromArray  # noqa: E402
 from MedDDPMSynthLib.Options import Anatomy, Contrast, Quality  # noqa: E402
 from patience import patient  # noqa: E402
+from scene_phantoms import volumeNodeFromArray  # noqa: E402
 from synth_helpers import leftovers, lentService, pollUntil  # noqa: E402
 from synth_phantoms import CENTER, GEOMETRIES, HALF_AXES, painted, phantom, positions  # noqa: E402
 
@@ -193,8 +193,7 @@ def test_estimate(service, modelFolder):
     service.requestEstimate(parameters(model=str(modelFolder)), answers.append, answers.append)
     pollUntil(service, lambda: bool(answers))
     (estimate,) = answers
-    assert estimate.seconds > 0 and estimate.memoryBytes > 1e6 and estimate.fits
-    assert "GB of memory" in estimate.sentence and estimate.device == "cpu"
+    assert estimate.fits and "GB of memory" in estimate.sentence and "The device is cpu." in estimate.sentence
     pollUntil(service, lambda: leftovers(service) == [], 20)
     service.requestEstimate(parameters(model="no-such-model"), answers.append, answers.append)
     assert "no-such-model" in answers[-1]
@@ -228,7 +227,7 @@ def test_missing_packages_are_named(scene, root, workerPython, modelFolder):
     assert service.blockedReason(node) == "Install the missing packages first: torch, nibabel."
     missing.clear()
     assert "missing" in service.blockedReason(node), "looked up every few seconds only"
-    service.refreshPackages()
+    service.packages.lookAgain()
     assert service.blockedReason(node) is None
     next(lender, None)
 

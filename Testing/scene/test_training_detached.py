@@ -17,6 +17,7 @@ from medddpm.errors import InputError, MedDDPMError  # noqa: E402
 from medddpm.jobs.folder import State  # noqa: E402
 from medddpm.jobs.process import process_alive  # noqa: E402
 from medddpm.training.run import RunFolder  # noqa: E402
+from MedDDPMSlicerLib.Jobs import ask, readEstimate  # noqa: E402
 from MedDDPMSlicerLib.Processes import workerEnvironment  # noqa: E402
 from MedDDPMTrainingLib import Orders  # noqa: E402
 from MedDDPMTrainingLib.TrainingLogic import TrainingLogic  # noqa: E402
@@ -149,7 +150,8 @@ def test_the_panel_asks_estimates_and_starts(session, dataset, workerPython):
     answers = []
     tiny = Orders.newConfig(dataset, "demo", iterations=100, device="cpu", precision="fp32", **TINY)
     service.requestEstimate(node, answers.append, answers.append)
-    service.estimate.start(tiny.to_dict(), answers.append, answers.append)  # takes the first one's place, and is quick
+    order = ("train_estimate", tiny.to_dict(), readEstimate, answers.append, answers.append)
+    service.estimate = ask(service.estimate, *order)  # takes the first one's place, and is quick
     assert not service.estimate.finished
     pollUntil(service, lambda: answers, 280)
     (estimate,) = answers

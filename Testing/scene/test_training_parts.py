@@ -17,8 +17,9 @@ from medddpm.labels.scheme import load_scheme  # noqa: E402
 from medddpm.training.presets import PRESETS, preset_data  # noqa: E402
 from medddpm.training.run import RunFolder  # noqa: E402
 from MedDDPMSlicerLib.Dependencies import PREPARING, TRAINING  # noqa: E402
+from MedDDPMSlicerLib.Jobs import readEstimate  # noqa: E402
 from MedDDPMTrainingLib import Orders  # noqa: E402
-from MedDDPMTrainingLib.Work import readEstimate, readPrepared  # noqa: E402
+from MedDDPMTrainingLib.Work import readPrepared  # noqa: E402
 from training_helpers import parameters, pollUntil, tinyConfig  # noqa: E402
 
 
@@ -168,7 +169,7 @@ def test_missing_packages_are_named_for_each_purpose(makeTrainingService, datase
     node = parameters(datasetFolder=str(dataset))
     assert service.blockedReason("train", node) == "Install the missing packages first: monai."
     missing[TRAINING] = []
-    service.refreshPackages()
+    service.packages.lookAgain()
     assert service.blockedReason("train", node) is None
 
 
@@ -184,7 +185,7 @@ def test_the_end_of_the_service_leaves_no_worker(service, tmp_path):
     assert service.toolsJobs._worker.alive()
     service.shutdown()
     pollUntil(service, lambda: not service.toolsJobs._worker.alive(), 10)
-    assert service.preparation.state is None
+    assert service.preparation.result is None and service.preparation.finished
 
 
 def test_the_scene_may_close_at_any_time(service, tmp_path):

@@ -46,7 +46,7 @@ def prepared(service, node):
 
 
 def someCasesDone(preparation):
-    return preparation.job.stage == "prepare" and preparation.job.step
+    return preparation.stage == "prepare" and preparation.step
 
 
 def waitForEnd(worker):
@@ -71,7 +71,7 @@ def groupLives(group):
 def test_scans_become_a_dataset(trainingService, node):
     stages, steps = set(), []
     preparation = trainingService.prepare(node)
-    preparation.observers.append(lambda p: (stages.add(p.state), steps.append((p.job.step, p.job.total))))
+    preparation.observers.append(lambda p: (stages.add(p.state), steps.append((p.step, p.total))))
     assert "running" in trainingService.blockedReason("prepare", node)
     with pytest.raises(InputError, match="running already"):
         trainingService.startPreparation({})
@@ -98,7 +98,7 @@ def test_what_is_wrong_is_said_in_a_sentence(trainingService, node, source, tmp_
     with pytest.raises(MedDDPMError, match=image.name):
         preparation.raiseFailure()
     write_head(damaged, CASES[0], 0)
-    preparation.again()
+    preparation = trainingService.startPreparation(preparation.request)
     pollUntil(trainingService, lambda: preparation.finished)
     assert preparation.state is State.DONE, preparation.message
 
@@ -112,7 +112,7 @@ def test_a_cancelled_preparation_goes_on_where_it_was(trainingService, node, tmp
     done = [path.with_suffix(".safetensors") for path in (tmp_path / "dataset" / "cases").glob("*.json")]
     kept = {path: path.stat().st_mtime_ns for path in done}
     assert kept, "what was computed stays"
-    preparation.again()
+    preparation = trainingService.startPreparation(preparation.request)
     pollUntil(trainingService, lambda: preparation.finished)
     assert preparation.state is State.DONE
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items()), "and is not computed again"
@@ -129,9 +129,9 @@ def test_the_end_of_slicer_interrupts_and_the_next_session_offers_it_again(makeT
     offered = second.preparation
     assert offered.state is State.INTERRUPTED and "Resume" in offered.message
     assert offered.request["source"] == node.sourceFolder
-    offered.again()
-    pollUntil(second, lambda: offered.finished)
-    assert offered.state is State.DONE
+    again = second.startPreparation(offered.request)
+    pollUntil(second, lambda: again.finished)
+    assert again.state is State.DONE
     second.shutdown()
     waitForEnd(second.preparationJobs._worker)
 

@@ -21,6 +21,7 @@ from MedDDPMSlicerLib.Storage import Settings, Storage  # noqa: E402
 from MedDDPMTrainingLib.Run import TrainingRun  # noqa: E402
 from MedDDPMTrainingLib.Runs import Runs  # noqa: E402
 from training_helpers import newRun, pollUntil, tinyConfig, trained  # noqa: E402
+from waiting import runToEnd  # noqa: E402
 
 
 @pytest.fixture
@@ -254,7 +255,7 @@ def test_an_interpreter_that_is_gone_is_told(makeTrainingService, tmp_path):
 def deleted(path):
     said = []
     task = SlicedTask(TrainingRun(path).delete(), said.append, said.append)
-    task.runToEnd()
+    runToEnd(task)
     return said[0]
 
 

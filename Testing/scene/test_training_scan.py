@@ -8,8 +8,11 @@ slicer = pytest.importorskip("slicer")
 pytest.importorskip("nibabel")
 
 from medddpm.errors import InputError  # noqa: E402
+from medddpm.jobs.events import State  # noqa: E402
 from medddpm.preparation.facts import SourceScan  # noqa: E402
+from MedDDPMSlicerLib.Jobs import ask  # noqa: E402
 from MedDDPMTrainingLib.SourceTable import linesOf, obstacles, summary  # noqa: E402
+from MedDDPMTrainingLib.Work import readScan  # noqa: E402
 from training_helpers import parameters, pollUntil  # noqa: E402
 
 from source_phantoms import brats_case  # noqa: E402  # isort: skip - its folder is found by training_helpers
@@ -25,17 +28,18 @@ def source(tmp_path_factory):
     return folder
 
 
-def scanned(service, source, **values):
+def scanned(service, source, told=None, **values):
     service.scanSource(parameters(sourceFolder=str(source), **values))
     assert not service.scan.finished
+    if told is not None:
+        service.scan.observers.append(lambda scan: told.append(scan.finished))
     pollUntil(service, lambda: service.scan.finished)
     return service.scan.result
 
 
 def test_a_folder_becomes_a_table_that_explains_itself(trainingService, source):
     told = []
-    trainingService.scan.observers.append(lambda scan: told.append(scan.finished))
-    table = scanned(trainingService, source)
+    table = scanned(trainingService, source, told)
     assert trainingService.scan.message == "" and told[-1]
     assert table.layout == "brats" and table.modalities == ("T1", "T1ce", "T2", "FLAIR")
     assert len({case.patient for case in table.cases}) == 3
@@ -73,7 +77,9 @@ def test_a_newer_scan_replaces_the_one_that_goes_on(trainingService, source, tmp
         trainingService.poll()
     other = tmp_path / "other"
     brats_case(other, "BraTS2021_00009")
-    trainingService.scan.start({"source": str(other)})
+    former = trainingService.scan
+    trainingService.scan = ask(former, "scan", {"source": str(other)}, readScan)
+    assert former.state is State.CANCELLED
     pollUntil(trainingService, lambda: trainingService.scan.finished)
     assert trainingService.scanOf(str(other)) is trainingService.scan.result
     assert [case.id for case in trainingService.scan.result.cases] == ["BraTS2021_00009"]

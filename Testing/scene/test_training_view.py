@@ -16,8 +16,11 @@ from medddpm.errors import InputError  # noqa: E402
 from medddpm.labels.scheme import load_scheme  # noqa: E402
 from medddpm.training.run import RunFolder  # noqa: E402
 from MedDDPMSlicerLib.Nodes import field, hierarchyOf, isSynthetic, parentOf  # noqa: E402
-from MedDDPMSlicerLib.VolumeNodes import affineOf, volumeOf  # noqa: E402
-from MedDDPMSlicerLib.Voxels import unpackNifti  # noqa: E402
+from MedDDPMSlicerLib.Volumes import (  # noqa: E402
+    affineOf,
+    unpackNifti,
+    volumeOf,
+)
 from MedDDPMTrainingLib.Charts import (  # noqa: E402
     LOGGED,
     MAX_POINTS,

@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from medddpm.errors import MedDDPMError
+from medddpm.jobs import spool as spools
+from MedDDPMSlicerLib.Job import Job
 from patience import patient
 
 # Long enough for a process to import torch on a busy machine.
@@ -29,3 +32,26 @@ def waitFor(monitor: Any, job: Any, seconds: float) -> None:
         job.tick()
         monitor.poll()
         time.sleep(0.02)
+
+
+def submitted(monitor: Any, request: dict[str, Any], kind: str = "synthesis") -> Job:
+    """A job at the end of the queue of a monitor, whose folder stays."""
+    job = Job(monitor)
+    try:
+        job.submit(kind, request)
+    except MedDDPMError as exc:
+        job.fail(exc)
+        raise
+    return job
+
+
+def resumed(monitor: Any, job: Job) -> Job:
+    """The new run of a job that has ended."""
+    assert job.folder is not None
+    return monitor.follow(spools.requeue(job.folder))
+
+
+def runToEnd(task: Any) -> None:
+    """Let a SlicedTask work until it has ended."""
+    while not task.finished:
+        task.step(0.0)

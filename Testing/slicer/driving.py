@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 import time
 import unittest
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import slicer
-from MedDDPMSlicerLib.Background import waitUntil
+import vtk
+from MedDDPMSlicerLib import Background
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "common"))
+from patience import patient
 
 OUT = Path(os.environ.get("MEDDDPM_TEST_OUT") or tempfile.mkdtemp(prefix="medddpm-slicer-tests-"))
 OUT.mkdir(parents=True, exist_ok=True)
@@ -35,7 +41,7 @@ class ModuleTestCase(unittest.TestCase):
         slicer.util.mainWindow().resize(*WINDOW)
         slicer.mrmlScene.Clear(0)
         self.widget = openModule(self.module)
-        self.ui, self.context = self.widget.ui, self.widget.panels.context
+        self.ui, self.context = self.widget.ui, self.widget.context
         self.log = ErrorLog()
         logging.getLogger().addHandler(self.log)
 
@@ -128,6 +134,35 @@ class ErrorLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Remember one error, with its trace."""
         self.messages.append(logging.Formatter().format(record))
+
+
+def waitUntil(condition: Callable[[], object], what: str, seconds: float = 75) -> float:
+    """Let the application work until a condition holds; ``seconds`` of an idle machine are the limit."""
+    return Background.waitUntil(condition, what, patient(seconds))
+
+
+def activateEffect(editor: Any) -> Any:
+    """Choose the effect MedDDPM in an editor; returns its Python object."""
+    editor.setActiveEffectByName("MedDDPM")
+    return editor.activeEffect().self()
+
+
+def clickAt(viewName: str, ras: tuple[float, float, float]) -> None:
+    """Press and release the left button in a slice view at a point (RAS mm)."""
+    dragFrom(viewName, ras, ras)
+
+
+def dragFrom(viewName: str, start: tuple[float, float, float], end: tuple[float, float, float]) -> None:
+    """Drag with the left button in a slice view, from point to point (RAS mm)."""
+    widget, events = slicer.app.layoutManager().sliceWidget(viewName), vtk.vtkCommand
+    interactor = widget.sliceView().interactorStyle().GetInteractor()
+    toPixel = np.linalg.inv(slicer.util.arrayFromVTKMatrix(widget.mrmlSliceNode().GetXYToRAS()))
+    first, last = ((toPixel @ [*point, 1.0])[:2].round().astype(int).tolist() for point in (start, end))
+    moves = [(events.MouseMoveEvent, first), (events.LeftButtonPressEvent, first)]
+    for event, pixel in [*moves, (events.MouseMoveEvent, last), (events.LeftButtonReleaseEvent, last)]:
+        interactor.SetEventInformation(*pixel, 0, 0, "\0", 0, None)
+        interactor.InvokeEvent(event)
+        slicer.app.processEvents()
 
 
 def openModule(name: str = "MedDDPMSynth") -> Any:

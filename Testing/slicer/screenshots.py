@@ -22,7 +22,7 @@ import numpy as np
 import slicer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from driving import openModule, rest, setVoxels, voxels, waitUntil
+from driving import activateEffect, clickAt, openModule, rest, setVoxels, voxels, waitUntil
 from photography import prepareWindow, savePicture, scroll
 
 SECTIONS = ("Model", "Mask", "Generate", "Results", "Edit", "Batch", "Storage")
@@ -31,7 +31,7 @@ HEAD_CENTER, HEAD_SIZE = (0.0, 0.0, 0.0), (146.0, 180.0, 146.0)
 TUMOR = (-29.0, 6.0, 14.0)
 NEW_LESION = (30.0, -22.0, 14.0)
 EDEMA = "Peritumoral edema"
-PATIENCE = 600.0
+PATIENCE = 75.0
 SAMPLES = 3
 
 
@@ -63,8 +63,6 @@ class Photographer:
 
     def effect(self) -> None:
         """Step 5: the effect has just placed a second lesion."""
-        from SegmentEditorMedDDPMLib.SelfTest import activateEffect, clickAt
-
         self.loadSample()
         self.show("Mask")
         lookAt(NEW_LESION)
@@ -140,7 +138,7 @@ class Photographer:
         self.parameters = self.widget.logic.parameterNode()
         slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self.ui.SampleCaseButton.click()
-        if not self.widget.panels.context.agreed:
+        if not self.widget.context.agreed:
             self.ui.ModelTermsButton.click()
         self.parameters.seed = 7
         segmentation = self.parameters.segmentation

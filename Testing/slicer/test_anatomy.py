@@ -49,7 +49,7 @@ class AnatomyTest(SlicerTestCase):
     def testAnatomyAsSegments(self) -> None:
         """Ventricles and others appear, the tumor stays, the GUI flows; undo takes them away again."""
         tumor = voxels(self.segmentation, "Enhancing tumor")
-        with StallMeter(self.service._timer, self.widget.panels.timer) as meter:
+        with StallMeter(self.service._timer, self.widget.timer) as meter:
             self._showAnatomy()
         say(meter.summary())
         self.assertLess(meter.longestCallback, 0.1, meter.summary())
@@ -87,7 +87,7 @@ class AnatomyTest(SlicerTestCase):
         waitUntil(lambda: self.ui.GrowthButton.enabled, "the button")
         self.ui.GrowthButton.click()
         run = self.service.run
-        with StallMeter(self.service._timer, self.widget.panels.timer) as meter:
+        with StallMeter(self.service._timer, self.widget.timer) as meter:
             waitUntil(lambda: run.finished, "the series")
         say(meter.summary())
         self.assertEqual(run.state.name, "DONE", run.message)

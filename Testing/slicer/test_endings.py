@@ -78,7 +78,8 @@ class EndingsTest(SlicerTestCase):
         say(f"weights gone: {run.message}")
         self.assertIn("model.safetensors", run.message)
         shutil.rmtree(folder.parent)
-        self.context.describeModel(again=True)
+        self.context._describedKey = None
+        self.widget.refresh()
         waitUntil(lambda: not self.ui.GenerateButton.enabled, "the disabled button")
         say(f"model gone: {self.ui.GenerateButton.toolTip}")
         library.forget(key)
@@ -110,10 +111,10 @@ class EndingsTest(SlicerTestCase):
         begin = time.monotonic()
         slicer.util.reloadScriptedModule("MedDDPMSynth")
         say(f"reload took {time.monotonic() - begin:.2f} s")
-        waitUntil(lambda: not old & set(workers()), "the end of the workers", 30)
+        waitUntil(lambda: not old & set(workers()), "the end of the workers", 4)
         self.assertTrue(run.finished or run is not self.service.run)
         self.widget = openModule()
-        self.ui, self.context = self.widget.ui, self.widget.panels.context
+        self.ui, self.context = self.widget.ui, self.widget.context
         self.assertTrue(self.ui.SampleCaseButton.visible)
         self.fewSteps()
         self.generate()
@@ -122,7 +123,7 @@ class EndingsTest(SlicerTestCase):
         volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
         self.assertEqual([node.GetName() for node in volumes if "synthetic" in node.GetName()], [])
         files = self.service.storage.exchange
-        waitUntil(lambda: not any(files.glob("*.nrrd")), "the end of the exchange files", 20)
+        waitUntil(lambda: not any(files.glob("*.nrrd")), "the end of the exchange files", 3)
 
     def _workerSeconds(self, seconds: float) -> float:
         """Processor time that sampling takes within ``seconds``."""
@@ -155,8 +156,8 @@ class ApplicationEndsTest(unittest.TestCase):
             if way == "wait":
                 self.assertTrue(workers(root))
                 application.kill()
-            waitUntil(lambda: application.poll() is not None, "the end of the other application", 60)
-            took = waitUntil(lambda: not workers(root), "the end of its worker", 30)
+            waitUntil(lambda: application.poll() is not None, "the end of the other application", 8)
+            took = waitUntil(lambda: not workers(root), "the end of its worker", 4)
             say(f"{way}: the worker ended {took:.1f} s after its application")
         finally:
             application.kill()

@@ -19,7 +19,8 @@ class ModuleTest(SlicerTestCase):
     def testEveryDisabledButtonSaysWhy(self) -> None:
         """Buttons that are disabled in an empty scene have another tooltip than usual, a sentence."""
         names = "GenerateButton OutlineButton ShowButton SideBySideButton CompareButton StatisticsButton DiscardButton"
-        for name in [*names.split(), "RememberMaskButton", "RestoreMaskButton", "BatchButton", "ForgetModelButton"]:
+        names += " RememberMaskButton RestoreMaskButton BatchButton RemoveRememberedButton"
+        for name in names.split():
             button = getattr(self.ui, name)
             with self.subTest(button=name):
                 self.assertFalse(button.enabled)
@@ -44,7 +45,7 @@ class ModuleTest(SlicerTestCase):
         array = voxels(segmentation, "Peritumoral edema")
         array[-8:-5, 5:9, 5:9] = 1
         setVoxels(segmentation, "Peritumoral edema", array)
-        panel = next(panel for panel in self.widget.panels.panels if hasattr(panel, "findings"))
+        panel = next(panel for panel in self.widget.panels if hasattr(panel, "findings"))
         waitUntil(lambda: panel.findings.buttons and panel.findings.buttons[0][0].enabled, "a finding with a fix")
         self.assertNotIn("ready", self.ui.CheckStatusLabel.text)
         grab("finding")
@@ -59,11 +60,10 @@ class ModuleTest(SlicerTestCase):
     def testEstimateIsAskedAgainAfterTheSceneWasClosed(self) -> None:
         """A question that the end of a scene has cancelled is asked anew in the next one, with the same choices."""
         self.loadSample()
-        estimator = self.context.service._estimator
-        waitUntil(lambda: estimator.job is not None and not estimator.job.finished, "the question")
+        waitUntil(lambda: not self.service.estimate.finished, "the question")
         slicer.mrmlScene.Clear(0)
         self.loadSample()
-        waitUntil(lambda: "memory" in self.ui.EstimateLabel.text, "the estimate", 120)
+        waitUntil(lambda: "memory" in self.ui.EstimateLabel.text, "the estimate")
 
     def testCreateSegments(self) -> None:
         """Without any image, "Create segments" makes a mask to paint in, with terminology."""

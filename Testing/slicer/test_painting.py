@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
-from driving import SlicerTestCase, count, grab, rest, say, segmentId, voxels, waitUntil
-from SegmentEditorMedDDPMLib.SelfTest import dragFrom
+from driving import SlicerTestCase, count, dragFrom, grab, rest, say, segmentId, voxels, waitUntil
 
 BRUSH_MM = 12.0
 # Brain without tumor, on the patient's right of the sample case (RAS mm).
@@ -63,6 +62,12 @@ class PaintingTest(SlicerTestCase):
         difference = np.abs(after.astype(float) - before)
         far = np.roll(painted, painted.shape[0] // 3, axis=0) & ~painted
         self.assertGreater(difference[painted].mean(), 3 * difference[far].mean())
+
+    def testSelfTestOfTheEffect(self) -> None:
+        """What the button "Reload and Test" of the hidden module does."""
+        from SegmentEditorMedDDPM import SegmentEditorMedDDPMTest
+
+        SegmentEditorMedDDPMTest().runTest()
 
     def testAutomaticUpdate(self) -> None:
         """With "Auto-update" a preview follows the drag by itself, and is marked as one."""

@@ -179,7 +179,7 @@ def synthetic() -> list[Any]:
     """The synthetic volumes of the scene."""
     from MedDDPMSlicerLib.Nodes import syntheticVolumes
 
-    return syntheticVolumes(slicer.mrmlScene)
+    return syntheticVolumes()
 
 
 def named(start: str) -> Any:

@@ -27,7 +27,7 @@ class RolesTest(SlicerTestCase):
     @property
     def roles(self):
         """The list in the module's panel."""
-        return next(panel for panel in self.widget.panels.panels if hasattr(panel, "roles")).roles
+        return next(panel for panel in self.widget.panels if hasattr(panel, "roles")).roles
 
     def testPressGenerate(self) -> None:
         """The tumor is in the images, and what each segment was taken for is shown and kept."""

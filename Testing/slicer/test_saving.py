@@ -176,7 +176,7 @@ def synthetic() -> list[Any]:
     """The synthetic volumes of the scene."""
     from MedDDPMSlicerLib.Nodes import syntheticVolumes
 
-    return syntheticVolumes(slicer.mrmlScene)
+    return syntheticVolumes()
 
 
 def foldersOf(node: Any) -> tuple[str, str]:

@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 BUTTONS = (
     *("ScanButton", "PrepareButton", "ReportButton", "StartButton", "PauseButton", "ResumeButton", "StopButton"),
     *("ExtendButton", "UseButton", "OpenRunButton", "ForgetRunButton", "DeleteRunButton", "WatchButton"),
-    *("RunDetailsButton", "RemoveFolderButton"),
+    *("RunDetailsButton", "RemoveRememberedButton"),
 )
 
 
@@ -49,7 +49,7 @@ class PanelTest(TrainingTestCase):
         self.press("ScanButton")
         waitUntil(lambda: self.service.scan.finished and "Fix 3 problems" in self.ui.ScanStatusLabel.text, "the scan")
         for word in ("Sample_02_t2.nrrd", "FLAIR", "notes_old.nrrd"):
-            waitUntil(lambda word=word: word in self._explanations(), f"a line on {word}", 30)
+            waitUntil(lambda word=word: word in self._explanations(), f"a line on {word}", 4)
         self.assertFalse(self.ui.PrepareButton.enabled)
         grab("training-problems")
         self.press("LeaveOutButton")
@@ -72,7 +72,7 @@ class PanelTest(TrainingTestCase):
         self.press("PrepareButton")
         self.assertEqual(self.ui.PrepareButton.text, "Cancel")
         preparation = self.service.preparation
-        waitUntil(lambda: (preparation.job.step or 0) >= 1 or preparation.finished, "the first case")
+        waitUntil(lambda: (preparation.step or 0) >= 1 or preparation.finished, "the first case")
         if not preparation.finished:
             self.press("PrepareButton")
         waitUntil(lambda: preparation.finished, "the cancel")
@@ -102,7 +102,7 @@ class PanelTest(TrainingTestCase):
         """The new panel works, and remembers nothing of the old one's widgets."""
         slicer.util.reloadScriptedModule("MedDDPMTraining")
         self.widget = openTraining()
-        self.ui, self.context = self.widget.ui, self.widget.panels.context
+        self.ui, self.context = self.widget.ui, self.widget.context
         self.scanned()
         self.assertEqual(self.ui.CasesTable.rowCount, 6)
 
@@ -127,7 +127,7 @@ class WholeWayTest(TrainingTestCase):
         self.prepared()
         waitUntil(lambda: "memory" in self.ui.EstimateLabel.text, "the estimate")
         say(f"estimate: {self.ui.EstimateLabel.text}")
-        timers = self.service._timer, self.widget.panels.timer
+        timers = self.service._timer, self.widget.timer
         path = self.started(steps=30)
         with StallMeter(*timers) as first:
             self.press("WatchButton")
@@ -195,7 +195,7 @@ class WholeWayTest(TrainingTestCase):
         synth = openModule()
         self.assertEqual(synth.logic.parameterNode().model, str(Path(path) / "outputs" / "model"))
         synth.ui.SampleCaseButton.click()
-        if not synth.panels.context.agreed:
+        if not synth.context.agreed:
             synth.ui.ModelTermsButton.click()
         waitUntil(lambda: synth.ui.GenerateButton.enabled, "the Generate button")
         synth.ui.GenerateButton.click()
@@ -210,10 +210,11 @@ class SelfTestTest(TrainingTestCase):
 
     def testSelfTest(self) -> None:
         """It prepares, trains, hands the model over, and leaves nothing behind."""
-        from MedDDPMTrainingLib.Panels.SelfTest import runSelfTest
+        from MedDDPMTraining import MedDDPMTrainingTest
 
-        told: list[str] = []
-        runSelfTest(told.append)
+        test, told = MedDDPMTrainingTest(), list[str]()
+        test.delayDisplay = told.append
+        test.runTest()
         self.assertEqual(told[-1], "The self-test passed")
         self.assertIn("Using its model", told)
         self.assertEqual(list(self.service.storage.runs.iterdir()), [])
@@ -265,8 +266,8 @@ class OutlivesSlicerTest(TrainingTestCase):
         with (OUT / "train-and-leave.log").open("wb") as log:
             other = subprocess.Popen(command, env={**os.environ, **changed}, stdout=log, stderr=subprocess.STDOUT)
         try:
-            waitUntil(told.is_file, "the other application's training", 300)
-            waitUntil(lambda: other.poll() is not None, "the end of the other application", 60)
+            waitUntil(told.is_file, "the other application's training", 38)
+            waitUntil(lambda: other.poll() is not None, "the end of the other application", 8)
         finally:
             other.kill()
         path = told.read_text()

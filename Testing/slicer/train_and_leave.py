@@ -13,11 +13,11 @@ import slicer
 dataset, runs = os.environ["MEDDDPM_TRAIN"].split("|")
 slicer.util.selectModule("MedDDPMTraining")
 widget = slicer.modules.MedDDPMTrainingWidget
-parameters, ui, context = widget.logic.parameterNode(), widget.ui, widget.panels.context
+parameters, ui, context = widget.logic.parameterNode(), widget.ui, widget.context
 parameters.datasetFolder, parameters.runsFolder = dataset, runs
 parameters.preset, parameters.precision, parameters.runName = "demo", "fp32", "Left alone"
 parameters.iterations, parameters.lookEvery = 100_000, 50_000
-end = time.monotonic() + 240
+end = time.monotonic() + 30 * float(os.environ.get("MEDDDPM_TEST_PATIENCE", "8"))
 while time.monotonic() < end and not ui.StartButton.enabled:
     slicer.app.processEvents()
 ui.StartButton.click()

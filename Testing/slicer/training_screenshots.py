@@ -29,7 +29,7 @@ GRID = "32x40x32:5:LPS"
 STEPS, EVERY = 400, 50
 # After so many steps there is something to be seen.
 ENOUGH = 300
-PATIENCE = 7200.0
+PATIENCE = 900.0
 
 
 class Photographer:
@@ -38,7 +38,7 @@ class Photographer:
     def __init__(self, out: Path, work: Path) -> None:
         self.out, self.work = out, work
         self.widget = openTraining()
-        self.ui, self.context = self.widget.ui, self.widget.panels.context
+        self.ui, self.context = self.widget.ui, self.widget.context
         prepareWindow()
 
     @property
@@ -72,7 +72,7 @@ class Photographer:
         waitUntil(lambda: self.ui.PrepareButton.enabled, "the Prepare button")
         self.ui.PrepareButton.click()
         preparation = self.widget.logic.service.preparation
-        cases = lambda: preparation.job.stage == "prepare" and (preparation.job.step or 0) >= 2  # noqa: E731
+        cases = lambda: preparation.stage == "prepare" and (preparation.step or 0) >= 2  # noqa: E731
         waitUntil(lambda: preparation.finished or cases(), "two cases", PATIENCE)
         self.show("Source", "Prepare")
         self.picture("training-2-preparing", self.ui.PrepareSection, settle=0.1)
@@ -114,7 +114,7 @@ class Photographer:
         self.ui.UseButton.click()
         synth = openModule()
         synth.ui.SampleCaseButton.click()
-        if not synth.panels.context.agreed:
+        if not synth.context.agreed:
             synth.ui.ModelTermsButton.click()
         waitUntil(lambda: synth.ui.GenerateButton.enabled, "Generate")
         synth.ui.GenerateButton.click()

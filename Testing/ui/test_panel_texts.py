@@ -31,13 +31,12 @@ from typer.testing import CliRunner  # noqa: E402
 def description(**changes):
     values = {
         "modalities": ("T1", "FLAIR"),
-        "labels": load_scheme("brats").labels,
-        "gridShape": (80, 96, 80),
-        "spacingMm": (2.0, 2.0, 2.0),
+        "scheme": load_scheme("brats"),
+        "grid": SimpleNamespace(shape=(80, 96, 80), spacing=(2.0, 2.0, 2.0)),
         "license": "CC-BY 4.0",
-        "intendedUse": "Research only.",
+        "intended_use": "Research only.",
     }
-    return SimpleNamespace(**{**values, **changes})
+    return SimpleNamespace(config=SimpleNamespace(**{**values, **changes}))
 
 
 def test_the_summary_names_images_labels_with_colors_grid_license_and_use():
@@ -48,7 +47,7 @@ def test_the_summary_names_images_labels_with_colors_grid_license_and_use():
 
 
 def test_a_models_texts_cannot_bring_markup_into_the_summary():
-    text = Texts.modelSummary(description(license='<img src="http://x">', intendedUse="<b>all</b>"))
+    text = Texts.modelSummary(description(license='<img src="http://x">', intended_use="<b>all</b>"))
     assert "<img" not in text and "<b>all" not in text
     assert "&lt;img" in text
 

@@ -22,6 +22,7 @@ from ui_files import (
     kind_of,
     module_of,
     named_in_code,
+    option_fields,
     ui_paths,
 )
 
@@ -78,6 +79,8 @@ def test_bound_numbers_have_a_range(path: Path) -> None:
 def test_inputs_have_a_tooltip_that_is_a_sentence(path: Path) -> None:
     inputs = [widget for widget in UiFile(path).widgets if widget.kind in INPUTS]
     tips = {widget.name: widget.properties.get("toolTip", "") for widget in inputs}
+    described = {widget.name for widget in inputs if widget.properties.get(BINDING) in option_fields()}
+    assert not [name for name in described if tips.pop(name)], "those of options come from the fields"
     assert tips
     assert not [name for name, tip in tips.items() if len(tip) < 10 or tip[0].islower() or tip[-1] not in ".?)>"]
 

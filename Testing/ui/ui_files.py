@@ -108,14 +108,14 @@ def fields(module: str) -> dict[str, ast.expr]:
     """The annotations of the fields of the parameter node of a module."""
     tree = ast.parse((ROOT / module / f"{module}Lib" / "Parameters.py").read_text(encoding="utf-8"))
     (node,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == f"{module}ParameterNode")
-    return (_option_fields() if module == "MedDDPMSynth" else {}) | {
+    return (option_fields() if module == "MedDDPMSynth" else {}) | {
         line.target.id: line.annotation
         for line in node.body
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
     }
 
 
-def _option_fields() -> dict[str, ast.expr]:
+def option_fields() -> dict[str, ast.expr]:
     """The annotations that ``withOptions`` adds."""
     sys.path[:0] = [str(ROOT / name) for name in ("MedDDPMCore", "MedDDPMSlicer") if str(ROOT / name) not in sys.path]
     from medddpm.synthesis.request import SynthesisRequest

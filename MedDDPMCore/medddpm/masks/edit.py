@@ -48,7 +48,7 @@ def transform_tumor(
     low, high = SCALE_LIMITS
     if not low <= factor <= high:
         raise InputError(f"A tumor cannot be scaled by {factor:g}; choose a factor from {low:g} to {high:g}.")
-    about_r, about_a, about_s = (_rotation(axis, angle) for axis, angle in enumerate(_three(degrees, "A rotation")))
+    about_r, about_a, about_s = (rotation(axis, angle) for axis, angle in enumerate(_three(degrees, "A rotation")))
     offset = _three(offset_mm, "An offset")
     stack = open_stack(labels, affine, scheme, parts)
     return _move(stack, factor * about_s @ about_a @ about_r, stack.centroid, offset)
@@ -131,7 +131,7 @@ def _three(numbers: Sequence[float], what: str) -> np.ndarray:
     return vector
 
 
-def _rotation(axis: int, degrees: float) -> np.ndarray:
+def rotation(axis: int, degrees: float) -> np.ndarray:
     """3x3 rotation about a coordinate axis, right-handed."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     matrix = np.eye(3)

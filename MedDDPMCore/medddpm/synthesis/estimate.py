@@ -153,8 +153,8 @@ def _flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
 def estimate_job(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> None:
     """Write ``outputs/estimate.json`` for the synthesis ``request``; its masks need not exist.
 
-    Fields: seconds, memory_bytes, available_bytes (null: unknown), fits, advice (a sentence, empty where it fits),
-    device, precision. Raises InputError where the model, the device or the sampler cannot be used.
+    Fields: seconds, memory_bytes, available_bytes (null: unknown), fits, sentence, advice (a sentence, empty where it
+    fits), device, precision. Raises InputError where the model, the device or the sampler cannot be used.
     """
     wanted = SynthesisRequest.from_dict(request)
     reporter.stage("estimate", "Estimating time and memory")
@@ -168,6 +168,7 @@ def estimate_job(request: dict[str, Any], folder: JobFolder, reporter: Reporter)
     data = {
         **asdict(needed),
         "fits": needed.fits,
+        "sentence": f"{needed.sentence()} The device is {device}.",
         "advice": "" if needed.fits else memory_advice(device, dtype),
         "device": str(device),
         "precision": {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}[str(dtype).removeprefix("torch.")],

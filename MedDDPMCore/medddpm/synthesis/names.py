@@ -31,8 +31,12 @@ def sheet_name(name: str, k: int) -> str:
 
 def image_name(name: str, k: int, modality: str, compress: bool = True) -> str:
     """The image of sample ``k`` (from 0) of a case in one modality; without compression ``.nii``."""
-    safe = "".join(c if c.isalnum() or c in "-+." else "_" for c in modality)
-    return f"{name}_sample-{k + 1:02d}_{safe}{_nifti(compress)}"
+    return f"{name}_sample-{k + 1:02d}_{safe_name(modality)}{_nifti(compress)}"
+
+
+def safe_name(modality: str) -> str:
+    """A modality as a part of a file name."""
+    return "".join(c if c.isalnum() or c in "-+." else "_" for c in modality)
 
 
 def mask_name(name: str, compress: bool = True) -> str:

@@ -7,10 +7,12 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import slicer
 from medddpm.errors import MedDDPMError
 
+from ..Dependencies import GENERATING
 from ..PlainSentences import sentenceOf
-from .Widgets import say
+from .Widgets import DetailsDialog, say
 
 logger = logging.getLogger(__name__)
 
@@ -18,22 +20,33 @@ logger = logging.getLogger(__name__)
 class PanelContext:
     """What the panels of one module share: its logic and service, and the parameter node of the scene.
 
-    ``parameters`` is None while a scene is closing. ``missing``: packages to install.
+    ``parameters`` is None while a scene is closing. ``use``: what the module needs packages for; ``missing``: those to
+    install. ``refresh`` refreshes all panels, for what no parameter tells of.
     """
 
-    def __init__(self, logic: Any) -> None:
-        self.logic = logic
+    use = GENERATING
+
+    def __init__(self, logic: Any, refresh: Callable[[], object]) -> None:
+        self.logic, self.refresh = logic, refresh
         self.service = logic.service
         self.parameters: Any = None
         self.missing: list[Any] = []
 
-    def setParameters(self, parameters: Any) -> None:
-        """Look at another parameter node; None while there is no scene."""
-        self.parameters = parameters
-        self.update()
+    def set(self, name: str, value: Any) -> None:
+        """Take another choice of the user."""
+        if self.parameters is not None and getattr(self.parameters, name) != value:
+            setattr(self.parameters, name, value)
 
     def update(self) -> None:
         """Read anew what follows from the parameter node; called before the panels are refreshed."""
+
+    def remembered(self) -> list[tuple[str, str]]:
+        """(key, title) of what is remembered for the user, for the panel of the storage."""
+        raise NotImplementedError
+
+    def forget(self, key: str) -> None:
+        """Remember an entry no more."""
+        raise NotImplementedError
 
 
 class Panel:
@@ -43,6 +56,7 @@ class Panel:
     """
 
     problem = messageLabel = ""
+    _details: DetailsDialog | None = None
 
     def __init__(self, ui: Any, context: PanelContext) -> None:
         self.ui = ui
@@ -79,6 +93,14 @@ class Panel:
 
     def cleanup(self) -> None:
         """The module is about to be unloaded or reloaded."""
+        if self._details is not None:
+            self._details.dialog.hide()
+            self._details.dialog.deleteLater()
+
+    def showLog(self, title: str, text: str) -> None:
+        """Show a log in a window."""
+        self._details = self._details or DetailsDialog(slicer.util.mainWindow())
+        self._details.show(title, text)
 
 
 @contextlib.contextmanager

@@ -9,10 +9,20 @@ import ctk
 import qt
 from medddpm.options import Option
 
-from ..RequestOptions import defaultOf, isOptional, parameterName, rangeOf
-from .Widgets import chooseData, fillComboBox
+from ..RequestOptions import defaultOf, isOptional, parameterName, rangeOf, shownOptions
+from .Widgets import fillComboBox, quiet
 
 LEFT_OPEN = "As the model suggests"
+
+
+def describe(ui: Any, request: type) -> None:
+    """Give the widgets of a .ui file that are bound to options of a request, and their captions, the help of these."""
+    helps = {parameterName(told.name): told.help for told in shownOptions(request)}
+    for name, widget in list(vars(ui).items()):
+        said = helps.get(widget.property("SlicerParameterName"))
+        for one in (widget, getattr(ui, f"{name}Caption", None)) if said else ():
+            if one is not None:
+                one.toolTip = said
 
 
 class OptionWidgets:
@@ -42,16 +52,15 @@ class OptionWidgets:
         """Show what the parameter node says, without telling of a change."""
         for name, widget in self.widgets.items():
             value = getattr(parameterNode, name)
-            blocked = widget.blockSignals(True)
-            if isinstance(widget, qt.QComboBox):
-                if value and widget.findData(value) < 0:  # of a script, such as cuda:1
-                    widget.addItem(value, value)
-                chooseData(widget, value)
-            elif isinstance(widget, qt.QCheckBox):
-                widget.checked = value
-            else:
-                widget.value = value
-            widget.blockSignals(blocked)
+            with quiet(widget):
+                if isinstance(widget, qt.QComboBox):
+                    if value and widget.findData(value) < 0:  # of a script, such as cuda:1
+                        widget.addItem(value, value)
+                    widget.currentIndex = max(0, widget.findData(value))
+                elif isinstance(widget, qt.QCheckBox):
+                    widget.checked = value
+                else:
+                    widget.value = value
 
     def _make(self, told: Option, name: str) -> Any:
         if told.choices:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -59,23 +62,90 @@ def clearLayout(layout: Any) -> None:
             widget.deleteLater()
 
 
+@contextlib.contextmanager
+def quiet(widget: Any) -> Iterator[None]:
+    """The widget tells nobody of changes in the block."""
+    blocked = widget.blockSignals(True)
+    try:
+        yield
+    finally:
+        widget.blockSignals(blocked)
+
+
 def fillComboBox(box: Any, items: list[tuple[str, str]], chosen: str) -> None:
     """Put (text, data) into a combo box and choose by data, without signals."""
-    blocked = box.blockSignals(True)
-    box.clear()
-    for text, data in items:
-        box.addItem(text, data)
-    box.currentIndex = max(0, box.findData(chosen))
-    box.blockSignals(blocked)
+    with quiet(box):
+        box.clear()
+        for text, data in items:
+            box.addItem(text, data)
+        box.currentIndex = max(0, box.findData(chosen))
 
 
-def chooseData(box: Any, data: str) -> None:
-    """Choose the item with this data, without signals; nothing where there is none."""
-    index = box.findData(data)
-    if index >= 0 and index != box.currentIndex:
-        blocked = box.blockSignals(True)
-        box.currentIndex = index
-        box.blockSignals(blocked)
+def fillModels(box: Any, library: Any, chosen: str, before: list[tuple[str, str]], after: list[tuple[str, str]]) -> int:
+    """Put the models of a library into a combo box, between other entries, and choose one by its key, which is named
+    even where it is not known; returns how many entries lie before ``after``.
+    """
+    entries = [(title, key) for key, title in library.entries()]
+    if chosen not in [key for _, key in (*before, *entries)]:
+        entries.append((f"Not found here: {Path(chosen).name}", chosen))
+    fillComboBox(box, before + entries + after, chosen)
+    return len(before) + len(entries)
+
+
+def setUpTable(table: Any, stretched: int) -> None:
+    """A table without numbers of rows, whose columns are as wide as their texts; one takes what is left."""
+    table.verticalHeader().visible = False
+    for column in range(table.columnCount):
+        mode = qt.QHeaderView.Stretch if column == stretched else qt.QHeaderView.ResizeToContents
+        table.horizontalHeader().setSectionResizeMode(column, mode)
+
+
+def setCells(table: Any, row: int, cells: Iterable[tuple[str, str]], first: int = 0) -> None:
+    """Show (text, tooltip) in a row of a table, from the column ``first`` on."""
+    for column, (text, tip) in enumerate(cells, first):
+        item = qt.QTableWidgetItem(text)
+        item.setToolTip(tip)
+        table.setItem(row, column, item)
+
+
+class NameBoxes:
+    """A check box for each of some names, in a layout; ``changed`` gets those that are checked, none for all."""
+
+    def __init__(self, layout: Any, changed: Callable[[list[str]], object]) -> None:
+        self._layout, self._changed = layout, changed
+        self.boxes: dict[str, Any] = {}
+
+    def show(self, names: Iterable[str], chosen: Iterable[str]) -> None:
+        """Show names, of which the ``chosen`` ones are checked; all where none is."""
+        names, chosen = list(names), list(chosen)
+        if names != list(self.boxes):
+            clearLayout(self._layout)
+            self.boxes = {name: qt.QCheckBox(name) for name in names}
+            for box in self.boxes.values():
+                box.toggled.connect(lambda *_: self._onToggled())
+                self._layout.addWidget(box)
+        for name, box in self.boxes.items():
+            with quiet(box):
+                box.checked = not chosen or name in chosen
+
+    def _onToggled(self) -> None:
+        chosen = [name for name, box in self.boxes.items() if box.checked]
+        self._changed([] if len(chosen) == len(self.boxes) else chosen)
+
+
+class PathInput:
+    """A path line whose path is a text field of the parameter node, which Slicer cannot connect by itself."""
+
+    def __init__(self, line: Any, context: Any, field: str) -> None:
+        self._line, self._context, self._field = line, context, field
+        line.connect("currentPathChanged(QString)", lambda *_: context.set(field, line.currentPath))
+
+    def refresh(self) -> None:
+        """Show what the parameter node says."""
+        text = getattr(self._context.parameters, self._field)
+        if self._line.currentPath != text:
+            with quiet(self._line):
+                self._line.currentPath = text
 
 
 class DetailsDialog:

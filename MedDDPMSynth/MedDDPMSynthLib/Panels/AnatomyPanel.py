@@ -7,8 +7,8 @@ from typing import Any
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import enable, say
 
-from ..Anatomy import untold
 from ..Options import Anatomy
+from ..Readiness import untold
 from .Context import Context
 from .Texts import anatomyShown
 
@@ -50,15 +50,9 @@ class AnatomyPanel(Panel):
     def showAnatomy(self) -> None:
         """Complete the anatomy in the background, and show it as segments of the mask."""
         with self.told():
-            order = (self.context.parameters, self._onDone, self.sayError, self._saveUndo)
-            self.context.service.completeAnatomy(*order)
+            done, saveUndo = lambda facts: self._say(anatomyShown(facts)), self.ui.SegmentEditorWidget.saveStateForUndo
+            self.context.service.completeAnatomy(self.context.parameters, done, self.sayError, saveUndo)
             self._say("The anatomy is being completed…")
-
-    def _onDone(self, facts: dict[str, Any]) -> None:
-        self._say(anatomyShown(facts))
-
-    def _saveUndo(self) -> None:
-        self.ui.SegmentEditorWidget.saveStateForUndo()
 
     def _say(self, text: str, severity: str = "info") -> None:
         self._said, self._severity = text, severity

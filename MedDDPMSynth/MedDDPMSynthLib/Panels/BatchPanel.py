@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import qt
-import slicer
 from MedDDPMSlicerLib.Panels.Base import Panel
-from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, enable, say
+from MedDDPMSlicerLib.Panels.Widgets import PathInput, enable, say, setCells, setUpTable
 from MedDDPMSlicerLib.Texts import duration
 
 from .Context import Context
@@ -23,11 +21,13 @@ class BatchPanel(Panel):
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
         self._shown: list[tuple[str, str, str, str]] = []
-        self.details = DetailsDialog(slicer.util.mainWindow())
-        self._setUpTable()
+        setUpTable(ui.BatchTable, 2)
+        ui.BatchTable.toolTip = "Double-click a row for its log."
         ui.BatchKindComboBox.activated.connect(lambda *_: self._kindChosen())
-        ui.BatchSourcePath.connect("currentPathChanged(QString)", lambda *_: self._pathsChanged())
-        ui.BatchOutputPath.connect("currentPathChanged(QString)", lambda *_: self._pathsChanged())
+        self._paths = [
+            PathInput(ui.BatchSourcePath, context, "batchSource"),
+            PathInput(ui.BatchOutputPath, context, "batchOutput"),
+        ]
         ui.BatchTable.cellDoubleClicked.connect(lambda row, *_: self.showDetails(row))
         ui.BatchButton.clicked.connect(self.onButton)
         say(ui.BatchMessageLabel, "")
@@ -37,12 +37,8 @@ class BatchPanel(Panel):
         parameters = self.context.parameters
         if parameters.batchSequence is not None:
             self.ui.BatchKindComboBox.currentIndex = SEQUENCE
-        for widget, text in (
-            (self.ui.BatchSourcePath, parameters.batchSource),
-            (self.ui.BatchOutputPath, parameters.batchOutput),
-        ):
-            if widget.currentPath != text:
-                widget.currentPath = text
+        for one in self._paths:
+            one.refresh()
         self._showKind()
 
     def tick(self) -> None:
@@ -52,14 +48,19 @@ class BatchPanel(Panel):
         rows = [(case.name, case.state.value, case.message, case.place) for case in cases]
         if rows != self._shown:
             self._shown = rows
-            self._fill(rows)
-        self._updateButton(batch)
-        self._showMessage(batch)
-
-    def cleanup(self) -> None:
-        """Close the details window."""
-        self.details.dialog.hide()
-        self.details.dialog.deleteLater()
+            self.ui.BatchTable.rowCount = len(rows)
+            for row, (name, state, message, place) in enumerate(rows):
+                setCells(self.ui.BatchTable, row, [(name, place), (state, state), (message, message)])
+            self.ui.BatchTable.resizeRowsToContents()  # messages are broken into lines
+        running = batch is not None and not batch.finished
+        self.ui.BatchButton.text = "Cancel" if running else "Start"
+        reason = None if running else self.context.service.batchBlockedReason(self.context.parameters)
+        enable(self.ui.BatchButton, reason)
+        if self.problem:
+            say(self.ui.BatchMessageLabel, self.problem, "error")
+        elif batch is not None:
+            left = f" About {duration(batch.secondsLeft)} left." if batch.secondsLeft is not None else ""
+            say(self.ui.BatchMessageLabel, f"{batch.message or ''}{left}".strip())
 
     def onButton(self) -> None:
         """Start the batch, or cancel it."""
@@ -76,26 +77,7 @@ class BatchPanel(Panel):
         batch = self.context.service.batch
         if batch is not None and row < len(batch.rows):
             case = batch.rows[row]
-            self.details.show(f"Log of {case.name}", case.details())
-
-    def _setUpTable(self) -> None:
-        table = self.ui.BatchTable
-        table.verticalHeader().visible = False
-        table.toolTip = "Double-click a row for its log."
-        header = table.horizontalHeader()
-        header.setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(2, qt.QHeaderView.Stretch)
-
-    def _fill(self, rows: list[tuple[str, str, str, str]]) -> None:
-        table = self.ui.BatchTable
-        table.rowCount = len(rows)
-        for number, (name, state, message, place) in enumerate(rows):
-            for column, (text, tip) in enumerate([(name, place), (state, state), (message, message)]):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(tip)
-                table.setItem(number, column, item)
-        table.resizeRowsToContents()  # messages are broken into lines
+            self.showLog(f"Log of {case.name}", case.details())
 
     def _kindChosen(self) -> None:
         if self.ui.BatchKindComboBox.currentIndex == FOLDER:
@@ -108,22 +90,3 @@ class BatchPanel(Panel):
             widget.visible = fromFolder
         for widget in (self.ui.BatchSequenceSelector, self.ui.BatchSequenceSelectorCaption):
             widget.visible = not fromFolder
-
-    def _pathsChanged(self) -> None:
-        parameters = self.context.parameters
-        if parameters is not None:
-            parameters.batchSource = self.ui.BatchSourcePath.currentPath
-            parameters.batchOutput = self.ui.BatchOutputPath.currentPath
-
-    def _updateButton(self, batch: Any) -> None:
-        running = batch is not None and not batch.finished
-        self.ui.BatchButton.text = "Cancel" if running else "Start"
-        reason = None if running else self.context.service.batchBlockedReason(self.context.parameters)
-        enable(self.ui.BatchButton, reason)
-
-    def _showMessage(self, batch: Any) -> None:
-        if self.problem:
-            say(self.ui.BatchMessageLabel, self.problem, "error")
-        elif batch is not None:
-            left = f" About {duration(batch.secondsLeft)} left." if batch.secondsLeft is not None else ""
-            say(self.ui.BatchMessageLabel, f"{batch.message or ''}{left}".strip())

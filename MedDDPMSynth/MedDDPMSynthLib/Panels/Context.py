@@ -10,33 +10,31 @@ from MedDDPMSlicerLib.Panels.Base import PanelContext, plainErrors
 class Context(PanelContext):
     """What the panels look at: the logic, the service, the parameter node and the chosen model.
 
-    ``parameters`` is None while a scene is closing. ``model`` is the ``ModelDescription`` of ``parameters.model``, or
-    None where it cannot be read; then ``modelProblem`` is the sentence that says why. ``missing``: packages to install.
+    ``model`` is the ``ModelDescription`` of ``parameters.model``, or None where it cannot be read; then
+    ``modelProblem`` is the sentence that says why.
     """
 
-    def __init__(self, logic: Any) -> None:
-        super().__init__(logic)
-        self.model: Any = None
-        self.modelProblem: str | None = None
-        self._describedKey: str | None = None
+    model: Any = None
+    modelProblem: str | None = None
+    _describedKey: str | None = None
 
     def update(self) -> None:
-        """See PanelContext."""
-        self.describeModel()
-
-    def describeModel(self, again: bool = False) -> None:
-        """Read the description of the chosen model where the choice has changed, or ``again``."""
+        """Read the description of the chosen model where the choice has changed."""
         key = self.parameters.model if self.parameters is not None else None
-        if key == self._describedKey and not again:
+        if key == self._describedKey:
             return
         self._describedKey, self.model, self.modelProblem = key, None, None
-        if key is None:
-            return
-        with plainErrors(self._setProblem):
-            self.model = self.service.library.describe(key)
+        if key is not None:
+            with plainErrors(lambda sentence: setattr(self, "modelProblem", sentence)):
+                self.model = self.service.library.describe(key)
 
-    def _setProblem(self, sentence: str) -> None:
-        self.modelProblem = sentence
+    def remembered(self) -> list[tuple[str, str]]:
+        """The models that the user added."""
+        return self.service.library.added()
+
+    def forget(self, key: str) -> None:
+        """See PanelContext."""
+        self.service.library.forget(key)
 
     @property
     def agreed(self) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
+from MedDDPMSlicerLib.Nodes import removeNode
 from MedDDPMSlicerLib.Panels.Base import Panel
-from MedDDPMSlicerLib.Panels.Widgets import enable, say
+from MedDDPMSlicerLib.Panels.Widgets import enable, quiet, say
 
 from .. import LocalEdit
 from ..Options import SynthInputs
@@ -32,16 +33,15 @@ class EditScanPanel(Panel):
             self._makeSelectors()
         chosen = dict(parameters.knownVolumes)
         for name, selector in self.selectors.items():
-            blocked = selector.blockSignals(True)
-            selector.setCurrentNodeID(chosen.get(name, ""))
-            selector.blockSignals(blocked)
+            with quiet(selector):
+                selector.setCurrentNodeID(chosen.get(name, ""))
         self._showStatus(parameters)
 
     def rememberMask(self) -> None:
         """Take the mask as the one that the real scan shows."""
         with self.told():
             parameters = self.context.parameters
-            self._forget(parameters.originalSegmentation)
+            removeNode(parameters.originalSegmentation)
             parameters.originalSegmentation = LocalEdit.takeSnapshot(parameters.segmentation)
 
     def restoreMask(self) -> None:
@@ -51,38 +51,25 @@ class EditScanPanel(Panel):
             self.ui.SegmentEditorWidget.saveStateForUndo()
             LocalEdit.restoreSnapshot(parameters.segmentation, parameters.originalSegmentation)
 
-    def _forget(self, snapshot: Any) -> None:
-        if snapshot is not None:
-            LocalEdit.removeSnapshot(snapshot)
-
     def _makeSelectors(self) -> None:
         self._shownModel, self.selectors = self.context.model, {}
         form = self.ui.KnownVolumesWidget.layout()
         while form.rowCount():
             form.removeRow(0)
         for name in self.context.model.modalities if self.context.model is not None else ():
-            selector = self._makeSelector(name)
+            selector = self.selectors[name] = slicer.qMRMLNodeComboBox()
+            selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+            selector.showChildNodeTypes = selector.addEnabled = selector.removeEnabled = False
+            selector.noneEnabled = True
+            selector.noneDisplay = f"The patient's {name}"
+            selector.toolTip = f"The real {name} volume that is kept outside the changed region."
+            selector.setMRMLScene(slicer.mrmlScene)
+            selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._volumesChanged())
             form.addRow(f"{name}:", selector)
-            self.selectors[name] = selector
-
-    def _makeSelector(self, name: str) -> Any:
-        selector = slicer.qMRMLNodeComboBox()
-        selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
-        selector.showChildNodeTypes = False
-        selector.addEnabled = False
-        selector.removeEnabled = False
-        selector.noneEnabled = True
-        selector.noneDisplay = f"The patient's {name}"
-        selector.toolTip = f"The real {name} volume that is kept outside the changed region."
-        selector.setMRMLScene(slicer.mrmlScene)
-        selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._volumesChanged())
-        return selector
 
     def _volumesChanged(self) -> None:
-        if self.context.parameters is None:
-            return
         ids = {name: selector.currentNodeID for name, selector in self.selectors.items() if selector.currentNodeID}
-        if ids != dict(self.context.parameters.knownVolumes):
+        if self.context.parameters is not None and ids != dict(self.context.parameters.knownVolumes):
             self.context.parameters.knownVolumes = ids
 
     def _showStatus(self, parameters: Any) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import qt
-import slicer
 from medddpm.jobs.events import State
 from medddpm.synthesis.request import SynthesisRequest
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.EstimateLine import EstimateLine, Fail, Show
-from MedDDPMSlicerLib.Panels.OptionWidgets import OptionWidgets
-from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, clearLayout, enable, say
+from MedDDPMSlicerLib.Panels.OptionWidgets import OptionWidgets, describe
+from MedDDPMSlicerLib.Panels.Widgets import NameBoxes, enable, say
 from MedDDPMSlicerLib.RequestOptions import MAX_INT, valuesOf
 from MedDDPMSlicerLib.Texts import progressPercent, progressText
 
@@ -27,15 +25,14 @@ class GeneratePanel(Panel):
 
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
-        self.details = DetailsDialog(slicer.util.mainWindow())
         self._estimate = EstimateLine(ui.EstimateLabel, self._requestEstimate)
-        self._shownModel: Any = None
         self._blocked: str | None = None
-        self._modalityBoxes: dict[str, Any] = {}
-        self.options = OptionWidgets(ui.AdvancedGroupBox.layout(), advancedOptions(), self._setOption)
+        self._modalities = NameBoxes(ui.ModalitiesWidget.layout(), lambda names: context.set("modalities", names))
+        describe(ui, SynthesisRequest)
+        self.options = OptionWidgets(ui.AdvancedGroupBox.layout(), advancedOptions(), context.set)
         ui.GenerateButton.clicked.connect(self.onGenerate)
         ui.GrowthButton.clicked.connect(self.onGrowth)
-        ui.NewSeedButton.clicked.connect(self.newSeed)
+        ui.NewSeedButton.clicked.connect(lambda *_: context.set("seed", random.randrange(MAX_INT)))
         ui.DetailsButton.clicked.connect(self.showDetails)
         for label in (ui.MessageLabel, ui.ProgressLabel):
             say(label, "")
@@ -43,13 +40,14 @@ class GeneratePanel(Panel):
     def refresh(self) -> None:
         """Show the parameter node's choices."""
         parameters = self.context.parameters
-        self._showModalities(parameters)
+        model = self.context.model
+        self._modalities.show(model.modalities if model is not None else (), parameters.modalities)
         self.options.show(parameters)
         custom = None if parameters.quality == Quality.CUSTOM else "Choose the quality Custom to set this."
         enable(self.options.widgets["sampler"], custom)
         enable(self.options.widgets["steps"], custom)
-        if self.context.model is not None:
-            enable(self.options.widgets["guidance"], unguided(self.context.model))
+        if model is not None:
+            enable(self.options.widgets["guidance"], unguided(model))
         self.context.service.watchForUpdates(parameters)
 
     def tick(self) -> None:
@@ -67,10 +65,9 @@ class GeneratePanel(Panel):
         self.problem = ""
 
     def cleanup(self) -> None:
-        """Close the details window."""
+        """See Panel."""
         self.context.service.watchForUpdates(None)
-        self.details.dialog.hide()
-        self.details.dialog.deleteLater()
+        super().cleanup()
 
     def onGenerate(self) -> None:
         """Start a generation, or cancel the one that is going on."""
@@ -88,40 +85,10 @@ class GeneratePanel(Panel):
             self.context.service.start(self.context.parameters, self.context.parameters.growthFrames)
         self.tick()
 
-    def newSeed(self) -> None:
-        """Draw a random seed."""
-        self.context.parameters.seed = random.randrange(MAX_INT)
-
     def showDetails(self) -> None:
         """Show the log of the last generation."""
         run = self.context.service.run
-        self.details.show("Log of the last generation", run.details() if run is not None else "")
-
-    def _setOption(self, name: str, value: Any) -> None:
-        if self.context.parameters is not None:
-            setattr(self.context.parameters, name, value)
-
-    def _showModalities(self, parameters: Any) -> None:
-        """One check box a modality of the model."""
-        model = self.context.model
-        if model is not self._shownModel:
-            self._shownModel, self._modalityBoxes = model, {}
-            clearLayout(self.ui.ModalitiesWidget.layout())
-            for name in model.modalities if model is not None else ():
-                box = qt.QCheckBox(name)
-                box.toggled.connect(lambda *_: self._modalitiesChanged())
-                self.ui.ModalitiesWidget.layout().addWidget(box)
-                self._modalityBoxes[name] = box
-        for name, box in self._modalityBoxes.items():
-            blocked = box.blockSignals(True)
-            box.checked = not parameters.modalities or name in parameters.modalities
-            box.blockSignals(blocked)
-
-    def _modalitiesChanged(self) -> None:
-        chosen = [name for name, box in self._modalityBoxes.items() if box.checked]
-        if not chosen:  # an image without any modality is none: keep all
-            chosen = list(self._modalityBoxes)
-        self.context.parameters.modalities = [] if len(chosen) == len(self._modalityBoxes) else chosen
+        self.showLog("Log of the last generation", run.details() if run is not None else "")
 
     def _updateButton(self) -> None:
         button, run = self.ui.GenerateButton, self.context.busyRun

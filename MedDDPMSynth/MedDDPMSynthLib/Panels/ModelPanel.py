@@ -8,7 +8,7 @@ from typing import Any
 import qt
 import slicer
 from MedDDPMSlicerLib.Panels.Base import Panel
-from MedDDPMSlicerLib.Panels.Widgets import fillComboBox, say
+from MedDDPMSlicerLib.Panels.Widgets import fillModels, say
 from MedDDPMSlicerLib.Texts import modelSummary
 
 from .Context import Context
@@ -42,13 +42,9 @@ class ModelPanel(Panel):
 
     def fill(self) -> None:
         """Put the known models and the two ways to add one into the combo box."""
-        chosen = self.context.parameters.model
-        entries = [(title, key) for key, title in self.context.service.library.entries()]
-        if chosen not in [key for _, key in entries]:
-            entries.append((f"Not found here: {Path(chosen).name}", chosen))
         actions = [("Choose model folder…", CHOOSE_FOLDER), ("Choose published .pt file…", CHOOSE_CHECKPOINT)]
-        fillComboBox(self.ui.ModelComboBox, entries + actions, chosen)
-        self.ui.ModelComboBox.insertSeparator(len(entries))
+        order = (self.context.service.library, self.context.parameters.model, [], actions)
+        self.ui.ModelComboBox.insertSeparator(fillModels(self.ui.ModelComboBox, *order))
 
     def onActivated(self, index: int) -> None:
         """The user chose an entry."""

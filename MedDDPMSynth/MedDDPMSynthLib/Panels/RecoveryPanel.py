@@ -51,7 +51,7 @@ class RecoveryPanel(Panel):
         if not self.jobs:
             return
         job = self.jobs[0]
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.created))
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.job.created))
         more = f" ({len(self.jobs) - 1} more after this one.)" if len(self.jobs) > 1 else ""
         if job.finished:
             text = f"A generation of {when} was finished, but its images were not brought into a scene: {job.title}."

@@ -6,9 +6,10 @@ from typing import Any
 
 import qt
 import slicer
-from MedDDPMSlicerLib import Nodes, Views
+from MedDDPMSlicerLib import Nodes
 from MedDDPMSlicerLib.Panels.Base import Panel
-from MedDDPMSlicerLib.Panels.Widgets import enable, fillComboBox, say
+from MedDDPMSlicerLib.Panels.Widgets import enable, fillComboBox, say, setCells, setUpTable
+from MedDDPMSlicerLib.Views import showSideBySide
 
 from .. import Results, Statistics
 from .Context import Context
@@ -32,7 +33,8 @@ class ResultsPanel(Panel):
         self._filling = False
         self._segmentation: Any = None
         self._usualLayout: int | None = None
-        self._setUpTable()
+        setUpTable(ui.ResultsTable, MODEL)
+        ui.ResultsTable.wordWrap = False
         ui.ResultsTable.itemChanged.connect(self.onItemChanged)
         ui.ResultsTable.itemSelectionChanged.connect(self._onSelected)
         ui.ResultsTable.cellDoubleClicked.connect(lambda *_: self.show())
@@ -101,7 +103,7 @@ class ResultsPanel(Panel):
     def show(self) -> None:
         """Show the selected sample (or the first) in the usual slice views."""
         with self.told():
-            volume = self._volumeOf(self._first())
+            volume = self._chosenVolume()
             self.usualLayout()
             Nodes.showInSlices(volume)
 
@@ -110,13 +112,13 @@ class ResultsPanel(Panel):
         with self.told():
             chosen = self.selected()
             chosen = chosen if len(chosen) > 1 else self.samples
-            self._apply(Views.compareSamples(chosen[:MAX_VIEWS], self.modality))
+            volumes = {str(sample.number): sample.volume(self.modality) for sample in chosen[:MAX_VIEWS]}
+            self._arrange({title: volume for title, volume in volumes.items() if volume is not None})
 
     def compare(self) -> None:
         """Show the selected sample beside the real MRI."""
         with self.told():
-            volume = self._volumeOf(self._first())
-            self._apply(Views.compareWithReal(self.context.parameters.referenceVolume, volume))
+            self._arrange({"Real": self.context.parameters.referenceVolume, "Synthetic": self._chosenVolume()})
 
     def usualLayout(self) -> None:
         """Go back to the layout from before the comparison."""
@@ -147,42 +149,28 @@ class ResultsPanel(Panel):
         """The image that the buttons work on."""
         return self.ui.ResultsModalityComboBox.currentText
 
-    def _setUpTable(self) -> None:
-        table = self.ui.ResultsTable
-        table.verticalHeader().visible = False
-        table.wordWrap = False
-        header = table.horizontalHeader()
-        for column in (KEEP, NAME, SEED):
-            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(MODEL, qt.QHeaderView.Stretch)
-
     def _fillRow(self, row: int, sample: Any) -> None:
         keep = qt.QTableWidgetItem()
         keep.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsSelectable)
         keep.setCheckState(qt.Qt.Checked if sample.kept else qt.Qt.Unchecked)
         model = sample.volumes[0].GetAttribute("MedDDPM.model") if sample.volumes else ""
         name = f"Sample {sample.number:02d}" + (" (preview)" if sample.automatic else "")
-        texts = {NAME: name, SEED: str(sample.seed), MODEL: model or ""}
+        texts = (name, str(sample.seed), model or "")
         facts = anatomySentence(Results.anatomyFacts(sample))
         self.ui.ResultsTable.setItem(row, KEEP, keep)
-        for column, text in texts.items():
-            item = qt.QTableWidgetItem(text)
-            item.setToolTip(f"{text}. {facts}" if facts else text)
-            self.ui.ResultsTable.setItem(row, column, item)
+        cells = [(text, f"{text}. {facts}" if facts else text) for text in texts]
+        setCells(self.ui.ResultsTable, row, cells, first=NAME)
 
-    def _first(self) -> Any:
-        chosen = self.selected()
-        return chosen[0] if chosen else self.samples[0]
-
-    def _volumeOf(self, sample: Any) -> Any:
+    def _chosenVolume(self) -> Any:
+        sample = [*self.selected(), *self.samples][0]
         volume = sample.volume(self.modality)
         return volume if volume is not None else sample.volumes[0]
 
-    def _apply(self, plan: Any) -> None:
+    def _arrange(self, volumes: dict[str, Any]) -> None:
         manager = slicer.app.layoutManager()
         if self._usualLayout is None:
             self._usualLayout = manager.layout
-        Views.applyPlan(plan, manager.layoutLogic().GetLayoutNode())
+        showSideBySide(volumes, manager.layoutLogic().GetLayoutNode())
         slicer.app.processEvents()  # the new views must exist before they are fitted
         slicer.util.resetSliceViews()
         self._updateButtons()

@@ -10,7 +10,7 @@ from MedDDPMSlicerLib.Texts import counted
 
 def termsText(description: Any) -> str:
     """Why the terms of a model, which stand in its summary, must be agreed to."""
-    if description.license.strip().lower() in ("", "unknown"):
+    if description.config.license.strip().lower() in ("", "unknown"):
         return "The license of this model is not known. Ask the people who gave it to you what you may do with it."
     return "The license and the intended use above restrict what you may do with this model and its images."
 

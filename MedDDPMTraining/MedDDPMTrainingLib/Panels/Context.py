@@ -5,11 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import qt
+from MedDDPMSlicerLib.Dependencies import TRAINING
 from MedDDPMSlicerLib.Panels.Base import PanelContext
 
 
 class Context(PanelContext):
     """Logic, service and parameter node; ``parameters`` is None while a scene is closing."""
+
+    use = TRAINING
+
+    def remembered(self) -> list[tuple[str, str]]:
+        """The folders that are searched for trainings."""
+        return [(str(path), str(path)) for path in self.service.runs.roots()[1:]]
+
+    def forget(self, key: str) -> None:
+        """See PanelContext."""
+        self.service.runs.removeRoot(key)
 
     @property
     def chosen(self) -> str:
@@ -29,27 +40,6 @@ class Context(PanelContext):
     def choose(self, path: Any) -> None:
         """Follow another training."""
         self.set("chosenRun", str(path))
-
-    def set(self, name: str, value: Any) -> None:
-        """Take another choice of the user."""
-        if self.parameters is not None and getattr(self.parameters, name) != value:
-            setattr(self.parameters, name, value)
-
-
-class PathInput:
-    """A path line whose path is a text field of the parameter node, which Slicer cannot connect by itself."""
-
-    def __init__(self, line: Any, context: Context, field: str) -> None:
-        self._line, self._context, self._field = line, context, field
-        line.connect("currentPathChanged(QString)", lambda *_: context.set(field, line.currentPath))
-
-    def refresh(self) -> None:
-        """Show what the parameter node says."""
-        text = getattr(self._context.parameters, self._field)
-        if self._line.currentPath != text:
-            blocked = self._line.blockSignals(True)
-            self._line.currentPath = text
-            self._line.blockSignals(blocked)
 
 
 def formOf(section: Any, name: str) -> Any:

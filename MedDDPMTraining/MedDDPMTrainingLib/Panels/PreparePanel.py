@@ -11,11 +11,11 @@ from medddpm.jobs.events import State
 from medddpm.preparation.options import PrepareOptions
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.OptionWidgets import OptionWidgets
-from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, clearLayout, enable, say
+from MedDDPMSlicerLib.Panels.Widgets import NameBoxes, PathInput, enable, say
 from MedDDPMSlicerLib.RequestOptions import shownOptions
-from MedDDPMSlicerLib.Texts import duration
+from MedDDPMSlicerLib.Texts import progressText
 
-from .Context import Context, PathInput, formOf
+from .Context import Context, formOf
 
 # The options above the group Advanced; that of the layout is with the source.
 PLAIN, ELSEWHERE = ("scheme", "grid", "leave_out_flagged"), ("layout",)
@@ -34,7 +34,6 @@ class PreparePanel(Panel):
 
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
-        self.details = DetailsDialog(slicer.util.mainWindow())
         self._paths = [
             PathInput(ui.PreparedPath, context, "datasetFolder"),
             PathInput(ui.TemplatePath, context, "template"),
@@ -50,11 +49,12 @@ class PreparePanel(Panel):
         for name in ("scheme", "grid"):
             self.options[0].widgets[name].addItem("Other…", OTHER)
         self._taken: Any = None
-        self._boxes: dict[str, Any] = {}
+        self._modalities = NameBoxes(ui.ModalitiesWidget.layout(), lambda names: context.set("modalities", names))
         ui.PrepareButton.clicked.connect(self.onPrepare)
         ui.PrepareAgainButton.clicked.connect(self.again)
         ui.ReportButton.clicked.connect(self.openReport)
-        ui.PrepareDetailsButton.clicked.connect(self.showDetails)
+        details = lambda *_: self.showLog("Log of the preparation", context.service.preparation.details())  # noqa: E731
+        ui.PrepareDetailsButton.clicked.connect(details)
         for label in (ui.PrepareProgressLabel, ui.PrepareMessageLabel):
             say(label, "")
 
@@ -71,8 +71,10 @@ class PreparePanel(Panel):
     def tick(self) -> None:
         """Show the progress; what an earlier session left prepared is trained on where nothing else was chosen."""
         preparation = self.context.service.preparation
-        scan = self.context.scan
-        self._showModalities(scan.modalities if scan is not None else ())
+        names = self.context.scan.modalities if self.context.scan is not None else ()
+        self._modalities.show(names, self.context.parameters.modalities if self.context.parameters is not None else ())
+        for widget in (self.ui.ModalitiesWidget, self.ui.ModalitiesWidgetCaption):
+            widget.visible = bool(names)
         self._showButtons(preparation)
         self._showProgress(preparation)
         self._showMessage(preparation)
@@ -84,11 +86,6 @@ class PreparePanel(Panel):
     def sceneClosing(self) -> None:
         """The next scene begins with its own choices."""
         self.problem = ""
-
-    def cleanup(self) -> None:
-        """Close the details window."""
-        self.details.dialog.hide()
-        self.details.dialog.deleteLater()
 
     def onPrepare(self) -> None:
         """Prepare, or cancel the preparation that is going on."""
@@ -103,22 +100,16 @@ class PreparePanel(Panel):
     def again(self) -> None:
         """Go on with the preparation that an earlier session left."""
         with self.told():
-            preparation = self.context.service.preparation
-            preparation.again()
-            self.context.set("sourceFolder", str(preparation.request.get("source", "")))
-            self.context.set("datasetFolder", str(preparation.request.get("out", "")))
+            request = self.context.service.preparation.request
+            self.context.service.startPreparation(request)
+            self.context.set("sourceFolder", str(request.get("source", "")))
+            self.context.set("datasetFolder", str(request.get("out", "")))
         self.tick()
 
     def openReport(self) -> None:
         """Show the report in the browser."""
-        report = self._report()
-        if report is not None:
-            qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(report)))
-
-    def showDetails(self) -> None:
-        """Show the log."""
-        job = self.context.service.preparation.job
-        self.details.show("Log of the preparation", job.details() if job is not None else "")
+        if self._report() is not None:
+            qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._report())))
 
     def _setOption(self, name: str, value: Any) -> None:
         window = slicer.util.mainWindow()
@@ -132,27 +123,6 @@ class PreparePanel(Panel):
             self.context.set(name, value)
         self.refresh()
 
-    def _showModalities(self, names: tuple[str, ...]) -> None:
-        """One check box an image that the source has."""
-        chosen = list(self.context.parameters.modalities) if self.context.parameters is not None else []
-        if names != tuple(self._boxes):
-            layout = self.ui.ModalitiesWidget.layout()
-            clearLayout(layout)
-            self._boxes = {name: qt.QCheckBox(name) for name in names}
-            for box in self._boxes.values():
-                box.toggled.connect(lambda *_: self._modalitiesChanged())
-                layout.addWidget(box)
-        for widget in (self.ui.ModalitiesWidget, self.ui.ModalitiesWidgetCaption):
-            widget.visible = bool(names)
-        for name, box in self._boxes.items():
-            blocked = box.blockSignals(True)
-            box.checked = not chosen or name in chosen
-            box.blockSignals(blocked)
-
-    def _modalitiesChanged(self) -> None:
-        chosen = [name for name, box in self._boxes.items() if box.checked] or list(self._boxes)
-        self.context.set("modalities", [] if len(chosen) == len(self._boxes) else chosen)
-
     def _showButtons(self, preparation: Any) -> None:
         ui, busy = self.ui, not preparation.finished
         ui.PrepareButton.text = "Cancel" if busy else "Prepare"
@@ -162,24 +132,20 @@ class PreparePanel(Panel):
         enable(ui.ReportButton, None if self._report() is not None else "There is a report once scans are prepared.")
         ui.PrepareDetailsButton.visible = self._isOfThisDataset(preparation)
 
-    def _showProgress(self, preparation: Any) -> None:
-        bar, job = self.ui.PrepareProgressBar, preparation.job
-        bar.visible = not preparation.finished
-        if preparation.finished:
-            say(self.ui.PrepareProgressLabel, "")
-            return
+    def _showProgress(self, job: Any) -> None:
+        bar = self.ui.PrepareProgressBar
+        bar.visible = not job.finished
         bar.maximum, bar.value = job.total or 0, job.step or 0
-        parts = [STAGES.get(job.stage, job.stage) or "Waiting for the process"]
-        parts += [f"{job.step} of {job.total}"] if job.step is not None and job.total else []
-        parts += [f"about {duration(job.secondsLeft)} left"] if job.secondsLeft is not None else []
-        say(self.ui.PrepareProgressLabel, " – ".join(parts))
+        stage = STAGES.get(job.stage, job.stage) or "Waiting for the process"
+        said = progressText(stage, job.step, job.total, job.secondsLeft, "case")
+        say(self.ui.PrepareProgressLabel, "" if job.finished else said)
 
     def _showMessage(self, preparation: Any) -> None:
-        label, job = self.ui.PrepareMessageLabel, preparation.job
+        label = self.ui.PrepareMessageLabel
         if self.problem:
             say(label, self.problem, "error")
         elif preparation.message and self._isOfThisDataset(preparation):
-            text = " ".join([preparation.message, *(job.warnings if job is not None else ())])
+            text = " ".join([preparation.message, *preparation.warnings])
             say(label, text, "error" if preparation.state is State.FAILED else "info")
         else:
             say(label, (self._blocked() or "") if preparation.finished else "")

@@ -10,13 +10,12 @@ import qt
 import slicer
 from medddpm.jobs.events import State
 from MedDDPMSlicerLib.Panels.Base import Panel
-from MedDDPMSlicerLib.Panels.Widgets import DetailsDialog, enable, say
+from MedDDPMSlicerLib.Panels.Widgets import enable, quiet, say, setCells, setUpTable
 
-from ..Run import progressWords
 from .Context import Context
 
 SYNTH = "MedDDPMSynth"
-NAME, STATE, STEPS, LOSS, VERDICT = range(5)
+VERDICT = 4
 
 
 class RunsPanel(Panel):
@@ -24,13 +23,8 @@ class RunsPanel(Panel):
 
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
-        self.details = DetailsDialog(slicer.util.mainWindow())
         self._rows: list[tuple[str, ...]] = []
-        ui.RunsTable.verticalHeader().visible = False
-        header = ui.RunsTable.horizontalHeader()
-        for column in (NAME, STATE, STEPS, LOSS):
-            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(VERDICT, qt.QHeaderView.Stretch)
+        setUpTable(ui.RunsTable, VERDICT)
         ui.RunsTable.itemSelectionChanged.connect(self._onSelection)
         self._said = ""
         # The service says why one cannot be pressed.
@@ -46,14 +40,19 @@ class RunsPanel(Panel):
         for button, action in self._actions.values():
             button.clicked.connect(lambda *_, action=action: self._do(action))
         ui.AddFolderButton.clicked.connect(self.onAddFolder)
-        ui.OpenRunButton.clicked.connect(self.openFolder)
-        ui.RunDetailsButton.clicked.connect(self.showDetails)
+        openFolder = lambda *_: qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(context.chosen))  # noqa: E731
+        ui.OpenRunButton.clicked.connect(openFolder)
+        ui.RunDetailsButton.clicked.connect(lambda *_: self.showLog("Log of the training", self._log()))
         for label in (ui.RunProgressLabel, ui.RunMessageLabel):
             say(label, "")
 
     def refresh(self) -> None:
-        """Select the chosen training."""
-        self._select()
+        """Select the row of the chosen training; none where it is not in the list."""
+        paths, table = [row[-1] for row in self._rows], self.ui.RunsTable
+        wanted = [paths.index(self.context.chosen)] if self.context.chosen in paths else []
+        if [index.row() for index in table.selectionModel().selectedRows()] != wanted:
+            with quiet(table):
+                table.selectRow(wanted[0]) if wanted else table.clearSelection()
 
     def tick(self) -> None:
         """Show the states."""
@@ -64,7 +63,7 @@ class RunsPanel(Panel):
         running = next((run for run in runs if run.running), None)
         if running is not None and self.context.parameters is not None and not self.context.chosen:
             self.context.choose(running.folder)  # a training that goes on is followed without being asked for
-        self._select()
+        self.refresh()
         self._showButtons()
         self._showProgress()
         self._showMessage()
@@ -76,11 +75,6 @@ class RunsPanel(Panel):
     def sceneClosing(self) -> None:
         """What was said is over."""
         self._said = self.problem = ""
-
-    def cleanup(self) -> None:
-        """Close the details window."""
-        self.details.dialog.hide()
-        self.details.dialog.deleteLater()
 
     def onAddFolder(self) -> None:
         """Let the user choose a folder whose trainings are listed, too."""
@@ -95,15 +89,7 @@ class RunsPanel(Panel):
         else:
             self.context.service.runs.addRoot(folder)
             self._said = f"Trainings in {folder} are listed from now on."
-
-    def openFolder(self) -> None:
-        """Show the folder of the training in the file browser."""
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(self.context.chosen))
-
-    def showDetails(self) -> None:
-        """Show the log of the training."""
-        run = self.context.chosenRun
-        self.details.show("Log of the training", run.details() if run is not None else "")
+            self.context.refresh()
 
     def forget(self) -> None:
         """Take the training from the list; its folder stays."""
@@ -141,25 +127,13 @@ class RunsPanel(Panel):
         if rows == self._rows:
             return
         table = self.ui.RunsTable
-        blocked = table.blockSignals(True)
-        table.rowCount = len(rows)
-        for number, (*texts, path) in enumerate(rows):
-            for column, text in enumerate(texts if self._rows[number : number + 1] != [rows[number]] else ()):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(f"{text}\n{path}" if text else path)
-                table.setItem(number, column, item)
-        self._rows = rows
-        table.clearSelection()
-        table.blockSignals(blocked)
-
-    def _select(self) -> None:
-        """Select the row of the chosen training; none where it is not in the list."""
-        paths, table = [row[-1] for row in self._rows], self.ui.RunsTable
-        wanted = [paths.index(self.context.chosen)] if self.context.chosen in paths else []
-        if [index.row() for index in table.selectionModel().selectedRows()] != wanted:
-            blocked = table.blockSignals(True)
-            table.selectRow(wanted[0]) if wanted else table.clearSelection()
-            table.blockSignals(blocked)
+        with quiet(table):
+            table.rowCount = len(rows)
+            for number, (*texts, path) in enumerate(rows):
+                if self._rows[number : number + 1] != [rows[number]]:
+                    setCells(table, number, [(text, f"{text}\n{path}" if text else path) for text in texts])
+            self._rows = rows
+            table.clearSelection()
 
     def _onSelection(self) -> None:
         rows = [index.row() for index in self.ui.RunsTable.selectionModel().selectedRows()]
@@ -194,6 +168,9 @@ class RunsPanel(Panel):
             say(label, run.message, "error" if failed else run.verdict[1])
         label.visible = True  # keeps the Details button at the right
 
+    def _log(self) -> str:
+        return self.context.chosenRun.details() if self.context.chosenRun is not None else ""
+
     def _tell(self, text: str) -> None:
         self._said = text
 
@@ -203,4 +180,5 @@ def _row(run: Any) -> tuple[str, ...]:
     summary = run.summary
     loss = summary.loss if summary.validation is None else summary.validation
     figure = "" if loss is None else f"{loss:.3g}"
-    return (summary.name, run.state, progressWords(summary), figure, run.verdict[0], str(run.folder))
+    steps = f"{summary.iteration:,} of {summary.total:,}" if summary.total else ""
+    return (summary.name, run.state, steps, figure, run.verdict[0], str(run.folder))

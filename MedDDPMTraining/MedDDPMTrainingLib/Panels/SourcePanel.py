@@ -12,17 +12,17 @@ from medddpm.preparation.options import PrepareOptions
 from MedDDPMSlicerLib.Background import SlicedTask
 from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
 from MedDDPMSlicerLib.Panels.OptionWidgets import OptionWidgets
-from MedDDPMSlicerLib.Panels.Widgets import enable, say, severityIcon
+from MedDDPMSlicerLib.Panels.Widgets import PathInput, enable, quiet, say, setCells, setUpTable, severityIcon
 from MedDDPMSlicerLib.RequestOptions import shownOptions
 
 from ..SampleScans import FOLDER, sampleScans
 from ..SourceTable import CaseLine, linesOf, obstacles, summary, toLeaveOut
-from .Context import Context, PathInput, formOf
+from .Context import Context, formOf
 
 # Ticks without a change before a folder is looked at by itself.
 _SCAN_DELAY = 3
 _NOTHING = "Press 'Scan folder' first."
-USE, NAME, FILES, TEXT = range(4)
+USE, NAME, _FILES, TEXT = range(4)
 # Names are read whole up to this width; the rest is for what is wrong.
 MAX_NAME_PIXELS = 220
 
@@ -43,11 +43,8 @@ class SourcePanel(Panel):
         self._asked: tuple[str, ...] = ()
         self._scanIn = 0
         self._filling = self._writing = None
-        ui.CasesTable.verticalHeader().visible = False
-        header = ui.CasesTable.horizontalHeader()
-        for column in (USE, FILES):
-            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(TEXT, qt.QHeaderView.Stretch)
+        setUpTable(ui.CasesTable, TEXT)
+        ui.CasesTable.horizontalHeader().setSectionResizeMode(NAME, qt.QHeaderView.Interactive)
         ui.CasesTable.itemChanged.connect(self._onItem)
         ui.ScanButton.clicked.connect(self.onScan)
         ui.SampleScansButton.clicked.connect(self.onSampleScans)
@@ -145,25 +142,21 @@ class SourcePanel(Panel):
         table, metrics = self.ui.CasesTable, qt.QFontMetrics(self.ui.CasesTable.font)
         leftOut = set(self.context.parameters.leaveOut) if self.context.parameters is not None else set()
         widest = max((metrics.boundingRect(line.name).width() for line in lines[:500]), default=0)
-        blocked = table.blockSignals(True)
-        table.rowCount = 0
-        self.lines = lines
-        table.rowCount = len(lines)
-        table.horizontalHeader().resizeSection(NAME, min(MAX_NAME_PIXELS, widest + 24))
-        table.blockSignals(blocked)
+        with quiet(table):
+            table.rowCount = 0
+            self.lines = lines
+            table.rowCount = len(lines)
+            table.horizontalHeader().resizeSection(NAME, min(MAX_NAME_PIXELS, widest + 24))
         for row, line in enumerate(lines):
-            blocked = table.blockSignals(True)
-            self._fillRow(table, row, line, line.key not in leftOut)
-            table.blockSignals(blocked)
+            with quiet(table):
+                self._fillRow(table, row, line, line.key not in leftOut)
             yield
 
     def _fillRow(self, table: Any, row: int, line: CaseLine, used: bool) -> None:
-        for column, text in ((NAME, line.name), (FILES, line.files), (TEXT, line.text)):
-            item = qt.QTableWidgetItem(text)
-            item.setToolTip(line.text or text)
-            if column == TEXT and line.severity:
-                item.setIcon(severityIcon(line.severity))
-            table.setItem(row, column, item)
+        cells = [(text, line.text or text) for text in (line.name, line.files, line.text)]
+        setCells(table, row, cells, first=NAME)
+        if line.severity:
+            table.item(row, TEXT).setIcon(severityIcon(line.severity))
         box = qt.QTableWidgetItem()
         if line.key:
             box.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
@@ -175,13 +168,12 @@ class SourcePanel(Panel):
 
     def _showLeftOut(self, leftOut: set[str]) -> None:
         """Check what is used."""
-        blocked = self.ui.CasesTable.blockSignals(True)
-        for row, line in enumerate(self.lines):
-            item = self.ui.CasesTable.item(row, USE)
-            state = qt.Qt.Unchecked if line.key in leftOut else qt.Qt.Checked
-            if item is not None and line.key and item.checkState() != state:
-                item.setCheckState(state)
-        self.ui.CasesTable.blockSignals(blocked)
+        with quiet(self.ui.CasesTable):
+            for row, line in enumerate(self.lines):
+                item = self.ui.CasesTable.item(row, USE)
+                state = qt.Qt.Unchecked if line.key in leftOut else qt.Qt.Checked
+                if item is not None and line.key and item.checkState() != state:
+                    item.setCheckState(state)
 
     def _onItem(self, item: Any) -> None:
         """A box was checked or unchecked."""
@@ -198,8 +190,8 @@ class SourcePanel(Panel):
         enable(ui.ScanButton, self._blocked() if scan.finished else None)
         enable(ui.SampleScansButton, "The sample scans are being written. Wait a moment." if writing else None)
         ui.ScanProgressBar.visible = not scan.finished or writing
-        job = scan.job if not scan.finished else None
-        ui.ScanProgressBar.maximum, ui.ScanProgressBar.value = (job.total or 0, job.step or 0) if job else (0, 0)
+        steps = (0, 0) if scan.finished else (scan.total or 0, scan.step or 0)
+        ui.ScanProgressBar.maximum, ui.ScanProgressBar.value = steps
         leftOut = list(self.context.parameters.leaveOut) if self.context.parameters is not None else []
         some = found is not None and bool(self.lines)
         for widget in (ui.CasesTable, ui.LeaveOutButton, ui.UseAllButton):

@@ -14,11 +14,11 @@ from medddpm.training.presets import PRESETS, preset_data
 from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
 from MedDDPMSlicerLib.Panels.EstimateLine import EstimateLine, Fail, Show
 from MedDDPMSlicerLib.Panels.OptionWidgets import OptionWidgets
-from MedDDPMSlicerLib.Panels.Widgets import enable, fillComboBox, say
+from MedDDPMSlicerLib.Panels.Widgets import PathInput, enable, fillModels, say
 from MedDDPMSlicerLib.RequestOptions import valuesOf
 
 from ..Orders import TrainChoices, datasetSentence
-from .Context import Context, PathInput, formOf
+from .Context import Context, formOf
 
 # Data of the entry that is an action; no key of a model begins with a line feed.
 CHOOSE_FOLDER = "\nfolder"
@@ -106,15 +106,12 @@ class TrainPanel(Panel):
             text = f"{text} {preset_data(name)['iterations']:,} steps by default."
             if parameters.startModel:
                 model = self.context.service.library.describe(parameters.startModel)
-                text = f"{text} Network and noise are those of the starting model (license: {model.license})."
+                text = f"{text} Network and noise are those of the starting model (license: {model.config.license})."
         say(self.ui.PresetLabel, text)
 
     def _showModels(self, chosen: str) -> None:
-        entries = [(title, key) for key, title in self.context.service.library.entries()]
-        if chosen and chosen not in [key for _, key in entries]:
-            entries.append((f"Not found here: {Path(chosen).name}", chosen))
-        items = [("None: train from scratch", ""), *entries, ("Choose model folder…", CHOOSE_FOLDER)]
-        fillComboBox(self.ui.StartModelComboBox, items, chosen)
+        none, other = ("None: train from scratch", ""), ("Choose model folder…", CHOOSE_FOLDER)
+        fillModels(self.ui.StartModelComboBox, self.context.service.library, chosen, [none], [other])
 
     def _onStartModel(self, index: int) -> None:
         chosen = self.ui.StartModelComboBox.itemData(index) or ""

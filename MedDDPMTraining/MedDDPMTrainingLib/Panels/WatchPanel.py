@@ -30,8 +30,8 @@ class WatchPanel(Panel):
         self._drawn: tuple[Any, ...] = ()
         self._seen: tuple[Any, ...] = ()
         self._offered: Any = None
-        ui.SampleCaseComboBox.activated.connect(self._onCase)
-        ui.SampleModalityComboBox.activated.connect(self._onModality)
+        for box, name in ((ui.SampleCaseComboBox, "sampleCase"), (ui.SampleModalityComboBox, "sampleModality")):
+            box.activated.connect(lambda index, box=box, name=name: self._choose(name, box.itemData(index)))
         ui.WatchButton.clicked.connect(self.onWatch)
         say(ui.SamplesLabel, "")
 
@@ -111,10 +111,8 @@ class WatchPanel(Panel):
             RunLayout.lookAt(view.volumes.center(sample.case))
 
     def _sample(self) -> Any:
-        """The sample of the chosen patient, else the first; None without samples."""
-        samples = self.context.service.view.samples
         chosen = self.context.parameters.sampleCase if self.context.parameters is not None else ""
-        return next((sample for sample in samples if sample.case == chosen), samples[0] if samples else None)
+        return self.context.service.view.sample(chosen)
 
     def _modality(self, sample: Any) -> str:
         chosen = self.context.parameters.sampleModality if self.context.parameters is not None else ""
@@ -132,12 +130,8 @@ class WatchPanel(Panel):
             fillComboBox(box, [(text, text) for text in names], name)
             enable(box, None if samples else _NONE_YET)
 
-    def _onCase(self, index: int) -> None:
-        self.context.parameters.sampleCase = self.ui.SampleCaseComboBox.itemData(index)
-        self.tick()
-
-    def _onModality(self, index: int) -> None:
-        self.context.parameters.sampleModality = self.ui.SampleModalityComboBox.itemData(index)
+    def _choose(self, name: str, value: str) -> None:
+        self.context.set(name, value)
         self.tick()
 
 

@@ -1,1 +1,1 @@
-"""The sections of the module's panel, one class a file; ``PanelSet`` puts them together."""
+"""The sections of the module's panel, one class a file."""
