@@ -17,8 +17,8 @@ from medddpm.jobs.outcome import EXIT_CANCELLED, EXIT_INTERNAL, EXIT_SENTENCES
 from medddpm.jobs.owner import Held
 
 from .Background import Observed, SlicedTask
-from .PlainSentences import plainSentence, sentenceOf, wordsFor, wordsOf
 from .Storage import isParked
+from .Texts import plainSentence, sentenceOf, wordsFor, wordsOf
 
 logger = logging.getLogger(__name__)
 

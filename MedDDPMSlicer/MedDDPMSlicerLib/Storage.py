@@ -29,7 +29,7 @@ from medddpm.errors import InputError
 from medddpm.jobs.folder import JobFolder, State
 from medddpm.jobs.owner import Held, OwnerFile
 
-from .PlainSentences import knowStorage
+from .Texts import knowStorage
 
 logger = logging.getLogger(__name__)
 

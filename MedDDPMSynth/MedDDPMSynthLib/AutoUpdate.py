@@ -10,7 +10,7 @@ from typing import Any
 
 from medddpm.errors import MedDDPMError
 from medddpm.jobs.events import State
-from MedDDPMSlicerLib.PlainSentences import sentenceOf
+from MedDDPMSlicerLib.Texts import sentenceOf
 
 from .Options import Quality, SynthInputs, SynthOptions, samplerAndSteps
 from .Results import discardSample, samplesOf

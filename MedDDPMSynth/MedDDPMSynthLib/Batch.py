@@ -22,8 +22,8 @@ from MedDDPMSlicerLib.Volumes import saveVolume, volumeOf
 
 from .Import import PROVENANCE
 from .Options import SynthInputs, SynthOptions, withWidget
+from .Recovery import SceneRecord
 from .Request import RequestFiles, checkOptions, exportReference, ownLabels, requestOf
-from .Run import SceneRecord
 
 # One more than the worker computes, so that it never waits for us.
 AT_ONCE = 2

@@ -9,9 +9,9 @@ from typing import Any
 from medddpm.errors import MedDDPMError
 from MedDDPMSlicerLib.Dependencies import GENERATING, PackageWatch
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
-from MedDDPMSlicerLib.PlainSentences import sentenceOf
 from MedDDPMSlicerLib.SegmentReading import WHERE
 from MedDDPMSlicerLib.Segments import OPEN, segmentRoles
+from MedDDPMSlicerLib.Texts import sentenceOf
 
 from .LocalEdit import missingForEdit
 from .Options import Anatomy, SynthInputs, SynthOptions, anatomyInputsOf, inputsOf, optionsOf

@@ -11,7 +11,7 @@ from medddpm.errors import InputError
 from MedDDPMSlicerLib.Background import SlicedTask
 from MedDDPMSlicerLib.Lattice import voxelView
 from MedDDPMSlicerLib.Nodes import displayGray, folderFor, markSynthetic, placeLike, putUnder, segmentationOf
-from MedDDPMSlicerLib.PlainSentences import sentenceOf
+from MedDDPMSlicerLib.Texts import sentenceOf
 from MedDDPMSlicerLib.Volumes import newImage, slabs
 
 from .Results import STATISTIC, Sample, caseItem, modalityOf

@@ -13,9 +13,8 @@ from medddpm.jobs.process import process_alive
 from medddpm.training.launch import start
 from medddpm.training.run import RunFolder, RunSummary
 from MedDDPMSlicerLib.Background import Observed
-from MedDDPMSlicerLib.PlainSentences import plainSentence
 from MedDDPMSlicerLib.Processes import NICENESS, slicerPython, workerEnvironment
-from MedDDPMSlicerLib.Texts import duration, fileSize
+from MedDDPMSlicerLib.Texts import duration, fileSize, plainSentence
 
 # Between two looks at a run that is just starting, or that a script waits for (seconds).
 LOOK_SECONDS = 0.5

@@ -15,8 +15,8 @@ from MedDDPMSlicerLib.Dependencies import PREPARING, TRAINING, PackageWatch, Use
 from MedDDPMSlicerLib.Job import Job
 from MedDDPMSlicerLib.Jobs import Estimate, ask, monitorOf, nothingAsked, readEstimate
 from MedDDPMSlicerLib.Models import ModelLibrary
-from MedDDPMSlicerLib.PlainSentences import sentenceOf
 from MedDDPMSlicerLib.Storage import Settings, defaultSettings
+from MedDDPMSlicerLib.Texts import sentenceOf
 
 from . import Orders
 from .Run import TrainingRun

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from medddpm.errors import FREE_SPACE, InputError
-from MedDDPMSlicerLib.PlainSentences import PLACE, REMEDY, plainSentence, sentenceOf, wordsFor, wordsOf
 from MedDDPMSlicerLib.Storage import Storage
+from MedDDPMSlicerLib.Texts import PLACE, REMEDY, plainSentence, sentenceOf, wordsFor, wordsOf
 
 FULL = f"could not be written because the disk is full. {FREE_SPACE}"
 

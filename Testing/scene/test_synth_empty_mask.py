@@ -22,7 +22,7 @@ def corners(volumeNode) -> np.ndarray:
 
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "PIR"])
 def test_a_new_mask_covers_the_models_grid_in_finer_voxels(scene, orientation):
-    from MedDDPMSlicerLib.Segments import parameterLattice
+    from MedDDPMSlicerLib.SegmentVoxels import parameterLattice
     from MedDDPMSynthLib.Panels.EmptyMask import canvasOf, newSegmentation
 
     segmentation = newSegmentation(None, gridConfig((24, 16, 8), (2.0, 3.0, 0.5), orientation))

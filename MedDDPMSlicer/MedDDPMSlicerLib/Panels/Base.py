@@ -11,7 +11,7 @@ import slicer
 from medddpm.errors import MedDDPMError
 
 from ..Dependencies import GENERATING
-from ..PlainSentences import sentenceOf
+from ..Texts import sentenceOf
 from .Widgets import DetailsDialog, say
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import slicer
 import vtk
 from medddpm.geometry.volume import centered_affine
 from MedDDPMSlicerLib.Lattice import Lattice, toMatrix
-from MedDDPMSlicerLib.Segments import fixGeometry, parameterLattice
+from MedDDPMSlicerLib.SegmentVoxels import fixGeometry, parameterLattice
 from MedDDPMSlicerLib.Volumes import newImage
 
 CANVAS_ROLE = "MedDDPM.canvas"
