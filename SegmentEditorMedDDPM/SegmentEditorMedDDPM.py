@@ -82,7 +82,7 @@ class SegmentEditorMedDDPMTest(ScriptedLoadableModuleTest):
         effect.place((20.0, 0.0, 0.0))
         placed = len(tumor())
         assert placed > 0, effect.frame.status.text
-        effect.drop((20.0, 0.0, 0.0), Motion(shift=(-40.0, 0.0, 0.0)))
+        effect.drop((20.0, 0.0, 0.0), Motion(shiftR=-40.0))
         assert tumor().mean() < 0, effect.frame.status.text
         self.delayDisplay("It is made larger, and mirrored")
         effect.scriptedEffect.setParameter("Scale", "120")

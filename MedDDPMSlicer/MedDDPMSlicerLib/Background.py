@@ -171,11 +171,6 @@ class Background:
             cls._instance = cls(defaultStorage())  # type: ignore[call-arg]  # derived classes know their monitors
         return cls._instance
 
-    @classmethod
-    def existing(cls) -> Self | None:
-        """The service of this application if there is one already."""
-        return cls._instance
-
     def startTask(self, task: Any, seconds: float | None = None) -> None:
         """Let a task have its turns until it is ``finished``; for a SlicedTask, ``seconds`` in each.
 

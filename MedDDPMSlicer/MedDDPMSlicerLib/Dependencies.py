@@ -94,7 +94,7 @@ def packages(use: Use = GENERATING) -> tuple[Package, ...]:
 
 
 def missingPackages(use: Use = GENERATING) -> list[Package]:
-    """Those that are not installed, or too old. Imports none of them; takes milliseconds."""
+    """Those that are not installed, or in another version. Imports none of them; takes milliseconds."""
     return [package for package in packages(use) if not _installed(package)]
 
 
@@ -280,9 +280,9 @@ def _attempt(what: str, action: Callable[[], object]) -> None:
 
 
 def _checkInstalled(wanted: Sequence[Package]) -> None:
-    lacking = [package.name for package in wanted if not _installed(package)]
+    lacking = [package.requirement for package in wanted if not _installed(package)]
     if lacking:
         raise InputError(
-            f"After installing, {', '.join(lacking)} cannot be found or is too old. Restart Slicer; if it is still "
-            "missing then, the Python console shows what pip said."
+            f"After installing, {', '.join(lacking)} cannot be found. Restart Slicer; if it is still missing then, the "
+            "Python console shows what pip said."
         )

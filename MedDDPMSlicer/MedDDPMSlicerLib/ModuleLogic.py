@@ -70,7 +70,7 @@ class ModuleLogic:
     @classmethod
     def endService(cls, keepJobs: bool) -> None:
         """End the workers; with ``keepJobs`` what was running is offered again in the next session."""
-        service = cls.serviceClass().existing()
+        service = cls.serviceClass()._instance
         if service is not None:
             service.shutdown(keepJobs)
 

@@ -26,17 +26,12 @@ def takeSnapshot(segmentationNode: Any) -> Any:
     scene = slicer.mrmlScene
     name = f"{segmentationNode.GetName()} before editing"
     snapshot = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-    _copyMask(segmentationNode, snapshot)
+    copyMask(segmentationNode, snapshot)
     snapshot.SetNodeReferenceID(SNAPSHOT_OF, segmentationNode.GetID())
     snapshot.SetHideFromEditors(True)
     if snapshot.GetDisplayNode() is not None:
         snapshot.GetDisplayNode().SetVisibility(False)
     return snapshot
-
-
-def restoreSnapshot(segmentationNode: Any, snapshot: Any) -> None:
-    """Undo all editing since the snapshot."""
-    _copyMask(snapshot, segmentationNode)
 
 
 def missingForEdit(model: ModelDescription, inputs: SynthInputs) -> str | None:
@@ -112,7 +107,7 @@ def _within(mask: np.ndarray, spacing: tuple[float, float, float], margin: float
     return mask | (sitk.GetArrayViewFromImage(distance) <= margin + 1e-4)
 
 
-def _copyMask(source: Any, target: Any) -> None:
+def copyMask(source: Any, target: Any) -> None:
     """Segments with their voxels, names and tags, the geometry and the place; not the display."""
     target.GetSegmentation().DeepCopy(source.GetSegmentation())
     for role in (source.GetReferenceImageGeometryReferenceRole(),):

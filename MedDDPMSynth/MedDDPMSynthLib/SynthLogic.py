@@ -65,7 +65,7 @@ class SynthLogic(ModuleLogic):
         SynthRun, whose ``volumes`` are the results: of a series the volumes that play it.
 
         Raises InputError for an order that makes no sense. With ``waitForCompletion`` also MedDDPMError, with the
-        sentence, where the generation fails; otherwise ``state`` and ``message`` of the run tell.
+        sentence, where the generation fails or is cancelled; otherwise ``state`` and ``message`` of the run tell.
         """
         from .Options import SynthInputs, optionsOfScript
         from .Request import checkInputs

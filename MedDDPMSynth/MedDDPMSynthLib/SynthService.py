@@ -135,31 +135,19 @@ class SynthService(Background):
         elif onError is not None:
             onError(reason)
 
-    def outline(
-        self,
-        parameterNode: Any,
-        onDone: Callable[[], None] | None = None,
-        onError: Callable[[str], None] | None = None,
-        saveUndo: Callable[[], None] | None = None,
-    ) -> Job:
-        """Make the head or brain segment from the reference volume; ``saveUndo`` is called before segments change.
+    def outline(self, parameterNode: Any, *callbacks: Any) -> Job:
+        """Make the head or brain segment from the reference volume; see ``outlineJob`` also for ``callbacks``.
 
         Raises InputError where segmentation or reference volume are missing.
         """
         node = parameterNode
         order = (node.segmentation, node.referenceVolume, self.library.describe(node.model))
-        job = outlineJob(*order, self.storage, self.toolsJobs, onDone, onError, saveUndo)
+        job = outlineJob(*order, self.storage, self.toolsJobs, *callbacks)
         self.startTimer()
         return job
 
-    def completeAnatomy(
-        self,
-        parameterNode: Any,
-        onDone: Callable[[dict[str, Any]], None],
-        onError: Callable[[str], None],
-        saveUndo: Callable[[], None] | None = None,
-    ) -> Job:
-        """Complete the anatomy of the mask as the next generation would, in segments of its own; see ``anatomyJob``.
+    def completeAnatomy(self, parameterNode: Any, *callbacks: Any) -> Job:
+        """Complete the anatomy of the mask as the next generation would; see ``anatomyJob`` also for ``callbacks``.
 
         Raises InputError where that cannot be.
         """
@@ -167,7 +155,7 @@ class SynthService(Background):
         model = self.library.describe(parameterNode.model)
         options = optionsOf(parameterNode, model)
         inputs = inputsOf(parameterNode, options)
-        self._anatomy = anatomyJob(inputs, options, model, self.storage, self.jobs, onDone, onError, saveUndo)
+        self._anatomy = anatomyJob(inputs, options, model, self.storage, self.jobs, *callbacks)
         self.startTimer()
         return self._anatomy
 
@@ -207,14 +195,14 @@ class SynthService(Background):
             self.autoUpdate.observe(None)
             return
 
-        def ask() -> tuple[SynthInputs, SynthOptions] | None:
+        def order() -> tuple[SynthInputs, SynthOptions] | None:
             if self._readiness.generation(parameterNode) is not None:
                 return None
             model = self.library.describe(parameterNode.model)
             options = previewOptions(optionsOf(parameterNode, model), model)
             return inputsOf(parameterNode, options), options
 
-        self.autoUpdate.observe(parameterNode.segmentation, ask)
+        self.autoUpdate.observe(parameterNode.segmentation, order)
         self.startTimer()
 
     def tickers(self) -> list[Any]:

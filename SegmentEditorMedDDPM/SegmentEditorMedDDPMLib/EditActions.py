@@ -49,14 +49,14 @@ class EditActions:
 
     def place(self, point: Point) -> Outcome:
         """A lesion at a point (RAS mm, world), after the parameters."""
-        options = Options.lesionOptions(self._read)
+        options = Options.chosen(Options.LesionOptions, self._read)
         outcome = Lesions.placeLesion(self._node(), self.scheme(), point, options, self._saveUndo)
         self.pick(point)
         return outcome
 
     def apply(self) -> Outcome:
         """Change the tumor as the values say, and put these back."""
-        motion, at = Options.motion(self._read), Options.picked(self._read)
+        motion, at = Options.chosen(Motion, self._read), Options.picked(self._read)
         outcome = Lesions.changeTumor(self._node(), self.scheme(), motion, at, self._saveUndo)
         self._movePicked(motion)
         self.reset()
@@ -94,7 +94,7 @@ class EditActions:
 
     def ghostOfChange(self) -> tuple[Ghost, Motion] | None:
         """What Apply would change and how; None where the values say no change."""
-        motion = Options.motion(self._read)
+        motion = Options.chosen(Motion, self._read)
         if self._node() is None or not motion.changes:
             return None
         return self._ghosts.get(self._node(), self.scheme(), Options.picked(self._read), motion.grow), motion

@@ -7,6 +7,7 @@ from typing import Any
 
 from medddpm.errors import InputError
 from medddpm.jobs.events import State
+from MedDDPMSlicerLib.Texts import progressPercent, progressText
 
 from .SchemeChoice import MODEL_ATTRIBUTE
 
@@ -81,9 +82,8 @@ class Generation:
 
 
 def _running(run: Any) -> ButtonView:
-    percent = 0 if run.progress is None else round(100 * run.progress)
+    percent = progressPercent(run.progress) or 0
     if run.state is State.CANCELLING:
         return ButtonView("Cancelling…", False, "It ends after the step that is being computed.", percent, run.doing)
-    left = "" if run.secondsLeft is None else f", about {max(1, round(run.secondsLeft))} s left"
-    toolTip = "Stop making the MRI. Nothing of it is kept."
-    return ButtonView("Cancel", True, toolTip, percent, f"{run.doing or run.message}{left}")
+    status = progressText(run.doing or run.message, None, None, run.secondsLeft)
+    return ButtonView("Cancel", True, "Stop making the MRI. Nothing of it is kept.", percent, status)

@@ -63,7 +63,7 @@ class Ghost:
         squares = vtk.vtkMarchingSquares()
         squares.SetInputData(image)
         # Distances inside grow with the scale, so growth in mm is a smaller level in the unscaled field.
-        squares.SetValue(0, motion.grow / (motion.scalePercent / 100))
+        squares.SetValue(0, motion.grow / (motion.scale / 100))
         squares.Update()
         return squares.GetOutput()
 
@@ -124,7 +124,7 @@ def motionMatrix(motion: Motion, pivot: np.ndarray) -> np.ndarray:
     """4x4, RAS mm -> RAS mm: scaled and turned about ``pivot`` (about R, then A, then S), then shifted. No growth."""
     aboutR, aboutA, aboutS = (rotation(axis, degrees) for axis, degrees in enumerate(motion.degrees))
     matrix = np.eye(4)
-    matrix[:3, :3] = motion.scalePercent / 100 * aboutS @ aboutA @ aboutR
+    matrix[:3, :3] = motion.scale / 100 * aboutS @ aboutA @ aboutR
     matrix[:3, 3] = pivot + motion.shift - matrix[:3, :3] @ pivot
     return matrix
 

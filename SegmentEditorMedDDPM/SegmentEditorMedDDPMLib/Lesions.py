@@ -141,7 +141,7 @@ def changeTumor(
     def moved(labels: np.ndarray, affine: np.ndarray, own: LabelScheme) -> Edit:
         edit = Edit(labels, 1.0, 0)
         if motion.moves:
-            edit = transform_tumor(labels, affine, own, motion.scalePercent / 100, motion.degrees, motion.shift)
+            edit = transform_tumor(labels, affine, own, motion.scale / 100, motion.degrees, motion.shift)
         if motion.grow:
             # What was cut off before still counts, growth is meant to end at the border.
             edit = replace(edit, labels=grow_tumor(edit.labels, affine, own, motion.grow).labels)

@@ -43,8 +43,7 @@ class Drag:
     @property
     def motion(self) -> Motion:
         """The shift from the start to here."""
-        r, a, s = (b - a for a, b in zip(self.start, self.here, strict=True))
-        return Motion(shift=(r, a, s))
+        return Motion(100.0, *(b - a for a, b in zip(self.start, self.here, strict=True)))
 
 
 class Mouse:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from medddpm.options import Option, option, options_of
 
@@ -14,6 +14,7 @@ PART = "Whether a new lesion has this part."
 PART_NAMES = ("necrotic", "enhancing", "edema")
 
 Read = Callable[[str], str]
+T = TypeVar("T", "LesionOptions", "Motion")
 Point = tuple[float, float, float]
 
 
@@ -48,8 +49,11 @@ def _turn(label: str, plane: str) -> float:
 
 
 @dataclass(frozen=True)
-class MotionOptions:
-    """A change of the tumor, in words of the user; ``Motion`` has it for the operations."""
+class Motion:
+    """A change of the tumor: scaled and turned about its centroid, then shifted (mm to R, A, S), then grown (mm).
+
+    Angles are right-handed, in degrees about the R, A and S axes, in that order. Axes are those of the world.
+    """
 
     scale: float = option(100.0, "100 % leaves the size as it is.", label="Size", low=25, high=300, unit="%")
     shiftR: float = _shift("R", "right")
@@ -59,34 +63,37 @@ class MotionOptions:
     rotateA: float = _turn("A", "coronal")
     rotateS: float = _turn("S", "axial")
     grow: float = option(0.0, "Moves all surfaces outward; negative inward.", low=-20, high=20, unit="mm")
-    onlyPicked: bool = option(
-        False,
-        "Off: all tumor is changed. On: only the connected lesion at which you clicked last in a slice view.",
-        label="Only the lesion that was clicked last",
-    )
 
+    @property
+    def shift(self) -> Point:
+        """How far to the right, front and top (mm)."""
+        return self.shiftR, self.shiftA, self.shiftS
 
-@dataclass(frozen=True)
-class Motion:
-    """A change of the tumor: scaled and turned about its centroid, then shifted (mm to R, A, S), then grown (mm).
-
-    ``degrees`` are right-handed angles about the R, A and S axes, in that order. Axes are those of the world.
-    """
-
-    scalePercent: float = 100.0
-    shift: Point = (0.0, 0.0, 0.0)
-    degrees: Point = (0.0, 0.0, 0.0)
-    grow: float = 0.0
+    @property
+    def degrees(self) -> Point:
+        """The angles about R, A and S."""
+        return self.rotateR, self.rotateA, self.rotateS
 
     @property
     def moves(self) -> bool:
         """Whether there is a scale, a rotation or a shift."""
-        return self.scalePercent != 100 or any(self.shift) or any(self.degrees)
+        return self.scale != 100 or any(self.shift) or any(self.degrees)
 
     @property
     def changes(self) -> bool:
         """Whether anything is to be done at all."""
         return self.moves or self.grow != 0
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Which tumor is changed."""
+
+    onlyPicked: bool = option(
+        False,
+        "Off: all tumor is changed. On: only the connected lesion at which you clicked last in a slice view.",
+        label="Only the lesion that was clicked last",
+    )
 
 
 def parameterOf(name: str) -> str:
@@ -100,23 +107,17 @@ def textOf(value: float | bool) -> str:
 
 
 OPTIONS: dict[str, Option] = {
-    parameterOf(told.name): told for kind in (LesionOptions, MotionOptions) for told in options_of(kind)
+    parameterOf(told.name): told for kind in (LesionOptions, Motion, Extent) for told in options_of(kind)
 }
 # Parameters of the segment editor node with their defaults; an empty attribute would count as missing.
 DEFAULTS = {"Tool": PLACE, "Picked": "none"} | {name: textOf(told.default) for name, told in OPTIONS.items()}
 # Those that "Reset" and a successful "Apply" put back.
-MOTION_NAMES = tuple(parameterOf(told.name) for told in options_of(MotionOptions) if told.kind is float)
+MOTION_NAMES = tuple(parameterOf(told.name) for told in options_of(Motion))
 
 
-def lesionOptions(read: Read) -> LesionOptions:
-    """The options that ``read`` (parameter name -> text) gives; defaults where a text is empty or no number."""
-    return LesionOptions(**{told.name: valueOf(read, parameterOf(told.name)) for told in options_of(LesionOptions)})
-
-
-def motion(read: Read) -> Motion:
-    """The change that the sliders ask for; see ``lesionOptions``."""
-    scale, *others = (valueOf(read, name) for name in MOTION_NAMES)
-    return Motion(scale, tuple(others[:3]), tuple(others[3:6]), others[6])
+def chosen(kind: type[T], read: Read) -> T:
+    """LesionOptions or Motion as ``read`` (parameter name -> text) gives it; defaults where a text is no such value."""
+    return kind(**{told.name: valueOf(read, parameterOf(told.name)) for told in options_of(kind)})
 
 
 def picked(read: Read) -> Point | None:

@@ -11,7 +11,7 @@ from medddpm import errors
 from medddpm.jobs import spool as spools
 from medddpm.jobs.runner import run_job
 from medddpm.jobs.spool import submit
-from worker_processes import made_spool, toy
+from worker_processes import made_spool, toy, worker_alive
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_writing_to_a_full_device_is_told_as_such(spool):
 def test_garbage_in_the_files_of_a_spool(spool):
     for text in ("", "[]", "{}", '{"time": 1e999, "pid": 1}', '{"pid": "x", "time": 1}', "[" * 5000, "x" * 50_000):
         (spool / "worker.json").write_text(text)
-        assert not spools.worker_alive(spool)
+        assert not worker_alive(spool)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="users of POSIX")

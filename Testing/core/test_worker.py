@@ -24,7 +24,7 @@ from medddpm.jobs.runner import run_job
 from medddpm.jobs.spool import submit
 from medddpm.jobs.worker import Worker
 from patience import patient
-from worker_processes import ENVIRONMENT, posix, settled, stepped, toy, until
+from worker_processes import ENVIRONMENT, posix, settled, stepped, toy, until, worker_alive
 
 
 # Serving
@@ -46,7 +46,7 @@ def test_jobs_run_in_order_and_past_bad_ones(spool, start):
     codes = [folder.events()[0][-1].exit_code for folder in (failing, broken, unknown)]
     assert codes == [5, 2, 2]
     assert after.output("result.bin").stat().st_size == 200_000
-    assert not spools.worker_alive(spool)
+    assert not worker_alive(spool)
 
 
 @posix
@@ -116,7 +116,7 @@ def test_the_heart_beats_while_a_job_computes(spool, start):
     assert owner.pid == worker.pid and owner.token == process_token(worker.pid)
     written = {path.name for path in spool.iterdir() if path.is_file() and not path.name.startswith(".")}
     assert written == {"worker.json"}, "nothing else is written every second"
-    assert spools.worker_alive(spool) and job.state() is State.RUNNING
+    assert worker_alive(spool) and job.state() is State.RUNNING
 
 
 def test_previews_arrive_while_the_job_runs(spool, start):
@@ -143,7 +143,7 @@ def test_a_second_worker_is_refused(spool, start):
         timeout=patient(20),
     )
     assert result.returncode == 2 and f"process {first.pid}" in result.stderr and "Traceback" not in result.stderr
-    assert first.poll() is None and spools.worker_alive(spool)
+    assert first.poll() is None and worker_alive(spool)
 
 
 def test_a_lock_of_the_dead_is_taken_over(spool, start):
@@ -151,9 +151,9 @@ def test_a_lock_of_the_dead_is_taken_over(spool, start):
     corpse.wait()
     dead = {"pid": corpse.pid, "token": None, "host": socket.gethostname(), "attempt": 1}
     spools.lock(spool).path.write_text(json.dumps(dead))
-    assert not spools.worker_alive(spool)
+    assert not worker_alive(spool)
     start()
-    assert spools.worker_alive(spool)
+    assert worker_alive(spool)
 
 
 # In this process

@@ -16,7 +16,7 @@ from medddpm.jobs import spool as spools
 from medddpm.jobs.folder import State
 from medddpm.jobs.process import process_alive
 from patience import patient
-from worker_processes import ENVIRONMENT, posix, settled, stepped, toy, until
+from worker_processes import ENVIRONMENT, posix, settled, stepped, toy, until, worker_alive
 
 
 @posix
@@ -71,7 +71,7 @@ def test_a_signal_cancels_the_job_and_ends_the_worker(spool, start, number):
     worker.send_signal(number)
     assert worker.wait(patient(5)) == 3
     assert job.state() is State.CANCELLED and waiting.state() is State.PENDING
-    assert not spools.worker_alive(spool) and not (spool / "worker.json").exists()
+    assert not worker_alive(spool) and not (spool / "worker.json").exists()
 
 
 PARENT = """
@@ -89,7 +89,7 @@ def test_the_worker_does_not_outlive_its_parent(spool, start, tmp_path, busy):
     parent = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
     pid = int(parent.stdout.readline())
     try:
-        until(lambda: spools.worker_alive(spool))
+        until(lambda: worker_alive(spool))
         job = toy(spool, steps=1000 if busy else 1, seconds=0.05)
         until(lambda: stepped(job) if busy else job.state() is State.DONE)
         parent.kill()

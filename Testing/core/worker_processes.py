@@ -82,6 +82,12 @@ def settled(*folders: JobFolder) -> bool:
     return all(folder.state() not in (State.PENDING, State.RUNNING) for folder in folders)
 
 
+def worker_alive(spool: Path) -> bool:
+    """Whether a worker serves this spool and is well."""
+    owner = spools.lock(spool)
+    return owner.fresh() and owner.living_owner() is not None
+
+
 def stepped(folder: JobFolder) -> bool:
     """Whether it has told a step."""
     return any(event.event == "step" for event in folder.events()[0])

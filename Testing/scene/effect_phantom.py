@@ -11,6 +11,7 @@ from medddpm.labels.scheme import LabelScheme, load_scheme
 from MedDDPMSlicerLib.Lattice import Lattice, newImage, voxelView
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
 from MedDDPMSlicerLib.Segments import segmentValues
+from SegmentEditorMedDDPMLib.Options import Motion, Point
 
 BRATS = load_scheme("brats")
 HEAD = load_scheme("whole-head")
@@ -122,3 +123,10 @@ class UndoCounter:
         """Save the state."""
         self.count += 1
         assert self.history.SaveState()
+
+
+def motionOf(
+    scale: float = 100.0, shift: Point = (0.0, 0.0, 0.0), degrees: Point = (0.0, 0.0, 0.0), grow: float = 0.0
+) -> Motion:
+    """A change of the tumor."""
+    return Motion(scale, *shift, *degrees, grow)

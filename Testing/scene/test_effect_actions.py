@@ -13,6 +13,7 @@ from effect_phantom import (
     TUMOR,
     UndoCounter,
     contents,
+    motionOf,
     paint,
     phantom,
     segmentationOf,
@@ -66,18 +67,18 @@ def bench(scene: Any, node: Any) -> Bench:
 
 def test_parameters_are_read_as_typed_values() -> None:
     values = {**Options.DEFAULTS, "Diameter": "31.5", "Enhancing": "0", "Seed": "7", "ShiftA": "-4", "RotateS": "12.5"}
-    lesion = Options.lesionOptions(values.__getitem__)
+    lesion = Options.chosen(Options.LesionOptions, values.__getitem__)
     assert (lesion.diameter, lesion.parts, lesion.seed) == (31.5, ("necrotic", "edema"), 7)
-    motion = Options.motion(values.__getitem__)
+    motion = Options.chosen(Options.Motion, values.__getitem__)
     assert (motion.shift, motion.degrees, motion.changes) == ((0.0, -4.0, 0.0), (0.0, 0.0, 12.5), True)
-    assert not Options.motion(Options.DEFAULTS.__getitem__).changes
+    assert not Options.chosen(Options.Motion, Options.DEFAULTS.__getitem__).changes
 
 
 @pytest.mark.parametrize("text", ["", "abc", "nan?"])
 def test_a_spoiled_parameter_counts_as_its_default(text: str) -> None:
     values = dict.fromkeys(Options.DEFAULTS, text)
-    assert Options.lesionOptions(values.__getitem__).diameter == 25.0
-    assert not Options.motion(values.__getitem__).changes
+    assert Options.chosen(Options.LesionOptions, values.__getitem__).diameter == 25.0
+    assert not Options.chosen(Options.Motion, values.__getitem__).changes
     assert Options.picked({**values, "OnlyPicked": "1"}.__getitem__) is None
 
 
@@ -124,7 +125,7 @@ def test_the_lesion_that_was_placed_last_is_the_one_that_is_changed(bench: Bench
 
 
 def test_a_dragged_lesion_is_chosen_where_it_was_dropped(bench: Bench) -> None:
-    bench.actions.drop(tuple(TUMOR), Options.Motion(shift=(-5.0, 0.0, 0.0)))
+    bench.actions.drop(tuple(TUMOR), motionOf(shift=(-5.0, 0.0, 0.0)))
     np.testing.assert_allclose(Options.parsePoint(bench.read("Picked")), TUMOR - [5, 0, 0], atol=0.01)
 
 

@@ -17,6 +17,7 @@ from effect_phantom import (
     TUMOR,
     UndoCounter,
     contents,
+    motionOf,
     paint,
     phantom,
     points,
@@ -35,7 +36,7 @@ from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
 from MedDDPMSlicerLib.Segments import createSegments
 from scene_phantoms import GEOMETRIES
 from SegmentEditorMedDDPMLib.Lesions import Outcome, changeTumor, mirrorTumor, partsFor, placeLesion
-from SegmentEditorMedDDPMLib.Options import LesionOptions, Motion
+from SegmentEditorMedDDPMLib.Options import LesionOptions
 
 Operation = Callable[[Any, Any], Outcome]
 FREE = tuple(np.add(CENTER, [-14.0, -8.0, 6.0]))
@@ -69,7 +70,7 @@ def test_under_a_linear_transform_points_and_millimeters_are_those_of_the_world(
     transform.SetMatrixTransformToParent(toMatrix(matrix))
     node.SetAndObserveTransformNodeID(transform.GetID())
     volume = tumorMl(node)
-    changeTumor(node, BRATS, Motion(shift=(6.0, -5.0, 4.0)))
+    changeTumor(node, BRATS, motionOf(shift=(6.0, -5.0, 4.0)))
     np.testing.assert_allclose(matrix[:3, :3] @ moved(node), (6.0, -5.0, 4.0), atol=0.5)
     old = voxelsOf(node, segmentOf(node, 3))
     placed = matrix[:3, :3] @ FREE + matrix[:3, 3]
@@ -100,7 +101,7 @@ def test_a_mask_whose_brain_excludes_the_tumor_gets_no_hole(plain: Any) -> None:
     volume = composeLabels(plain, BRATS)
     writeSegment(plain, segmentOf(plain, BRATS.surround), volume.data == BRATS.surround, volume.affine)
     np.testing.assert_array_equal(composeLabels(plain, BRATS).data, volume.data)
-    changeTumor(plain, BRATS, Motion(shift=(-8.0, 0.0, 0.0)))
+    changeTumor(plain, BRATS, motionOf(shift=(-8.0, 0.0, 0.0)))
     np.testing.assert_array_equal(composeLabels(plain, BRATS).data > 0, volume.data > 0)
 
 
@@ -120,7 +121,7 @@ def test_a_whole_head_mask_gets_a_lesion_of_one_part(scene: Any) -> None:
     outcome = placeLesion(node, HEAD, tuple(np.add(CENTER, [-8.0, 0.0, 0.0])), LesionOptions(diameter=8.0))
     assert outcome.changed == [segmentOf(node, 2, HEAD)]
     assert partsFor(HEAD, ("necrotic",)) is None
-    changeTumor(node, HEAD, Motion(shift=(-5.0, 0.0, 0.0)))
+    changeTumor(node, HEAD, motionOf(shift=(-5.0, 0.0, 0.0)))
     np.testing.assert_array_equal(composeLabels(node, HEAD).data > 0, phantom(GEOMETRIES["lps"], HEAD).data > 0)
 
 
@@ -138,7 +139,7 @@ def test_tumors_move_and_arise_in_tissues_and_not_in_fluid(scene: Any) -> None:
     after = composeLabels(node, scheme).data
     assert set(np.unique(before[before != after])) == {9}
     other = tuple(np.add(FREE, 0.5))
-    changeTumor(node, scheme, Motion(shift=(3.0, 0.0, 0.0)), other)
+    changeTumor(node, scheme, motionOf(shift=(3.0, 0.0, 0.0)), other)
     moved = composeLabels(node, scheme).data
     np.testing.assert_array_equal(moved > 0, before > 0)
     assert set(np.unique(moved[moved != after])) <= {1, 2, 3, 4}
@@ -158,12 +159,12 @@ REFUSED: dict[str, tuple[Operation, str]] = {
         ),
         "at least one part",
     ),
-    "nothing to do": (lambda node, undo: changeTumor(node, BRATS, Motion(), None, undo), "nothing to apply"),
+    "nothing to do": (lambda node, undo: changeTumor(node, BRATS, motionOf(), None, undo), "nothing to apply"),
     "far away": (
-        lambda node, undo: changeTumor(node, BRATS, Motion(shift=(140.0, 0.0, 0.0)), None, undo),
+        lambda node, undo: changeTumor(node, BRATS, motionOf(shift=(140.0, 0.0, 0.0)), None, undo),
         "Choose a smaller movement",
     ),
-    "shrunk away": (lambda node, undo: changeTumor(node, BRATS, Motion(grow=-19.0), None, undo), "smaller distance"),
+    "shrunk away": (lambda node, undo: changeTumor(node, BRATS, motionOf(grow=-19.0), None, undo), "smaller distance"),
 }
 
 
@@ -194,7 +195,7 @@ def test_masks_that_lack_something_get_a_sentence(scene: Any) -> None:
 def test_a_change_smaller_than_a_voxel_is_no_step_of_undo(scene: Any) -> None:
     node = segmentationOf(scene, phantom(np.diag([2.0, 2.0, 2.0, 1.0])))
     undo = UndoCounter(node)
-    outcome = changeTumor(node, BRATS, Motion(shift=(0.01, 0.0, 0.0)), None, undo)
+    outcome = changeTumor(node, BRATS, motionOf(shift=(0.01, 0.0, 0.0)), None, undo)
     assert outcome.changed == [] and undo.count == 0
     assert "smaller than a voxel" in outcome.message
 
@@ -205,9 +206,9 @@ def test_an_operation_on_a_mask_of_brats_size_is_short(scene: Any) -> None:
     labels[40:200, 20:220, 20:140] = BRATS.surround
     paint(labels, np.eye(4), np.array([100.0, 100.0, 70.0]))
     node = segmentationOf(scene, Volume(labels, np.eye(4)))
-    changeTumor(node, BRATS, Motion(shift=(1.0, 0.0, 0.0)))  # the first one imports SimpleITK
+    changeTumor(node, BRATS, motionOf(shift=(1.0, 0.0, 0.0)))  # the first one imports SimpleITK
     started = time.process_time()
     for direction in (1, -1, 1):
-        changeTumor(node, BRATS, Motion(shift=(4.0 * direction, 0.0, 0.0)))
+        changeTumor(node, BRATS, motionOf(shift=(4.0 * direction, 0.0, 0.0)))
     # Time of all threads of this process, which other programs on the machine do not lengthen.
     assert (time.process_time() - started) / 3 < 1.0

@@ -15,6 +15,7 @@ from effect_phantom import (
     TUMOR,
     UndoCounter,
     contents,
+    motionOf,
     paint,
     phantom,
     points,
@@ -30,19 +31,21 @@ from medddpm.geometry.volume import Volume
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
 from scene_phantoms import GEOMETRIES
 from SegmentEditorMedDDPMLib.Lesions import Outcome, changeTumor, mirrorTumor, placeLesion
-from SegmentEditorMedDDPMLib.Options import LesionOptions, Motion
+from SegmentEditorMedDDPMLib.Options import LesionOptions
 
 Operation = Callable[[Any, Any], Outcome]
 FREE = tuple(np.add(CENTER, [-14.0, -8.0, 6.0]))
 LESION = LesionOptions(diameter=14.0, edemaWidth=4.0, rimWidth=2.0)
 OPERATIONS: dict[str, Operation] = {
     "place": lambda node, undo: placeLesion(node, BRATS, FREE, LESION, undo),
-    "shift": lambda node, undo: changeTumor(node, BRATS, Motion(shift=(6.0, -5.0, 4.0)), None, undo),
-    "scale": lambda node, undo: changeTumor(node, BRATS, Motion(scalePercent=130.0), None, undo),
-    "turn": lambda node, undo: changeTumor(node, BRATS, Motion(shift=(4.0, 0.0, 0.0), degrees=(20, 0, 40)), None, undo),
-    "grow": lambda node, undo: changeTumor(node, BRATS, Motion(grow=3.0), None, undo),
-    "shrink": lambda node, undo: changeTumor(node, BRATS, Motion(grow=-2.5), None, undo),
-    "one lesion": lambda node, undo: changeTumor(node, BRATS, Motion(shift=(-6.0, 0.0, 6.0)), tuple(TUMOR), undo),
+    "shift": lambda node, undo: changeTumor(node, BRATS, motionOf(shift=(6.0, -5.0, 4.0)), None, undo),
+    "scale": lambda node, undo: changeTumor(node, BRATS, motionOf(scale=130.0), None, undo),
+    "turn": lambda node, undo: changeTumor(
+        node, BRATS, motionOf(shift=(4.0, 0.0, 0.0), degrees=(20, 0, 40)), None, undo
+    ),
+    "grow": lambda node, undo: changeTumor(node, BRATS, motionOf(grow=3.0), None, undo),
+    "shrink": lambda node, undo: changeTumor(node, BRATS, motionOf(grow=-2.5), None, undo),
+    "one lesion": lambda node, undo: changeTumor(node, BRATS, motionOf(shift=(-6.0, 0.0, 6.0)), tuple(TUMOR), undo),
     "mirror": lambda node, undo: mirrorTumor(node, BRATS, None, undo),
 }
 
@@ -136,16 +139,16 @@ def test_only_the_chosen_parts_are_placed(plain: Any) -> None:
 
 def test_a_tumor_is_shifted_by_millimeters_of_the_patient(node: Any) -> None:
     volume = tumorMl(node)
-    changeTumor(node, BRATS, Motion(shift=(6.0, -5.0, 4.0)))
+    changeTumor(node, BRATS, motionOf(shift=(6.0, -5.0, 4.0)))
     np.testing.assert_allclose(moved(node), (6.0, -5.0, 4.0), atol=0.5)
     assert tumorMl(node) == pytest.approx(volume, rel=0.02)
 
 
 def test_scale_and_growth_change_the_volume_as_they_say(node: Any) -> None:
     volume = tumorMl(node)
-    changeTumor(node, BRATS, Motion(scalePercent=120.0))
+    changeTumor(node, BRATS, motionOf(scale=120.0))
     assert tumorMl(node) == pytest.approx(volume * 1.2**3, rel=0.05)
-    changeTumor(node, BRATS, Motion(grow=2.0))
+    changeTumor(node, BRATS, motionOf(grow=2.0))
     assert tumorMl(node) == pytest.approx(volume * (1.2 + 2 / 12) ** 3, rel=0.1)
 
 
@@ -155,7 +158,7 @@ def test_a_tumor_turns_about_its_centroid_right_handed(node: Any) -> None:
     bar.data[:] = np.where(bar.data > 0, 4, 0)
     bar.data[(np.abs(grid) < (20, 5, 5)).all(axis=-1)] = 3
     applyLabels(node, BRATS, bar)
-    changeTumor(node, BRATS, Motion(degrees=(0.0, 0.0, 90.0)))
+    changeTumor(node, BRATS, motionOf(degrees=(0.0, 0.0, 90.0)))
     spread = tumorPoints(node).std(axis=0)
     assert spread[1] > 2.5 * spread[0] and spread[1] > 2.5 * spread[2]
 
@@ -168,14 +171,14 @@ def test_a_mirrored_tumor_lies_on_the_other_side(node: Any) -> None:
 def test_several_values_are_applied_at_once_and_clipped_once(plain: Any) -> None:
     # Scaled in place the tumor would reach out of the brain; shifted inward first it does not.
     volume = tumorMl(plain)
-    outcome = changeTumor(plain, BRATS, Motion(scalePercent=190.0, shift=tuple(CENTER - TUMOR)))
+    outcome = changeTumor(plain, BRATS, motionOf(scale=190.0, shift=tuple(CENTER - TUMOR)))
     assert tumorMl(plain) == pytest.approx(volume * 1.9**3, rel=0.03)
     assert "cut off" not in outcome.message
 
 
 def test_what_leaves_the_brain_is_cut_off_and_said(node: Any) -> None:
     outline = composeLabels(node, BRATS).data > 0
-    outcome = changeTumor(node, BRATS, Motion(shift=(16.0, 8.0, -5.0)))
+    outcome = changeTumor(node, BRATS, motionOf(shift=(16.0, 8.0, -5.0)))
     after = composeLabels(node, BRATS).data
     assert "outside of the brain" in outcome.message and "cut off" in outcome.message
     np.testing.assert_array_equal(after > 0, outline)
@@ -189,17 +192,17 @@ def test_one_lesion_is_changed_and_others_are_neither_moved_nor_overwritten(node
     paint(labels, volume.affine, other)
     applyLabels(node, BRATS, Volume(labels, volume.affine))
     near = np.linalg.norm(points(labels.shape, volume.affine) - other, axis=-1) < 12
-    outcome = changeTumor(node, BRATS, Motion(shift=tuple(0.6 * (other - TUMOR))), tuple(TUMOR))
+    outcome = changeTumor(node, BRATS, motionOf(shift=tuple(0.6 * (other - TUMOR))), tuple(TUMOR))
     after = composeLabels(node, BRATS).data
     np.testing.assert_array_equal(after[near], labels[near])
     assert (after != labels).any()
     assert "another lesion" in outcome.message
     # The whole tumor takes both along.
-    changeTumor(node, BRATS, Motion(shift=(0.0, 0.0, 3.0)))
+    changeTumor(node, BRATS, motionOf(shift=(0.0, 0.0, 3.0)))
     assert (composeLabels(node, BRATS).data[near] != labels[near]).any()
 
 
 def test_a_click_beside_a_lesion_finds_it_and_one_further_off_does_not(node: Any) -> None:
-    changeTumor(node, BRATS, Motion(shift=(1.0, 0.0, 0.0)), tuple(np.add(TUMOR, [0.0, 0.0, 13.5])))
+    changeTumor(node, BRATS, motionOf(shift=(1.0, 0.0, 0.0)), tuple(np.add(TUMOR, [0.0, 0.0, 13.5])))
     with pytest.raises(InputError, match="no tumor at this point"):
-        changeTumor(node, BRATS, Motion(shift=(1.0, 0.0, 0.0)), tuple(TUMOR - [30.0, 0.0, 0.0]))
+        changeTumor(node, BRATS, motionOf(shift=(1.0, 0.0, 0.0)), tuple(TUMOR - [30.0, 0.0, 0.0]))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import vtk
-from effect_phantom import BRATS, CENTER, TUMOR, UndoCounter, paint, phantom, segmentationOf, tumorPoints
+from effect_phantom import BRATS, CENTER, TUMOR, UndoCounter, motionOf, paint, phantom, segmentationOf, tumorPoints
 from effect_view import SIZE, axialSlice, worldOf
 from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
@@ -43,14 +43,14 @@ def test_pixels_and_points_of_a_view_agree(sliceNode: Any) -> None:
 
 def test_the_outline_of_the_tumor_is_its_border(node: Any, sliceNode: Any) -> None:
     ghost = makeGhost(openMask(node, BRATS), None)
-    border = outlined(ghost, Motion(), sliceNode)
+    border = outlined(ghost, motionOf(), sliceNode)
     spacing = np.linalg.norm(composeLabels(node, BRATS).affine[:3, :3], axis=0).max()
     np.testing.assert_allclose(np.linalg.norm(border - TUMOR, axis=1), 12.0, atol=0.5 + spacing / 2)
     assert np.ptp(border[:, 2]) < 1e-6
 
 
 def test_the_outline_goes_where_the_tumor_goes(node: Any, sliceNode: Any) -> None:
-    motion = Motion(80.0, (-9.0, -7.0, 0.0), (0.0, 0.0, 30.0), 2.0)
+    motion = motionOf(80.0, (-9.0, -7.0, 0.0), (0.0, 0.0, 30.0), 2.0)
     border = outlined(makeGhost(openMask(node, BRATS), None, 2.0), motion, sliceNode)
     changeTumor(node, BRATS, motion)
     thickness = np.linalg.norm(composeLabels(node, BRATS).affine[:3, :3], axis=0).max()
@@ -62,22 +62,22 @@ def test_the_outline_goes_where_the_tumor_goes(node: Any, sliceNode: Any) -> Non
 
 def test_a_slice_beside_the_tumor_has_no_outline(node: Any, sliceNode: Any) -> None:
     ghost = makeGhost(openMask(node, BRATS), None)
-    assert len(outlined(ghost, Motion(shift=(0.0, 0.0, 60.0)), sliceNode)) == 0
-    assert len(outlined(ghost, Motion(shift=(300.0, 0.0, 0.0)), sliceNode)) == 0
+    assert len(outlined(ghost, motionOf(shift=(0.0, 0.0, 60.0)), sliceNode)) == 0
+    assert len(outlined(ghost, motionOf(shift=(300.0, 0.0, 0.0)), sliceNode)) == 0
 
 
 def test_the_ghost_of_one_lesion_is_that_lesion(scene: Any, sliceNode: Any) -> None:
     volume = phantom(GEOMETRIES["lps"])
     paint(volume.data, volume.affine, np.add(CENTER, [-14.0, -6.0, -4.0]))
     node = segmentationOf(scene, volume)
-    alone = outlined(makeGhost(openMask(node, BRATS), tuple(TUMOR)), Motion(), sliceNode)
+    alone = outlined(makeGhost(openMask(node, BRATS), tuple(TUMOR)), motionOf(), sliceNode)
     assert np.linalg.norm(alone - TUMOR, axis=1).max() < 14
-    both = outlined(makeGhost(openMask(node, BRATS), None), Motion(), sliceNode)
+    both = outlined(makeGhost(openMask(node, BRATS), None), motionOf(), sliceNode)
     assert np.linalg.norm(both - TUMOR, axis=1).max() > 20
 
 
 def test_motion_turns_right_handed_about_the_pivot() -> None:
-    matrix = motionMatrix(Motion(200.0, (1.0, 2.0, 3.0), (0.0, 0.0, 90.0)), np.array([5.0, 0.0, 0.0]))
+    matrix = motionMatrix(motionOf(200.0, (1.0, 2.0, 3.0), (0.0, 0.0, 90.0)), np.array([5.0, 0.0, 0.0]))
     np.testing.assert_allclose(matrix @ [6.0, 0.0, 0.0, 1.0], [6.0, 4.0, 3.0, 1.0], atol=1e-12)
 
 
@@ -87,7 +87,7 @@ def test_a_ghost_is_kept_until_the_mask_changes(scene: Any) -> None:
     ghost = cache.get(node, BRATS, None)
     assert cache.get(node, BRATS, None) is ghost
     assert cache.get(node, BRATS, None, 6.0) is cache.get(node, BRATS, None, 7.0)
-    changeTumor(node, BRATS, Motion(shift=(-8.0, 0.0, 0.0)), None, undo)
+    changeTumor(node, BRATS, motionOf(shift=(-8.0, 0.0, 0.0)), None, undo)
     np.testing.assert_allclose(cache.get(node, BRATS, None).centroid, TUMOR - [8, 0, 0], atol=0.5)
     undo.history.RestorePreviousState()
     np.testing.assert_allclose(cache.get(node, BRATS, None).centroid, TUMOR, atol=0.5)

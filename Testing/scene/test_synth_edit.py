@@ -12,7 +12,7 @@ from medddpm.labels.scheme import load_scheme  # noqa: E402
 from MedDDPMSlicerLib.Nodes import removeNode  # noqa: E402
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels  # noqa: E402
 from MedDDPMSlicerLib.Volumes import volumeOf  # noqa: E402
-from MedDDPMSynthLib.LocalEdit import missingForEdit, restoreSnapshot, takeSnapshot  # noqa: E402
+from MedDDPMSynthLib.LocalEdit import copyMask, missingForEdit, takeSnapshot  # noqa: E402
 from MedDDPMSynthLib.Options import SynthInputs  # noqa: E402
 from scene_phantoms import volumeNodeFromArray  # noqa: E402
 from synth_helpers import SECONDS, leftovers, options  # noqa: E402
@@ -114,7 +114,7 @@ def test_snapshot(scene):
     addLesion(segmentation, "lps")
     np.testing.assert_array_equal(composeLabels(snapshot, BRATS).data, before.data)
     assert (composeLabels(segmentation, BRATS).data != before.data).any()
-    restoreSnapshot(segmentation, snapshot)
+    copyMask(snapshot, segmentation)
     np.testing.assert_array_equal(composeLabels(segmentation, BRATS).data, before.data)
     count = scene.GetNumberOfNodes()
     removeNode(snapshot)

@@ -153,7 +153,7 @@ def test_outline_keeps_the_tumor(service, scene, modelFolder):
     applyLabels(segmentation, BRATS, type(tumor)(np.where(tumor.data == 4, 0, tumor.data), tumor.affine))
     ended = []
     order = parameters(segmentation=segmentation, referenceVolume=volume, model=str(modelFolder))
-    service.outline(order, lambda: ended.append("done"), ended.append, saveUndo=lambda: ended.append("saved"))
+    service.outline(order, lambda: ended.append("done"), ended.append, lambda: ended.append("saved"))
     pollUntil(service, lambda: "done" in ended)
     labels = composeLabels(segmentation, BRATS)
     np.testing.assert_array_equal(np.where(labels.data == 4, 0, labels.data), np.where(tumor.data == 4, 0, tumor.data))

@@ -65,11 +65,6 @@ class Fit:
     points: np.ndarray
     dice: float
 
-    @property
-    def min_jacobian(self) -> float:
-        """The smallest relative volume inside the outline, 1 being that of the affine part; above 0: no folding."""
-        return float(_volumes(self.points, self.target.depth).min())
-
 
 def outline_of(brain: np.ndarray, affine: np.ndarray) -> Outline:
     """The outline of ``brain`` ((X, Y, Z) bool, not empty) with the affine of its grid (voxel index -> RAS mm).
@@ -245,14 +240,14 @@ def _composed(target: Outline, matrix: np.ndarray, beyond: np.ndarray, step: np.
     for _ in range(TRIES):
         place = grid + step
         new = target.lattice.sample(beyond, place) + moved(matrix, place) - moved(matrix, grid)
-        folded = _volumes(moved(matrix, grid) + new, target.depth) < MIN_JACOBIAN
+        folded = relative_volumes(moved(matrix, grid) + new, target.depth) < MIN_JACOBIAN
         if not folded.any():
             return new
         step = step * (1 - np.clip(20 * smooth(folded[None].astype(np.float32), 2 * STEP_MM), 0, 1))
     return beyond
 
 
-def _volumes(points: np.ndarray, depth: np.ndarray) -> np.ndarray:
+def relative_volumes(points: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """Relative volume of each lattice cell in and near the brain, 1 being that of the brain as a whole; 1 elsewhere."""
     volumes, near = jacobian(points), depth > -STEP_MM
     return np.where(near, volumes / np.median(volumes[near]), 1)

@@ -118,12 +118,6 @@ def lock(spool: str | os.PathLike[str]) -> OwnerFile:
     return OwnerFile(Path(spool) / "worker.json")
 
 
-def worker_alive(spool: str | os.PathLike[str]) -> bool:
-    """Whether a worker serves this spool and is well."""
-    owner = lock(spool)
-    return owner.fresh() and owner.living_owner() is not None
-
-
 def _next_number(spool: Path) -> int:
     """A number for a job's name: the time in nanoseconds, but above all numbers there, should the clock go back."""
     used = [int(match[1]) for name in job_names(spool) if (match := _NUMBER.match(name))]

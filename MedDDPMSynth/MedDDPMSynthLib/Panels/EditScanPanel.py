@@ -49,7 +49,7 @@ class EditScanPanel(Panel):
         with self.told():
             parameters = self.context.parameters
             self.ui.SegmentEditorWidget.saveStateForUndo()
-            LocalEdit.restoreSnapshot(parameters.segmentation, parameters.originalSegmentation)
+            LocalEdit.copyMask(parameters.originalSegmentation, parameters.segmentation)
 
     def _makeSelectors(self) -> None:
         self._shownModel, self.selectors = self.context.model, {}
