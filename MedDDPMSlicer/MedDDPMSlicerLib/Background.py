@@ -84,7 +84,14 @@ class SlicedTask:
         """Work for about ``seconds`` (at least one stretch); returns whether the task has ended."""
         end = self._clock() + seconds
         while not self.finished:
-            self._advance()
+            try:
+                next(self._generator)
+            except StopIteration as stop:
+                self.finished = True
+                self._onDone(stop.value)
+            except Exception as exc:
+                self.finished = True
+                self._onError(exc)
             if self._clock() >= end:
                 break
         return self.finished
@@ -93,16 +100,6 @@ class SlicedTask:
         """End the task at its last pause; neither callback is called. Does nothing where it has ended."""
         self.finished = True
         self._generator.close()
-
-    def _advance(self) -> None:
-        try:
-            next(self._generator)
-        except StopIteration as end:
-            self.finished = True
-            self._onDone(end.value)
-        except Exception as exc:
-            self.finished = True
-            self._onError(exc)
 
 
 class PollTimer:
@@ -162,7 +159,15 @@ class Background:
         self._tasks: list[Any] = []
         self._next = 0
         self._timer: Any = None
-        self._observed: tuple[Any, int] | None = self._observeScene(sceneEvent)
+        background = weakref.ref(self)
+
+        def onEvent(_caller: Any, _event: str) -> None:
+            known = background()
+            if known is not None:
+                known.closeScene()
+
+        scene = slicer.mrmlScene
+        self._observed: tuple[Any, int] | None = (scene, scene.AddObserver(sceneEvent, onEvent))
 
     @classmethod
     def instance(cls) -> Self:
@@ -258,16 +263,6 @@ class Background:
             slicer.app.processEvents()
             time.sleep(0.01)
         self.poll()
-
-    def _observeScene(self, event: int) -> tuple[Any, int]:
-        scene, background = slicer.mrmlScene, weakref.ref(self)
-
-        def onEvent(_caller: Any, _event: str) -> None:
-            known = background()
-            if known is not None:
-                known.closeScene()
-
-        return scene, scene.AddObserver(event, onEvent)
 
 
 def waitUntil(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> float:

@@ -142,16 +142,31 @@ def install(
         return True
     torch = [package for package in wanted if package.how != "pip"]
     others = [package for package in wanted if package.how == "pip"]
-    installer = _torchInstaller() if torch else None
+    if torch:
+        try:
+            installTorch = importlib.import_module("PyTorchUtils").PyTorchUtilsLogic().installTorch
+        except ImportError as exc:
+            raise InputError(
+                "Slicer's PyTorch extension, which installs torch, is missing. Open the Extensions Manager, install "
+                "'PyTorch', restart Slicer and try again. Without internet, choose a folder of wheels."
+            ) from exc
     if not confirm(question(wanted, use)):
         return False
     with pinned() as constraints:
-        if installer is not None:
+        if torch:
             progress("Installing torch (this takes minutes)")
-            _attempt("torch", lambda: installer(torchVersionRequirement=torch[0].versions))
+            _attempt("torch", lambda: installTorch(torchVersionRequirement=torch[0].versions))
         if others:
             progress("Installing " + ", ".join(package.name for package in others))
-            _attempt("the packages", lambda: _ensure([package.requirement for package in others], constraints))
+            requirements = [package.requirement for package in others]
+            try:  # Slicer's own way
+                packaging: Any = importlib.import_module("slicer.packaging")
+            except ImportError:
+                _attempt("the packages", lambda: _slicerPip()(requirements))
+            else:
+                # Asked already, with sizes; Slicer would ask again.
+                options = {"constraints": constraints, "prompt_install": False, "requester": REQUESTER}
+                _attempt("the packages", lambda: packaging.pip_ensure(requirements, **options))
     _checkInstalled(wanted)
     return True
 
@@ -232,30 +247,6 @@ def _torchMegabytes() -> int:
     if sys.platform == "darwin":
         return 100
     return 2800 if shutil.which("nvidia-smi") else 250
-
-
-def _torchInstaller() -> Callable[..., object]:
-    """``installTorch`` of the PyTorch extension. Raises InputError where the extension is not there."""
-    try:
-        module = importlib.import_module("PyTorchUtils")
-    except ImportError as exc:
-        raise InputError(
-            "Slicer's PyTorch extension, which installs torch, is missing. Open the Extensions Manager, install "
-            "'PyTorch', restart Slicer and try again. Without internet, choose a folder of wheels."
-        ) from exc
-    installer: Callable[..., object] = module.PyTorchUtilsLogic().installTorch
-    return installer
-
-
-def _ensure(requirements: list[str], constraints: Path) -> None:
-    """Slicer's own way: pip_ensure from 5.12 on, pip_install before."""
-    try:
-        packaging: Any = importlib.import_module("slicer.packaging")
-    except ImportError:
-        _slicerPip()(requirements)
-        return
-    # Asked already, with sizes; Slicer would ask again.
-    packaging.pip_ensure(requirements, constraints=constraints, prompt_install=False, requester=REQUESTER)
 
 
 def _slicerPip() -> Pip:

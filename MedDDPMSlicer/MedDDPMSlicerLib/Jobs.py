@@ -31,6 +31,14 @@ CANCEL_SECONDS = 60.0
 # How long the end of a killed worker is waited for.
 DYING_SECONDS = 0.5
 MAX_ANSWER_BYTES = 64 * 1024
+KILLED_SENTENCE = (
+    "The background process that computes was ended by the system, probably because the memory ran out. Close other "
+    "programs, or choose fewer samples, a smaller model or another device, and start again."
+)
+CRASH_SENTENCE = (
+    "The background process that computes ended unexpectedly. The details show its last output. Start again; if it "
+    "happens again, choose the device cpu or a smaller model."
+)
 
 
 class JobMonitor:
@@ -163,7 +171,7 @@ class JobMonitor:
             if job.state is State.CANCELLING:
                 job.settle(State.CANCELLED, CANCELLED_SENTENCE)
             elif job.folder is not None and job.folder.state() is State.INTERRUPTED:
-                job.settle(State.FAILED, _crashSentence(self._worker.exitCode))
+                job.settle(State.FAILED, KILLED_SENTENCE if self._worker.exitCode in (-9, 137) else CRASH_SENTENCE)
         waiting = [job for job in self._atWorker() if job.state is State.PENDING]
         if waiting:
             self._restart(waiting)
@@ -267,15 +275,3 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, dict):
         value = list(value.values())
     return [text for item in value for text in _texts(item)] if isinstance(value, list) else []
-
-
-def _crashSentence(exitCode: int | None) -> str:
-    if exitCode in (-9, 137):
-        return (
-            "The background process that computes was ended by the system, probably because the memory ran out. Close "
-            "other programs, or choose fewer samples, a smaller model or another device, and start again."
-        )
-    return (
-        "The background process that computes ended unexpectedly. The details show its last output. Start again; if "
-        "it happens again, choose the device cpu or a smaller model."
-    )

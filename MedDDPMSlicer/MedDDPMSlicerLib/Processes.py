@@ -92,7 +92,11 @@ class WorkerProcess:
         command = [*(self._python or slicerPython()), "-m", "medddpm.jobs", str(self.spool)]
         command += ["--idle-seconds", str(self._idleSeconds), "--parent", str(os.getpid())]
         try:
-            with os.fdopen(self._openLog(), "ab", buffering=0) as log:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+            with contextlib.suppress(OSError):
+                if self.logPath.stat().st_size > MAX_LOG_BYTES:
+                    self.logPath.unlink()
+            with os.fdopen(os.open(self.logPath, flags, 0o600), "ab", buffering=0) as log:
                 process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
@@ -111,13 +115,6 @@ class WorkerProcess:
                 "Check that Slicer is installed completely, and that its folder and the disk can be used."
             ) from exc
 
-    def _openLog(self) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-        with contextlib.suppress(OSError):
-            if self.logPath.stat().st_size > MAX_LOG_BYTES:
-                self.logPath.unlink()
-        return os.open(self.logPath, flags, 0o600)
-
 
 def slicerPython() -> list[str]:
     """The command of this Slicer's Python: ``PythonSlicer`` beside the application, else the running interpreter.
@@ -127,13 +124,14 @@ def slicerPython() -> list[str]:
     """
     if os.environ.get(PYTHON_VARIABLE):
         return [os.environ[PYTHON_VARIABLE]]
-    for folder in _applicationFolders():
-        found = shutil.which("PythonSlicer", path=str(folder))
+    import slicer
+
+    # In installed Slicers it is in bin; some built ones have it above.
+    home = getattr(getattr(slicer, "app", None), "slicerHome", None)
+    for place in (f"{home}/bin", home, None) if isinstance(home, str) and home else (None,):
+        found = shutil.which("PythonSlicer", path=place)
         if found:
             return [found]
-    found = shutil.which("PythonSlicer")
-    if found:
-        return [found]
     # Inside an application sys.executable can be the application itself, which must not be started again.
     candidates = [Path(sys.executable or "-"), Path(sys.exec_prefix) / "bin" / "python3"]
     for candidate in candidates:
@@ -154,16 +152,6 @@ def workerEnvironment() -> dict[str, str]:
     environment["PYTHONNOUSERSITE"] = "1"
     environment["PYTHONUTF8"] = "1"
     return environment
-
-
-def _applicationFolders() -> list[Path]:
-    """Where PythonSlicer lies in installed and in built Slicers."""
-    import slicer
-
-    home = getattr(getattr(slicer, "app", None), "slicerHome", None)
-    if not isinstance(home, str) or not home:
-        return []
-    return [Path(home) / "bin", Path(home)]
 
 
 def _groupOptions() -> dict[str, object]:

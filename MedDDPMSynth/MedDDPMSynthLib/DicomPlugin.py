@@ -11,8 +11,8 @@ from typing import Any
 import slicer
 from medddpm.errors import MedDDPMError
 from MedDDPMSlicerLib.Nodes import field, hierarchyOf, isSynthetic
-from MedDDPMSlicerLib.PlainSentences import sentenceOf
-from MedDDPMSlicerLib.VolumeNodes import transformToSame, volumeOf
+from MedDDPMSlicerLib.Texts import sentenceOf
+from MedDDPMSlicerLib.Volumes import transformToSame, volumeOf
 
 from .Marking import derivationOf, isEdited
 

@@ -10,7 +10,7 @@ from medddpm.errors import InputError
 from medddpm.geometry.marks import ENDINGS, mark_image
 from medddpm.version import __version__
 from MedDDPMSlicerLib.Nodes import PREFIX, field, isSynthetic, provenanceOf
-from MedDDPMSlicerLib.PlainSentences import sentenceOf
+from MedDDPMSlicerLib.Texts import sentenceOf
 
 PROVENANCE = f"{PREFIX}provenance"
 

@@ -140,7 +140,11 @@ class Runs(Observed):
         found = [Path(text) for text in self._settings.readList(RUNS)]
         for root in self.roots():
             yield
-            for folder in _subfolders(root):
+            try:  # the folder itself where it is a run, else those in it
+                inner = [p for p in root.iterdir() if not p.name.startswith(".") and p.is_dir()]
+            except OSError:  # a disk that is away
+                inner = []
+            for folder in [root] if (root / "job.json").is_file() else sorted(inner):
                 try:
                     found += [run.path for run in find_runs(folder, depth=1)]
                 except InputError:
@@ -163,13 +167,3 @@ class Runs(Observed):
         known = self._settings.readList(name)
         if str(path) in known:
             self._settings.writeList(name, [text for text in known if text != str(path)])
-
-
-def _subfolders(root: Path) -> list[Path]:
-    """The folder itself where it is a run, else those in it; none where it cannot be read (a disk that is away)."""
-    if (root / "job.json").is_file():
-        return [root]
-    try:
-        return sorted(path for path in root.iterdir() if not path.name.startswith(".") and path.is_dir())
-    except OSError:
-        return []

@@ -122,9 +122,9 @@ def contentKey(segmentationNode: Any) -> tuple[Any, ...]:
 
 def motionMatrix(motion: Motion, pivot: np.ndarray) -> np.ndarray:
     """4x4, RAS mm -> RAS mm: scaled and turned about ``pivot`` (about R, then A, then S), then shifted. No growth."""
-    aboutR, aboutA, aboutS = (rotation(axis, degrees) for axis, degrees in enumerate(motion.degrees))
+    turnR, turnA, turnS = (rotation(axis, degrees) for axis, degrees in enumerate(motion.degrees))
     matrix = np.eye(4)
-    matrix[:3, :3] = motion.scale / 100 * aboutS @ aboutA @ aboutR
+    matrix[:3, :3] = motion.scale / 100 * turnS @ turnA @ turnR
     matrix[:3, 3] = pivot + motion.shift - matrix[:3, :3] @ pivot
     return matrix
 

@@ -19,9 +19,10 @@ slicer = pytest.importorskip("slicer")
 
 from medddpm.errors import InputError  # noqa: E402
 from MedDDPMSlicerLib.Nodes import itemOf, markSynthetic  # noqa: E402
-from MedDDPMSlicerLib.VolumeNodes import affineOf, loadVolume, volumeNodeFromArray, volumeOf  # noqa: E402
+from MedDDPMSlicerLib.Volumes import affineOf, loadVolume, volumeOf  # noqa: E402
 from MedDDPMSynthLib import DicomPlugin  # noqa: E402
 from MedDDPMSynthLib.Marking import SyntheticFileWriter, saveMarked  # noqa: E402
+from scene_phantoms import volumeNodeFromArray  # noqa: E402
 
 FIELDS = {"model": "Demo", "seed": 7, "sampler": "ddim", "steps": 20, "modality": "T1ce", "sample": 2}
 

@@ -49,7 +49,7 @@ class SourcePanel(Panel):
         ui.ScanButton.clicked.connect(self.onScan)
         ui.SampleScansButton.clicked.connect(self.onSampleScans)
         ui.LeaveOutButton.clicked.connect(self.leaveOutProblems)
-        ui.UseAllButton.clicked.connect(self.useAll)
+        ui.UseAllButton.clicked.connect(lambda *_: context.set("leaveOut", []))
         say(ui.ScanStatusLabel, "")
 
     def refresh(self) -> None:
@@ -60,7 +60,13 @@ class SourcePanel(Panel):
         self.options.show(parameters)
         for widget in (self.ui.TablePath, self.ui.TablePathCaption):
             widget.visible = parameters.layout == "table"
-        self._showLeftOut(set(parameters.leaveOut))
+        leftOut = set(parameters.leaveOut)
+        with quiet(self.ui.CasesTable):
+            for row, line in enumerate(self.lines):
+                item = self.ui.CasesTable.item(row, USE)
+                state = qt.Qt.Unchecked if line.key in leftOut else qt.Qt.Checked
+                if item is not None and line.key and item.checkState() != state:
+                    item.setCheckState(state)
         wanted = (parameters.sourceFolder, parameters.layout, parameters.tableFile)
         if wanted != self._asked:
             self._sourceChosen(wanted)
@@ -120,10 +126,6 @@ class SourcePanel(Panel):
         parameters = self.context.parameters
         parameters.leaveOut = toLeaveOut(self.lines, list(parameters.leaveOut))
 
-    def useAll(self) -> None:
-        """Leave out nothing."""
-        self.context.parameters.leaveOut = []
-
     def _sourceChosen(self, wanted: tuple[str, ...]) -> None:
         """Another source: other cases, and another folder for its dataset where the user chose none."""
         parameters, service = self.context.parameters, self.context.service
@@ -165,15 +167,6 @@ class SourcePanel(Panel):
         table.setItem(row, USE, box)
         if line.text:
             table.resizeRowToContents(row)  # the whole explanation is read without pointing at it
-
-    def _showLeftOut(self, leftOut: set[str]) -> None:
-        """Check what is used."""
-        with quiet(self.ui.CasesTable):
-            for row, line in enumerate(self.lines):
-                item = self.ui.CasesTable.item(row, USE)
-                state = qt.Qt.Unchecked if line.key in leftOut else qt.Qt.Checked
-                if item is not None and line.key and item.checkState() != state:
-                    item.setCheckState(state)
 
     def _onItem(self, item: Any) -> None:
         """A box was checked or unchecked."""

@@ -68,8 +68,14 @@ class TrainPanel(Panel):
         self._lookIn -= 1
         if self._lookIn <= 0:
             self._lookIn = _LOOK_TICKS
-            self._blocked = self._reason()
-            self._showDataset()
+            service, node = self.context.service, self.context.parameters
+            self._blocked = service.blockedReason("train", node)
+            if not service.preparation.finished:
+                self._blocked = "The scans are being prepared. Start when that is done."
+            text = ""  # what is wrong with the dataset, stands at the button
+            with contextlib.suppress(MedDDPMError):
+                text = datasetSentence(node.datasetFolder) if node is not None else ""
+            say(self.ui.DatasetLabel, text)
         enable(self.ui.StartButton, self._blocked)
         self._estimate.follow(self._choices())
         self._estimate.tick()
@@ -85,19 +91,6 @@ class TrainPanel(Panel):
         """Start the training and follow it."""
         with self.told():
             self.context.choose(self.context.service.train(self.context.parameters).folder)
-
-    def _reason(self) -> str | None:
-        """Why no training can start; None where it can."""
-        if not self.context.service.preparation.finished:
-            return "The scans are being prepared. Start when that is done."
-        return self.context.service.blockedReason("train", self.context.parameters)
-
-    def _showDataset(self) -> None:
-        """What there is to train on; what is wrong with it, stands at the button."""
-        text = ""
-        with contextlib.suppress(MedDDPMError):
-            text = datasetSentence(self.context.parameters.datasetFolder) if self.context.parameters else ""
-        say(self.ui.DatasetLabel, text)
 
     def _showPreset(self, parameters: Any) -> None:
         name = parameters.preset
