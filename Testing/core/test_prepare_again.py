@@ -17,8 +17,7 @@ from medddpm.dataset import read_dataset_config
 from medddpm.errors import Cancelled, InputError, MedDDPMError
 from medddpm.files import sha256
 from medddpm.jobs.owner import OwnerFile
-from medddpm.preparation.pipeline import prepare
-from medddpm.preparation.pool import work_through
+from medddpm.preparation.pipeline import prepare, work_through
 from medddpm.progress import SilentReporter
 from patience import patient
 from prepared_scans import CASES, GRID, contents, options, states

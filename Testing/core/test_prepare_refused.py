@@ -112,8 +112,8 @@ def test_a_full_disk_is_told_before_the_work(scans: Path, tmp_path: Path, monkey
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda path: usage._replace(free=100_000))
     text = refused(scans, tmp_path / "out")
-    assert "4 cases need 0.6 MB in" in text
-    assert "but 0.1 MB are free" in text
+    assert "4 cases need 0.00059 GB in" in text
+    assert "but 0.0001 GB are free" in text
 
 
 def test_a_disk_that_fills_up_ends_the_work_and_keeps_what_is_whole(

@@ -9,26 +9,35 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import multiprocessing
+import os
 import shutil
-from collections.abc import Iterator, Sequence
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import SimpleITK as sitk  # noqa: N813
 
 from ..dataset import read_dataset_config
-from ..errors import InputError
+from ..errors import InputError, MedDDPMError
 from ..files import make_folder, write_text
 from ..geometry.intensity import intensity_rule
 from ..jobs.folder import JobFolder
 from ..jobs.owner import OwnerFile
+from ..memory import available_memory, usable_cores
 from ..progress import Reporter, SilentReporter
 from .description import describe
 from .facts import CaseFiles
 from .options import PrepareOptions, grid_text
 from .outliers import find_outliers
 from .plan import Plan, left_out_by, make_plan, split_cases, with_joined_patients
-from .pool import sensible_workers, work_through
 from .report import NAME as REPORT
 from .report import ReportData, write_report
 from .stored import DESCRIPTION, PICTURES, CaseOutcome, do_case, read_state, tensors_path
@@ -169,13 +178,9 @@ def _check_space(plan: Plan, out: Path, missing: int) -> None:
     free = shutil.disk_usage(out).free
     if needed > free:
         raise InputError(
-            f"{missing} cases need {_size(needed)} in {out}, but {_size(free)} are free. "
+            f"{missing} cases need {needed / 1e9:.3g} GB in {out}, but {free / 1e9:.3g} GB are free. "
             "Free space, choose another folder, or a smaller grid."
         )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _finish(plan: Plan, out: Path, outcomes: Sequence[CaseOutcome]) -> PrepareResult:
@@ -219,3 +224,76 @@ def _options_text(plan: Plan) -> dict[str, str]:
         "Meaning of the masks' values": options.labels or "recognized",
         "Seed of the split": str(options.seed),
     }
+
+
+# Registration and resampling of four volumes of 240^3 voxels, with the libraries of a process.
+BYTES_A_WORKER = 2.5e9
+MAX_AUTOMATIC = 16
+LOOK_SECONDS = 0.2
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def sensible_workers(items: int) -> int:
+    """Processes for so many pieces of work: as many as processors and memory allow, 16 at most."""
+    memory = available_memory("cpu")
+    fitting = MAX_AUTOMATIC if memory is None else int(memory / BYTES_A_WORKER)
+    return max(1, min(usable_cores(), fitting, items, MAX_AUTOMATIC))
+
+
+def work_through(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int, reporter: Reporter
+) -> Generator[Result, None, None]:
+    """The results of ``function`` for all items, as they come; with one worker in this process.
+
+    ``function`` and items must be picklable: processes are started anew, as Windows, macOS and programs with windows of
+    their own need it. Cancelling, and the end of the iteration, stop running work at once. Raises MedDDPMError where
+    a process dies.
+    """
+    if workers <= 1 or len(items) <= 1:
+        for item in items:
+            reporter.check_cancelled()
+            yield function(item)
+        return
+    with _pool(min(workers, len(items))) as executor:
+        pending: set[Future[Result]] = {executor.submit(function, item) for item in items}
+        while pending:
+            done, pending = wait(pending, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+            reporter.check_cancelled()
+            try:
+                results = [future.result() for future in done]
+            except BrokenProcessPool as exc:
+                raise MedDDPMError(
+                    "A process that prepared cases was killed, most likely because memory ran out. What is finished "
+                    "is kept. Run it again with fewer workers."
+                ) from exc
+            yield from results
+
+
+@contextlib.contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end at once when the block does, and when this process does, however it ends."""
+    context = multiprocessing.get_context("spawn")
+    held, leash = context.Pipe(duplex=False)
+    threads = max(1, sensible_workers(MAX_AUTOMATIC) // workers)
+    executor = ProcessPoolExecutor(workers, context, _begin, (held, threads))
+    try:
+        yield executor
+    finally:
+        leash.close()
+        executor.shutdown(wait=True, cancel_futures=True)
+        held.close()
+
+
+def _begin(leash: Connection, threads: int) -> None:
+    """Set up a worker process: ends with its parent, leaves Ctrl-C to it, and shares the processors fairly."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
+
+
+def _end_with(leash: Connection) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        leash.recv()  # nothing is ever sent: this returns when the other end is closed
+    os._exit(0)
