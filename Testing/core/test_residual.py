@@ -17,7 +17,7 @@ from medddpm.labels.scheme import load_scheme
 from medddpm.models.frame import MARGIN, ResidualFrame, box_around, cut
 from medddpm.models.model import Model
 from medddpm.models.registry import load_model
-from medddpm.network.appearance import Appearance, Look, label_means
+from medddpm.network.appearance import Appearance, Look, best_softness, label_means
 from medddpm.network.build import build_network
 from medddpm.network.residual import ResidualUNet
 from medddpm.network.spectrum import BINS, RadialPower
@@ -77,6 +77,21 @@ def test_means_are_those_of_the_labels_though_borders_mix_them(values: list[floa
     means = torch.tensor(values).reshape(2, 2)
     found = label_means(Look.plain(means).source(fractions[None])[0], fractions)
     assert torch.allclose(found, means, atol=0.05)  # the plain average of each label is far from them
+
+
+def test_borders_between_labels_are_as_soft_as_in_the_scans_and_the_outline_is_sharp() -> None:
+    fractions = torch.zeros(1, 2, 16, 16, 16)
+    fractions[:, 0, :, :, 2:8], fractions[:, 1, :, :, 8:14] = 1, 1
+    means = torch.tensor([[0.0, 0.2], [0.5, 0.2]])
+    source = Look.plain(means, 0.8).source(fractions)
+    row = source[0, 0, 8, 8]
+    assert row[:2].eq(-1).all() and row[14:].eq(-1).all()
+    assert row[2:5].eq(0).all() and torch.allclose(row[11:14], torch.tensor(0.5))
+    assert [float(v) for v in row[7:9]] == pytest.approx([0.126, 0.374], abs=0.01)  # a Gaussian's integral
+    assert torch.allclose(source[0, 1, :, :, 2:14], torch.tensor(0.2))  # labels alike have no border
+    hard = Look.plain(means).source(fractions)[0]
+    assert best_softness([(source[0], fractions[0])]) == 0.8
+    assert best_softness([(hard, fractions[0])]) == 0.0
 
 
 def test_a_label_that_is_not_there_has_no_mean_and_takes_that_of_the_training_cases() -> None:

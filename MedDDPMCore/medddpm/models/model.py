@@ -71,7 +71,7 @@ class Model:
         there = images.isfinite().all(dim=(1, 2, 3))
         scales = torch.where(there.repeat_interleave(BANDS), measured.scales, typical.scales)
         means, spreads = (torch.where(there, part, torch.nan) for part in (measured.means, measured.spreads))
-        return Look(means, spreads, scales)
+        return Look(means, spreads, scales, typical.softness)
 
     def frame(self, condition: Tensor, look: Look | None = None) -> Frame:
         """What the network computes in for one condition (1, L, D, H, W); do it once, not at every step.

@@ -223,7 +223,8 @@ def _residual(
     images, count = _in_bands(match.images, BANDS), BANDS * modalities
     means = [None if place is None else count + place for place in images]
     masks = [None if place is None else 2 * count + place for place in match.masks]
-    state = {name: fresh[name] if name.startswith("appearance.") else tensor for name, tensor in former.items()}
+    state = {name: former[name] for name in former if not name.startswith("appearance.")}
+    state |= {name: fresh[name] for name in fresh if name.startswith("appearance.")}
     state["body.first.weight"] = _spread(former["body.first.weight"], [*images, *means, *masks], dim=1)
     for layer in ("body.last.2", "body.gain"):
         for name in (f"{layer}.weight", f"{layer}.bias"):
