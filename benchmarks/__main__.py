@@ -88,6 +88,23 @@ def anatomy_command(
     report("anatomy", cpu_device(), results, lambda: anatomy.run(settings), threads)
 
 
+@app.command("inpainting")
+def inpainting_command(
+    source: Annotated[Path, typer.Argument(help="Folder of BraTS cases.")],
+    out: Annotated[Path, typer.Option(help="Folder for a picture of each case: before, and after.")],
+    model: Annotated[str, typer.Option(help="Model folder or name.")] = "demo",
+    case: Annotated[list[str] | None, typer.Option(help="Only this case; repeatable.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 1,
+    threads: Threads = 0,
+    results: Results = RESULTS,
+) -> None:
+    """The tumor removed from real scans: what fills the region beside healthy brain."""
+    from . import inpainting
+
+    settings = inpainting.InpaintingSettings(str(source), model, tuple(case or ()), seed, str(out), threads or 2)
+    report("inpainting", cpu_device(), results, lambda: inpainting.run(settings), threads)
+
+
 @app.command("worker")
 def worker_command(
     model: Annotated[str, typer.Option(help="Model folder or name.")] = "demo",

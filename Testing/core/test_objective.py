@@ -130,6 +130,22 @@ def test_the_loss_weighs_every_volume_by_its_noise_level() -> None:
     assert float(objective.loss(network, batch)) == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_noise_levels_are_drawn_evenly_or_mostly_from_the_middle() -> None:
+    config = model()
+    images, fractions = volume(0, config)
+
+    def counts(levels: str) -> np.ndarray:
+        objective = Objective(config, SCHEDULE, LossConfig(levels=levels))
+        generator = torch.Generator().manual_seed(0)
+        drawn = [int(objective.draw(images, fractions, generator).t) for _ in range(1000)]
+        assert 0 <= min(drawn) and max(drawn) < STEPS
+        return np.histogram(drawn, 5, (0, STEPS))[0]
+
+    assert counts("uniform").min() > 150
+    middle = counts("middle")
+    assert middle[2] > 1.4 * middle[0] and middle[3] > 1.4 * middle[0] and middle[0] < 160
+
+
 def test_the_compact_network_has_its_own_loss_per_volume() -> None:
     network_config = NetworkConfig(2, 3, 8, (1, 2), groups=4, domain="wavelet")
     network = build_network(network_config)

@@ -23,6 +23,7 @@ from ..sampling.sample import without_mask
 from ..sampling.schedule import Schedule, target
 from .config import LossConfig
 
+MIDDLE = (0.5, 1.25)  # mean and standard deviation of logit(t / T) where the middle noise levels are trained most
 JITTER = 0.02  # standard deviation by which the means of labels are varied in training; images are in [-1, 1]
 
 
@@ -89,10 +90,14 @@ class Objective:
     ) -> NoisyBatch:
         """One volume (C, D, H, W) with its label fractions (L, D, H, W) as a batch of one.
 
-        The noise level is uniform in 0 to T-1, the noise Gaussian. ``look``: the appearance of the scan that the volume
+        The noise level is in 0 to T-1 (see ``LossConfig``), the noise Gaussian. ``look``: the appearance of the scan that the volume
         is a part of (None: the volume is all of it); its means are varied a little. ``rim``: see ``noisy``.
         """
-        t = torch.randint(self.schedule.steps, (1,), generator=generator)
+        if self._loss.levels == "middle":
+            time = torch.sigmoid(MIDDLE[0] + MIDDLE[1] * torch.randn(1, generator=generator))
+            t = (time * self.schedule.steps).long().clamp(max=self.schedule.steps - 1)
+        else:
+            t = torch.randint(self.schedule.steps, (1,), generator=generator)
         noise = torch.randn(images.shape, generator=generator)
         if self.mask_dropout and float(torch.rand((), generator=generator)) < self.mask_dropout:
             fractions = without_mask(fractions[None], self.model)[0]

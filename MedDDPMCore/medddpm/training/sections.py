@@ -75,6 +75,12 @@ class LossConfig:
         low=0,
         high=1000,
     )
+    levels: str = option(
+        "uniform",
+        "How often each noise level is trained: uniform (paper), or middle, which spends fewer iterations where next "
+        "to nothing or nearly all is noise (logit-normal as in Esser et al. 2024, section 3.1; for flows and bridges).",
+        choices=("uniform", "middle"),
+    )
 
     def __post_init__(self) -> None:
         check_options(self, "loss")
