@@ -131,6 +131,7 @@ def synthesize(
     sampler: str | None = None,
     steps: int | None = None,
     guidance: float = 1.0,
+    on: str = "",
     device: str = "auto",
     precision: str = "auto",
     ignore_memory: bool = False,

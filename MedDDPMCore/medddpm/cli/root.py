@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from importlib import metadata
+from importlib.util import find_spec
 
 import typer
 
@@ -14,7 +16,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"medddpm {__version__}")
+        torch = f"PyTorch {metadata.version('torch')}" if find_spec("torch") else "no PyTorch"
+        typer.echo(f"medddpm {__version__}, {torch}")
         raise typer.Exit
 
 

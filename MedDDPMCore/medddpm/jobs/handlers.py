@@ -100,6 +100,9 @@ def default_handlers(models: ModelCache | None = None) -> dict[str, Handler]:
 
 def _with_model(function: str, cache: ModelCache) -> Handler:
     def handler(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> None:
+        if request.get("on") and function != "anatomy":  # which takes seconds
+            importlib.import_module("medddpm.jobs.remote").run_elsewhere(folder, reporter)
+            return
         run = getattr(importlib.import_module("medddpm.synthesis.job"), function)
         try:
             run(request, folder, reporter, cache)

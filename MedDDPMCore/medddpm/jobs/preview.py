@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..files import atomic_path, open_regular
 
 MAX_HEADER = 4096
+GRID_NAME = "grid.json"  # beside the previews: where they lie
 
 
 def write_preview(path: Path, picture: np.ndarray) -> None:

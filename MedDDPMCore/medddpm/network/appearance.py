@@ -94,8 +94,8 @@ def softened(painted: Tensor, fractions: Tensor, softness: float) -> Tensor:
 def label_means(images: Tensor, fractions: Tensor, softness: float = 0.0) -> Tensor:
     """The means (L, C) for which the image of means comes closest to the scan; NaN for a label that is not there.
 
-    ``images`` (C, D, H, W) in [-1, 1], ``fractions`` (L, D, H, W); ``softness``: see ``Look``. By least squares, so that
-    voxels on a border, which belong to two labels, do not blur them.
+    ``images`` (C, D, H, W) in [-1, 1], ``fractions`` (L, D, H, W); ``softness``: see ``Look``. By least squares, so
+    that voxels on a border, which belong to two labels, do not blur them.
     """
     covered = fractions.sum(0) > 0
     fractions = softened(fractions[None], fractions[None], softness)[0]

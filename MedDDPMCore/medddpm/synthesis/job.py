@@ -12,6 +12,7 @@ from ..files import write_text
 from ..geometry.itk import write_nrrd
 from ..jobs.folder import JobFolder
 from ..jobs.handlers import ModelCache
+from ..jobs.preview import GRID_NAME
 from ..labels.conventions import parse_labels
 from ..masks.generators import growth_series
 from ..memory import keep_freed_memory
@@ -23,7 +24,7 @@ from .case import PreparedCase, prepare_case
 from .pipeline import raise_failures, run_batch
 from .request import SynthesisRequest
 
-GRID_NAME, ANATOMY_NAME, FACTS_NAME = "grid.json", "anatomy.nrrd", "facts.json"
+ANATOMY_NAME, FACTS_NAME = "anatomy.nrrd", "facts.json"
 
 
 def run(request: dict[str, Any], folder: JobFolder, reporter: Reporter, models: ModelCache) -> None:

@@ -39,6 +39,10 @@ def run(request: SynthesisRequest, out: Path, reporter: Reporter) -> list[CaseRe
     make_folder(out)  # now: nobody should wait for a model to learn that it cannot be written
     if not os.access(out, os.W_OK | os.X_OK):
         raise InputError(f"You do not have permission to write to the folder {out}. Choose another folder.")
+    if request.on:
+        from .elsewhere import run_on
+
+        return run_on(request, out, reporter)
     reporter.stage("load", "Loading the model")
     loaded = load_model(request.model, request.device, request.precision)
     reporter.check_cancelled()

@@ -124,6 +124,14 @@ class SynthesisRequest:
         "An image of a reference scan in the space of the mask, as T1=t1.nii.gz; give one for each modality.",
         metavar="MODALITY=FILE",
     )
+    on: str = option(
+        "",
+        "Compute on another computer that ssh reaches without a password and that has MedDDPM: masks, images and the "
+        "model are sent there, the results come back, and nothing stays. HOST:COMMAND where 'medddpm' is not on its "
+        "path.",
+        label="Compute on",
+        metavar="HOST",
+    )
     ignore_memory: bool = option(
         False,
         "Start even if the memory will probably not be enough.",

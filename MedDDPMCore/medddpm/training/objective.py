@@ -90,8 +90,9 @@ class Objective:
     ) -> NoisyBatch:
         """One volume (C, D, H, W) with its label fractions (L, D, H, W) as a batch of one.
 
-        The noise level is in 0 to T-1 (see ``LossConfig``), the noise Gaussian. ``look``: the appearance of the scan that the volume
-        is a part of (None: the volume is all of it); its means are varied a little. ``rim``: see ``noisy``.
+        The noise level is in 0 to T-1 (see ``LossConfig``), the noise Gaussian. ``look``: the appearance of the scan
+        that the volume is a part of (None: the volume is all of it); its means are varied a little. ``rim``: see
+        ``noisy``.
         """
         if self._loss.levels == "middle":
             time = torch.sigmoid(MIDDLE[0] + MIDDLE[1] * torch.randn(1, generator=generator))
