@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..geometry.volume import Volume
+from ..geometry.volume import Volume, bounding_box
 from ..labels.scheme import LabelScheme
 
 LONGEST = 264  # pixels of the longest side of a panel
@@ -87,16 +87,12 @@ def legend_of(scheme: LabelScheme) -> list[tuple[str, tuple[int, int, int]]]:
 
 def _seen(mask: np.ndarray, images: Sequence[np.ndarray], spacing: np.ndarray) -> tuple[slice, slice, slice]:
     """The box of everything in the mask or visible in an image, and a margin."""
-    shown = mask > 0
-    for image in images:
-        shown = shown | (image > VISIBLE)
-    slices = []
-    for axis, n in enumerate(mask.shape):
-        hit = np.flatnonzero(shown.any(axis=tuple(a for a in range(3) if a != axis)))
-        low, high = (int(hit[0]), int(hit[-1]) + 1) if len(hit) else (0, n)
-        extra = round(MARGIN_MM / spacing[axis])
-        slices.append(slice(max(0, low - extra), min(n, high + extra)))
-    x, y, z = slices
+    shown = np.logical_or.reduce([mask > 0, *(image > VISIBLE for image in images)])
+    box = bounding_box(shown) or tuple(slice(0, n) for n in mask.shape)
+    x, y, z = (
+        slice(max(0, part.start - extra), min(n, part.stop + extra))
+        for part, n, extra in zip(box, mask.shape, np.rint(MARGIN_MM / spacing).astype(int).tolist(), strict=True)
+    )
     return x, y, z
 
 
