@@ -21,8 +21,7 @@ from medddpm.models.config_file import read_config_file
 from medddpm.models.places import list_models
 from medddpm.models.published import read_published
 from medddpm.models.registry import read_model_folder
-from medddpm.preparation.sources.nnunet import read_plan
-from medddpm.preparation.sources.table import read_rows
+from medddpm.preparation.sources.described import read_plan, read_rows
 from medddpm.synthesis.provenance import finished_samples
 from medddpm.training.presets import read_train_file
 from model_files import write_models

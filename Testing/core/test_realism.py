@@ -22,7 +22,6 @@ from medddpm.labels.scheme import Label, LabelScheme, load_scheme
 from medddpm.progress import SilentReporter
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.evaluation import realism
-from medddpm.training.evaluation.distribution import areas_under_curve, slice_features
 from medddpm.training.evaluation.measures import (
     ALL,
     BASELINE,
@@ -34,7 +33,16 @@ from medddpm.training.evaluation.measures import (
     measured,
     ratio_of,
 )
-from medddpm.training.evaluation.realism import BANDS, CaseMeasures, contrasts, texture, tissue_masks, window
+from medddpm.training.evaluation.realism import (
+    BANDS,
+    CaseMeasures,
+    areas_under_curve,
+    contrasts,
+    slice_features,
+    texture,
+    tissue_masks,
+    window,
+)
 from medddpm.training.evaluation.segmenter import Segmenter, tumor_regions
 from safetensors.torch import save_file
 from torch import Tensor

@@ -12,7 +12,7 @@ from medddpm.errors import InputError
 from medddpm.labels.recognize import labels_from_names
 from medddpm.labels.scheme import load_scheme
 from medddpm.preparation.scan import scan_source
-from medddpm.preparation.sources.nnunet import channel_names, label_names
+from medddpm.preparation.sources.described import channel_names, label_names
 from source_phantoms import codes, write_tiny
 
 V2 = {"channel_names": {"0": "T1", "1": "T1Gd"}, "labels": {"background": 0, "tumor": 1}, "file_ending": ".nii.gz"}

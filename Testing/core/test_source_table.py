@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.errors import InputError
 from medddpm.preparation.scan import scan_source
-from medddpm.preparation.sources.table import scan_table
+from medddpm.preparation.sources.described import scan_table
 from source_phantoms import codes, only_problem, write_tiny
 
 

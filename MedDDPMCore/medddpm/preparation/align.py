@@ -1,4 +1,7 @@
-"""The files of a case in one space: read and, where that is asked for, registered."""
+"""The files of a case in one space: read and, where that is asked for, registered; the mask with a true outline.
+
+Brain or head are found in the image where the mask lacks them.
+"""
 
 from __future__ import annotations
 

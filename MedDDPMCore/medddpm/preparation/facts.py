@@ -1,4 +1,7 @@
-"""What is known of one prepared case, and what the outlier check says of it, as plain data."""
+"""What is known of cases, as plain data: a source's files and what is wrong with them, the facts of prepared cases.
+
+What the outlier check says of a case is a ``Flag``. Imports no torch.
+"""
 
 from __future__ import annotations
 

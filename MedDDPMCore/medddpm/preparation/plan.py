@@ -1,4 +1,7 @@
-"""What a preparation will do, settled before it begins: which cases, which grid, which split."""
+"""What a preparation will do, settled before it begins: which cases, which grid, which split.
+
+Splits take whole patients, drawn with a seed: some are trained on, others kept to judge by.
+"""
 
 from __future__ import annotations
 

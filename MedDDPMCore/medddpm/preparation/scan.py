@@ -20,10 +20,9 @@ from ..parse import from_dict, shown
 from ..progress import Reporter, SilentReporter
 from .facts import ERROR, WARNING, CaseFiles, SourceProblem, SourceScan, in_order
 from .options import LAYOUTS
+from .sources.described import NAME as DESCRIPTION
+from .sources.described import scan_nnunet, scan_table
 from .sources.folders import MASK, Collector, image_files, part_folders, scan_brats, scan_med_ddpm, split_name
-from .sources.nnunet import NAME as DESCRIPTION
-from .sources.nnunet import scan_nnunet
-from .sources.table import scan_table
 
 BRATS, MED_DDPM, NNUNET, TABLE = "brats", "med-ddpm", "nnunet", "table"
 # Two files lie on one grid when no voxel of one is further than this from that of the other, mm.

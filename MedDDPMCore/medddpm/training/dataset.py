@@ -87,7 +87,10 @@ class PreparedDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
 
 class LocalDataset(PreparedDataset):
-    """The training cases, copied to a folder of this machine that only this user can enter, until ``close``."""
+    """The training cases, copied to a folder of this machine that only this user can enter, until ``close``.
+
+    For a shared disk that is slower than training. Every process copies its share, so that each machine has all once.
+    """
 
     def __init__(self, folder: Path, local: Path, team: Team) -> None:
         self._local, self._team = local, team

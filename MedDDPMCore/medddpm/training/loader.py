@@ -172,6 +172,10 @@ def _own_child_signal() -> Iterator[None]:
 class BatchSource:
     """Makes each batch when it is asked for; safe to ask from several threads.
 
+    A run counts the volumes that it sees; a volume's number (its position) decides alone which case it is, how that is
+    augmented, and which noise it gets. So a resumed run sees what an uninterrupted one would, and several processes see
+    together what one would.
+
     ``rank`` of ``world`` processes: each gets its share of a batch, contiguous in position.
     """
 

@@ -1,4 +1,7 @@
-"""What an iteration minimizes (paper, Algorithm 1): noisy images with their masks in, the loss out."""
+"""What an iteration minimizes (paper, Algorithm 1): noisy images with their masks in, the loss out.
+
+``Validation`` has that loss on fixed noise, for each band of noise levels.
+"""
 
 from __future__ import annotations
 

@@ -35,9 +35,8 @@ from ..monitor.samples import (
     recorded,
     write_case,
 )
-from .distribution import areas_under_curve, mmd, neighbor_similarities, slice_features
 from .measures import ALL, BASELINE, REAL, SYNTHETIC, Reading, measured
-from .realism import CaseMeasures
+from .realism import CaseMeasures, areas_under_curve, mmd, neighbor_similarities, slice_features
 from .report import write_report
 from .request import EvaluationRequest, chosen_cases, doubts, resolution
 from .results import (
