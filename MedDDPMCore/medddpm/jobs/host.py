@@ -74,9 +74,10 @@ class Host:
 
         Raises InputError with what is missing: the package, PyTorch, this version, room on the disk.
         """
+        version = shlex.join([self.command, "--version"])
         found = self.call(
             'umask 077; s="${XDG_CACHE_HOME:-$HOME/.cache}/medddpm/jobs"; mkdir -p "$s" && cd "$s" && '
-            f'echo "spool=$(pwd -P)"; echo "version=$({shlex.quote(self.command)} --version 2>&1 | tail -n 1)"'
+            f'echo "spool=$(pwd -P)"; echo "version=$({version} 2>&1 | tail -n 1)"'
         )
         told = dict(line.split("=", 1) for line in found.splitlines() if line.startswith(("spool=", "version=")))
         if "spool" not in told:

@@ -148,7 +148,7 @@ class Elsewhere:
 
     def _start_worker(self) -> None:
         """Start a worker there; where one serves the spool already, it ends at once."""
-        worker = f"{shlex.quote(self.host.command)} worker {shlex.quote(self._spool)} --idle-seconds {IDLE_SECONDS}"
+        worker = shlex.join([self.host.command, "worker", self._spool, "--idle-seconds", str(IDLE_SECONDS)])
         self.host.call(f"umask 077; nohup {worker} >/dev/null 2>&1 </dev/null &")
 
     def followed(self, folder: JobFolder, reporter: Reporter) -> Event:
@@ -241,10 +241,8 @@ class Elsewhere:
         Nothing but ordinary files is taken, and nothing outside of what was asked for. Raises ConnectionLost, and
         InputError where it cannot be written.
         """
-        asked = " ".join(shlex.quote(name) for name in names)
-        script = (
-            f'cd {shlex.quote(self._path)} && for n in {asked}; do test -e "$n" && echo "$n"; done | tar -cf - -T -'
-        )
+        there = f'for n in {shlex.join(names)}; do test -e "$n" && echo "$n"; done'
+        script = f"cd {shlex.quote(self._path)} && {there} | tar -cf - -T -"
         process = self.host.start(script, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert process.stdout is not None and process.stderr is not None
         try:
