@@ -151,7 +151,9 @@ def test_version_is_the_same_everywhere() -> None:
 
 def test_the_command_tells_its_version() -> None:
     result = python("-m", "medddpm.cli", "--version")
-    assert (result.returncode, result.stdout.strip()) == (0, f"medddpm {medddpm.__version__}"), result.stderr
+    name, torch = result.stdout.strip().split(", ")
+    assert (result.returncode, name) == (0, f"medddpm {medddpm.__version__}"), result.stderr
+    assert torch.startswith("PyTorch ")
 
 
 # --- dependency rule ------------------------------------------------------------------------------------------------
