@@ -84,7 +84,7 @@ def test_the_published_networks_are_estimated_near_their_measured_peaks() -> Non
 
 def test_completing_an_anatomy_takes_memory_besides_the_network() -> None:
     config = mask_model("glioma-anatomy")
-    own = estimates.memory_needed(config.network, estimates.depth_first(config), CPU, torch.float32)
+    own = estimates.memory_needed(config.network, config.grid.shape[::-1], CPU, torch.float32)
     more = estimate(config, 1, CPU, torch.float32).memory_bytes - own
     assert more == estimates.ANATOMY_COPIES * 11 * 4 * 64**3
 

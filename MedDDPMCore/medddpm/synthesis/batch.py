@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import Cancelled, InputError, MedDDPMError
 from ..files import make_folder, sha256
+from ..geometry.grid import from_network, image_from_grid
 from ..geometry.io import content_hash, require_survivable
 from ..geometry.nifti import write_image
 from ..geometry.volume import Volume
@@ -25,7 +26,7 @@ from ..progress import Reporter
 from ..sampling.sample import SampleStep, check_guidance, evaluations_per_step, sample
 from ..sampling.solvers import Trajectory, sampler_and_steps
 from .anatomy import CaseAnatomy, SampleAnatomy, anatomy_facts
-from .case import PreparedCase, on_input_grid, on_model_grid, prepare_case, stored_intensities
+from .case import PreparedCase, prepare_case, stored_intensities
 from .estimate import estimate, require_memory, require_room
 from .names import anatomy_name, image_name, mask_name, sheet_name
 from .provenance import (
@@ -237,7 +238,7 @@ class Batch:
 
         def on_step(step: SampleStep) -> None:
             self._evaluated = before + step.step
-            self.reporter.step(self._evaluated, self._total, lambda: on_model_grid(step.x0[0].float().cpu()))
+            self.reporter.step(self._evaluated, self._total, lambda: from_network(step.x0[0].float().cpu().numpy()))
             self.reporter.check_cancelled()
 
         self.reporter.check_cancelled()
@@ -253,7 +254,7 @@ class Batch:
             guidance=self.request.guidance,
             look=anatomy.look,
         )
-        return on_model_grid(result[0])
+        return from_network(result[0].numpy())
 
     def _write_mask(self, plan: Plan, labels: Volume, file: str) -> dict[str, str]:
         write_image(plan.folder / file, labels.data, labels.affine, "Mask used by MedDDPM", plan.mask)
@@ -284,7 +285,7 @@ def _stored(
     modality: str, image: np.ndarray, case: PreparedCase, background: float, edit: LocalEdit | None
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """An image of the model's grid, [-1, 1], as it is written: on the mask's grid, on the model's, and what it is."""
-    own = on_input_grid(image, case, background)
+    own = image_from_grid(image, case.placement, background)
     if edit is None or modality not in edit.images:
         return stored_intensities(own), stored_intensities(image), DESCRIPTION
     return edit.merged(modality, own), edit.in_own_units(modality, image), PARTLY_DESCRIPTION

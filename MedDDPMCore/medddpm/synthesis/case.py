@@ -12,7 +12,7 @@ import torch
 
 from ..config import ModelConfig
 from ..errors import InputError
-from ..geometry.grid import Placement, from_network, image_from_grid, labels_from_fractions
+from ..geometry.grid import Placement, labels_from_fractions
 from ..geometry.io import read_mask, read_volume
 from ..geometry.resample import reached
 from ..geometry.volume import Volume
@@ -80,16 +80,6 @@ def require_covered(what: str, image: Volume, mask: Volume, advice: str) -> None
     if covered < MIN_COVERED:
         where = "does not overlap the mask in space" if covered == 0 else f"covers only {covered:.0%} of the mask"
         raise InputError(f"{what} {where}. {advice}")
-
-
-def on_model_grid(result: torch.Tensor) -> np.ndarray:
-    """A network result (C, D, H, W) in [-1, 1] as (C, X, Y, Z) on the model's grid."""
-    return from_network(result.numpy())
-
-
-def on_input_grid(image: np.ndarray, case: PreparedCase, background: float) -> np.ndarray:
-    """One modality (X, Y, Z) of the model's grid on the grid of the input mask; empty space where that is larger."""
-    return image_from_grid(image, case.placement, background)
 
 
 def stored_intensities(image: np.ndarray) -> np.ndarray:

@@ -69,18 +69,12 @@ class Estimate:
 
 def estimate(config: ModelConfig, evaluations: int, device: torch.device, dtype: torch.dtype) -> Estimate:
     """The estimate for so many network evaluations; measures the device for a fraction of a second, once a process."""
-    shape = depth_first(config)
+    shape = config.grid.shape[::-1]
     seconds = evaluations * _cost(config.network, shape).flops * OVERHEAD / _flops_per_second(device, dtype)
     needed = memory_needed(config.network, shape, device, dtype)
     if config.scheme.tissue_values and device.type == "cpu":
         needed += ANATOMY_COPIES * len(config.scheme.labels) * math.prod(shape) * 4
     return Estimate(seconds, needed, available_memory(device.type, device.index))
-
-
-def depth_first(config: ModelConfig) -> tuple[int, int, int]:
-    """The model's grid as the network sees it, (D, H, W)."""
-    x, y, z = config.grid.shape
-    return z, y, x
 
 
 def memory_needed(
