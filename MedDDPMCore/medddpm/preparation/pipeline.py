@@ -290,10 +290,10 @@ def _begin(leash: Connection, threads: int) -> None:
     """Set up a worker process: ends with its parent, leaves Ctrl-C to it, and shares the processors fairly."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
-    threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
 
+    def end_with_parent() -> None:
+        with contextlib.suppress(EOFError, OSError):
+            leash.recv()  # nothing is ever sent: this returns when the other end is closed
+        os._exit(0)
 
-def _end_with(leash: Connection) -> None:
-    with contextlib.suppress(EOFError, OSError):
-        leash.recv()  # nothing is ever sent: this returns when the other end is closed
-    os._exit(0)
+    threading.Thread(target=end_with_parent, daemon=True).start()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,7 +43,8 @@ def labels_of_source(
     """
     if names:
         mapping = labels_from_names(names, scheme)
-        said = ", ".join(f"{v} '{n}' -> {_word(v, mapping, scheme)}" for v, n in names)
+        words = {value: scheme.label(own).name.lower() if own else "left out" for value, own in mapping.items()}
+        said = ", ".join(f"{value} '{name}' -> {words.get(value, 'not known')}" for value, name in names)
         if not mapping:
             sentence = f"{source} names labels that are not known: {said}. Say what each value means."
             raise InputError(sentence, option="labels")
@@ -55,12 +56,6 @@ def labels_of_source(
     if found.question:
         raise InputError(f"{source}: {' '.join(found.question)}", option="labels")
     return labels_text(found.mapping), found.sentences
-
-
-def _word(value: int, mapping: Mapping[int, int], scheme: LabelScheme) -> str:
-    if value not in mapping:
-        return "not known"
-    return scheme.label(mapping[value]).name.lower() if mapping[value] else "left out"
 
 
 def _readable(masks: Sequence[Path], reporter: Reporter) -> Iterator[Mask]:

@@ -154,9 +154,13 @@ def check_case(case: CaseFiles, found: Collector, voxels: bool) -> list[SourcePr
     first = next(iter(grids), None) if "mask" not in grids else "mask"
     for part, grid in grids.items():
         if first is not None and not same_grid(grids[first], grid):
+            mine, other = (" x ".join(map(str, one[0])) for one in (grid, grids[first]))
+            how = f"{mine} against {other} voxels"
+            if mine == other:
+                how = f"voxels lie up to {_farthest(grids[first], grid):.2f} mm apart"
             sentence = (
                 f"The {part} image of the case {case.id} ({found.shown(files[part])}) has another grid than its "
-                f"{first}: {_difference(grids[first], grid)}. Register the modalities, or correct the file."
+                f"{first}: {how}. Register the modalities, or correct the file."
             )
             problems.append(SourceProblem(GRID_MISMATCH, ERROR, sentence, case.id, found.shown(files[part]), part))
     return problems
@@ -193,9 +197,3 @@ def same_grid(one: Grid, other: Grid) -> bool:
 def _farthest(one: Grid, other: Grid) -> float:
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in one[0]], [1])).reshape(4, -1)
     return float(np.linalg.norm((one[1] - other[1]) @ corners, axis=0).max())
-
-
-def _difference(one: Grid, other: Grid) -> str:
-    if one[0] != other[0]:
-        return f"{' x '.join(map(str, other[0]))} against {' x '.join(map(str, one[0]))} voxels"
-    return f"voxels lie up to {_farthest(one, other):.2f} mm apart"

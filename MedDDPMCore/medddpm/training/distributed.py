@@ -64,8 +64,9 @@ def make_fabric(config: TrainConfig) -> Fabric:
             )
             fabric.launch()
     except (RuntimeError, ValueError, TypeError, OSError) as exc:  # Fabric's and torch.distributed's own errors
+        said = (" ".join(str(exc).split()) or type(exc).__name__).split(". ")[0].rstrip(".")
         raise InputError(
-            f"The training cannot be set up as asked ({asked}, device {config.device}): {_first_sentence(exc)} Check "
+            f"The training cannot be set up as asked ({asked}, device {config.device}): {said}. Check "
             "the number of processes and machines, that each of them was started (srun, or torchrun on every machine), "
             "and that they reach each other over the network."
         ) from exc
@@ -116,11 +117,6 @@ def _without_fabric_run() -> Iterator[dict[str, str]]:
         yield given
     finally:
         os.environ.update(given)
-
-
-def _first_sentence(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text.split(". ")[0].rstrip(".") + "."
 
 
 class Team:

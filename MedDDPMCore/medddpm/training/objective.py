@@ -229,19 +229,15 @@ class Validation:
                 for values, (low, high) in zip(totals, self._bands, strict=True):
                     for t in levels(low, high):
                         check_cancelled()
-                        batch = self._objective.noisy(
-                            images[None], fractions[None], torch.tensor([t]), self._noise(images, case, t)
-                        )
+                        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + case) * 10_007 + t)
+                        noise = torch.randn((1, *images.shape), generator=generator)
+                        batch = self._objective.noisy(images[None], fractions[None], torch.tensor([t]), noise)
                         with autocast():
                             values.append(float(self._objective.losses(network, batch.to(device))[0]))
         finally:
             network.train(mode)
         means = [math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan for values in totals]
         return [BandLoss(low, high, mean) for (low, high), mean in zip(self._bands, means, strict=True)]
-
-    def _noise(self, images: Tensor, case: int, t: int) -> Tensor:
-        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + case) * 10_007 + t)
-        return torch.randn((1, *images.shape), generator=generator)
 
 
 def mean_loss(found: Sequence[BandLoss]) -> float:

@@ -130,15 +130,13 @@ def detail_ratios(synthetic: Tensor, real: Tensor, within: Tensor) -> list[dict[
     """
     core = _box(within.float()[None], 5)[0] > 0.999
     counted = core if bool(core.any()) else within
-    made, true = (_strengths(images.float(), within, counted) for images in (synthetic, real))
-    return [dict(zip(OCTAVES, ratios, strict=True)) for ratios in (made / true).tolist()]
-
-
-def _strengths(images: Tensor, within: Tensor, counted: Tensor) -> Tensor:
-    """Standard deviation of each octave where it is ``counted``: (C, octaves)."""
-    smooth = [images, *(_local_mean(images, within, width) for width in (3, 5, 9))]
-    octaves = [(finer - coarser)[:, counted] for finer, coarser in itertools.pairwise(smooth)]
-    return torch.stack([octave.std(dim=1, correction=0) for octave in octaves], 1).clamp_min(MIN_AMPLITUDE)
+    strengths = []
+    for images in (synthetic.float(), real.float()):
+        smooth = [images, *(_local_mean(images, within, width) for width in (3, 5, 9))]
+        octaves = [(finer - coarser)[:, counted] for finer, coarser in itertools.pairwise(smooth)]
+        deviations = torch.stack([octave.std(dim=1, correction=0) for octave in octaves], 1)
+        strengths.append(deviations.clamp_min(MIN_AMPLITUDE))
+    return [dict(zip(OCTAVES, ratios, strict=True)) for ratios in (strengths[0] / strengths[1]).tolist()]
 
 
 def _local_mean(images: Tensor, within: Tensor, width: int) -> Tensor:
@@ -216,18 +214,17 @@ def ms_ssim(a: Tensor, b: Tensor) -> Similarity:
     Wang et al. 2003, eq. 7, with a Gaussian window. The weights of the scales that fit are scaled to sum to 1. Equals
     MONAI's ``MultiScaleSSIMMetric``, at a fraction of its time: the window is applied axis by axis.
     """
-    parts = [_of_channel(one, other) for one, other in zip(a[0].float(), b[0].float(), strict=True)]
-    return Similarity(fmean(part.value for part in parts), min(part.lowest for part in parts))
-
-
-def _of_channel(a: Tensor, b: Tensor) -> Similarity:
-    used = WEIGHTS[: scales(a.shape)]
-    found = []
-    for scale in range(len(used)):
-        found.append(float(_terms(a, b, luminance=scale == len(used) - 1).mean()))
-        a, b = (F.avg_pool3d(volume[None], 2)[0] for volume in (a, b))
-    powers = (max(0.0, term) ** (weight / sum(used)) for term, weight in zip(found, used, strict=True))
-    return Similarity(math.prod(powers), min(found))
+    used = WEIGHTS[: scales(a.shape[2:])]
+    values, lowest = [], []
+    for one, other in zip(a[0].float(), b[0].float(), strict=True):
+        found = []
+        for scale in range(len(used)):
+            found.append(float(_terms(one, other, luminance=scale == len(used) - 1).mean()))
+            one, other = (F.avg_pool3d(volume[None], 2)[0] for volume in (one, other))
+        powers = (max(0.0, term) ** (weight / sum(used)) for term, weight in zip(found, used, strict=True))
+        values.append(math.prod(powers))
+        lowest.append(min(found))
+    return Similarity(fmean(values), min(lowest))
 
 
 def _terms(a: Tensor, b: Tensor, luminance: bool) -> Tensor:

@@ -171,19 +171,14 @@ class SampleRound:
         on_device = (tensor.to(figures_device(model.device)) for tensor in (made, case.real, case.fractions))
         found: dict[str, Any] = {"case": case.id, **asdict(quality(*on_device))}
         if self._context.config.monitor.neighbors:
-            known = self._training_cases()
-            near, real_near = (known.nearest(images, case.fractions) for images in (made, case.real))
+            if self._neighbors is None:
+                data, grid = self._context.dataset, self._context.model.grid
+                ids, axis = [one.id for one in data.cases], left_right_axis(grid.orientation)
+                self._neighbors = TrainingNeighbors(ids, data.__getitem__, self._context.model.background, axis)
+            near, real_near = (self._neighbors.nearest(images, case.fractions) for images in (made, case.real))
             found |= {"nearest_training": asdict(near), "nearest_of_real": asdict(real_near)}
             found["copy"] = is_copy(near, real_near)
         return found
-
-    def _training_cases(self) -> TrainingNeighbors:
-        if self._neighbors is None:
-            data, model = self._context.dataset, self._context.model
-            ids = [case.id for case in data.cases]
-            axis = left_right_axis(model.grid.orientation)
-            self._neighbors = TrainingNeighbors(ids, data.__getitem__, model.background, axis)
-        return self._neighbors
 
 
 RECORD = "record.json"  # written last: its presence says that a folder is whole
