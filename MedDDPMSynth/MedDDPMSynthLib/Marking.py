@@ -22,6 +22,9 @@ def isEdited(node: Any) -> bool:
 
 def derivationOf(node: Any) -> str:
     """How a volume was made, for reading: "made from a label map by the model 'x' with seed 3, ddim, 50 steps." """
+    known = provenanceOf(node).get("derivation")
+    if isinstance(known, str) and known:  # it was loaded from DICOM
+        return known
     told = [("model", "by the model '{}'"), ("seed", "with seed {}")]
     said = " ".join(words.format(field(node, name)) for name, words in told if field(node, name))
     how = [field(node, "sampler"), f"{field(node, 'steps')} steps" if field(node, "steps") else None]

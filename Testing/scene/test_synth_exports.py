@@ -18,10 +18,10 @@ import vtk
 slicer = pytest.importorskip("slicer")
 
 from medddpm.errors import InputError  # noqa: E402
-from MedDDPMSlicerLib.Nodes import itemOf, markSynthetic  # noqa: E402
+from MedDDPMSlicerLib.Nodes import field, isSynthetic, itemOf, markSynthetic  # noqa: E402
 from MedDDPMSlicerLib.Volumes import affineOf, loadVolume, volumeOf  # noqa: E402
 from MedDDPMSynthLib import DicomPlugin  # noqa: E402
-from MedDDPMSynthLib.Marking import SyntheticFileWriter, saveMarked  # noqa: E402
+from MedDDPMSynthLib.Marking import SyntheticFileWriter, isEdited, saveMarked  # noqa: E402
 from scene_phantoms import volumeNodeFromArray  # noqa: E402
 
 FIELDS = {"model": "Demo", "seed": 7, "sampler": "ddim", "steps": 20, "modality": "T1ce", "sample": 2}
@@ -121,6 +121,9 @@ class Plugin:
     def examineForExport(self, _item):
         return ["unmarked"]
 
+    def load(self, loadable):
+        return loadVolume(Path(loadable.files[0]), "loaded")
+
 
 @pytest.fixture
 def plugins(scene, monkeypatch):
@@ -129,6 +132,9 @@ def plugins(scene, monkeypatch):
     class ScalarVolumePlugin(Plugin):
         def examineForExport(self, item):
             return [*super().examineForExport(item), "as CT"]
+
+        def load(self, loadable):
+            return super().load(loadable)
 
     known = {"DICOMScalarVolumePlugin": ScalarVolumePlugin}
     monkeypatch.setattr(slicer.modules, "dicomPlugins", known, raising=False)
@@ -213,3 +219,26 @@ def test_what_cannot_be_exported_is_said(plugins, volume, tmp_path):
     assert plugin.export([exportable]).startswith("DICOM does not allow")
     volume.SetAttribute("MedDDPM.synthetic", None)
     assert "not a synthetic volume any more" in plugin.export([exportable])
+
+
+class Database:
+    """Stands in for the DICOM database."""
+
+    def fileValue(self, file, tag):
+        group, element = (int(part, 16) for part in tag.split(","))
+        return str(pydicom.dcmread(file).get((group, element), pydicom.DataElement(0x00104000, "LT", "")).value)
+
+
+def test_what_is_loaded_from_dicom_keeps_its_mark(plugins, edited, scene, tmp_path, monkeypatch):
+    monkeypatch.setattr(slicer, "dicomDatabase", Database(), raising=False)
+    first = exported(plugins, edited, tmp_path / "a")[0]
+    loadable = SimpleNamespace(files=[str(first.filename)])
+    node = plugins["DICOMScalarVolumePlugin"]().load(loadable)
+    assert isSynthetic(node) and isEdited(node) and field(node, "modality") == "T1ce"
+    again = exported(plugins, node, tmp_path / "b")[0]
+    assert again.SeriesDescription == first.SeriesDescription
+    assert again.DerivationDescription == first.DerivationDescription
+    real = Database()
+    real.fileValue = lambda file, tag: "MPRAGE"
+    monkeypatch.setattr(slicer, "dicomDatabase", real)
+    assert not isSynthetic(plugins["DICOMScalarVolumePlugin"]().load(loadable))
