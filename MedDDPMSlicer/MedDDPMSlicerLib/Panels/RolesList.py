@@ -52,6 +52,7 @@ class RolesList:
 
     def _addRow(self, number: int, node: Any, scheme: Any, key: str, name: str, role: Any) -> None:
         box = qt.QComboBox()
+        box.sizeAdjustPolicy, box.minimumContentsLength = qt.QComboBox.AdjustToMinimumContentsLengthWithIcon, 12
         if role.origin == OPEN:
             box.addItem("not known: choose", ASK)
         for label in scheme.labels:
