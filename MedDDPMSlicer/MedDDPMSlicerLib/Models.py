@@ -22,6 +22,7 @@ from .Job import Job
 from .Storage import Settings
 
 REMEMBERED, ACKNOWLEDGED, LAST = "modelFolders", "acknowledgedModels", "lastModel"
+SENDS_TO = "computersWithConsent"
 DEMO = "demo"
 # Licences under which weights and what is made with them may be used without asking.
 PERMISSIVE = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")
@@ -116,6 +117,14 @@ class ModelLibrary:
         """The user agrees to the terms of a model."""
         known = self._settings.readList(ACKNOWLEDGED)
         self._settings.writeList(ACKNOWLEDGED, sorted({*known, self._terms(self.describe(key))}))
+
+    def sendsTo(self, host: str) -> bool:
+        """Whether the user has agreed that images are sent to another computer."""
+        return host in self._settings.readList(SENDS_TO)
+
+    def allowSending(self, host: str) -> None:
+        """The user agrees that images are sent there."""
+        self._settings.writeList(SENDS_TO, sorted({*self._settings.readList(SENDS_TO), host}))
 
     @property
     def lastUsed(self) -> str:

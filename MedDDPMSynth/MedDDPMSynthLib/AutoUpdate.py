@@ -87,6 +87,6 @@ class AutoUpdate:
 
 
 def previewOptions(options: SynthOptions, model: Any) -> SynthOptions:
-    """The options of an automatic generation: one sample of preview quality."""
+    """The options of an automatic generation: one sample of preview quality, on this computer."""
     sampler, steps = samplerAndSteps(Quality.PREVIEW, model)
-    return replace(options, samples=1, sampler=sampler, steps=steps)
+    return replace(options, samples=1, sampler=sampler, steps=steps, on="")

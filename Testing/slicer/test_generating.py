@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+import unittest.mock
 from datetime import datetime
 
 import numpy as np
 import slicer
-from driving import SlicerTestCase, grab, say, waitUntil, workers
+from driving import OUT, SlicerTestCase, grab, say, waitUntil, workers
+from MedDDPMSlicerLib.Processes import slicerPython, workerEnvironment
 from stalls import StallMeter
 
 
@@ -48,6 +52,46 @@ class GeneratingTest(SlicerTestCase):
         loading = self._loadingSeconds(run.details())
         say(f"of which loading the model: {loading:.2f} s")
         self.assertLess(loading, 1.0)
+
+    def testOnAnotherComputer(self) -> None:
+        """Asked once whether the images may be sent there; preview and results are those of a job here.
+
+        The other computer is this one, behind a stand-in for ssh.
+        """
+        home = OUT / "other computer"
+        home.mkdir(exist_ok=True)
+        python = " ".join(slicerPython())
+        for name, text in {
+            "ssh": f'while [ "$1" = -o ]; do shift 2; done; shift; XDG_CACHE_HOME="{home}/cache" exec sh -c "$1"',
+            "medddpm": f'export PYTHONPATH="{workerEnvironment()["PYTHONPATH"]}"; exec {python} -m medddpm.cli "$@"',
+        }.items():
+            (home / name).write_text(f"#!/bin/sh\n{text}\n")
+            (home / name).chmod(0o755)
+        before, asked = os.environ["PATH"], []
+        os.environ["PATH"] = f"{home}{os.pathsep}{before}"
+        for worker in workers():  # that does not know this path
+            os.kill(worker, signal.SIGTERM)
+        waitUntil(lambda: not workers(), "the end of the worker")
+        answers = [False, True]
+        try:
+            with unittest.mock.patch.object(
+                slicer.util, "confirmOkCancelDisplay", lambda text, *_: asked.append(text) or answers.pop(0)
+            ):
+                self.loadSample()
+                self.context.set("on", f"box:{home / 'medddpm'}")
+                former = self.service.run
+                waitUntil(lambda: self.ui.GenerateButton.enabled, "Generate")
+                self.ui.GenerateButton.click()
+                self.assertIs(self.service.run, former)  # No was the answer
+                run = self.generate()
+                self.generate()
+        finally:
+            os.environ["PATH"] = before
+        self.assertEqual(len(asked), 2)
+        self.assertIn("'box:", asked[0])
+        waitUntil(lambda: self.ui.ResultsTable.rowCount == 2, "the rows of the samples")
+        self.assertEqual(len(run.volumes), 4)
+        self.assertFalse([path for path in (home / "cache/medddpm/jobs").iterdir() if path.is_dir()])
 
     def testApplicationStaysAlive(self) -> None:
         """While a job runs and its four volumes are imported, the GUI thread never works longer than 100 ms."""

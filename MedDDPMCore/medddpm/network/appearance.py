@@ -25,7 +25,7 @@ PRIOR_VOXELS = 5.0
 LEAST_SCALE, LEAST_SPREAD = 1e-3, 0.01
 FARTHEST = 2.0  # standard deviations that a drawn appearance may be away from the mean, along each factor
 SOFTNESSES = (0.0, 0.4, 0.6, 0.8, 1.0, 1.2)  # voxels
-SOFTNESS_CASES = 12  # enough to tell
+SOFTNESS_CASES = 5  # enough to tell
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from medddpm.options import Option
 from ..RequestOptions import defaultOf, isOptional, parameterName, rangeOf, shownOptions
 from .Widgets import fillComboBox, quiet
 
-LEFT_OPEN = "As the model suggests"
+LEFT_OPEN, HERE = "As the model suggests", "This computer"
 
 
 def describe(ui: Any, request: type) -> None:
@@ -57,6 +57,8 @@ class OptionWidgets:
                     if value and widget.findData(value) < 0:  # of a script, such as cuda:1
                         widget.addItem(value, value)
                     widget.currentIndex = max(0, widget.findData(value))
+                elif isinstance(widget, qt.QLineEdit):
+                    widget.text = value
                 elif isinstance(widget, qt.QCheckBox):
                     widget.checked = value
                 else:
@@ -71,6 +73,11 @@ class OptionWidgets:
             fillComboBox(box, items + [(title, value) for value, title in told.titles.items()], defaultOf(told))
             box.activated.connect(lambda index: self._changed(name, box.itemData(index)))
             return box
+        if told.kind is str:
+            line = qt.QLineEdit()
+            line.placeholderText = HERE
+            line.editingFinished.connect(lambda: self._changed(name, line.text.strip()))
+            return line
         if told.kind is bool:
             check = qt.QCheckBox(told.label)
             check.toggled.connect(lambda on: self._changed(name, on))

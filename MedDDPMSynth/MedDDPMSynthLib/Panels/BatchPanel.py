@@ -68,7 +68,7 @@ class BatchPanel(Panel):
             batch = self.context.service.batch
             if batch is not None and not batch.finished:
                 batch.cancel()
-            else:
+            elif self.context.maySend():
                 self.context.service.startBatch(self.context.parameters)
         self.tick()
 

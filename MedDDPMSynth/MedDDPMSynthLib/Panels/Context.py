@@ -6,6 +6,8 @@ from typing import Any
 
 from MedDDPMSlicerLib.Panels.Base import PanelContext, plainErrors
 
+from .Texts import sendingQuestion
+
 
 class Context(PanelContext):
     """What the panels look at: the logic, the service, the parameter node and the chosen model.
@@ -40,6 +42,17 @@ class Context(PanelContext):
     def agreed(self) -> bool:
         """Whether the terms of the chosen model were agreed to, or need not be."""
         return self.model is not None and self.service.library.acknowledged(self.parameters.model)
+
+    def maySend(self) -> bool:
+        """Whether the computer that is to compute may get the images; asked once for each."""
+        host, library = self.parameters.on, self.service.library
+        if host and not library.sendsTo(host):
+            import slicer
+
+            if not slicer.util.confirmOkCancelDisplay(sendingQuestion(host), "Send images to another computer"):
+                return False
+            library.allowSending(host)
+        return True
 
     @property
     def scheme(self) -> Any:

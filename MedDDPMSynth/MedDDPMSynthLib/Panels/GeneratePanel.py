@@ -75,14 +75,15 @@ class GeneratePanel(Panel):
             run = self.context.busyRun
             if run is not None:
                 run.cancel()
-            else:
+            elif self.context.maySend():
                 self.context.service.start(self.context.parameters)
         self.tick()
 
     def onGrowth(self) -> None:
         """Start a growth series."""
         with self.told():
-            self.context.service.start(self.context.parameters, self.context.parameters.growthFrames)
+            if self.context.maySend():
+                self.context.service.start(self.context.parameters, self.context.parameters.growthFrames)
         self.tick()
 
     def showDetails(self) -> None:
@@ -143,6 +144,8 @@ class GeneratePanel(Panel):
         if parameters is None or self.context.missing or self.context.model is None or not self.context.agreed:
             return ()
         chosen = valuesOf(parameters, SynthesisRequest)
+        if chosen["on"]:  # whose speed is not known here
+            return ()
         if parameters.quality != Quality.CUSTOM:
             chosen["sampler"] = chosen["steps"] = None
         chosen["seed"] = 0

@@ -42,3 +42,11 @@ def checkSummary(findings: Sequence[Any]) -> str:
     if warnings:
         return f"Mask check: usable; {counted(warnings, 'warning')} to look at."
     return "Mask check: the mask is ready."
+
+
+def sendingQuestion(host: str) -> str:
+    """What is asked before images leave this computer."""
+    return (
+        f"The mask and the images of this generation will be sent to the computer '{host}' by OpenSSH, and deleted "
+        "there when the generation has ended. Send patient data only where you may. Send to this computer from now on?"
+    )
