@@ -151,13 +151,22 @@ class Charts:
                 for nodeId in series:
                     chart.AddAndObservePlotSeriesNodeID(nodeId)
 
-    def _series(self, figures: Figures, *kinds: str) -> list[str]:
+    def _series(self, lines: Figures, *kinds: str) -> list[str]:
         """The IDs of the series of all curves, after their tables are filled."""
         found = []
         for kind in kinds:
-            curves = figures.curves(kind)
+            curves = lines.curves(kind)
             table = self._node(f"table {kind}", "vtkMRMLTableNode", f"MedDDPM Training {kind} figures")
-            table.SetAndObserveTable(_table(curves))
+            # A column for each curve after the iteration; whole at once: VTK complains of a chart without columns.
+            rows = sorted({iteration for values in curves.values() for iteration in values})
+            rows = rows * 2 if len(rows) == 1 else rows  # VTK draws no lone point
+            filled = vtk.vtkTable()
+            for name, values in {ITERATION: {row: row for row in rows}, **curves}.items():
+                figures = np.array([values.get(row, math.nan) for row in rows], dtype=np.float64)
+                array = vtk.util.numpy_support.numpy_to_vtk(figures, deep=True)
+                array.SetName(name)
+                filled.AddColumn(array)
+            table.SetAndObserveTable(filled)
             bands = [name for name in curves if name not in _STYLES]
             for name in curves:
                 series = self._node(f"series {name}", "vtkMRMLPlotSeriesNode", name)
@@ -180,31 +189,17 @@ class Charts:
         return node if node is not None and node.GetAttribute(ROLE) == key else None
 
 
-def _table(curves: Curves) -> Any:
-    """A column for each curve after the iteration; whole at once, for VTK complains of a chart without columns."""
-    rows = sorted({iteration for values in curves.values() for iteration in values})
-    rows = rows * 2 if len(rows) == 1 else rows  # VTK draws no lone point
-    table = vtk.vtkTable()
-    for name, values in {ITERATION: {row: row for row in rows}, **curves}.items():
-        figures = np.array([values.get(row, math.nan) for row in rows], dtype=np.float64)
-        array = vtk.util.numpy_support.numpy_to_vtk(figures, deep=True)
-        array.SetName(name)
-        table.AddColumn(array)
-    return table
-
-
 def _draw(series: Any, table: Any, name: str, band: int) -> None:
     color, markers, line = _STYLES.get(name, (_BAND_COLORS[band % len(_BAND_COLORS)], False, True))
     dashed = name not in _STYLES
-    wasModifying = series.StartModify()
-    series.SetAndObserveTableNodeID(table.GetID())
-    series.SetPlotType(series.PlotTypeScatter)
-    series.SetXColumnName(ITERATION)
-    series.SetYColumnName(name)
-    series.SetColor(color)
-    series.SetMarkerStyle(series.MarkerStyleCircle if markers else series.MarkerStyleNone)
-    series.SetMarkerSize(5 if line else 3)
-    solid = series.LineStyleSolid if line else series.LineStyleNone
-    series.SetLineStyle(series.LineStyleDash if dashed else solid)
-    series.SetLineWidth(1 if dashed else 2)
-    series.EndModify(wasModifying)
+    with slicer.util.NodeModify(series):
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetPlotType(series.PlotTypeScatter)
+        series.SetXColumnName(ITERATION)
+        series.SetYColumnName(name)
+        series.SetColor(color)
+        series.SetMarkerStyle(series.MarkerStyleCircle if markers else series.MarkerStyleNone)
+        series.SetMarkerSize(5 if line else 3)
+        solid = series.LineStyleSolid if line else series.LineStyleNone
+        series.SetLineStyle(series.LineStyleDash if dashed else solid)
+        series.SetLineWidth(1 if dashed else 2)

@@ -11,7 +11,7 @@ from medddpm.training.run import RunFolder, RunSummary
 from MedDDPMSlicerLib.Background import Observed
 
 from .Charts import Charts, Figures
-from .Rounds import Rounds
+from .Runs import Rounds
 from .Samples import REAL, SYNTHETIC, SampleVolumes, TrainingSample, newestSamples
 
 # Between two looks at the figures and at the samples (seconds).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 from medddpm.errors import InputError
 from medddpm.training.run import RunFolder, RunSummary, find_runs
-from MedDDPMSlicerLib.Background import Observed
+from MedDDPMSlicerLib.Background import SLICE_SECONDS, Observed, SlicedTask
 from MedDDPMSlicerLib.Storage import Settings
 
-from .Rounds import Rounds
 from .Run import TrainingRun
+
+logger = logging.getLogger(__name__)
 
 # Names in the settings: single runs, folders below which all runs are listed, what the user does not want to see.
 RUNS, ROOTS, FORGOTTEN = "trainingRuns", "trainingRunFolders", "forgottenTrainingRuns"
@@ -21,6 +23,8 @@ RUNS, ROOTS, FORGOTTEN = "trainingRuns", "trainingRunFolders", "forgottenTrainin
 MAX_REMEMBERED = 500
 # Between two rounds through all runs, and between two searches for new ones (seconds).
 ROUND_SECONDS, SEARCH_SECONDS = 2.0, 15.0
+# Rounds take at most this share of the time: a slow disk is asked less often.
+MAX_SHARE = 0.05
 
 
 class Runs(Observed):
@@ -167,3 +171,40 @@ class Runs(Observed):
         known = self._settings.readList(name)
         if str(path) in known:
             self._settings.writeList(name, [text for text in known if text != str(path)])
+
+
+class Rounds:
+    """Works through the steps that ``begin`` makes, every ``seconds`` or less often. Call ``tick`` regularly.
+
+    ``clock`` gives seconds and is replaced in tests.
+    """
+
+    def __init__(
+        self, begin: Callable[[], Generator[None, None, None]], seconds: float, clock: Callable[[], float]
+    ) -> None:
+        self._begin, self._seconds, self.clock = begin, seconds, clock
+        self._task: SlicedTask | None = None
+        self._next = self._spent = 0.0
+
+    def again(self) -> None:
+        """Give up the round that is going on, if any, and begin the next one at the next tick."""
+        if self._task is not None:
+            self._task.cancel()
+        self._task, self._next = None, 0.0
+
+    def tick(self) -> None:
+        """Take some of the steps; takes milliseconds where the disk does."""
+        began = self.clock()
+        if self._task is None:
+            if began < self._next:
+                return
+            self._spent, self._task = 0.0, SlicedTask(self._begin(), lambda _: None, _logFailure, self.clock)
+        task = self._task
+        task.step(SLICE_SECONDS)
+        self._spent += self.clock() - began
+        if task.finished and task is self._task:
+            self._task, self._next = None, self.clock() + max(self._seconds, self._spent / MAX_SHARE)
+
+
+def _logFailure(error: Any) -> None:
+    logger.error("a folder of trainings could not be looked at", exc_info=error)

@@ -1,8 +1,9 @@
-"""The outline of a tumor in a slice view, as it would be after a change: light enough to follow the mouse."""
+"""Lines over slice views: the outline of a tumor as it would be after a change, light enough to follow the mouse."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import vtk
 from medddpm.labels.scheme import LabelScheme
 from medddpm.masks.edit import rotation
 from medddpm.masks.fields import FAR, Box, bounding_box, centroid_mm, mapped_box, resample, smooth_distance
+from MedDDPMSlicerLib.Lattice import toArray
 from vtk.util.numpy_support import numpy_to_vtk
 
 from .Lesions import OpenedMask, openMask, tumorAt
@@ -24,6 +26,8 @@ PAD_VOXELS = 4
 CIRCLE_SIDES = 48
 # Room for growth (mm) that a ghost is made with, so that moving a slider does not make it again.
 GROWTH_STEP = 10.0
+COLOR = (1.0, 0.9, 0.2)
+LINE_WIDTH = 2.0
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,16 @@ class GhostCache:
         Raises InputError where there is none.
         """
         room = GROWTH_STEP * math.ceil(max(0.0, grow) / GROWTH_STEP)
-        key = (contentKey(segmentationNode), scheme, at, room)
+        name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+        segmentation = segmentationNode.GetSegmentation()
+        segments = [segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()]
+        images = [segment.GetRepresentation(name) for segment in segments]
+        stamps = tuple(image.GetMTime() if image is not None else 0 for image in images)
+        parent = segmentationNode.GetParentTransformNode()
+        placed = (parent.GetID(), parent.GetMTime()) if parent is not None else None
+        # Undo can bring segments back without touching images that several of them share.
+        content = (segmentationNode.GetID(), segmentation.GetMTime(), *(s.GetMTime() for s in segments), stamps, placed)
+        key = (content, scheme, at, room)
         if key != self._key or self._ghost is None:
             self._ghost = makeGhost(openMask(segmentationNode, scheme), at, room)
             self._key = key
@@ -105,19 +118,6 @@ class GhostCache:
     def clear(self) -> None:
         """Forget the outline and what it needed memory for."""
         self._key = self._ghost = None
-
-
-def contentKey(segmentationNode: Any) -> tuple[Any, ...]:
-    """Something that changes when the voxels, the segments or the transform of a segmentation do."""
-    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-    segmentation = segmentationNode.GetSegmentation()
-    segments = [segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()]
-    images = [segment.GetRepresentation(name) for segment in segments]
-    stamps = tuple(image.GetMTime() if image is not None else 0 for image in images)
-    parent = segmentationNode.GetParentTransformNode()
-    placed = (parent.GetID(), parent.GetMTime()) if parent is not None else None
-    # Undo can bring segments back without touching images that several of them share.
-    return segmentationNode.GetID(), segmentation.GetMTime(), tuple(s.GetMTime() for s in segments), stamps, placed
 
 
 def motionMatrix(motion: Motion, pivot: np.ndarray) -> np.ndarray:
@@ -138,3 +138,82 @@ def circle(center: tuple[float, float], radius: float) -> Any:
     source.GeneratePolygonOff()
     source.Update()
     return source.GetOutput()
+
+
+class SliceOverlays:
+    """One set of lines for each slice view; ``scriptedEffect`` knows the renderers of the views."""
+
+    def __init__(self, scriptedEffect: Any) -> None:
+        self._effect = scriptedEffect
+        self._actors: dict[Any, Any] = {}
+
+    def show(self, viewWidget: Any, lines: Any) -> None:
+        """Draw ``lines`` (vtkPolyData, pixels of the view) instead of what was there."""
+        actor = self._actors.get(viewWidget)
+        if actor is None:
+            if lines.GetNumberOfCells() == 0:
+                return
+            actor = self._actors[viewWidget] = newActor()
+            self._effect.addActor2D(viewWidget, actor)
+        actor.GetMapper().SetInputData(lines)
+        actor.VisibilityOn()
+        self._effect.scheduleRender(viewWidget)
+
+    def hide(self, viewWidget: Any) -> None:
+        """Draw nothing over one view."""
+        actor = self._actors.get(viewWidget)
+        if actor is not None and actor.GetVisibility():
+            actor.VisibilityOff()
+            self._effect.scheduleRender(viewWidget)
+
+    def hideAll(self) -> None:
+        """Draw nothing."""
+        for viewWidget in self._actors:
+            self.hide(viewWidget)
+
+    def remove(self) -> None:
+        """Take the lines out of all views; they come back with the next ``show``."""
+        for viewWidget, actor in self._actors.items():
+            self._effect.removeActor2D(viewWidget, actor)
+        self._actors = {}
+
+    def views(self) -> Iterator[Any]:
+        """The slice views of the current layout."""
+        manager = slicer.app.layoutManager()
+        for name in manager.sliceViewNames() if manager is not None else ():
+            yield manager.sliceWidget(name)
+
+
+def newActor() -> Any:
+    """A vtkActor2D that draws lines given in pixels."""
+    mapper = vtk.vtkPolyDataMapper2D()
+    mapper.SetInputData(vtk.vtkPolyData())
+    # The numbers that lines carry along are distances, not colors.
+    mapper.ScalarVisibilityOff()
+    actor = vtk.vtkActor2D()
+    actor.SetMapper(mapper)
+    actor.GetProperty().SetColor(*COLOR)
+    actor.GetProperty().SetLineWidth(LINE_WIDTH)
+    return actor
+
+
+def pixelToWorld(sliceNode: Any) -> np.ndarray:
+    """4x4, (x, y, 0) in pixels of a slice view -> RAS mm of the world."""
+    return toArray(sliceNode.GetXYToRAS())
+
+
+def sizeOf(sliceNode: Any) -> tuple[int, int]:
+    """Width and height of a slice view in pixels."""
+    width, height, _ = sliceNode.GetDimensions()
+    return int(width), int(height)
+
+
+def pointAt(sliceNode: Any, pixel: tuple[int, int]) -> tuple[float, float, float]:
+    """RAS mm of the world at a pixel of a slice view."""
+    r, a, s = (pixelToWorld(sliceNode) @ [*pixel, 0.0, 1.0])[:3].tolist()
+    return r, a, s
+
+
+def pixelSize(sliceNode: Any) -> float:
+    """Millimeters from one pixel of a slice view to the next."""
+    return float(np.linalg.norm(pixelToWorld(sliceNode)[:3, 0]))

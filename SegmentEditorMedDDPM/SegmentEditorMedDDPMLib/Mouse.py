@@ -8,9 +8,8 @@ from typing import Any
 
 import vtk
 
-from .Ghost import Ghost, circle
+from .Ghost import Ghost, SliceOverlays, circle, pixelSize, pixelToWorld, pointAt, sizeOf
 from .Options import PLACE, Motion, Point
-from .SliceOverlays import SliceOverlays, pixelSize, pixelToWorld, pointAt, sizeOf
 
 EVENTS = vtk.vtkCommand
 # A press that moved less than this (pixels) was a click.

@@ -19,9 +19,9 @@ from slicer.i18n import tr as _
 from . import Options
 from .EditActions import EditActions
 from .Generation import MODULE_MISSING, Generation, blockedView
+from .Ghost import SliceOverlays
 from .Mouse import Mouse, showGhost
 from .OptionsFrame import OptionsFrame
-from .SliceOverlays import SliceOverlays
 
 REFRESH_MS = 300
 SLICE_WIDGET = "qMRMLSliceWidget"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import slicer
 from effect_phantom import TUMOR
-from SegmentEditorMedDDPMLib.SliceOverlays import pixelToWorld
+from SegmentEditorMedDDPMLib.Ghost import pixelToWorld
 
 SIZE = (200, 160)
 

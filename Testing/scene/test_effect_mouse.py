@@ -11,11 +11,10 @@ from effect_phantom import BRATS, CENTER, TUMOR, phantom, segmentationOf, tumorP
 from effect_view import axialSlice, worldOf
 from medddpm.errors import InputError
 from scene_phantoms import GEOMETRIES
-from SegmentEditorMedDDPMLib.Ghost import Ghost, makeGhost
+from SegmentEditorMedDDPMLib.Ghost import Ghost, SliceOverlays, makeGhost, pixelToWorld
 from SegmentEditorMedDDPMLib.Lesions import changeTumor, openMask
 from SegmentEditorMedDDPMLib.Mouse import EVENTS, Mouse
 from SegmentEditorMedDDPMLib.Options import MOVE, PLACE, Motion, Point
-from SegmentEditorMedDDPMLib.SliceOverlays import SliceOverlays, pixelToWorld
 
 
 @pytest.fixture

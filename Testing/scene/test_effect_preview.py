@@ -13,10 +13,20 @@ from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
 from scene_phantoms import GEOMETRIES
-from SegmentEditorMedDDPMLib.Ghost import Ghost, GhostCache, circle, makeGhost, motionMatrix
+from SegmentEditorMedDDPMLib.Ghost import (
+    Ghost,
+    GhostCache,
+    circle,
+    makeGhost,
+    motionMatrix,
+    newActor,
+    pixelSize,
+    pixelToWorld,
+    pointAt,
+    sizeOf,
+)
 from SegmentEditorMedDDPMLib.Lesions import changeTumor, openMask
 from SegmentEditorMedDDPMLib.Options import Motion
-from SegmentEditorMedDDPMLib.SliceOverlays import newActor, pixelSize, pixelToWorld, pointAt, sizeOf
 
 
 @pytest.fixture

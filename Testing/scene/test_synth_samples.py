@@ -23,8 +23,13 @@ from MedDDPMSlicerLib.Nodes import (  # noqa: E402
 )
 from MedDDPMSlicerLib.Views import compositeNode, showSideBySide  # noqa: E402
 from MedDDPMSlicerLib.Volumes import affineOf, volumeOf  # noqa: E402
-from MedDDPMSynthLib.Results import caseItem, modalitiesOf, samplesOf, setKept  # noqa: E402
-from MedDDPMSynthLib.Statistics import statisticsTask  # noqa: E402
+from MedDDPMSynthLib.Results import (  # noqa: E402
+    caseItem,
+    modalitiesOf,
+    samplesOf,
+    setKept,
+    statisticsTask,
+)
 from scene_phantoms import volumeNodeFromArray  # noqa: E402
 from synth_phantoms import GEOMETRIES, painted  # noqa: E402
 from waiting import runToEnd  # noqa: E402
@@ -61,9 +66,9 @@ def statistics(samples, modality):
 
 
 def test_mean_and_variability(scene, segmentation, monkeypatch):
-    from MedDDPMSynthLib import Statistics
+    from MedDDPMSynthLib import Results
 
-    monkeypatch.setattr(Statistics, "NUMBERS_AT_ONCE", 5000)  # many slabs
+    monkeypatch.setattr(Results, "NUMBERS_AT_ONCE", 5000)  # many slabs
     for number in (1, 2, 3, 4):
         addSample(scene, segmentation, number)
     samples = samplesOf(segmentation)

@@ -11,7 +11,7 @@ from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import enable, fillComboBox, say, setCells, setUpTable
 from MedDDPMSlicerLib.Views import showSideBySide
 
-from .. import Results, Statistics
+from .. import Results
 from .Context import Context
 from .Texts import anatomySentence
 
@@ -132,7 +132,7 @@ class ResultsPanel(Panel):
         with self.told():
             kept = [sample for sample in self.samples if sample.kept]
             self._say("Mean and variability are being computed…")
-            task = Statistics.statisticsTask(kept, self.modality, self._onStatistics, self.sayError)
+            task = Results.statisticsTask(kept, self.modality, self._onStatistics, self.sayError)
             self.context.service.startTask(task)
 
     def discard(self) -> None:
