@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import slicer
 import vtk
 from medddpm.errors import InputError
 from vtk.util.numpy_support import vtk_to_numpy
@@ -22,6 +23,8 @@ EMPTY: Extent = (0, -1, 0, -1, 0, -1)
 # Two lattices are one when their voxels agree to this part of a voxel all over the image.
 TOLERANCE = 0.02
 MAX_VOXELS = 1024**3
+# A vtkMatrix4x4 as a 4x4 array, and back; copies.
+toArray, toMatrix = slicer.util.arrayFromVTKMatrix, slicer.util.vtkMatrixFromArray
 
 
 @dataclass(frozen=True)
@@ -135,18 +138,6 @@ class Lattice:
         return tuple(int(value) for pair in zip(first, last, strict=True) for value in pair)  # type: ignore[return-value]
 
 
-def toArray(matrix: Any) -> np.ndarray:
-    """A vtkMatrix4x4 as a 4x4 array."""
-    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
-
-
-def toMatrix(array: np.ndarray) -> Any:
-    """A 4x4 array as a vtkMatrix4x4."""
-    matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy(np.asarray(array, np.float64).ravel().tolist())
-    return matrix
-
-
 def voxelView(image: Any) -> np.ndarray:
     """The voxels of a vtkImageData as a (Z, Y, X) array that shares its memory; of size 0 where it has none."""
     scalars = image.GetPointData().GetScalars()
@@ -158,8 +149,6 @@ def voxelView(image: Any) -> np.ndarray:
 
 def newImage(lattice: Lattice) -> Any:
     """A vtkOrientedImageData of unsigned char on ``lattice``; its voxels are not initialized."""
-    import slicer
-
     image = slicer.vtkOrientedImageData()
     image.SetImageToWorldMatrix(toMatrix(lattice.matrix))
     image.SetExtent(*lattice.extent)

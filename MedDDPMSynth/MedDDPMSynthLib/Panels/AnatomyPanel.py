@@ -16,9 +16,11 @@ from .Texts import anatomyShown
 class AnatomyPanel(Panel):
     """The choices are bound to the parameter node; here they appear where the model leaves any."""
 
+    messageLabel = "AnatomyStatusLabel"
+    _said = ""
+
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
-        self._said, self._severity = "", "info"
         ui.AnatomyButton.clicked.connect(self.showAnatomy)
         say(ui.AnatomyStatusLabel, "")
 
@@ -32,7 +34,7 @@ class AnatomyPanel(Panel):
         for widget in (self.ui.AnatomySourceSelector, self.ui.AnatomySourceSelectorCaption):
             widget.visible = parameters.anatomy == Anatomy.SEGMENTATION
         if not told:
-            self._said = ""
+            self._said = self.problem = ""
 
     def tick(self) -> None:
         """Say what is missing, or what became of it."""
@@ -41,23 +43,19 @@ class AnatomyPanel(Panel):
         reason = self.context.service.anatomyBlockedReason(self.context.parameters)
         enable(self.ui.AnatomyButton, reason)
         none = untold(self.context.model)
-        say(self.ui.AnatomyStatusLabel, none or self._said, "info" if none else self._severity)
+        say(self.ui.AnatomyStatusLabel, none or self.problem or self._said, "error" if self.problem else "info")
 
     def sceneClosing(self) -> None:
         """What was said is about a mask that goes."""
-        self._said = ""
+        self._said = self.problem = ""
 
     def showAnatomy(self) -> None:
         """Complete the anatomy in the background, and show it as segments of the mask."""
         with self.told():
-            done, saveUndo = lambda facts: self._say(anatomyShown(facts)), self.ui.SegmentEditorWidget.saveStateForUndo
+            done, saveUndo = self._onDone, self.ui.SegmentEditorWidget.saveStateForUndo
             self.context.service.completeAnatomy(self.context.parameters, done, self.sayError, saveUndo)
-            self._say("The anatomy is being completed…")
+            self._said = "The anatomy is being completed…"
+        self.tick()
 
-    def _say(self, text: str, severity: str = "info") -> None:
-        self._said, self._severity = text, severity
-        say(self.ui.AnatomyStatusLabel, text, severity)
-
-    def sayError(self, text: str) -> None:
-        """See Panel."""
-        self._say(text, "error")
+    def _onDone(self, facts: dict[str, Any]) -> None:
+        self._said = anatomyShown(facts)
