@@ -20,9 +20,8 @@ from MedDDPMSlicerLib.SegmentMasks import composeLabels
 from MedDDPMSlicerLib.SegmentReading import readSegments
 from MedDDPMSlicerLib.Volumes import saveVolume, volumeOf
 
-from .Import import PROVENANCE
+from .Import import PROVENANCE, SceneRecord
 from .Options import SynthInputs, SynthOptions, withWidget
-from .Recovery import SceneRecord
 from .Request import RequestFiles, checkOptions, exportReference, ownLabels, requestOf
 
 # One more than the worker computes, so that it never waits for us.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import slicer
 from medddpm.errors import InputError
-from medddpm.files import read_json
+from medddpm.files import read_json, write_text
 from medddpm.geometry.volume import Volume
+from medddpm.jobs.folder import JobFolder
+from medddpm.parse import from_dict
 from medddpm.synthesis.names import safe_name
 from MedDDPMSlicerLib.Lattice import voxelView
 from MedDDPMSlicerLib.Models import ModelDescription
@@ -31,6 +34,7 @@ from MedDDPMSlicerLib.Volumes import affineOf, copied, loadVolume, openPlainNift
 
 from .Results import AUTOMATIC, JOB, KEPT, SAMPLE_ANATOMY, caseItem, nextSampleNumber, removeEmptyItems
 
+RECORD, MAX_RECORD_BYTES = "scene.json", 64 * 1024
 # Intensities of synthetic images: 0 is empty space.
 BRIGHTEST = 1000
 PROVENANCE, MAX_PROVENANCE_BYTES, MAX_SAMPLES = "provenance.json", 16 * 2**20, 1000
@@ -58,6 +62,35 @@ class CaseRecord:
     facts: dict[str, Any]
     samples: tuple[SampleRecord, ...]
     mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class SceneRecord:
+    """What Slicer must know of a job to bring its results into a scene, kept in the job's own folder.
+
+    ``caseName``: what the results are called; ``segmentationId``: the node they belong to, in its own scene; ``model``:
+    key of the model; ``output``: the folder to deliver to, for a case of a batch; ``segments``: their roles.
+    """
+
+    caseName: str
+    segmentationId: str = ""
+    model: str = ""
+    automatic: bool = False
+    localEdit: bool = False
+    output: str = ""
+    segments: tuple[str, ...] = ()
+
+    def write(self, folder: JobFolder) -> None:
+        """Put it into a job's folder. Raises InputError on a full disk."""
+        write_text(folder.inside(RECORD), json.dumps(asdict(self)) + "\n")
+
+    @classmethod
+    def read(cls, folder: JobFolder) -> SceneRecord | None:
+        """The record in a job's folder; None where there is none of ours."""
+        try:
+            return from_dict(cls, read_json(folder.inside(RECORD), MAX_RECORD_BYTES, "It cannot be read."), RECORD)
+        except InputError:
+            return None
 
 
 @dataclass

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import slicer
 from medddpm.errors import InputError
-from medddpm.files import read_json, write_text
-from medddpm.jobs.folder import JobFolder
-from medddpm.parse import from_dict
 from MedDDPMSlicerLib.Job import Job
 from MedDDPMSlicerLib.Jobs import JobMonitor
 from MedDDPMSlicerLib.Models import ModelLibrary
@@ -21,39 +17,9 @@ from MedDDPMSlicerLib.SegmentMasks import applyLabels
 from MedDDPMSlicerLib.Segments import createSegments
 from MedDDPMSlicerLib.Texts import counted
 
+from .Import import SceneRecord
 from .Options import SynthInputs, SynthOptions
 from .Results import JOB
-
-RECORD, MAX_RECORD_BYTES = "scene.json", 64 * 1024
-
-
-@dataclass(frozen=True)
-class SceneRecord:
-    """What Slicer must know of a job to bring its results into a scene, kept in the job's own folder.
-
-    ``caseName``: what the results are called; ``segmentationId``: the node they belong to, in its own scene; ``model``:
-    key of the model; ``output``: the folder to deliver to, for a case of a batch; ``segments``: their roles.
-    """
-
-    caseName: str
-    segmentationId: str = ""
-    model: str = ""
-    automatic: bool = False
-    localEdit: bool = False
-    output: str = ""
-    segments: tuple[str, ...] = ()
-
-    def write(self, folder: JobFolder) -> None:
-        """Put it into a job's folder. Raises InputError on a full disk."""
-        write_text(folder.inside(RECORD), json.dumps(asdict(self)) + "\n")
-
-    @classmethod
-    def read(cls, folder: JobFolder) -> SceneRecord | None:
-        """The record in a job's folder; None where there is none of ours."""
-        try:
-            return from_dict(cls, read_json(folder.inside(RECORD), MAX_RECORD_BYTES, "It cannot be read."), RECORD)
-        except InputError:
-            return None
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,8 @@ from MedDDPMSlicerLib.SegmentReading import UNUSED, roleTexts
 from MedDDPMSlicerLib.Volumes import newImage, slabs
 
 from .Growth import importSeries
-from .Import import BRIGHTEST, ImportPlan, importResults, undoImport
+from .Import import BRIGHTEST, ImportPlan, SceneRecord, importResults, undoImport
 from .Options import SynthInputs, SynthOptions, withWidget
-from .Recovery import SceneRecord
 from .Request import checkOptions, exportFiles, requestOf
 from .Results import caseItem, modalityOf
 
