@@ -78,6 +78,7 @@ class PanelTest(TrainingTestCase):
         waitUntil(lambda: preparation.finished, "the cancel")
         self.assertIn(preparation.state.name, ("CANCELLED", "DONE"))
         self.press("PrepareButton")
+        preparation = self.service.preparation
         waitUntil(lambda: preparation.finished, "the preparation")
         self.assertEqual(preparation.state.name, "DONE", preparation.message)
         waitUntil(lambda: self.ui.ReportButton.enabled and "6 cases" in self.ui.DatasetLabel.text, "the dataset")
