@@ -19,11 +19,11 @@ from MedDDPMSlicerLib.Storage import Settings, defaultSettings
 from MedDDPMSlicerLib.Texts import sentenceOf
 
 from . import Orders
+from .Orders import PREPARE, readPrepared, readScan, recovered
 from .Run import TrainingRun
 from .Runs import Runs
 from .RunView import RunView
 from .SourceTable import obstacles
-from .Work import PREPARE, readPrepared, readScan, recovered
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from medddpm.training.run import RunFolder  # noqa: E402
 from MedDDPMSlicerLib.Dependencies import PREPARING, TRAINING  # noqa: E402
 from MedDDPMSlicerLib.Jobs import readEstimate  # noqa: E402
 from MedDDPMTrainingLib import Orders  # noqa: E402
-from MedDDPMTrainingLib.Work import readPrepared  # noqa: E402
+from MedDDPMTrainingLib.Orders import readPrepared  # noqa: E402
 from training_helpers import parameters, pollUntil, tinyConfig  # noqa: E402
 
 

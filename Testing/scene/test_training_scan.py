@@ -11,8 +11,8 @@ from medddpm.errors import InputError  # noqa: E402
 from medddpm.jobs.events import State  # noqa: E402
 from medddpm.preparation.facts import SourceScan  # noqa: E402
 from MedDDPMSlicerLib.Jobs import ask  # noqa: E402
+from MedDDPMTrainingLib.Orders import readScan  # noqa: E402
 from MedDDPMTrainingLib.SourceTable import linesOf, obstacles, summary  # noqa: E402
-from MedDDPMTrainingLib.Work import readScan  # noqa: E402
 from training_helpers import parameters, pollUntil  # noqa: E402
 
 from source_phantoms import brats_case  # noqa: E402  # isort: skip - its folder is found by training_helpers
