@@ -30,6 +30,7 @@ class Choices:
     originalSegmentation: Any = None
     guidance: float = 1.0
     ignoreMemory: bool = False
+    on: str = ""
     seamMm: float = 4.0
     marginMm: float = 6.0
     anatomy: Anatomy = Anatomy.SEED

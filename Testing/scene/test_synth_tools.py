@@ -42,6 +42,7 @@ def parameters(**values):
         "showPreview": True,
         "guidance": 1.0,
         "ignoreMemory": False,
+        "on": "",
         "seamMm": 4.0,
         "marginMm": 6.0,
         "anatomy": Anatomy.SEED,
