@@ -20,7 +20,7 @@ from medddpm.geometry.volume import Mask, Volume, bounding_box
 from medddpm.labels.check import check_mask, mend_mask
 from medddpm.labels.conventions import parse_labels
 from medddpm.labels.morphology import erode
-from medddpm.labels.outline import ellipsoid
+from medddpm.labels.outline import brain_in_head, brain_in_scan, ellipsoid, head_from_image
 from typer.testing import CliRunner
 
 BRATS, HEAD, ANATOMY = config("brats"), config("whole-head"), config("glioma-anatomy")
@@ -94,6 +94,31 @@ def test_missing_brain_is_estimated_in_the_image_of_a_head():
     assert "not a skull-stripped brain" in sentence
     assert not (fixed > 0)[~head()].any()
     assert 800 < np.count_nonzero(fixed) * 0.064 < 2200
+
+
+@pytest.mark.parametrize(("gray", "white", "fluid"), [(90, 130, 30), (120, 80, 220)])
+def test_the_brain_is_found_in_a_whole_head_by_its_brightness(gray, white, fluid):
+    """T1 and T2: a brain off the middle, fluid and dark skull around it, fat, a neck."""
+    shape, affine = (90, 110, 110), np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = -90, -110, -130
+    within = lambda center, half: ellipsoid(shape, affine, center, half)  # noqa: E731
+    brain = within((6, 0, 10), [72, 84, 62])
+    neck = within((0, -10, -100), [55, 60, 90])
+    head = within((0, 0, 5), [88, 98, 80]) | neck
+    image = np.where(head, 200.0, 0.0)  # fat and muscle
+    image[within((6, 0, 10), [80, 92, 70])] = 5  # skull
+    image[within((6, 0, 10), [75, 87, 65])] = fluid
+    image[brain] = gray
+    image[within((6, 0, 10), [64, 76, 54])] = white
+    image[within((16, 0, 15), [8, 30, 10]) | within((-4, 0, 15), [8, 30, 10])] = fluid
+    image[within((6, -10, -60), [9, 9, 40])] = gray  # the brainstem, which leads to the neck
+    image += np.random.default_rng(0).normal(0, 3, shape) * head
+    dice = lambda a: 2 * np.count_nonzero(a & brain) / (np.count_nonzero(a) + np.count_nonzero(brain))  # noqa: E731
+    found, seen = brain_in_scan(image, head_from_image(image, (2.0, 2.0, 2.0)), affine)
+    assert seen and dice(found) > 0.95 and dice(brain_in_head(head, affine)) < 0.92
+    blank = np.where(head, 100.0, 0.0)
+    estimate, seen = brain_in_scan(blank, head, affine)
+    assert not seen and np.array_equal(estimate, brain_in_head(head, affine))
 
 
 @pytest.mark.parametrize("model", [BRATS, HEAD])

@@ -29,6 +29,7 @@ class Choices:
     knownVolumes: dict[str, str] = field(default_factory=dict)
     originalSegmentation: Any = None
     guidance: float = 1.0
+    on: str = ""
     ignoreMemory: bool = False
     on: str = ""
     seamMm: float = 4.0

@@ -22,7 +22,7 @@ from ..progress import Reporter
 from .check import check_mask, mend_mask
 from .conventions import BRAIN, HEAD, parse_labels
 from .findings import CheckResult, Finding
-from .outline import brain_from_image, brain_in_head, head_from_image
+from .outline import brain_from_image, brain_in_scan, head_from_image
 
 FINDINGS_NAME, FIXED_NAME, OUTLINE_NAME = "findings.json", "fixed.nrrd", "outline.nrrd"
 
@@ -98,11 +98,11 @@ def outline(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> N
         found = brain_from_image(image.data)
         head = head_from_image(image.data, image.spacing) if found is None else None
         if head is not None:
-            reporter.warning(
-                "The image shows the skull, so the brain was estimated under scalp and skull. The estimate is rough: "
-                "correct it, or take an image without skull."
-            )
-            found = brain_in_head(head, image.affine)
+            reporter.check_cancelled()
+            found, seen = brain_in_scan(image.data, head, image.affine)
+            how = "found in it by its brightness" if seen else "only estimated under scalp and skull, which is rough"
+            advice = "Look at its border and correct it, or take a skull-stripped image (SynthStrip, HD-BET)."
+            reporter.warning(f"The image shows the whole head. The brain was {how}. {advice}")
     if found is None or not found.any():
         raise InputError(f"No {wanted.kind} stands out in the image from what is around it. Paint it by hand.")
     write_nrrd(folder.output(OUTLINE_NAME), found.astype(np.uint8), image.affine)

@@ -35,6 +35,12 @@ SULCUS = 6.0
 HULL_ML = 600.0
 # An adult brain with its fluid stays below this, an adult head above (mL).
 BRAIN_HEAD_LIMIT_ML = 2200.0
+# Brain tissue hangs together with dura, scalp and eyes by less than twice this, mm.
+BRIDGE = 2.5
+# How far a brain may reach beyond its estimate from the head's outline, mm, and how far inside all is brain.
+BEYOND, WITHIN = 10.0, 10.0
+# A brain that overlaps its estimate by less (Dice), or is so many times larger, was not found.
+FOUND_DICE, LARGER = 0.8, 1.15
 # A skull-stripped image has at least this part of its voxels at one and the same background value.
 STRIPPED_BACKGROUND = 0.3
 # Air is darker than this part of Otsu's threshold between dark and bright tissue.
@@ -104,6 +110,34 @@ def brain_in_head(head: np.ndarray, affine: np.ndarray) -> np.ndarray:
     half = [s / 2 * 1.06 for s in AVERAGE_MM[BRAIN]]
     center = (*middle, top - half[2] + 4)
     return largest(vault & ellipsoid(head.shape, affine, center, half)) if vault.any() else vault
+
+
+def brain_in_scan(image: np.ndarray, head: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The brain in an MRI of the whole ``head``, and whether it was found in the image or only estimated.
+
+    What is as bright as the middle of the brain is parted from dura and scalp by an erosion and closed over sulci and
+    ventricles; where that is no brain, the estimate of ``brain_in_head`` stays.
+    """
+    spacing, estimate = spacing_of(affine), brain_in_head(head, affine)
+    middle = erode(estimate, WITHIN, spacing)
+    if not middle.any():
+        return estimate, False
+    values = image[middle] - image.min()
+    values = np.minimum(values, np.percentile(values, 99.5))
+    bright = values[values > otsu(values[None, None])]
+    if not bright.size:
+        return estimate, False
+    usual = float(np.median(values))
+    low, high = 0.6 * usual, min(1.5 * usual, 1.15 * float(np.percentile(bright, 99)))  # not the fluid of T2
+    above = image - image.min()
+    tissue = (above > low) & (above < high) & dilate(estimate, BEYOND, spacing)
+    core = erode(tissue, BRIDGE, spacing)
+    if not core.any():
+        return estimate, False
+    found = fill_holes(close(dilate(largest(core), BRIDGE + 1, spacing), SULCUS, spacing))
+    sizes = np.count_nonzero(found), np.count_nonzero(estimate)
+    plausible = 2 * np.count_nonzero(found & estimate) >= FOUND_DICE * sum(sizes) and sizes[0] <= LARGER * sizes[1]
+    return (found, True) if plausible else (estimate, False)
 
 
 def with_tumor(brain: np.ndarray, tumor: np.ndarray, head: np.ndarray, spacing: Spacing) -> np.ndarray:

@@ -19,6 +19,7 @@ from .outline import (
     average_outline,
     brain_from_image,
     brain_in_head,
+    brain_in_scan,
     close_structures,
     head_around_brain,
     head_from_image,
@@ -124,11 +125,12 @@ def outline_from_image(case: Case) -> tuple[np.ndarray, str] | None:
     head = head_from_image(case.image, case.spacing)
     if head is None:
         return None
-    estimate = brain_in_head(head, case.affine)
-    if not estimate.any():
+    brain, found = brain_in_scan(case.image, head, case.affine)
+    if not brain.any():
         return None
-    how = "The image shows the whole head, not a skull-stripped brain, so the brain is estimated inside of it"
-    return with_tumor(estimate, case.tumor, head, case.spacing), f"{how}. {SEARCH} The estimate is rough"
+    how = "The image shows the whole head, not a skull-stripped brain, so the brain is "
+    how += "found in it by its brightness" if found else f"estimated inside of it. {SEARCH} The estimate is rough"
+    return with_tumor(brain, case.tumor, head, case.spacing), how
 
 
 def _without_image(case: Case) -> tuple[np.ndarray, str]:
