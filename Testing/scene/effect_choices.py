@@ -31,7 +31,6 @@ class Choices:
     guidance: float = 1.0
     on: str = ""
     ignoreMemory: bool = False
-    on: str = ""
     seamMm: float = 4.0
     marginMm: float = 6.0
     anatomy: Anatomy = Anatomy.SEED
