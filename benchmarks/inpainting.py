@@ -13,7 +13,7 @@ from medddpm.errors import InputError
 from medddpm.geometry.io import read_mask, read_volume
 from medddpm.geometry.nifti import write_image
 from medddpm.labels.scheme import load_scheme
-from medddpm.preparation.case_files import CaseFiles
+from medddpm.preparation.facts import CaseFiles
 from medddpm.preparation.sources.folders import scan_brats
 from PIL import Image
 from scipy import ndimage
@@ -62,7 +62,7 @@ def _measured(case: CaseFiles, settings: InpaintingSettings) -> list[tuple[objec
     brain = ndimage.binary_fill_holes(np.any([scan.data > 0 for scan in scans.values()], axis=0) | tumor)
     with tempfile.TemporaryDirectory(prefix="medddpm-") as folder:
         healthy_mask = Path(folder) / "healthy.nii.gz"
-        value = load_scheme("glioma").surround
+        value = load_scheme("brats").surround
         write_image(healthy_mask, brain.astype(np.uint8) * value, tumor_file.affine, "brain without tumor")
         made = medddpm.synthesize(
             healthy_mask,

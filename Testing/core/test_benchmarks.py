@@ -7,6 +7,8 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import psutil
@@ -16,6 +18,7 @@ from medddpm.config import GridConfig
 from medddpm.dataset import DatasetConfig, PreparedCase
 from medddpm.errors import InputError, MedDDPMError
 from medddpm.geometry.io import read_mask
+from medddpm.geometry.nifti import write_image
 from medddpm.jobs.events import Event
 from medddpm.labels.check import check_mask
 from medddpm.models.registry import save_model_folder
@@ -27,7 +30,7 @@ from small_models import SMALL, reference_network, reference_weights, small_conf
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the benchmarks are no part of the installed package
 
 from benchmarks import __main__ as command
-from benchmarks import anatomy, common, cpu, gpu, networks, render, strip, sweep, training, volumes, worker
+from benchmarks import anatomy, common, cpu, gpu, inpainting, networks, render, strip, sweep, training, volumes, worker
 from benchmarks.phantom import write_phantom
 
 TINY = replace(cpu.QUICK, repeats=1)
@@ -377,3 +380,32 @@ def test_the_anatomy_is_completed_and_timed() -> None:
     ((seed, seconds, dice, name),) = suite.tables[0].rows
     assert seed == 0 and seconds > 0 and dice > 0.98 and name.startswith("brain_")
     assert suite.requirements[0].measured == seconds and suite.settings["mask"] == "glioma.nii.gz"
+
+
+def test_a_removed_tumor_is_compared_with_healthy_brain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A brain of 100 with a tumor of 200, which the result (in other units) has at 110; one voxel goes astray."""
+    distance = np.sqrt(((np.indices((40, 40, 40)) - 19.5) ** 2).sum(axis=0))
+    tumor = np.sqrt(((np.indices((40, 40, 40)) - np.array([12, 19, 19])[:, None, None, None]) ** 2).sum(axis=0)) < 6
+    brain = distance < 18
+    scan = np.where(tumor, 200, np.where(brain, 100, 0)).astype(np.int16)
+    case = tmp_path / "BraTS2021_00001"
+    case.mkdir()
+    for name, data in (("flair", scan), ("seg", np.where(tumor, 2, 0).astype(np.uint8))):
+        write_image(case / f"{case.name}_{name}.nii.gz", data, np.eye(4), "test")
+    made = np.where(tumor, 550, scan * 5)
+    made[0, 0, 0] = 5
+    asked: dict[str, Any] = {}
+
+    def synthesize(mask: Path, **options: Any) -> SimpleNamespace:
+        asked.update(options, brain=read_mask(mask).volume.data > 0)
+        return SimpleNamespace(images={"FLAIR": SimpleNamespace(dataobj=made)})
+
+    monkeypatch.setattr(inpainting.medddpm, "synthesize", synthesize)
+    settings = inpainting.InpaintingSettings(str(tmp_path), "any", (), 1, str(tmp_path / "out"))
+    (table,) = inpainting.run(settings).tables
+    (row,) = table.rows
+    assert row[:2] == (case.name, "FLAIR") and row[2:5] == pytest.approx((100, 200, 110)) and row[6] == 1
+    assert np.array_equal(asked["brain"], brain) and asked["before"].name.endswith("_seg.nii.gz")
+    assert (tmp_path / "out" / f"{case.name}.png").is_file()
+    with pytest.raises(InputError, match="none of the cases"):
+        inpainting.run(replace(settings, cases=("other",)))
