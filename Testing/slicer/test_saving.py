@@ -24,7 +24,6 @@ CHOICES = {
     "marginMm": 11.0,
     "massEffect": 0.4,
     "guidance": 2.5,
-    "on": "box",
     "ignoreMemory": True,
     "growthFrames": 5,
     "batchSource": "/masks",
