@@ -67,11 +67,12 @@ class GeneratingTest(SlicerTestCase):
         }.items():
             (home / name).write_text(f"#!/bin/sh\n{text}\n")
             (home / name).chmod(0o755)
-        before, asked = os.environ["PATH"], []
-        os.environ["PATH"] = f"{home}{os.pathsep}{before}"
-        for worker in workers():  # that does not know this path
-            os.kill(worker, signal.SIGTERM)
-        waitUntil(lambda: not workers(), "the end of the worker")
+        path, asked = os.environ["PATH"], []
+        os.environ["PATH"] = f"{home}{os.pathsep}{path}"
+        former = set(workers())  # that do not know this path
+        for worker in former:
+            os.kill(worker, signal.SIGKILL)
+        waitUntil(lambda: not former & set(workers()), "the end of the worker")
         answers = [False, True]
         try:
             with unittest.mock.patch.object(
@@ -79,14 +80,14 @@ class GeneratingTest(SlicerTestCase):
             ):
                 self.loadSample()
                 self.context.set("on", f"box:{home / 'medddpm'}")
-                former = self.service.run
+                before = self.service.run
                 waitUntil(lambda: self.ui.GenerateButton.enabled, "Generate")
                 self.ui.GenerateButton.click()
-                self.assertIs(self.service.run, former)  # No was the answer
+                self.assertIs(self.service.run, before)  # No was the answer
                 run = self.generate()
                 self.generate()
         finally:
-            os.environ["PATH"] = before
+            os.environ["PATH"] = path
         self.assertEqual(len(asked), 2)
         self.assertIn("'box:", asked[0])
         waitUntil(lambda: self.ui.ResultsTable.rowCount == 2, "the rows of the samples")
