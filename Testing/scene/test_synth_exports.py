@@ -8,14 +8,13 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import nibabel as nib
 import numpy as np
-import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import vtk
 
 slicer = pytest.importorskip("slicer")
+nib, pydicom = pytest.importorskip("nibabel"), pytest.importorskip("pydicom")
 
 from medddpm.errors import InputError  # noqa: E402
 from MedDDPMSlicerLib.Nodes import field, isSynthetic, itemOf, markSynthetic  # noqa: E402

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import nibabel as nib
 import numpy as np
 import pytest
 
 slicer = pytest.importorskip("slicer")
+nib = pytest.importorskip("nibabel")
 
 from effect_choices import Choices  # noqa: E402
 from medddpm.errors import InputError  # noqa: E402

@@ -264,9 +264,9 @@ class Elsewhere:
             raise self.host.refusal(process.returncode, errors)
 
     def cancel(self) -> None:
-        """Stop the job there and remove it."""
-        path = shlex.quote(self._path)
-        self.host.call(f"test -d {path} && : > {path}/cancel")
+        """Stop the job there and remove it, at the latest after some seconds: before, its process would write on."""
+        ended = "i=0; while test -e claim.json && test $i -lt 100; do sleep 0.2; i=$((i+1)); done"
+        self.host.call(f"if cd {shlex.quote(self._path)}; then : > cancel; {ended}; fi")
         self.remove()
 
     def remove(self) -> None:
