@@ -48,8 +48,8 @@ def run(settings: InpaintingSettings) -> Suite:
     rows = tuple(row for case in chosen for row in _measured(case, settings))
     notes = (
         "Medians in the scan's own units: of the brain at least 8 mm from the tumor, and of the region 2 mm within the "
-        "tumor's border, before and after. Fine detail: the standard deviation of what is finer than 1.5 mm in the "
-        "region, beside that of the healthy brain (1: as strong).",
+        "tumor's border, before and after. Fine detail: the standard deviation of what a Gaussian of "
+        "1.5 mm takes away, in the region beside the healthy brain (1: as strong).",
     )
     told = asdict(settings) | {"source": Path(settings.source).name, "model": Path(settings.model).name}
     return Suite({k: v for k, v in told.items() if k != "out"}, (Table("Tumors removed", COLUMNS, rows),), notes=notes)

@@ -103,6 +103,8 @@ class JobMonitor:
                 path.unlink(missing_ok=True)
         try:
             if job.folder is not None:
+                # Its process may be giving up its claim in it at this moment: what appears then goes with the second.
+                shutil.rmtree(job.folder.path, ignore_errors=True)
                 shutil.rmtree(job.folder.path)
         except FileNotFoundError:
             return

@@ -17,8 +17,8 @@ def parameterName(name: str) -> str:
 
 def shownOptions(request: type) -> list[Option]:
     """Those that a widget can show: numbers, switches, choices and hosts. Files and other texts have their own."""
-    shown = lambda told: told.kind in (int, float, bool) or told.choices or told.metavar == "HOST"  # noqa: E731
-    return [told for told in options_of(request) if shown(told)]
+    kinds = (int, float, bool)
+    return [told for told in options_of(request) if told.kind in kinds or told.choices or told.metavar == "HOST"]
 
 
 def isOptional(option: Option) -> bool:

@@ -7,8 +7,7 @@ from typing import Any
 
 import vtk
 from medddpm.errors import InputError
-from medddpm.geometry.marks import ENDINGS, mark_image
-from medddpm.version import __version__
+from medddpm.geometry.marks import DESCRIPTION, ENDINGS, PARTLY_DESCRIPTION, mark_image
 from MedDDPMSlicerLib.Nodes import PREFIX, field, isSynthetic, provenanceOf
 from MedDDPMSlicerLib.Texts import sentenceOf
 
@@ -32,10 +31,8 @@ def derivationOf(node: Any) -> str:
 
 
 def descriptionOf(node: Any) -> str:
-    """What a volume is, in at most 79 ASCII characters, as the core writes it into NIfTI files."""
-    if isEdited(node):
-        return f"PARTLY SYNTHETIC by MedDDPM {__version__} - outside region real, research only"
-    return f"SYNTHETIC by MedDDPM {__version__} - not a patient, research only"
+    """What a volume is, as the core writes it into NIfTI files."""
+    return PARTLY_DESCRIPTION if isEdited(node) else DESCRIPTION
 
 
 def saveMarked(node: Any, path: Path) -> None:

@@ -14,7 +14,7 @@ from medddpm.errors import InputError
 from medddpm.files import read_json
 from medddpm.jobs.events import State
 from medddpm.jobs.folder import JobFolder
-from medddpm.jobs.preview import read_preview
+from medddpm.jobs.preview import GRID_NAME, read_preview
 from medddpm.labels.findings import listed
 from MedDDPMSlicerLib.Background import SLICE_SECONDS, SlicedTask
 from MedDDPMSlicerLib.Job import Job, Steps
@@ -41,7 +41,7 @@ from .Results import caseItem, modalityOf
 
 logger = logging.getLogger(__name__)
 
-GRID_NAME, MAX_GRID_BYTES = "grid.json", 64 * 1024
+MAX_GRID_BYTES = 64 * 1024
 # What the core calls the frames of a growth series.
 _OF_FRAME = re.compile(r"^frame-\d+: ")
 # What is being done, in the states and, while the job runs, in its stages.

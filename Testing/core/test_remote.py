@@ -298,6 +298,16 @@ def test_only_what_was_asked_for_is_taken_from_there(computer: Computer, tmp_pat
     assert sorted(path.name for path in into.rglob("*")) == ["good.txt", "outputs"]
 
 
+def test_results_that_break_off_are_no_results(computer: Computer, tmp_path: Path) -> None:
+    """Not even where the other side says that all was well."""
+    script(computer.home / "tar", "#!/bin/sh\ncat >/dev/null; head -c 700 /dev/urandom\n")
+    made = JobFolder(tmp_path / "job").create({"on": "box"})
+    there = remote.Elsewhere(Host.of("box"), str(computer.spool), made)
+    Path(there._path).mkdir(parents=True)
+    with pytest.raises(ConnectionLost, match="broke off"):
+        there.fetch(tmp_path / "into", "outputs")
+
+
 def test_detached_headers_are_not_sent_alone(computer: Computer, tmp_path: Path) -> None:
     header = tmp_path / "mask.mhd"
     header.touch()

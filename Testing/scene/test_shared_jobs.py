@@ -303,6 +303,23 @@ def test_done_jobs_are_found_by_the_next_session_and_discarded(monitor: JobMonit
     monitor.poll()
 
 
+def test_what_its_process_writes_last_does_not_keep_a_job(monitor: JobMonitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end is told before the claim is given up, for which a file is made in the folder, at this very moment."""
+    handle = submitted(monitor, steps(1), "steps")
+    waitFor(monitor, handle, patient(20))
+    remove, late = os.rmdir, handle.folder.path / "late"
+
+    def rmdir(path: str, **options: object) -> None:
+        if os.fspath(path) == str(handle.folder.path):
+            monkeypatch.undo()
+            late.touch()
+        remove(path, **options)
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    handle.discard()
+    assert not handle.folder.path.exists()
+
+
 def test_a_running_job_is_not_discarded(monitor: JobMonitor) -> None:
     handle = running(monitor)
     with pytest.raises(InputError, match="Cancel it"):

@@ -54,7 +54,7 @@ class GeneratingTest(SlicerTestCase):
         self.assertLess(loading, 1.0)
 
     def testOnAnotherComputer(self) -> None:
-        """Asked once whether the images may be sent there; preview and results are those of a job here.
+        """Asked once whether the images may be sent there; the results are those of a job here.
 
         The other computer is this one, behind a stand-in for ssh.
         """

@@ -13,6 +13,11 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import atomic_path
+from ..version import __version__
+
+# What a NIfTI file says of itself, in at most 79 characters.
+DESCRIPTION = f"SYNTHETIC by MedDDPM {__version__} - not a patient, research only"
+PARTLY_DESCRIPTION = f"PARTLY SYNTHETIC by MedDDPM {__version__} - outside region real, research only"
 
 # Files that have a place for it.
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")

@@ -33,7 +33,10 @@ class Host:
 
     @classmethod
     def of(cls, text: str) -> Host:
-        """ "HOST" or "HOST:COMMAND". Raises InputError for what ssh would take for an option or a shell for more."""
+        """The computer that HOST or HOST:COMMAND names.
+
+        Raises InputError for what ssh would take for an option, or a shell for more.
+        """
         name, _, command = text.strip().partition(":")
         if not _HOST.fullmatch(name) or name.startswith("-"):
             raise InputError(f"'{text}' is not a host. Write it as HOST, USER@HOST or HOST:COMMAND.", option="on")

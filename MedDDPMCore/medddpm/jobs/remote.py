@@ -3,7 +3,6 @@
 The other computer needs an account that ssh reaches without asking anything (a key), a POSIX shell with tar, and this
 version of the package. There is no server: the job is put into a spool folder in the account's cache folder, and a
 worker (``medddpm worker``) that ends by itself takes it. When the connection is lost, the job goes on there.
-Imports neither torch nor a package for SSH.
 """
 
 from __future__ import annotations
@@ -37,8 +36,7 @@ from .preview import GRID_NAME, read_preview
 
 SILENT_SECONDS = 20.0  # after which a worker is started again: the former one may be gone
 RETRY_SECONDS, PAUSE_SECONDS = 600.0, 5.0
-IDLE_SECONDS = 120
-PATIENCE_SECONDS = 3.0
+IDLE_SECONDS, PATIENCE_SECONDS = 120, 3.0
 _DETACHED = (".nhdr", ".mhd", ".hdr")
 
 
@@ -47,8 +45,8 @@ def run_elsewhere(folder: JobFolder, reporter: Reporter) -> None:
 
     All files that the request names are sent. Progress, warnings and previews are told to ``reporter`` as those of a
     job here. A job that is there already, because the connection was lost, is followed further. When it has ended or
-    is cancelled, nothing of it stays there. Raises what ``Host`` does, Cancelled, and MedDDPMError with
-    the sentence and exit code that it ended with there.
+    is cancelled, or its results cannot be written here, nothing of it stays there. Raises what ``Host`` does,
+    Cancelled, and MedDDPMError with the sentence and exit code that it ended with there.
     """
     job = folder.read()
     host = Host.of(job.request["on"])
@@ -57,12 +55,12 @@ def run_elsewhere(folder: JobFolder, reporter: Reporter) -> None:
     try:
         there.submit(reporter)
         end = there.followed(folder, reporter)
-    except Cancelled:
+        reporter.stage("fetch", f"Fetching the results from {host.name}")
+        there.fetch(folder.path, "outputs", GRID_NAME)
+    except (Cancelled, InputError):
         with contextlib.suppress(MedDDPMError):
             there.cancel()
         raise
-    reporter.stage("fetch", f"Fetching the results from {host.name}")
-    there.fetch(folder.path, "outputs", GRID_NAME)
     there.remove()
     if end.event == State.CANCELLED:
         raise Cancelled(f"The job was cancelled on {host.name}.")
@@ -96,8 +94,7 @@ class Elsewhere:
         if "yes" not in self.host.call(f"test -d {shlex.quote(self._path)} && echo yes || echo no"):
             files = [(f"{there}{inner}", file) for there, here in self._files.items() for inner, file in _within(here)]
             size = sum(file.stat().st_size for _, file in files)
-            plural = "" if len(files) == 1 else "s"
-            reporter.stage("send", f"Sending {len(files)} file{plural} ({size / 1e6:.1f} MB) to {self.host.name}")
+            reporter.stage("send", f"Sending {size / 1e6:.1f} MB to {self.host.name}")
             self._send(files, reporter)
         self._start_worker()
 
@@ -168,9 +165,8 @@ class Elsewhere:
                     lost = time.monotonic()
                     reporter.warning(f"The connection to {self.host.name} was lost. The job goes on; trying again.")
                 if time.monotonic() - lost > RETRY_SECONDS:
-                    minutes = f"{RETRY_SECONDS / 60:.0f} minutes"
                     raise ConnectionLost(
-                        f"{self.host.name} has not answered for {minutes}. The job goes on there: start it again to "
+                        f"{self.host.name} has not answered for some minutes. The job goes on there: start it again to "
                         "fetch its results."
                     ) from exc
                 until = time.monotonic() + PAUSE_SECONDS
@@ -238,13 +234,14 @@ class Elsewhere:
     def fetch(self, into: Path, *names: str) -> None:
         """Copy files and folders of the job, as far as they are there, to ``into``; each is whole or not there.
 
-        Nothing but ordinary files is taken, and nothing outside of what was asked for. Raises ConnectionLost, and
-        InputError where it cannot be written.
+        Nothing but ordinary files is taken, and nothing outside of what was asked for. Raises ConnectionLost where not
+        all came, and InputError where it cannot be written.
         """
         there = f'for n in {shlex.join(names)}; do test -e "$n" && echo "$n"; done'
         script = f"cd {shlex.quote(self._path)} && {there} | tar -cf - -T -"
         process = self.host.start(script, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert process.stdout is not None and process.stderr is not None
+        whole = False
         try:
             with contextlib.suppress(tarfile.ReadError), tarfile.open(fileobj=process.stdout, mode="r|") as tar:
                 for member in tar:
@@ -255,6 +252,7 @@ class Elsewhere:
                     assert source is not None
                     with atomic_path(into / member.name) as temporary, temporary.open("wb") as stream:
                         shutil.copyfileobj(source, stream)
+                whole = True
         finally:
             process.stdout.close()
             errors = process.stderr.read()
@@ -262,6 +260,8 @@ class Elsewhere:
             process.wait()
         if process.returncode:
             raise self.host.refusal(process.returncode, errors)
+        if not whole:
+            raise ConnectionLost(f"The results from {self.host.name} broke off. Start the job again to fetch them.")
 
     def cancel(self) -> None:
         """Stop the job there and remove it, at the latest after some seconds: before, its process would write on."""
@@ -270,8 +270,9 @@ class Elsewhere:
         self.remove()
 
     def remove(self) -> None:
-        """Leave nothing of the job there; one that runs ends at its next step."""
-        self.host.call(f"rm -rf {shlex.quote(self._path)} {shlex.quote(self._hidden)}")
+        """Leave nothing of the job there. Its worker may be giving up its claim in it, hence the second try."""
+        deleted = f"rm -rf {shlex.quote(self._path)} {shlex.quote(self._hidden)}"
+        self.host.call(f"{deleted} || {{ sleep 1; {deleted}; }}")
 
 
 def _within(path: Path) -> list[tuple[str, Path]]:

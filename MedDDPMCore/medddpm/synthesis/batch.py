@@ -16,6 +16,7 @@ from ..errors import Cancelled, InputError, MedDDPMError
 from ..files import make_folder, sha256
 from ..geometry.grid import from_network, image_from_grid
 from ..geometry.io import content_hash, require_survivable
+from ..geometry.marks import DESCRIPTION, PARTLY_DESCRIPTION
 from ..geometry.nifti import write_image
 from ..geometry.volume import Volume
 from ..jobs.outcome import outcome_of
@@ -31,8 +32,6 @@ from .estimate import estimate, require_memory, require_room
 from .names import anatomy_name, image_name, mask_name, sheet_name
 from .provenance import (
     CLAIM,
-    DESCRIPTION,
-    PARTLY_DESCRIPTION,
     READING,
     SampleFiles,
     fingerprint,

@@ -38,7 +38,10 @@ def run_on(request: SynthesisRequest, out: Path, reporter: Reporter) -> list[Cas
         run_elsewhere(job, reporter)
     except ConnectionLost:
         raise
-    except (Cancelled, InputError):
+    except Cancelled as exc:
+        shutil.rmtree(job.path, ignore_errors=True)
+        raise Cancelled(f"Stopped, and deleted on {request.on}. The same command again starts anew.") from exc
+    except InputError:
         shutil.rmtree(job.path, ignore_errors=True)
         raise
     except MedDDPMError as exc:  # as the job ended there: some of the masks may be done

@@ -40,8 +40,6 @@ PARTLY_STATEMENT = (
     "PARTLY SYNTHETIC image: the voxels in the region and its seam were computed by a generative model from a mask; "
     "the voxels outside of them are the patient's own. Not for diagnosis, treatment or clinical conclusions."
 )
-DESCRIPTION = f"SYNTHETIC by MedDDPM {__version__} - not a patient, research only"
-PARTLY_DESCRIPTION = f"PARTLY SYNTHETIC by MedDDPM {__version__} - outside region real, research only"
 
 INTENSITY = f"0 is empty space (network value -1), {INTENSITY_SCALE} the brightest (+1)"
 CLAIM, READING = ".in-use.json", ".reading.json"  # of who works on a case, and of who reads its files

@@ -18,6 +18,7 @@ from ...errors import InputError
 from ...files import read_text
 from ...geometry.grid import from_network, labels_from_fractions, to_network
 from ...geometry.io import read_volume
+from ...geometry.marks import DESCRIPTION
 from ...geometry.nifti import write_image
 from ...geometry.volume import Volume, centered_affine
 from ...models.device import choose_precision
@@ -26,7 +27,6 @@ from ...network.build import Network
 from ...parse import parse_json
 from ...sampling.sample import sample
 from ...synthesis.case import INTENSITY_SCALE, stored_intensities
-from ...synthesis.provenance import DESCRIPTION
 from ...synthesis.sheet import write_comparison
 from ...version import __version__
 from ..dataset import PreparedDataset
