@@ -65,10 +65,14 @@ def is_interpolated(labels: np.ndarray, spacing: tuple[float, float, float]) -> 
 
 def _crossings(labels: np.ndarray, inner: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The ways along ``axis`` between solid voxels of two values: the lower, the higher, whether it is stepped."""
-    line, spots = np.moveaxis(labels, axis, -1).ravel(), np.flatnonzero(np.moveaxis(inner, axis, -1).ravel())
-    near = np.diff(spots) <= REACH
-    first, last = spots[:-1][near], spots[1:][near]
-    ways = line[first] != line[last]
+    line, firm = np.moveaxis(labels, axis, -1).ravel(), np.moveaxis(inner, axis, -1).ravel()
+    # Neighbors that are both solid have one value, so a way leads over others: few of the voxels begin one.
+    first = np.flatnonzero(firm[:-1] & ~firm[1:])
+    last = np.full_like(first, -1)
+    for step in range(REACH, 1, -1):
+        place = np.minimum(first + step, len(line) - 1)
+        last = np.where(firm[place], place, last)
+    ways = (last >= 0) & (line[first] != line[last])
     first, last = first[ways], last[ways]
     low, high = np.minimum(line[first], line[last]), np.maximum(line[first], line[last])
     stepped = np.zeros(len(first), bool)
