@@ -57,6 +57,7 @@ class SegmentEditorMedDDPMTest(ScriptedLoadableModuleTest):
         import numpy as np
         from medddpm.geometry.volume import Volume, centered_affine
         from medddpm.labels.scheme import load_scheme
+        from MedDDPMSlicerLib.Background import waitUntil
         from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
         from SegmentEditorMedDDPMLib.Options import Motion
 
@@ -73,7 +74,8 @@ class SegmentEditorMedDDPMTest(ScriptedLoadableModuleTest):
         effect = editor.activeEffect().self()
 
         def tumor() -> np.ndarray:
-            """R (mm) of the voxels of the tumor."""
+            """R (mm) of the voxels of the tumor, when the effect has done its work."""
+            waitUntil(lambda: not effect.working, "the end of the change")
             labels = composeLabels(node, scheme)
             voxels = np.argwhere(np.isin(labels.data, scheme.tumor_values))
             return voxels @ labels.affine[0, :3] + labels.affine[0, 3]
@@ -88,6 +90,7 @@ class SegmentEditorMedDDPMTest(ScriptedLoadableModuleTest):
         effect.scriptedEffect.setParameter("Scale", "120")
         for name in ("Apply", "Mirror"):
             slicer.util.findChild(effect.frame.widget, f"MedDDPM{name}Button").click()
+            waitUntil(lambda: not effect.working, "the end of the change")
         assert len(tumor()) > 1.3 * placed and tumor().mean() > 0, effect.frame.status.text
         self.delayDisplay("Undo takes it all back")
         for _step in range(4):

@@ -6,10 +6,12 @@ Nothing here takes longer than some milliseconds at a time, so that the GUI stay
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import slicer
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from .Jobs import JobMonitor
 
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 TICK_MS = 50
 # One call of ``poll`` begins nothing new after this time, and one piece of work has about this time in its turn (s).
@@ -53,6 +56,38 @@ class Observed:
                 observer(self)
             except Exception:  # one broken observer must not stop what it observes, nor the other observers
                 logger.exception("an observer failed")
+
+
+def finish(steps: Generator[Any, None, Result]) -> Result:
+    """What a generator returns, without the pauses that it offers."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+
+def inThread(work: Callable[[], Result]) -> Generator[None, None, Result]:
+    """What ``work`` returns or raises; pauses while a thread does it. It must not touch the scene or the GUI.
+
+    The waiting gives the thread the interpreter, which the GUI holds even where it is idle. Ended early, the generator
+    leaves the thread to itself.
+    """
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except Exception as exc:
+            future.set_exception(exc)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while not future.done():
+        thread.join(SLICE_SECONDS)
+        yield
+    return future.result()
 
 
 class SlicedTask:

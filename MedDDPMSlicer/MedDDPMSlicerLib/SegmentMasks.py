@@ -16,6 +16,7 @@ import numpy as np
 from medddpm.errors import InputError
 from medddpm.labels.scheme import LabelScheme
 
+from .Background import finish
 from .Lattice import EMPTY, Extent, Lattice, intersection, newImage, voxelView
 from .Segments import createSegments, regionSegments, segmentValues
 from .SegmentVoxels import (
@@ -82,13 +83,7 @@ def applyLabels(segmentationNode: Any, scheme: LabelScheme, labels: Volume) -> l
     nothing to ``scheme`` stay as they are. Call ``SaveState`` of the history before, so that it can be undone. Raises
     InputError where the map has a value that the scheme has not.
     """
-    steps = applyInSteps(segmentationNode, scheme, labels)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            changed: list[str] = end.value
-            return changed
+    return finish(applyInSteps(segmentationNode, scheme, labels))
 
 
 def applyInSteps(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from medddpm.errors import InputError
 from medddpm.labels.scheme import LabelScheme
 from MedDDPMSlicerLib.SegmentReading import readSegments
 from MedDDPMSlicerLib.Segments import segmentValues
 
 from . import Lesions, Options
 from .Ghost import Ghost, GhostCache
-from .Lesions import Outcome, SaveUndo
+from .Lesions import SaveUndo, Steps
 from .Options import Motion, Point
 from .SchemeChoice import chooseScheme
 
@@ -20,7 +21,8 @@ class EditActions:
     """Runs the operations with the parameters of the effect.
 
     ``read`` and ``write`` are the parameters (name, text); ``segmentationNode`` gives the node that is edited and
-    ``synthParameters`` the parameter node of MedDDPM Synth (or None). Errors are InputError, with a sentence.
+    ``synthParameters`` the parameter node of MedDDPM Synth (or None). Errors are InputError, with a sentence. What
+    changes the mask is a generator that pauses, see ``Lesions``.
     """
 
     def __init__(
@@ -32,7 +34,7 @@ class EditActions:
         saveUndo: SaveUndo,
     ) -> None:
         self._read, self._write = read, write
-        self._node, self._synthParameters = segmentationNode, synthParameters
+        self._chosen, self._synthParameters = segmentationNode, synthParameters
         self._saveUndo = saveUndo
         self._ghosts = GhostCache()
 
@@ -45,31 +47,31 @@ class EditActions:
 
     def knownScheme(self) -> LabelScheme:
         """The labels of the mask, at no cost."""
-        return chooseScheme(self._node(), self._synthParameters())
+        return chooseScheme(self._chosen(), self._synthParameters())
 
-    def place(self, point: Point) -> Outcome:
+    def place(self, point: Point) -> Steps:
         """A lesion at a point (RAS mm, world), after the parameters."""
         options = Options.chosen(Options.LesionOptions, self._read)
-        outcome = Lesions.placeLesion(self._node(), self.scheme(), point, options, self._saveUndo)
+        outcome = yield from Lesions.placeLesion(self._node(), self.scheme(), point, options, self._saveUndo)
         self.pick(point)
         return outcome
 
-    def apply(self) -> Outcome:
+    def apply(self) -> Steps:
         """Change the tumor as the values say, and put these back."""
         motion, at = Options.chosen(Motion, self._read), Options.picked(self._read)
-        outcome = Lesions.changeTumor(self._node(), self.scheme(), motion, at, self._saveUndo)
+        outcome = yield from Lesions.changeTumor(self._node(), self.scheme(), motion, at, self._saveUndo)
         self._movePicked(motion)
         self.reset()
         return outcome
 
-    def mirror(self) -> Outcome:
+    def mirror(self) -> Steps:
         """Bring the tumor to the other side."""
         at = Options.picked(self._read)
-        return Lesions.mirrorTumor(self._node(), self.scheme(), at, self._saveUndo)
+        return (yield from Lesions.mirrorTumor(self._node(), self.scheme(), at, self._saveUndo))
 
-    def drop(self, start: Point, motion: Motion) -> Outcome:
+    def drop(self, start: Point, motion: Motion) -> Steps:
         """The lesion at ``start`` (RAS mm, world) was dragged."""
-        outcome = Lesions.changeTumor(self._node(), self.scheme(), motion, start, self._saveUndo)
+        outcome = yield from Lesions.changeTumor(self._node(), self.scheme(), motion, start, self._saveUndo)
         self.pick(start)
         self._movePicked(motion)
         return outcome
@@ -95,13 +97,19 @@ class EditActions:
     def ghostOfChange(self) -> tuple[Ghost, Motion] | None:
         """What Apply would change and how; None where the values say no change."""
         motion = Options.chosen(Motion, self._read)
-        if self._node() is None or not motion.changes:
+        if self._chosen() is None or not motion.changes:
             return None
         return self._ghosts.get(self._node(), self.scheme(), Options.picked(self._read), motion.grow), motion
 
     def forget(self) -> None:
         """Free what only a preview needs."""
         self._ghosts.clear()
+
+    def _node(self) -> Any:
+        node = self._chosen()
+        if node is None:
+            raise InputError("Choose a segmentation first.")
+        return node
 
     def _movePicked(self, motion: Motion) -> None:
         """Let the remembered point go along with its lesion, where it only was shifted."""

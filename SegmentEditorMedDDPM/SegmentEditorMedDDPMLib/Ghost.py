@@ -16,7 +16,7 @@ from medddpm.masks.fields import FAR, Box, bounding_box, centroid_mm, mapped_box
 from MedDDPMSlicerLib.Lattice import toArray
 from vtk.util.numpy_support import numpy_to_vtk
 
-from .Lesions import OpenedMask, openMask, tumorAt
+from .Lesions import OpenedMask, openMask, stampOf, tumorAt
 from .Options import Motion, Point
 
 # Pixels of the slice view between two samples; the outline is interpolated between them.
@@ -100,16 +100,7 @@ class GhostCache:
         Raises InputError where there is none.
         """
         room = GROWTH_STEP * math.ceil(max(0.0, grow) / GROWTH_STEP)
-        name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-        segmentation = segmentationNode.GetSegmentation()
-        segments = [segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()]
-        images = [segment.GetRepresentation(name) for segment in segments]
-        stamps = tuple(image.GetMTime() if image is not None else 0 for image in images)
-        parent = segmentationNode.GetParentTransformNode()
-        placed = (parent.GetID(), parent.GetMTime()) if parent is not None else None
-        # Undo can bring segments back without touching images that several of them share.
-        content = (segmentationNode.GetID(), segmentation.GetMTime(), *(s.GetMTime() for s in segments), stamps, placed)
-        key = (content, scheme, at, room)
+        key = (stampOf(segmentationNode), scheme, at, room)
         if key != self._key or self._ghost is None:
             self._ghost = makeGhost(openMask(segmentationNode, scheme), at, room)
             self._key = key

@@ -3,12 +3,13 @@
 The operations take the MRML segmentation node, the label scheme its segments stand for, and ``saveUndo``, which is
 called once before the first change, so that an operation is one step of undo for all segments. Points and lengths are
 RAS millimeters of the world, whatever transform the segmentation lies under. An operation that cannot be done raises
-InputError with a sentence and changes nothing.
+InputError with a sentence and changes nothing. They take up to a second, so they are generators that pause where the
+application may go on (``MedDDPMSlicerLib.Background``); what changes the mask meanwhile stays, and ends them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from medddpm.labels.conventions import EDEMA, TUMOR
 from medddpm.labels.scheme import Label, LabelScheme
 from medddpm.masks import Edit, LesionSpec, add_lesion, fields, grow_tumor, mirror_tumor, transform_tumor
 from medddpm.masks.stack import FLUID, SOLID, one_of, tissue_labels, tumor_roles
+from MedDDPMSlicerLib.Background import inThread
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
 from MedDDPMSlicerLib.Volumes import transformToSame
 
@@ -44,13 +46,16 @@ class Outcome:
     changed: list[str]
 
 
+Steps = Generator[None, None, Outcome]
+
+
 @dataclass(frozen=True)
 class OpenedMask:
     """The block of a segmentation that holds all of its labels.
 
     ``labels``: uint8 (X, Y, Z), values of ``scheme``. ``local``: 4x4, voxel index -> RAS mm of the segmentation's own
     node. ``affine``: 4x4, voxel index -> RAS mm of the world, so that what is done is in the millimeters and directions
-    that the user sees, also where the segmentation lies under a transform.
+    that the user sees, also where the segmentation lies under a transform. ``stamp``: what ``stampOf`` told of it.
     """
 
     node: Any
@@ -58,6 +63,7 @@ class OpenedMask:
     labels: np.ndarray
     local: np.ndarray
     affine: np.ndarray
+    stamp: tuple[Any, ...]
 
     @property
     def outlineName(self) -> str:
@@ -68,8 +74,10 @@ class OpenedMask:
         """Write new ``labels`` into the segments; returns the IDs of those that changed.
 
         ``saveUndo`` is called once, before the first change and only if there is one. Segments that the labels need and
-        the segmentation lacks are created.
+        the segmentation lacks are created. Raises InputError where the mask is no longer the one that was opened.
         """
+        if self.node.GetScene() is None or stampOf(self.node) != self.stamp:
+            raise InputError("The mask was changed meanwhile, so its tumor stays as it is. Try again.")
         # Only the part that changes is written, which is what keeps an operation on a large mask short.
         box = bounding_box(labels != self.labels)
         if box is None:
@@ -96,7 +104,20 @@ def openMask(segmentationNode: Any, scheme: LabelScheme) -> OpenedMask:
     block = bounding_box(whole.data, MARGIN)
     assert block is not None  # surround or tissues have voxels
     local = _shifted(np.asarray(whole.affine, dtype=float), block)
-    return OpenedMask(segmentationNode, scheme, whole.data[block], local, toWorld @ local)
+    return OpenedMask(segmentationNode, scheme, whole.data[block], local, toWorld @ local, stampOf(segmentationNode))
+
+
+def stampOf(segmentationNode: Any) -> tuple[Any, ...]:
+    """What differs after every change of a segmentation or of its place."""
+    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    segmentation = segmentationNode.GetSegmentation()
+    segments = [segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()]
+    images = [segment.GetRepresentation(name) for segment in segments]
+    stamps = tuple(image.GetMTime() if image is not None else 0 for image in images)
+    parent = segmentationNode.GetParentTransformNode()
+    placed = (parent.GetID(), parent.GetMTime()) if parent is not None else None
+    # Undo can bring segments back without touching images that several of them share.
+    return (segmentationNode.GetID(), segmentation.GetMTime(), *(s.GetMTime() for s in segments), stamps, placed)
 
 
 def _shifted(affine: np.ndarray, block: Window) -> np.ndarray:
@@ -112,13 +133,14 @@ def placeLesion(
     center: Point,
     options: LesionOptions,
     saveUndo: SaveUndo | None = None,
-) -> Outcome:
+) -> Steps:
     """A new lesion around ``center``, inside the brain or head; only that and edema of another lesion become tumor."""
     opened = openMask(segmentationNode, scheme)
     _requireInside(opened, center)
     parts = partsFor(scheme, options.parts)
     shape = (options.diameter, options.irregularity, options.elongation, parts, options.rimWidth, options.edemaWidth)
-    result = add_lesion(opened.labels, opened.affine, scheme, LesionSpec(center, *shape), options.seed)
+    spec = LesionSpec(center, *shape)
+    result = yield from inThread(lambda: add_lesion(opened.labels, opened.affine, scheme, spec, options.seed))
     changed = opened.commit(result.labels, saveUndo)
     volumes = ", ".join(f"{name} {volume:.1f} mL" for name, volume in result.volumes_ml.items())
     return Outcome(f"Lesion placed: {volumes}.", changed)
@@ -130,7 +152,7 @@ def changeTumor(
     motion: Motion,
     at: Point | None = None,
     saveUndo: SaveUndo | None = None,
-) -> Outcome:
+) -> Steps:
     """The tumor, or only the connected lesion at the point ``at``, after ``motion``; clipped to the brain or head.
 
     With ``at``, other lesions stay as they are and are not overwritten.
@@ -152,7 +174,7 @@ def changeTumor(
 
 def mirrorTumor(
     segmentationNode: Any, scheme: LabelScheme, at: Point | None = None, saveUndo: SaveUndo | None = None
-) -> Outcome:
+) -> Steps:
     """The tumor, or only the lesion at ``at``, on the other side of the brain or head."""
     return _edit(segmentationNode, scheme, at, saveUndo, "mirrored", mirror_tumor)
 
@@ -178,7 +200,7 @@ def _edit(
     saveUndo: SaveUndo | None,
     verb: str,
     operation: Callable[[np.ndarray, np.ndarray, LabelScheme], Edit],
-) -> Outcome:
+) -> Steps:
     opened = openMask(segmentationNode, scheme)
     labels, own = opened.labels, scheme
     spare = max(set(range(256)) - set(scheme.values))
@@ -189,7 +211,7 @@ def _edit(
             raise InputError("The label scheme uses all 255 values, so one lesion alone cannot be changed.")
         labels = np.where(others, np.uint8(spare), labels)
         own = replace(scheme, labels=(*scheme.labels, Label(spare, "Another lesion", (0, 0, 0), "")))
-    edit = operation(labels, opened.affine, own)
+    edit = yield from inThread(lambda: operation(labels, opened.affine, own))
     result = np.where(others, opened.labels, edit.labels)
     changed = opened.commit(result, saveUndo)
     if not changed:

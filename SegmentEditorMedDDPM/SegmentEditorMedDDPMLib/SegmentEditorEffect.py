@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import qt
 import slicer
 from medddpm.errors import InputError
 from medddpm.masks.stack import tumor_roles
-from MedDDPMSlicerLib.Background import PollTimer
+from MedDDPMSlicerLib.Background import PollTimer, SlicedTask
 from MedDDPMSlicerLib.Panels.Base import plainErrors
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 from slicer.i18n import tr as _
@@ -20,6 +19,7 @@ from . import Options
 from .EditActions import EditActions
 from .Generation import MODULE_MISSING, Generation, blockedView
 from .Ghost import SliceOverlays
+from .Lesions import Steps
 from .Mouse import Mouse, showGhost
 from .OptionsFrame import OptionsFrame
 
@@ -48,6 +48,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         )
         self.frame: OptionsFrame | None = None
         self._timer: PollTimer | None = None
+        self._worker: PollTimer | None = None
+        self._working: SlicedTask | None = None
 
     # What the Segment Editor asks for
 
@@ -85,9 +87,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         """Make the widgets."""
         actions = {
             "newShape": self.onNewShape,
-            "apply": lambda: self._do(self.actions.apply),
+            "apply": lambda: self._do(self.actions.apply()),
             "reset": self.onReset,
-            "mirror": lambda: self._do(self.actions.mirror),
+            "mirror": lambda: self._do(self.actions.mirror()),
             "generate": self.onGenerate,
             "roles": self.onRoles,
         }
@@ -105,6 +107,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         """Another effect was chosen."""
         if self._timer is not None:
             self._timer.stop()
+        if self._working is not None:
+            self._working.cancel()
+        self._endWork()
         self.mouse.cancel()
         self.overlays.remove()
         self.actions.forget()
@@ -114,7 +119,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.deactivate()
         if self.frame is not None:
             self.frame.cleanup()
-        self._timer = None
+        self._timer = self._worker = None
 
     def createCursor(self, viewWidget: Any) -> Any:
         """A cross, so that the point of a click is clear."""
@@ -151,19 +156,26 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         """Which page is open: ``Options.PLACE`` or ``Options.MOVE``."""
         return self.parameter("Tool")
 
+    @property
+    def working(self) -> bool:
+        """Whether a change of the mask is being computed."""
+        return self._working is not None
+
     def diameter(self) -> float:
         """Diameter (mm) of the next lesion."""
         return Options.valueOf(self.parameter, "Diameter")
 
     def place(self, point: Options.Point) -> None:
         """Place a lesion at a point (RAS mm, world)."""
-        self._do(lambda: self.actions.place(point))
+        self._do(self.actions.place(point))
 
     def ghostToDrag(self, point: Options.Point) -> Any:
         """The tumor at a point; None, after saying so, where there is none."""
-        found: list[Any] = []
-        self._do(lambda: found.append(self.actions.ghostAt(point)))
-        return found[0] if found else None
+        if self._working is None:
+            self.frame.say("")
+            with plainErrors(self._sayError):
+                return self.actions.ghostAt(point)
+        return None
 
     def pick(self, point: Options.Point) -> None:
         """A tumor was clicked."""
@@ -173,7 +185,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def drop(self, start: Options.Point, motion: Options.Motion) -> None:
         """The tumor at ``start`` was dragged by ``motion``."""
-        self._do(lambda: self.actions.drop(start, motion))
+        self._do(self.actions.drop(start, motion))
 
     def showChange(self) -> None:
         """Show in the slice views what Apply would do."""
@@ -239,22 +251,34 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         node = self.scriptedEffect.parameterSetNode()
         return node.GetSegmentationNode() if node is not None else None
 
-    def _do(self, action: Callable[[], Any]) -> None:
-        """Run an action with the wait cursor, and say how it ended."""
-        self.frame.say("")
-        parameters = self.scriptedEffect.parameterSetNode()  # several change, of which the editor is to hear once
+    def _do(self, steps: Steps) -> None:
+        """Run an action with the wait cursor while the application goes on, and say how it ended; one at a time."""
+        if self._working is not None:
+            return
+        self.frame.say(_("Working..."))
         qt.QApplication.setOverrideCursor(qt.QCursor(qt.Qt.WaitCursor))
-        try:
-            with plainErrors(self._sayError), slicer.util.NodeModify(parameters):
-                if self.segmentationNode is None:
-                    raise InputError("Choose a segmentation first.")
-                outcome = action()
-                if outcome is not None:
-                    self.frame.say(outcome.message)
-        finally:
+        self._working = SlicedTask(steps, lambda outcome: self.frame.say(outcome.message), self._failed)
+        self._worker = self._worker or PollTimer(self._work, 0)
+        self._worker.start()
+
+    def _work(self) -> None:
+        # Several parameters change, of which the editor is to hear once.
+        with slicer.util.NodeModify(self.scriptedEffect.parameterSetNode()):
+            self._working.tick()
+        if self._working.finished:
+            self._endWork()
+            self.frame.show(self.parameter)
+            self.showChange()
+
+    def _failed(self, error: Exception) -> None:
+        with plainErrors(self._sayError):
+            raise error
+
+    def _endWork(self) -> None:
+        if self._working is not None:
+            self._working = None
+            self._worker.stop()
             qt.QApplication.restoreOverrideCursor()
-        self.frame.show(self.parameter)
-        self.showChange()
 
     def _sayError(self, text: str) -> None:
         self.frame.say(text, "error")

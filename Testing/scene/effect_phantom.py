@@ -8,9 +8,11 @@ import numpy as np
 import slicer
 from medddpm.geometry.volume import Volume, bounding_box
 from medddpm.labels.scheme import LabelScheme, load_scheme
+from MedDDPMSlicerLib.Background import finish
 from MedDDPMSlicerLib.Lattice import Lattice, newImage, voxelView
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
 from MedDDPMSlicerLib.Segments import segmentValues
+from SegmentEditorMedDDPMLib import Lesions
 from SegmentEditorMedDDPMLib.Options import Motion, Point
 
 BRATS = load_scheme("brats")
@@ -60,6 +62,21 @@ def writeSegment(node: Any, segmentId: str, mask: np.ndarray, affine: np.ndarray
     image = newImage(Lattice.ofVolume(Volume(mask, affine)))
     voxelView(image)[:] = mask.transpose(2, 1, 0)
     assert slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(image, node, segmentId)
+
+
+def placeLesion(*arguments: Any) -> Lesions.Outcome:
+    """As in ``Lesions``, from beginning to end."""
+    return finish(Lesions.placeLesion(*arguments))
+
+
+def changeTumor(*arguments: Any) -> Lesions.Outcome:
+    """As in ``Lesions``, from beginning to end."""
+    return finish(Lesions.changeTumor(*arguments))
+
+
+def mirrorTumor(*arguments: Any) -> Lesions.Outcome:
+    """As in ``Lesions``, from beginning to end."""
+    return finish(Lesions.mirrorTumor(*arguments))
 
 
 def segmentOf(node: Any, value: int, scheme: LabelScheme = BRATS) -> str:

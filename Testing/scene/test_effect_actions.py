@@ -23,6 +23,7 @@ from effect_phantom import (
 )
 from medddpm.errors import InputError
 from medddpm.masks.stack import tumor_roles
+from MedDDPMSlicerLib.Background import finish
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
 from scene_phantoms import GEOMETRIES
 from SegmentEditorMedDDPMLib import Options
@@ -91,7 +92,7 @@ def test_points_survive_as_parameters() -> None:
 def test_apply_does_all_values_in_one_step_and_puts_them_back(bench: Bench) -> None:
     volume, before = tumorMl(bench.node), contents(bench.node)
     bench.set(Scale=110, ShiftR=-6, Grow=1)
-    outcome = bench.actions.apply()
+    outcome = finish(bench.actions.apply())
     assert outcome.changed
     assert tumorMl(bench.node) > 1.3 * volume
     assert tumorPoints(bench.node).mean(axis=0)[0] == pytest.approx(TUMOR[0] - 6, abs=0.7)
@@ -104,33 +105,33 @@ def test_apply_does_all_values_in_one_step_and_puts_them_back(bench: Bench) -> N
 def test_values_of_a_change_that_cannot_be_done_stay(bench: Bench) -> None:
     bench.set(Grow=-19)
     with pytest.raises(InputError):
-        bench.actions.apply()
+        finish(bench.actions.apply())
     assert bench.read("Grow") == "-19"
 
 
 def test_the_lesion_that_was_placed_last_is_the_one_that_is_changed(bench: Bench) -> None:
     place = np.add(CENTER, [-14.0, -6.0, 4.0])
     bench.set(Diameter=10, EdemaWidth=2, OnlyPicked=1)
-    bench.actions.place(tuple(place))
+    finish(bench.actions.place(tuple(place)))
     old = tumorPoints(bench.node)
     bench.set(ShiftS=4, ShiftA=2)
-    bench.actions.apply()
+    finish(bench.actions.apply())
     new = tumorPoints(bench.node)
     right = old[:, 0] > CENTER[0] + 1
     np.testing.assert_array_equal(np.sort(old[right], axis=0), np.sort(new[new[:, 0] > CENTER[0] + 1], axis=0))
     # It is still known after it has moved.
     np.testing.assert_allclose(Options.parsePoint(bench.read("Picked")), np.add(place, [0, 2, 4]), atol=0.01)
     bench.set(Scale=150)
-    bench.actions.apply()
+    finish(bench.actions.apply())
 
 
 def test_a_dragged_lesion_is_chosen_where_it_was_dropped(bench: Bench) -> None:
-    bench.actions.drop(tuple(TUMOR), motionOf(shift=(-5.0, 0.0, 0.0)))
+    finish(bench.actions.drop(tuple(TUMOR), motionOf(shift=(-5.0, 0.0, 0.0))))
     np.testing.assert_allclose(Options.parsePoint(bench.read("Picked")), TUMOR - [5, 0, 0], atol=0.01)
 
 
 def test_mirror_and_new_shape(bench: Bench) -> None:
-    bench.actions.mirror()
+    finish(bench.actions.mirror())
     assert tumorPoints(bench.node).mean(axis=0)[0] < CENTER[0]
     bench.set(Seed=Options.MAX_SEED)
     bench.actions.newShape()
@@ -161,7 +162,7 @@ def test_an_edit_between_two_lesions_keeps_the_other(scene: Any) -> None:
     bench = Bench(scene, segmentationOf(scene, volume))
     bench.actions.pick(tuple(TUMOR))
     bench.set(OnlyPicked=1, Grow=3)
-    bench.actions.apply()
+    finish(bench.actions.apply())
     after = composeLabels(bench.node, BRATS).data
     left = np.indices(after.shape)[0] < after.shape[0] // 2
     np.testing.assert_array_equal(after[left & (volume.data != 4)], volume.data[left & (volume.data != 4)])

@@ -16,10 +16,13 @@ from effect_phantom import (
     HEAD,
     TUMOR,
     UndoCounter,
+    changeTumor,
     contents,
+    mirrorTumor,
     motionOf,
     paint,
     phantom,
+    placeLesion,
     points,
     segmentationOf,
     segmentOf,
@@ -31,16 +34,19 @@ from effect_phantom import (
 from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
 from medddpm.labels.scheme import load_scheme
+from MedDDPMSlicerLib.Background import finish
 from MedDDPMSlicerLib.Lattice import toMatrix
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
 from MedDDPMSlicerLib.Segments import createSegments
 from scene_phantoms import GEOMETRIES
-from SegmentEditorMedDDPMLib.Lesions import Outcome, changeTumor, mirrorTumor, partsFor, placeLesion
+from SegmentEditorMedDDPMLib import Lesions
+from SegmentEditorMedDDPMLib.Lesions import Outcome, partsFor
 from SegmentEditorMedDDPMLib.Options import LesionOptions
 
 Operation = Callable[[Any, Any], Outcome]
 FREE = tuple(np.add(CENTER, [-14.0, -8.0, 6.0]))
 NO_PART = LesionOptions(necrotic=False, enhancing=False, edema=False)
+END = object()
 LESION = LesionOptions(diameter=14.0, edemaWidth=4.0, rimWidth=2.0)
 
 
@@ -212,3 +218,33 @@ def test_an_operation_on_a_mask_of_brats_size_is_short(scene: Any) -> None:
         changeTumor(node, BRATS, motionOf(shift=(4.0 * direction, 0.0, 0.0)))
     # Time of all threads of this process, which other programs on the machine do not lengthen.
     assert (time.process_time() - started) / 3 < 1.0
+
+
+@pytest.mark.parametrize("change", ["painted", "renamed", "deleted"])
+def test_what_changes_the_mask_meanwhile_stays(scene: Any, plain: Any, change: str) -> None:
+    steps = Lesions.placeLesion(plain, BRATS, FREE, LESION)
+    next(steps)
+    before = contents(plain)
+    if change == "painted":
+        slicer.vtkSlicerSegmentationsModuleLogic.ClearSegment(plain, segmentOf(plain, 1))
+    elif change == "renamed":
+        plain.GetSegmentation().GetSegment(segmentOf(plain, 1)).SetName("Renamed")
+    else:
+        scene.RemoveNode(plain)
+    changed = contents(plain)
+    with pytest.raises(InputError, match="changed meanwhile"):
+        finish(steps)
+    assert contents(plain) == changed
+    assert (changed == before) == (change == "deleted")
+
+
+def test_the_application_goes_on_while_a_lesion_is_computed(plain: Any) -> None:
+    stretches: list[float] = []
+    steps = Lesions.placeLesion(plain, BRATS, FREE, LESION)
+    ended = False
+    while not ended:
+        began = time.thread_time()
+        ended = next(steps, END) is END
+        stretches.append(time.thread_time() - began)
+    assert len(stretches) > 2
+    assert max(stretches) < 0.1

@@ -7,12 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 import vtk
-from effect_phantom import BRATS, CENTER, TUMOR, phantom, segmentationOf, tumorPoints
+from effect_phantom import (
+    BRATS,
+    CENTER,
+    TUMOR,
+    changeTumor,
+    phantom,
+    segmentationOf,
+    tumorPoints,
+)
 from effect_view import axialSlice, worldOf
 from medddpm.errors import InputError
 from scene_phantoms import GEOMETRIES
 from SegmentEditorMedDDPMLib.Ghost import Ghost, SliceOverlays, makeGhost, pixelToWorld
-from SegmentEditorMedDDPMLib.Lesions import changeTumor, openMask
+from SegmentEditorMedDDPMLib.Lesions import openMask
 from SegmentEditorMedDDPMLib.Mouse import EVENTS, Mouse
 from SegmentEditorMedDDPMLib.Options import MOVE, PLACE, Motion, Point
 

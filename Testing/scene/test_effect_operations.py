@@ -14,10 +14,13 @@ from effect_phantom import (
     RADIUS,
     TUMOR,
     UndoCounter,
+    changeTumor,
     contents,
+    mirrorTumor,
     motionOf,
     paint,
     phantom,
+    placeLesion,
     points,
     segmentationOf,
     segmentOf,
@@ -30,7 +33,7 @@ from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
 from scene_phantoms import GEOMETRIES
-from SegmentEditorMedDDPMLib.Lesions import Outcome, changeTumor, mirrorTumor, placeLesion
+from SegmentEditorMedDDPMLib.Lesions import Outcome
 from SegmentEditorMedDDPMLib.Options import LesionOptions
 
 Operation = Callable[[Any, Any], Outcome]

@@ -7,7 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import vtk
-from effect_phantom import BRATS, CENTER, TUMOR, UndoCounter, motionOf, paint, phantom, segmentationOf, tumorPoints
+from effect_phantom import (
+    BRATS,
+    CENTER,
+    TUMOR,
+    UndoCounter,
+    changeTumor,
+    motionOf,
+    paint,
+    phantom,
+    segmentationOf,
+    tumorPoints,
+)
 from effect_view import SIZE, axialSlice, worldOf
 from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
@@ -25,7 +36,7 @@ from SegmentEditorMedDDPMLib.Ghost import (
     pointAt,
     sizeOf,
 )
-from SegmentEditorMedDDPMLib.Lesions import changeTumor, openMask
+from SegmentEditorMedDDPMLib.Lesions import openMask
 from SegmentEditorMedDDPMLib.Options import Motion
 
 

@@ -10,20 +10,11 @@ import pytest
 slicer = pytest.importorskip("slicer")
 
 from medddpm.errors import InputError  # noqa: E402
-from MedDDPMSlicerLib.Background import Background, Observed  # noqa: E402
+from MedDDPMSlicerLib.Background import Background, Observed, finish  # noqa: E402
 from MedDDPMSlicerLib.Volumes import openPlainNifti, slabs  # noqa: E402
 from MedDDPMSynthLib.LocalEdit import grown  # noqa: E402
 from MedDDPMSynthLib.Watch import SegmentationWatch  # noqa: E402
 from synth_phantoms import painted  # noqa: E402
-
-
-def finish(steps):
-    """What a generator returns."""
-    try:
-        while True:
-            next(steps)
-    except StopIteration as end:
-        return end.value
 
 
 @pytest.fixture

@@ -69,6 +69,7 @@ class Photographer:
         effect = activateEffect(self.ui.SegmentEditorWidget)
         effect.frame.tabs.currentIndex = 0
         clickAt("Red", NEW_LESION)
+        waitUntil(lambda: not effect.working, "the lesion")
         self.waitForCheck(lambda text: "being" not in text)
         self.picture("3-effect", scrollTo=effect.frame.widget, at=NEW_LESION)
         self.ui.SegmentEditorWidget.setActiveEffect(None)

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
-from driving import SlicerTestCase, count, dragFrom, grab, rest, say, segmentId, voxels, waitUntil
+from driving import (
+    SlicerTestCase,
+    activateEffect,
+    clickAt,
+    count,
+    dragFrom,
+    grab,
+    rest,
+    say,
+    segmentId,
+    voxels,
+    waitUntil,
+)
+from stalls import LIMIT_SECONDS, StallMeter
 
 BRUSH_MM = 12.0
 # Brain without tumor, on the patient's right of the sample case (RAS mm).
@@ -68,6 +81,22 @@ class PaintingTest(SlicerTestCase):
         from SegmentEditorMedDDPM import SegmentEditorMedDDPMTest
 
         SegmentEditorMedDDPMTest().runTest()
+
+    def testPlacingALesionHoldsNothingUp(self) -> None:
+        """A click with the effect: the mouse works on while the lesion is computed."""
+        effect = activateEffect(self.ui.SegmentEditorWidget)
+        before = count(self.segmentation, "Enhancing tumor")
+        rest(1.0)  # the pages of the effect are drawn
+        with StallMeter() as meter:
+            clickAt("Red", HEALTHY)
+            self.assertTrue(effect.working)
+            seconds = waitUntil(lambda: not effect.working, "the lesion")
+        say(f"the lesion was there after {seconds:.1f} s: {meter.summary()}")
+        self.assertGreater(count(self.segmentation, "Enhancing tumor"), before, effect.frame.status.text)
+        self.assertLess(meter.longestCpu, LIMIT_SECONDS)
+        grab("placed")
+        self.ui.SegmentEditorWidget.undo()
+        self.assertEqual(count(self.segmentation, "Enhancing tumor"), before)
 
     def testAutomaticUpdate(self) -> None:
         """With "Auto-update" a preview follows the drag by itself, and is marked as one."""
