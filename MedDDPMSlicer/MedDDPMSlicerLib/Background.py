@@ -6,11 +6,10 @@ Nothing here takes longer than some milliseconds at a time, so that the GUI stay
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import slicer
@@ -60,12 +59,12 @@ class Observed:
 
 def finish(steps: Generator[Any, None, Result]) -> Result:
     """What a generator returns, without the pauses that it offers."""
-    while True:
-        try:
+    try:
+        while True:
             next(steps)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
+    except StopIteration as end:
+        result: Result = end.value
+        return result
 
 
 def inThread(work: Callable[[], Result]) -> Generator[None, None, Result]:
@@ -74,18 +73,11 @@ def inThread(work: Callable[[], Result]) -> Generator[None, None, Result]:
     The waiting gives the thread the interpreter, which the GUI holds even where it is idle. Ended early, the generator
     leaves the thread to itself.
     """
-    future: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except Exception as exc:
-            future.set_exception(exc)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(work)
+    pool.shutdown(wait=False)
     while not future.done():
-        thread.join(SLICE_SECONDS)
+        wait([future], SLICE_SECONDS)
         yield
     return future.result()
 
@@ -93,8 +85,8 @@ def inThread(work: Callable[[], Result]) -> Generator[None, None, Result]:
 class SlicedTask:
     """Runs a generator a little at a time, so that the GUI stays alive between two slices.
 
-    The generator yields wherever it can pause; no stretch between two yields should take longer than about 50 ms. What
-    it returns goes to ``onDone``; an exception ends it and goes to ``onError``. ``clock`` gives seconds and is replaced
+    The generator yields wherever it can pause; no stretch between two should take longer than about 50 ms. What it
+    returns goes to ``onDone``; an exception ends it and goes to ``onError``. ``clock`` gives seconds and is replaced
     in tests. ``seconds``: how long it works in its turn, at least one stretch.
     """
 
@@ -153,14 +145,9 @@ class PollTimer:
         self._timer.setInterval(intervalMs)
         self._timer.connect("timeout()", self._onTimeout)
 
-    @property
-    def running(self) -> bool:
-        """Whether it is started."""
-        return bool(self._timer.isActive())
-
     def start(self) -> None:
         """Begin calling; does nothing where it does already."""
-        if not self.running:
+        if not self._timer.isActive():
             self._timer.start()
 
     def stop(self) -> None:
