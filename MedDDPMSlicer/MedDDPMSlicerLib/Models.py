@@ -10,12 +10,13 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from medddpm.config import ModelConfig
 from medddpm.errors import InputError, MedDDPMError
-from medddpm.models.config_file import read_config
+from medddpm.models.config_file import CONFIG_NAME, read_config
 from medddpm.models.places import find_model, list_models
 
 from .Job import Job
@@ -89,7 +90,7 @@ class ModelLibrary:
             raise InputError(
                 f"{path} is a checkpoint file, not a model folder. Press 'Choose published .pt file…' to convert it."
             )
-        config = read_config(path)
+        config = _configOf(path, _stampOf(path / CONFIG_NAME))
         return ModelDescription(key, config.name, path, config)
 
     def remember(self, folder: str | Path) -> str:
@@ -170,6 +171,19 @@ class ModelLibrary:
     def _terms(description: ModelDescription) -> str:
         """What is agreed to: these weights under this license."""
         return f"{description.config.weights_sha256 or description.path}|{description.config.license}"
+
+
+@lru_cache(maxsize=64)
+def _configOf(folder: Path, _stamp: object) -> ModelConfig:
+    # The panel asks for every model whenever it changes; reading one takes 10 ms.
+    return read_config(folder)
+
+
+def _stampOf(path: Path) -> object:
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        return status.st_mtime_ns, status.st_size, status.st_ino
+    return None
 
 
 def _bundled() -> list[str]:
