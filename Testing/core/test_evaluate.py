@@ -21,6 +21,7 @@ from medddpm.config import ModelConfig
 from medddpm.dataset import read_dataset_config
 from medddpm.errors import Cancelled, InputError
 from medddpm.models.registry import save_model_folder
+from medddpm.network.build import build_network
 from medddpm.network.compact import CompactUNet
 from medddpm.network.unet import UNet3D
 from medddpm.page import address, number
@@ -33,6 +34,7 @@ from medddpm.training.evaluation.request import EvaluationRequest
 from medddpm.training.evaluation.results import (
     EVALUATED,
     MODEL,
+    OWN,
     TRAINING,
     Evaluation,
     figures_csv,
@@ -281,6 +283,19 @@ def test_doubts_are_told(ask: Ask, tmp_path: Path, dataset: Path) -> None:
     assert any("those of the evaluated cases themselves" in sentence for sentence in alone.doubts)
     assert (result.baseline_from, alone.baseline_from) == (TRAINING, EVALUATED)
     write_report(tmp_path, alone)
+
+
+def test_with_the_contrast_of_the_case_the_baseline_has_it_too(ask: Ask, config: ModelConfig, tmp_path: Path) -> None:
+    network = replace(config.network, domain="residual", attention_factors=())
+    schedule = replace(config.schedule, kind="flow", prediction="x0")
+    built = build_network(network)
+    save_model_folder(tmp_path / "model", replace(config, network=network, schedule=schedule), built.state_dict())
+    own, typical = (
+        evaluate(ask(model=str(tmp_path / "model"), contrast=contrast, out=str(tmp_path / contrast)))
+        for contrast in ("real", "mean")
+    )
+    assert (own.baseline_from, typical.baseline_from) == (OWN, MODEL)
+    assert own.baseline_mean.mse < 0.5 * typical.baseline_mean.mse
 
 
 def test_the_baseline_is_that_of_the_model_and_opposite_images_are_told(

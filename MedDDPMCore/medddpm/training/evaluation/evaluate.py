@@ -19,6 +19,7 @@ from ...geometry.volume import centered_affine
 from ...models.model import Model
 from ...models.places import find_config
 from ...models.registry import load_model
+from ...network import appearance
 from ...progress import Reporter, SilentReporter
 from ...sampling.solvers import sampler_and_steps
 from ...synthesis.anatomy import with_other_anatomy
@@ -42,6 +43,7 @@ from .request import EvaluationRequest, chosen_cases, doubts, resolution
 from .results import (
     EVALUATED,
     MODEL,
+    OWN,
     TRAINING,
     Evaluation,
     SampleResult,
@@ -102,6 +104,8 @@ class _Evaluator:
     def _label_means(self) -> tuple[Tensor, str]:
         """Those of the baseline, and whose they are."""
         carried = self._model.label_means()
+        if self._request.contrast == "real" and carried is not None:
+            return carried, OWN  # these are for labels that a case has not
         if carried is not None:
             return carried, MODEL
         if self._neighbors is not None:
@@ -251,7 +255,12 @@ class _Evaluator:
         return dict(zip(self._config.modalities, found, strict=True))
 
     def _baseline(self, i: int) -> Tensor:
-        return label_mean_image(self._means, self._data[i][1], self._config.background)
+        images, fractions = self._data[i]
+        means = self._means
+        if self._baseline_from == OWN:
+            own = appearance.label_means(images.float(), fractions.float()).T
+            means = torch.where(own.isnan(), means, own)
+        return label_mean_image(means, fractions, self._config.background)
 
     def _compare_sets(self) -> None:
         """How alike images are; two images at a time are in memory, synthetic ones from their files."""

@@ -14,7 +14,8 @@ from ..monitor.quality import Quality, overall
 from .measures import ALL, MEASURES, Measured, Reading
 from .request import EvaluationRequest
 
-MODEL, TRAINING, EVALUATED = (
+OWN, MODEL, TRAINING, EVALUATED = (
+    "each case's own real images, whose contrast the samples are given",
     "the model's training data",
     "the dataset's training cases",
     "the evaluated cases themselves",
