@@ -17,20 +17,10 @@ from .errors import InputError
 from .labels.scheme import LabelScheme
 from .parse import from_dict, parse_json, shown
 
-__all__ = [
-    "FORMAT_VERSION",
-    "GridConfig",
-    "MaskPrior",
-    "ModelConfig",
-    "NetworkConfig",
-    "ScheduleConfig",
-    "from_dict",
-]
-
 FORMAT_VERSION = 2
 PREDICTIONS = ("noise", "v", "x0")
-DOMAINS = plugins.names("networks", ("voxels", "wavelet", "residual"))
-SCHEDULES = ("cosine", "explicit", "flow", "bridge")
+DOMAINS = plugins.names("networks", ("voxels", "wavelet", "residual", "pix2pix", "discogan"))
+SCHEDULES = ("cosine", "explicit", "flow", "bridge", "one-step")
 MAX_NOISE = 10.0
 # A config comes from a stranger: these bounds keep a hostile one from asking for absurd memory.
 MAX_CHANNELS, MAX_LEVELS, MAX_BLOCKS, MAX_STEPS, MAX_AXIS = 2048, 8, 8, 10_000, 1024
@@ -50,8 +40,9 @@ class NetworkConfig:
     is "voxels" (published), or one that works on Haar bands at half the resolution (that is the resolution that its
     factors count from) and predicts x0: "residual", which generates what an image shows beyond the mean intensity of
     each label (see ``network.residual``; it has no attention), or "wavelet" (see ``network.compact``). ``position``
-    tells the latter where within the mask a voxel lies. Any other ``domain`` is the name of a network on voxels that an
-    installed package registers (see ``plugins``).
+    tells the latter where within the mask a voxel lies. "pix2pix" and "discogan" are the generators of these GANs (see
+    ``network.gan``), which halve the resolution at every level and have instance normalization throughout. Any other
+    ``domain`` is the name of a network on voxels that an installed package registers (see ``plugins``).
     """
 
     image_channels: int
@@ -72,15 +63,17 @@ class NetworkConfig:
         _require(self.domain in DOMAINS, "network.domain", self.domain, allowed)
         good = not self.position or self.domain == "wavelet"
         _require(good, "network.position", self.position, "false unless network.domain is wavelet")
-        _require(1 <= len(self.multipliers) <= MAX_LEVELS, "network.multipliers", self.multipliers, "1 to 8 levels")
-        _require(1 <= self.blocks_per_level <= MAX_BLOCKS, "network.blocks_per_level", self.blocks_per_level, "1 to 8")
+        least, most = (2, 1) if self.adversarial else (1, MAX_BLOCKS)
+        good = least <= len(self.multipliers) <= MAX_LEVELS
+        _require(good, "network.multipliers", self.multipliers, f"{least} to {MAX_LEVELS} levels")
+        _require(1 <= self.blocks_per_level <= most, "network.blocks_per_level", self.blocks_per_level, f"1 to {most}")
         for channels in (self.base_channels, *self.level_channels):
             _require(2 <= channels <= MAX_CHANNELS, "network channels", channels, f"2 to {MAX_CHANNELS}")
             for name, parts in (("groups", self.groups), ("heads", self.heads)):
                 good = parts > 0 and channels % parts == 0
                 _require(good, f"network.{name}", parts, f"a divisor of the {channels} channels of a level")
         factors = [2**level for level in range(len(self.multipliers))]
-        factors = [] if self.domain == "residual" else factors
+        factors = [] if self.domain == "residual" or self.adversarial else factors
         good = set(self.attention_factors) <= set(factors)
         _require(good, "network.attention_factors", self.attention_factors, f"among {factors}")
 
@@ -93,12 +86,17 @@ class NetworkConfig:
     def divisor(self) -> int:
         """Every side of the grid must be a multiple of this."""
         deepest = 2 ** (len(self.multipliers) - 1)
-        return 2 * deepest if self.on_bands else deepest
+        return 2 * deepest if self.on_bands or self.adversarial else deepest
 
     @property
     def on_bands(self) -> bool:
         """Whether the network works on Haar bands and predicts x0; else on voxels, as those of other packages do."""
         return self.domain in ("wavelet", "residual")
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether the network is the generator of a GAN, which makes an image in one pass."""
+        return self.domain in ("pix2pix", "discogan")
 
 
 @dataclass(frozen=True)
@@ -107,8 +105,9 @@ class ScheduleConfig:
 
     ``kind``: "cosine" (Nichol & Dhariwal, offset ``s``, betas clipped at ``max_beta``) or "explicit" (``betas``), both
     variance-preserving; "flow", x_t = (1 - t) x0 + t eps (flow matching, Lipman et al. 2023; rectified flow, Liu et al.
-    2023); or "bridge", x_t = (1 - t) x0 + ``noise`` sqrt(t (1 - t)) eps (Brownian bridge, Li et al. 2023), which begins
-    at what the condition tells, without noise. The latter two want x0 as prediction.
+    2023); "bridge", x_t = (1 - t) x0 + ``noise`` sqrt(t (1 - t)) eps (Brownian bridge, Li et al. 2023), which begins
+    at what the condition tells, without noise; or "one-step", where x_t is noise alone, from which the image is made in
+    one pass. The latter three want x0 as prediction.
     """
 
     steps: int = 250
@@ -120,10 +119,11 @@ class ScheduleConfig:
     noise: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(1 <= self.steps <= MAX_STEPS, "schedule.steps", self.steps, f"1 to {MAX_STEPS}")
+        most = 1 if self.kind == "one-step" else MAX_STEPS
+        _require(1 <= self.steps <= most, "schedule.steps", self.steps, f"1 to {most} for the kind {self.kind}")
         _require(self.kind in SCHEDULES, "schedule.kind", self.kind, ", ".join(SCHEDULES))
-        allowed = PREDICTIONS if self.kind in ("cosine", "explicit") else ("x0",)
-        _require(self.prediction in allowed, "schedule.prediction", self.prediction, ", ".join(allowed))
+        predicted = PREDICTIONS if self.kind in ("cosine", "explicit") else ("x0",)
+        _require(self.prediction in predicted, "schedule.prediction", self.prediction, ", ".join(predicted))
         _require(0 < self.noise <= MAX_NOISE, "schedule.noise", self.noise, f"above 0, at most {MAX_NOISE:g}")
         _require(0 <= self.s <= 1, "schedule.s", self.s, "0 to 1")
         _require(MIN_BETA <= self.max_beta <= MAX_BETA, "schedule.max_beta", self.max_beta, f"at most {MAX_BETA}")
@@ -228,6 +228,9 @@ class ModelConfig:
         self._check_domain()
 
     def _check_domain(self) -> None:
+        if self.network.adversarial:
+            kind = self.schedule.kind
+            _require(kind == "one-step", "schedule.kind", kind, f"one-step for the network {self.network.domain}")
         if not self.network.on_bands:
             return
         prediction = self.schedule.prediction

@@ -37,6 +37,8 @@ _TITLES = {
     "whole-head": "Whole head (as published)",
     "demo": "Demo (2 mm)",
     "compact": "Compact network",
+    "pix2pix": "Pix2Pix (GAN)",
+    "discogan": "DiscoGAN (GAN)",
 }
 # Parameters in scenes of former versions.
 _FORMER = {"validationShare": "validation", "testShare": "test", "splitSeed": "seed"}

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medddpm.errors import InputError
-from medddpm.training.evaluation.realism import mmd, neighbor_similarities
+from medddpm.training.evaluation.distances import mmd
+from medddpm.training.evaluation.realism import neighbor_similarities
 from medddpm.training.monitor.neighbors import Nearest, TrainingNeighbors, is_copy, left_right_axis
 from medddpm.training.monitor.quality import (
     MAX_PSNR,

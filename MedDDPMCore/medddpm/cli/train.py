@@ -12,6 +12,7 @@ from rich.console import Console
 
 from ..errors import InputError
 from ..training.config import TrainConfig
+from ..training.presets import PRESETS
 from .console import ConsoleReporter, say
 from .options import given, with_options
 from .root import app
@@ -29,7 +30,7 @@ DatasetOption = Annotated[
 ]
 PresetOption = Annotated[
     str | None,
-    typer.Option(help="Instead of a file: whole-head, brats, demo or compact.", show_default=False),
+    typer.Option(help=f"Instead of a file: {', '.join(PRESETS)}.", show_default=False),
 ]
 OutOption = Annotated[
     Path | None,

@@ -88,6 +88,19 @@ def read_published(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     return config, {name: tensor.clone() for name, tensor in state.items()}
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in any PyTorch checkpoint, by name without wrappers' prefixes.
+
+    Raises InputError naming the file where it is missing, damaged, or holds code.
+    """
+    size = require_file(path, "The weights file")
+    try:
+        state = _network_state(_load_tensors(path, size), size)
+    except InputError as exc:
+        raise exc if str(path) in str(exc) else InputError(f"{path}: {exc}") from exc
+    return {name: tensor.clone() for name, tensor in state.items()}
+
+
 def _load_tensors(path: Path, size: int) -> object:
     zipped = _check_container(path, size)
     try:

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from .norm import NormSiLU
 
@@ -27,12 +28,14 @@ def time_embedding(t: Tensor, channels: int) -> Tensor:
     return F.pad(embedding, (0, channels % 2))
 
 
-class Conv3d(nn.Conv3d):
-    """nn.Conv3d whose gradients are right on small volumes, too.
+class _RightGradients(nn.Module):
+    """A convolution whose gradients are right on small volumes, too.
 
     On a CPU, oneDNN's gradient of a bf16 kernel takes in memory that nobody has written where a side of the volume is
     one or two voxels (torch 2.13). Such volumes cost nothing, and are computed in fp32.
     """
+
+    weight: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         small = min(x.shape[2:]) <= 2 and x.device.type == "cpu"
@@ -40,6 +43,14 @@ class Conv3d(nn.Conv3d):
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
             return super().forward(x.float()).to(x.dtype)
+
+
+class Conv3d(_RightGradients, nn.Conv3d):
+    """nn.Conv3d, see ``_RightGradients``."""
+
+
+class ConvTranspose3d(_RightGradients, nn.ConvTranspose3d):  # type: ignore[misc]
+    """nn.ConvTranspose3d, see ``_RightGradients``."""
 
 
 class ResidualBlock(nn.Module):
@@ -117,7 +128,21 @@ class Upsample(nn.Module):
 class Stage(nn.Sequential):
     """Runs its modules in order and hands the time embedding to those among them that are ``leveled``."""
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:  # type: ignore[override]
         for module in self:
             x = module(x, embedding) if getattr(module, "leveled", False) else module(x)
         return x
+
+
+def run_stage(stage: nn.Module, embedding: Tensor | None, *inputs: Tensor, recompute: bool) -> Tensor:
+    """A stage on its inputs, one after the other in the channels.
+
+    ``recompute``: in training, its inner values are computed again for the backward pass instead of being kept.
+    """
+
+    def compute(embedding: Tensor | None, *inputs: Tensor) -> Tensor:
+        return stage(torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0], embedding)
+
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(compute, embedding, *inputs, use_reentrant=False)
+    return compute(embedding, *inputs)

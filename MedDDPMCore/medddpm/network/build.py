@@ -5,14 +5,17 @@ from __future__ import annotations
 from .. import plugins
 from ..config import NetworkConfig
 from .compact import CompactUNet
+from .gan import Generator
 from .residual import ResidualUNet
 from .unet import UNet3D
 
-Network = UNet3D | CompactUNet | ResidualUNet
+Network = UNet3D | CompactUNet | ResidualUNet | Generator
 NETWORKS: dict[str, type[Network]] = {
     "voxels": UNet3D,
     "wavelet": CompactUNet,
     "residual": ResidualUNet,
+    "pix2pix": Generator,
+    "discogan": Generator,
 }
 
 

@@ -38,8 +38,9 @@ def network_cost(config: NetworkConfig, depth_first_shape: tuple[int, ...]) -> N
     widest: list[float] = []
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(module, nn.Conv3d):
-            flops.append(2.0 * module.weight[0].numel() * output.numel())
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+            at = output if isinstance(module, nn.Conv3d) else inputs[0]
+            flops.append(2.0 * module.weight[0].numel() * at.numel())
             widest.append(max(inputs[0].numel(), output.numel()))
 
     for module in network.modules():
@@ -59,6 +60,8 @@ def _seen_channels(config: NetworkConfig) -> int:
 def _skip_values(config: NetworkConfig, shape: tuple[int, ...]) -> list[float]:
     """Values of every tensor that the encoder keeps for the decoder."""
     voxels = float(shape[0] * shape[1] * shape[2])
+    if config.adversarial:
+        return [channels * voxels / 8 ** (level + 1) for level, channels in enumerate(config.level_channels)]
     kept = [config.base_channels * voxels]
     for level, channels in enumerate(config.level_channels):
         kept += [channels * voxels / 8**level] * config.blocks_per_level

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ..config import NetworkConfig
-from .blocks import Downsample, ResidualBlock, SelfAttention, Stage, Upsample, time_embedding
+from .blocks import Downsample, ResidualBlock, SelfAttention, Stage, Upsample, run_stage, time_embedding
 from .norm import NormSiLU
 from .position import CHANNELS as POSITION_CHANNELS
 
@@ -92,19 +90,9 @@ class UNet3D(nn.Module):
         embedding = self.time_embed(time_embedding(t, self.config.base_channels).to(dtype))
         skips: list[Tensor] = []
         for stage in self.input_blocks:
-            x = self._run(stage, embedding, x)
+            x = run_stage(stage, embedding, x, recompute=self.checkpointing)
             skips.append(x)
-        x = self._run(self.middle_block, embedding, x)
+        x = run_stage(self.middle_block, embedding, x, recompute=self.checkpointing)
         for stage in self.output_blocks:
-            x = self._run(stage, embedding, x, skips.pop())
+            x = run_stage(stage, embedding, x, skips.pop(), recompute=self.checkpointing)
         return self.out(x)
-
-    def _run(self, stage: nn.Module, embedding: Tensor, *inputs: Tensor) -> Tensor:
-        """A stage on its inputs, one after the other in the channels."""
-
-        def compute(embedding: Tensor, *inputs: Tensor) -> Tensor:
-            return stage(torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0], embedding)
-
-        if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(compute, embedding, *inputs, use_reentrant=False)
-        return compute(embedding, *inputs)

@@ -27,7 +27,7 @@ class Schedule:
     """Everything a sampler needs of the noise schedule, float64 (T,), index t = 0..T-1 (0 is the least noisy).
 
     x_t = alpha[t] x0 + sigma[t] eps. ``betas``: of a diffusion (eq. 1: alpha = sqrt(alphabar_t) and sigma =
-    sqrt(1 - alphabar_t)), None for a flow or a bridge.
+    sqrt(1 - alphabar_t)), None for all others.
     """
 
     alpha: np.ndarray
@@ -41,6 +41,8 @@ class Schedule:
             return cls.of_betas(np.asarray(config.betas, dtype=np.float64))
         if config.kind == "cosine":
             return cls.of_betas(cosine_betas(config.steps, config.s, config.max_beta))
+        if config.kind == "one-step":
+            return cls(np.zeros(1), np.ones(1))
         time = np.arange(1, config.steps + 1) / (config.steps + 1)  # never 1: there, nothing of the image would be left
         return cls(1 - time, time if config.kind == "flow" else config.noise * np.sqrt(time * (1 - time)))
 

@@ -106,7 +106,7 @@ def ddpm(denoiser: Denoiser, path: Trajectory, noise: Iterator[Tensor], on_step:
 def ddpm_paper(denoiser: Denoiser, path: Trajectory, noise: Iterator[Tensor], on_step: OnStep) -> Tensor:
     """Algorithm 2 of the paper (eq. 3, sigma_t^2 = beta_t): no clamp, not what the published weights were judged by."""
     if not path.diffusion:
-        raise InputError("The sampler ddpm-paper is for diffusion models; this one has a flow or a bridge. Use ddpm.")
+        raise InputError("The sampler ddpm-paper is for diffusion models, which this one is not. Use ddpm.")
     x = next(noise)
     for i, t in enumerate(path.timesteps):
         eps = denoiser.noise(x, t)

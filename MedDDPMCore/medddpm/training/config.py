@@ -108,7 +108,32 @@ class TrainConfig:
                 f"{self.optimizer.decay_steps} are together more than iterations = {self.iterations}. "
                 "Make them smaller or the run longer."
             )
+        self._check_one_step()
         self._check_compact()
+
+    def _check_one_step(self) -> None:
+        if self.schedule.kind == "one-step" and self.loss.min_snr_gamma:
+            raise InputError(
+                f"The option loss.min_snr_gamma is {self.loss.min_snr_gamma:g}, but schedule.kind is 'one-step', which "
+                "has one noise level only. Set loss.min_snr_gamma = 0."
+            )
+        if not self.network.adversarial:
+            return
+        network = f"network.domain is '{self.network.domain}'"
+        if self.schedule.kind != "one-step":
+            raise InputError(
+                f"The option schedule.kind is '{self.schedule.kind}', but {network}, a GAN, which makes an image in "
+                "one step. Set schedule.kind = 'one-step', schedule.steps = 1 and schedule.prediction = 'x0'."
+            )
+        if self.start_from is not None:
+            raise InputError(
+                f"{network[0].upper()}{network[1:]}, a GAN, whose model does not hold the discriminators that it was "
+                "trained against, so that no training can start from it. Leave start_from out."
+            )
+        if self.scale.strategy == "fsdp":
+            raise InputError(
+                f"The option scale.strategy is 'fsdp', but {network}, a GAN, which can be trained with ddp only."
+            )
 
     def _check_compact(self) -> None:
         if not self.network.on_bands:

@@ -20,6 +20,7 @@ from ..models.device import choose_device
 from ..network.cost import network_cost
 from ..parse import from_dict
 from ..progress import Reporter, duration
+from .adversarial import trained_parameters
 from .config import TrainConfig
 from .monitor.samples import KEEP_ROUNDS, spread
 from .objective import bands, levels
@@ -85,9 +86,8 @@ def estimate_training(config: TrainConfig) -> TrainEstimate:
     dataset = read_dataset_config(Path(config.dataset))
     model = model_config(config, dataset)
     available = available_memory(device.type, device.index)
-    cost = _cost(config.network, shapes(config, dataset)[0])
-    weights = BASE_BYTES[device.type] + BYTES_PER_PARAMETER * cost.parameters
-    disk = disk_bytes(config, dataset, cost.parameters)
+    weights = BASE_BYTES[device.type] + BYTES_PER_PARAMETER * trained_parameters(model, config.loss)
+    disk = disk_bytes(config, dataset)
     if available is not None and weights > available:
         advice = (
             "Not even the weights of this network fit. What helps: a network with fewer channels, a larger machine."
@@ -178,14 +178,16 @@ def training_memory(config: TrainConfig, dataset: DatasetConfig, measured: Probe
     )
     # Several processes gather gradients in buckets; FSDP shares all.
     processes = config.scale.devices * config.scale.nodes
-    weights: float = (BYTES_PER_PARAMETER + (4 if processes > 1 else 0)) * cost.parameters
+    parameters = trained_parameters(model_config(config, dataset), config.loss)
+    weights: float = (BYTES_PER_PARAMETER + (4 if processes > 1 else 0)) * parameters
     if config.scale.strategy == "fsdp":
-        weights = BYTES_PER_PARAMETER * cost.parameters / processes
+        weights = BYTES_PER_PARAMETER * parameters / processes
     return BASE_BYTES[device.type] + weights + step
 
 
-def disk_bytes(config: TrainConfig, dataset: DatasetConfig, parameters: int) -> float:
+def disk_bytes(config: TrainConfig, dataset: DatasetConfig) -> float:
     """Bytes that the run folder takes at most: checkpoints by their rule, the model, samples."""
+    parameters = trained_parameters(model_config(config, dataset), config.loss)
     rule = config.checkpoint
     written = math.ceil(config.iterations / rule.every)
     kept_for_good = config.iterations // rule.keep_every if rule.keep_every else 0
@@ -211,7 +213,7 @@ def advice_for(
         needed = training_memory(changed, dataset, again, device)
         if needed < 0.97 * training_memory(config, dataset, measured, device):
             helps.append(f"{words} ({needed / GIB:.1f} GB)")
-    if not config.network.on_bands:
+    if not (config.network.on_bands or config.network.adversarial):
         helps.append("the compact network (preset compact), which needs about an eighth for the volumes")
     helps.append("fewer channels (network.base_channels)")
     return f"What helps: {'; '.join(helps)}."

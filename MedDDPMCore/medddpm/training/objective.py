@@ -134,8 +134,10 @@ class Objective:
     def loss(self, network: Any, batch: NoisyBatch) -> Tensor:
         """The mean over the batch of every volume's loss with the weight of its noise level.
 
-        ``network`` is what Fabric made of the network; the network itself is its ``module``.
+        ``network`` is what Fabric made of the network; the network itself is its ``module``. A GAN has its own loss.
         """
+        if self.model.network.adversarial:
+            return network(batch.x, batch.t, batch.wanted).mean()
         return (self.losses(network, batch) * self._weights.to(batch.t.device)[batch.t]).mean()
 
     def losses(self, network: Any, batch: NoisyBatch) -> Tensor:

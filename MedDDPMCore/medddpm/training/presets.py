@@ -22,6 +22,8 @@ PRESETS = {
     "brats": "The published BraTS model (192 x 192 x 144 at 1 mm), as in the paper. Needs a large GPU and days.",
     "demo": "The residual network: full resolution on a CPU, best with masks that show tissues.",
     "compact": "The compact network for full resolution on modest machines, at about an eighth of the cost.",
+    "pix2pix": "The GAN Pix2Pix in 3D, a baseline of the paper: one pass for an image. For a GPU.",
+    "discogan": "The GAN DiscoGAN in 3D, a baseline of the paper: one pass for an image. For a GPU.",
 }
 
 # What a model that a training starts from knows.

@@ -21,11 +21,11 @@ from ..config import ModelConfig, NetworkConfig
 from ..models.device import choose_precision
 from ..models.model import Model
 from ..network.blocks import Stage
-from ..network.build import build_network
 from ..network.compact import CompactUNet
 from ..network.cost import network_cost
 from ..network.residual import ResidualUNet
 from ..sampling.schedule import Schedule
+from .adversarial import network_to_train
 from .config import TrainConfig
 from .objective import NoisyBatch, Objective
 
@@ -117,7 +117,7 @@ class _Step:
         self._dtype = AUTOCAST.get(config.precision)
         schedule = Schedule.from_config(config.schedule)
         self._objective = Objective(model, schedule, config.loss)
-        network = build_network(config.network)
+        network = network_to_train(model, config.loss)
         if isinstance(network, CompactUNet | ResidualUNet):
             network.use_schedule(torch.from_numpy(schedule.alpha), torch.from_numpy(schedule.sigma))
         self._network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

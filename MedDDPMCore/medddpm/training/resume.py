@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..dataset import read_dataset_config
+from ..dataset import DatasetConfig, read_dataset_config
 from ..errors import InputError
 from ..files import sha256
 from ..parse import renewed, shown
@@ -24,6 +24,7 @@ from .run import RunFolder
 # Fields of dataset.json that training depends on; the others describe it.
 _FIELDS = ("scheme", "grid", "modalities", "cases", "mask_values", "background", "normalization")
 _USED_SPLITS = ("train", "validation")
+HASH_DIGITS = 16
 
 
 def require_same(stored: str, current: Mapping[str, Any], free: Sequence[str]) -> None:
@@ -59,6 +60,17 @@ def dataset_identity(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"The prepared case {exc.filename} cannot be read ({exc.strerror}). Prepare the dataset again."
         ) from exc
+
+
+def case_hashes(config: DatasetConfig, tensors: Mapping[str, str], cases: Iterable[str]) -> dict[str, list[str]]:
+    """What tells the images of each case wherever they lie: the first ``HASH_DIGITS`` of SHA-256 of its scans, where
+    these are recorded, and of its prepared tensors (``tensors``, by case).
+    """
+    known = {case: {**config.hashes.get(case, {}), "tensors": tensors[case]} for case in cases}
+    return {
+        case: sorted({value[:HASH_DIGITS] for name, value in found.items() if name != "mask"})
+        for case, found in known.items()
+    }
 
 
 def require_same_dataset(stored: Mapping[str, Any], folder: Path, current: Mapping[str, Any]) -> None:

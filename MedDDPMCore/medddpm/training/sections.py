@@ -82,6 +82,13 @@ class LossConfig:
         choices=("uniform", "middle"),
     )
 
+    adversarial: float = option(
+        1.0,
+        "Weight of the adversarial loss beside the distance to the real images; for the networks pix2pix and discogan.",
+        low=0,
+        high=1000,
+    )
+
     def __post_init__(self) -> None:
         check_options(self, "loss")
 

@@ -17,7 +17,7 @@ from ..config import ModelConfig, NetworkConfig
 from ..dataset import DatasetConfig
 from ..errors import InputError
 from ..models.registry import read_model
-from ..network.build import Network, build_network
+from ..network.build import Network
 from ..network.compact import CompactUNet
 from ..network.position import CHANNELS as POSITION_CHANNELS
 from ..network.residual import ResidualUNet
@@ -26,6 +26,7 @@ from ..network.unet import UNet3D, input_channels
 from ..network.wavelet import BANDS
 from ..progress import Reporter
 from ..sampling.schedule import Schedule
+from .adversarial import network_to_train
 from .config import TrainConfig
 from .dataset import PreparedDataset
 
@@ -95,7 +96,7 @@ def starting_network(
 
     One on bands knows the schedule and the statistics of ``dataset``.
     """
-    network = build_network(model.network)
+    network = network_to_train(model, config.loss)
     if isinstance(network, UNet3D):
         open_path(network)
     if isinstance(network, CompactUNet | ResidualUNet):

@@ -23,6 +23,7 @@ from ..models.registry import save_model_folder
 from ..network.residual import ResidualUNet
 from ..progress import Reporter
 from ..sampling.schedule import Schedule
+from .adversarial import RIVALS
 from .augment import Augmentation
 from .checkpoint import Checkpoints, random_state, restore_random_state
 from .config import FREE_TO_CHANGE, TrainConfig, learning_rate
@@ -33,7 +34,7 @@ from .loader import BatchLoader, BatchSource, sensible_workers
 from .metrics import RESUMED, MetricsLog
 from .monitor.monitor import Monitor
 from .objective import Objective
-from .resume import dataset_identity, require_same, require_same_dataset
+from .resume import case_hashes, dataset_identity, require_same, require_same_dataset
 from .runner import ENDED
 from .start import StartModel, dropped_mask, model_config, read_start, starting_network, use_activation_checkpointing
 
@@ -231,7 +232,7 @@ class Trainer:
         average = {
             name.removeprefix("module."): tensor
             for name, tensor in full["average"].items()
-            if name.startswith("module.")
+            if name.startswith("module.") and not name.startswith(f"module.{RIVALS}.")
         }
         save_model_folder(self.folder / "outputs" / "model", self._described(), average)
         kept = {
@@ -251,5 +252,11 @@ class Trainer:
             settings.pop(key)
         if settings["start_from"]:
             settings["start_from"] = Path(settings["start_from"]).name
-        facts = {"iterations": self.state.iteration, "training_cases": cases, "config": settings}
+        hashes = case_hashes(self.dataset.config, self.identity["contents"], cases)
+        facts = {
+            "iterations": self.state.iteration,
+            "training_cases": cases,
+            "training_hashes": hashes,
+            "config": settings,
+        }
         return replace(self.context.model, training={**facts, "dataset": self.dataset.config.provenance})

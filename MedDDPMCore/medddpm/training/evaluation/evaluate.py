@@ -36,8 +36,9 @@ from ..monitor.samples import (
     recorded,
     write_case,
 )
+from .distances import mmd
 from .measures import ALL, BASELINE, REAL, SYNTHETIC, Reading, measured
-from .realism import CaseMeasures, areas_under_curve, mmd, neighbor_similarities, slice_features
+from .realism import CaseMeasures, areas_under_curve, neighbor_similarities, slice_features
 from .report import write_report
 from .request import EvaluationRequest, chosen_cases, doubts, resolution
 from .results import (

@@ -181,7 +181,7 @@ class Estimate:
 
 def mean_of(values: Sequence[float], log: bool = False) -> Estimate | None:
     """The mean of one value a patient, with ``log`` the geometric one; None where there are no values."""
-    return _bootstrap(len(values), lambda weights: _weighted(weights, values, log))
+    return bootstrap(len(values), lambda weights: _weighted(weights, values, log))
 
 
 def ratio_of(values: Sequence[float], others: Sequence[float], log: bool = False) -> Estimate | None:
@@ -189,7 +189,7 @@ def ratio_of(values: Sequence[float], others: Sequence[float], log: bool = False
     below = mean_of(others, log)
     if below is None or below.value == 0 or (below.low or 0) < 0 < (below.high or 0):
         return None
-    return _bootstrap(len(values), lambda weights: _weighted(weights, values, log) / _weighted(weights, others, log))
+    return bootstrap(len(values), lambda weights: _weighted(weights, values, log) / _weighted(weights, others, log))
 
 
 def _weighted(weights: np.ndarray, values: Sequence[float], log: bool) -> np.ndarray:
@@ -198,19 +198,27 @@ def _weighted(weights: np.ndarray, values: Sequence[float], log: bool) -> np.nda
     return weights @ np.asarray(values)
 
 
-def _bootstrap(patients: int, statistic: Callable[[np.ndarray], np.ndarray]) -> Estimate | None:
+def bootstrap(patients: int, statistic: Callable[[np.ndarray], np.ndarray], centered: bool = False) -> Estimate | None:
     """A statistic of weights (resamples, patients) over patients, with the percentile bootstrap's interval.
 
-    Efron and Tibshirani 1993, chapter 13. With few patients the interval is rather too narrow.
+    Efron and Tibshirani 1993, chapter 13. With few patients the interval is rather too narrow. ``centered``: without
+    the bias of the resamples, which see fewer different patients; for distances of sets. Resamples for which the
+    statistic is NaN do not count.
     """
     if patients == 0:
         return None
     value = float(statistic(np.full((1, patients), 1 / patients))[0])
+    if math.isnan(value):
+        return None
     if patients == 1:
         return Estimate(value, None, None, 1)
     weights, chances = _resamples(patients)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = statistic(weights)
+    known = ~np.isnan(found)
+    found, chances = found[known], chances[known] / chances[known].sum()
+    if centered:
+        found = found + value - chances @ found
     order = np.argsort(found)
     below = np.cumsum(chances[order])
     ends = np.searchsorted(below, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

@@ -8,9 +8,10 @@ their contrast, and whether they are where the mask asks for them.
 Sets have figures of many cases together, as the paper's Table I. Of its four, MSE is in ``quality``. MS-SSIM among
 images tells their variety: a set that is more alike than the real one lacks some. MMD tells whether two sets could come
 from the same distribution; the paper names the test (Gretton et al. 2012) but no kernel, so its numbers cannot be
-compared with these. 3D-FID needs a pretrained network and is left out. Last, can synthetic slices be told from real
-ones? A linear classifier on texture is tested on patients it has not seen: an area under the curve of 0.5 says that it
-cannot, 1 that it always can. It is small on purpose: with few patients a large one would learn the patients.
+compared with these. 3D-FID needs a pretrained network: ``medddpm.studies`` has it. Last, can synthetic slices be told
+from real ones? A linear classifier on texture is tested on patients it has not seen: an area under the curve of 0.5
+says that it cannot, 1 that it always can. It is small on purpose: with few patients a large one would learn the
+patients.
 
 Images are (C, D, H, W) in [-1, 1], fractions (L, D, H, W) in [0, 1].
 """
@@ -184,25 +185,6 @@ def tissue_dice(images: Tensor, fractions: Tensor, config: DatasetConfig) -> dic
 
 
 MAX_PAIRS = 24  # of images whose similarity is computed
-
-
-def mmd(a: Sequence[Tensor], b: Sequence[Tensor]) -> float | None:
-    """Unbiased squared maximum mean discrepancy of two sets of vectors (Gretton et al. 2012, eq. 3).
-
-    With a Gaussian kernel whose width is the median distance among all vectors (their section 8). Around 0, also below
-    it, for sets of the same distribution; None where a set has fewer than two.
-    """
-    if min(len(a), len(b)) < 2:
-        return None
-    both = torch.stack([*a, *b]).double()
-    squares = torch.cdist(both, both).square()
-    apart = squares[~torch.eye(len(both), dtype=torch.bool)]
-    width = apart.median().clamp_min(1e-30)
-    kernel = torch.exp(-squares / (2 * width))
-    n, m = len(a), len(b)
-    within_a = (kernel[:n, :n].sum() - n) / (n * (n - 1))
-    within_b = (kernel[n:, n:].sum() - m) / (m * (m - 1))
-    return float(within_a + within_b - 2 * kernel[:n, n:].mean())
 
 
 def neighbor_similarities(count: int, load: Callable[[int], Tensor]) -> list[tuple[int, Similarity]]:
