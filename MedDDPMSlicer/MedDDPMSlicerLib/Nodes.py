@@ -218,6 +218,12 @@ def showInSlices(volumeNode: Any) -> None:
         setLayers(composite, background=volumeNode.GetID())
 
 
+def isShown(volumeNodes: Iterable[Any]) -> bool:
+    """Whether an ordinary slice view has one of the volumes as its background."""
+    ids = {node.GetID() for node in volumeNodes}
+    return any(composite.GetBackgroundVolumeID() in ids for composite in _ordinaryViews())
+
+
 def shownModality(segmentationNode: Any) -> str:
     """The modality of the synthetic volume of a segmentation that a slice view shows; empty where none does."""
     for composite in _ordinaryViews():

@@ -15,6 +15,7 @@ from medddpm.errors import InputError
 from medddpm.files import read_json, write_text
 from medddpm.geometry.volume import Volume
 from medddpm.jobs.folder import JobFolder
+from medddpm.labels.scheme import Label, LabelScheme
 from medddpm.parse import from_dict
 from medddpm.synthesis.names import safe_name
 from MedDDPMSlicerLib.Lattice import voxelView
@@ -32,11 +33,24 @@ from MedDDPMSlicerLib.Nodes import (
 from MedDDPMSlicerLib.SegmentMasks import applyInSteps
 from MedDDPMSlicerLib.Volumes import affineOf, copied, loadVolume, openPlainNifti
 
-from .Results import AUTOMATIC, JOB, KEPT, SAMPLE_ANATOMY, caseItem, nextSampleNumber, removeEmptyItems
+from .Results import (
+    AUTOMATIC,
+    JOB,
+    KEPT,
+    REGION,
+    SAMPLE_ANATOMY,
+    caseItem,
+    kindOf,
+    nextSampleNumber,
+    removeEmptyItems,
+)
 
 RECORD, MAX_RECORD_BYTES = "scene.json", 64 * 1024
 # Intensities of synthetic images: 0 is empty space.
 BRIGHTEST = 1000
+# The segment of what of an edited scan was generated, blend width included.
+CHANGED = "Region"
+_REGION = LabelScheme("region", (Label(1, "Synthetic region", (244, 214, 49), "SCT^85756007^Tissue"),), 1, "real")
 PROVENANCE, MAX_PROVENANCE_BYTES, MAX_SAMPLES = "provenance.json", 16 * 2**20, 1000
 _FILE = re.compile(r"[^/\\:\0]{1,255}")
 
@@ -57,11 +71,20 @@ class SampleRecord:
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """A finished case. ``facts`` is the whole record as JSON data, ``mask`` the file of the mask that was used."""
+    """A finished case. ``facts`` is the whole record as JSON data, ``mask`` the file of the mask that was used,
+    ``region`` that of the voxels of a real scan that were changed.
+    """
 
     facts: dict[str, Any]
     samples: tuple[SampleRecord, ...]
     mask: Path | None = None
+    region: Path | None = None
+
+    @property
+    def edited(self) -> tuple[str, ...]:
+        """The modalities of a real scan of which a region was generated."""
+        names = self.facts.get("partly_synthetic")
+        return tuple(str(name) for name in names) if isinstance(names, list) else ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +121,7 @@ class ImportPlan:
     """What is to be imported for one generation, and what came of it so far.
 
     ``segments``: what each segment of the mask was taken for. ``volumes`` are what can be shown, ``others`` further
-    nodes, ``items`` folders of the subject hierarchy.
+    nodes, ``items`` folders of the subject hierarchy, ``edited`` the modalities of a real scan.
     """
 
     segmentation: Any
@@ -112,6 +135,7 @@ class ImportPlan:
     volumes: list[Any] = field(default_factory=list)
     others: list[Any] = field(default_factory=list)
     items: list[int] = field(default_factory=list)
+    edited: tuple[str, ...] = ()
 
 
 def importResults(plan: ImportPlan) -> Generator[None, None, list[Any]]:
@@ -123,15 +147,17 @@ def importResults(plan: ImportPlan) -> Generator[None, None, list[Any]]:
     if len(cases) != 1:
         raise InputError("The results are gone. Generate them again.")
     record, scene, case = cases[0], slicer.mrmlScene, plan.caseName
+    plan.edited = record.edited
     for number, sample in enumerate(record.samples, nextSampleNumber(plan.segmentation)):
-        name = "Automatic update" if plan.automatic else f"Sample {number:02d} (seed {sample.seed})"
-        item = int(hierarchyOf().CreateFolderItem(caseItem(plan.segmentation), name))
+        what = "Edited scan" if record.edited else "Sample"
+        name = "Automatic update" if plan.automatic else f"{what} {number:02d} (seed {sample.seed})"
+        item = int(hierarchyOf().CreateFolderItem(caseItem(plan.segmentation, bool(record.edited)), name))
         plan.items.append(item)
         yield
         for modality, path in sample.images.items():
             image, affine = yield from voxelsOf(path)
             # Narrow views show the first eight letters of long names.
-            name = f"{modality} {number:02d} – {case} (synthetic)"
+            name = f"{modality} {number:02d} – {case} {kindOf(modality in record.edited)}"
             node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
             plan.volumes.append(node)
             setAffine(node, affine)
@@ -145,17 +171,22 @@ def importResults(plan: ImportPlan) -> Generator[None, None, list[Any]]:
             node.SetAndObserveImageData(image)
             putUnder(node, item)
             yield
-        if sample.anatomy is not None and not plan.automatic:
-            labels = yield from labelsOf(sample.anatomy)
-            node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"Anatomy {number:02d} – {case} (synthetic)")
+        masks = (sample.anatomy, record.region) if not plan.automatic else ()
+        for what, path, scheme in zip(("Anatomy", CHANGED), masks, (plan.model.config.scheme, _REGION), strict=False):
+            if path is None:
+                continue
+            labels = yield from labelsOf(path)
+            node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{what} {number:02d} – {case} (synthetic)")
             plan.others.append(node)
             node.CreateDefaultDisplayNodes()
             node.GetDisplayNode().SetVisibility(False)  # under the image it would hide it
             placeLike(node, plan.segmentation)
             describe(node, plan, record, sample, {"sample": number})
+            if what == CHANGED:
+                node.SetAttribute(REGION, "1")
             putUnder(node, item)
             yield
-            yield from applyInSteps(node, plan.model.config.scheme, labels)
+            yield from applyInSteps(node, scheme, labels)
     showOutline(plan.segmentation)
     return plan.volumes
 
@@ -222,7 +253,10 @@ def readCases(outputs: Path, modalities: tuple[str, ...]) -> list[CaseRecord]:
             raise InputError(problem) from exc
         if not samples:
             raise InputError("There are no finished images. Generate them again.")
-        cases.append(CaseRecord(facts, tuple(samples), folder / masks[0] if masks else None))
+        paths = [folder / name for name in masks]
+        region = next((path for path in paths if path.name.endswith(("_region.nii", "_region.nii.gz"))), None)
+        mask = next((path for path in paths if path != region), None)
+        cases.append(CaseRecord(facts, tuple(samples), mask, region))
     return cases
 
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import re
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import numpy as np
 import slicer
 from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume, bounding_box
+from medddpm.labels.findings import listed
+from medddpm.preparation.facts import USUAL_MODALITIES, modality_name
 from MedDDPMSlicerLib.Lattice import Lattice, newImage
 from MedDDPMSlicerLib.Models import ModelDescription
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
 from MedDDPMSlicerLib.Volumes import slabs
 
 from .Options import SynthInputs, SynthOptions
+from .Results import modalityOf
 
 SNAPSHOT_OF = "MedDDPM.snapshotOf"
 # Voxels of a distance map that is computed between two pauses: about 20 milliseconds.
 DISTANCE_VOXELS = 400_000
+# Words of a name that tell a T1 with contrast medium from one without.
+_ENHANCED = {"post", "gd", "gad", "gadolinium", "ce", "contrast", "enhanced", "c"}
+_PLAIN = {"pre", "native", "without", "non", "no", "wo"}
 
 
 def takeSnapshot(segmentationNode: Any) -> Any:
@@ -48,6 +55,40 @@ def missingForEdit(model: ModelDescription, inputs: SynthInputs) -> str | None:
     if inputs.originalSegmentation is inputs.segmentation:
         return "The mask before the edit and the edited mask are the same node. Choose the edited one above."
     return None
+
+
+def contrastOf(volumeNode: Any) -> str | None:
+    """The usual contrast (T1, T1ce, T2, FLAIR) that a volume's name tells, for a synthetic one its modality."""
+    words = re.split(r"[\W_]+", str(volumeNode.GetName()).casefold())
+    told = {modality_name(word) for word in words} & {*USUAL_MODALITIES}
+    if told == {"FLAIR", "T2"}:
+        told = {"FLAIR"}
+    if told == {"T1"} and {*words} & _ENHANCED:
+        told = set() if {*words} & _PLAIN else {"T1ce"}
+    return modalityOf(volumeNode) or (told.pop() if len(told) == 1 else None)
+
+
+def sameContrast(sample: Any, wanted: str, scan: Mapping[str, Any], reference: Any) -> tuple[Any, Any, str]:
+    """A real volume, the volume of ``sample`` with the same contrast, and that contrast.
+
+    ``scan``: modality -> volume of a real scan; ``reference``: a further real volume, or None, of which the name tells
+    the contrast. ``wanted`` is taken where possible. Raises InputError where no contrast is in both.
+    """
+    known = {} if reference is None else {contrastOf(reference): reference}
+    real = {**known, **scan}
+    both = [name for name in (wanted, *map(modalityOf, sample.volumes)) if name in real and sample.volume(name)]
+    if both:
+        return real[both[0]], sample.volume(both[0]), both[0]
+    made = listed([modalityOf(volume) for volume in sample.volumes])
+    if None in real:
+        raise InputError(
+            f"The name of '{reference.GetName()}' does not tell its contrast, so it cannot be compared. Choose the "
+            f"volume as {made} in the section Real scan, or rename it."
+        )
+    raise InputError(
+        f"The sample has {made}, the real MRI {listed([str(name) for name in real])}: no contrast is in both. Choose "
+        "another reference MRI, or generate that contrast."
+    )
 
 
 def changedRegion(

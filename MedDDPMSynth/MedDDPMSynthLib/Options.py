@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medddpm.errors import InputError
@@ -180,19 +181,26 @@ def inputsOf(parameterNode: Any, options: SynthOptions) -> SynthInputs:
     inputs = anatomyInputsOf(parameterNode, options)
     inputs.segmentation, inputs.referenceVolume = parameterNode.segmentation, parameterNode.referenceVolume
     if parameterNode.editRealScan:
-        inputs.knownVolumes, inputs.referenceScan = _realScan(parameterNode), {}
+        inputs.knownVolumes, inputs.referenceScan = realScan(parameterNode), {}
         inputs.originalSegmentation = parameterNode.originalSegmentation
     return inputs
 
 
 def anatomyInputsOf(parameterNode: Any, options: SynthOptions) -> SynthInputs:
     """What gives anatomy and contrast, where the options say so; without a mask."""
-    scan = _realScan(parameterNode) if options.needsScan else {}
+    scan = realScan(parameterNode) if options.needsScan else {}
     source = parameterNode.anatomySource if options.anatomy == Anatomy.SEGMENTATION else None
     return SynthInputs(None, referenceScan=scan, anatomySource=source)
 
 
-def _realScan(parameterNode: Any) -> dict[str, Any]:
+def batchSource(parameterNode: Any) -> Any:
+    """The sequence node or folder (Path) of the masks of a batch; None where none is chosen."""
+    if parameterNode.batchSequence is not None:
+        return parameterNode.batchSequence
+    return Path(parameterNode.batchSource) if parameterNode.batchSource else None
+
+
+def realScan(parameterNode: Any) -> dict[str, Any]:
     """The volumes of the real scan that are in the scene, by modality."""
     import slicer
 

@@ -32,8 +32,11 @@ from MedDDPMSlicerLib.Nodes import (
 from MedDDPMSlicerLib.Texts import sentenceOf
 from MedDDPMSlicerLib.Volumes import newImage, slabs
 
+from .Marking import isEdited
+
 # Attributes of our own beside those of MedDDPMSlicerLib.Nodes.
 JOB, KEPT, AUTOMATIC, STATISTIC = "MedDDPM.job", "MedDDPM.kept", "MedDDPM.automatic", "MedDDPM.statistic"
+REGION = "MedDDPM.region"
 
 # In the provenance of a volume: what is known of the anatomy of its sample.
 SAMPLE_ANATOMY = "sample_anatomy"
@@ -49,8 +52,9 @@ FOLDER = "Mean and variability"
 class Sample:
     """One sample in the scene: volumes made from one mask with one seed. ``item``: its subject hierarchy folder.
 
-    ``anatomy``: the segmentation of the tissues that it was made from, or None. ``key`` names its job. ``automatic``:
-    made by the automatic update. ``kept``: counts for mean and variability.
+    ``anatomy``: the segmentation of the tissues that it was made from, or None; ``region``: that of the voxels of a
+    real scan that are synthetic, or None. ``key`` names its job. ``automatic``: made by the automatic update. ``kept``:
+    counts for mean and variability.
     """
 
     number: int
@@ -61,6 +65,12 @@ class Sample:
     automatic: bool
     item: int
     anatomy: Any = None
+    region: Any = None
+
+    @property
+    def edited(self) -> bool:
+        """Whether it is a real scan of which a region was generated."""
+        return any(isEdited(volume) for volume in self.volumes)
 
     def volume(self, modality: str) -> Any:
         """The volume of a modality, or None."""
@@ -71,11 +81,11 @@ def samplesOf(segmentationNode: Any) -> list[Sample]:
     """The samples made from a segmentation, in order of their numbers."""
     if segmentationNode is None:
         return []
-    found, anatomies = dict[int, list[Any]](), dict[int, Any]()
+    found, masks = dict[int, list[Any]](), dict[tuple[int, bool], Any]()
     for node in syntheticVolumes(segmentationNode):
         found.setdefault(_number(node, "sample"), []).append(node)
     for node in syntheticAnatomies(segmentationNode):
-        anatomies.setdefault(_number(node, "sample"), node)
+        masks.setdefault((_number(node, "sample"), node.GetAttribute(REGION) == "1"), node)
     return [
         Sample(
             number,
@@ -85,7 +95,8 @@ def samplesOf(segmentationNode: Any) -> list[Sample]:
             all(node.GetAttribute(KEPT) != "0" for node in nodes),
             nodes[0].GetAttribute(AUTOMATIC) == "1",
             int(hierarchyOf().GetItemParent(itemOf(nodes[0]))),
-            anatomies.get(number),
+            masks.get((number, False)),
+            masks.get((number, True)),
         )
         for number, nodes in sorted(found.items())
         if number >= 0
@@ -107,12 +118,12 @@ def setKept(sample: Sample, kept: bool) -> None:
 
 
 def discardSample(sample: Sample, jobs: Any = None) -> None:
-    """Remove a sample's volumes, anatomy and folder from the scene, and its job's folder when it was the last of it.
+    """Remove a sample's nodes and folder from the scene, and its job's folder when it was the last of it.
 
     ``jobs``: the JobMonitor that ran it.
     """
     above = hierarchyOf().GetItemParent(sample.item)
-    for node in (*sample.volumes, sample.anatomy):
+    for node in (*sample.volumes, sample.anatomy, sample.region):
         removeNode(node)
     removeEmptyItems(sample.item, above)
     if jobs is None or not sample.key or any(node.GetAttribute(JOB) == sample.key for node in syntheticVolumes()):
@@ -143,18 +154,34 @@ def nextSampleNumber(segmentationNode: Any) -> int:
     return max((s.number for s in samplesOf(segmentationNode)), default=0) + 1
 
 
-def caseItem(segmentationNode: Any) -> int:
-    """The hierarchy folder ``<case> – synthetic`` beside a segmentation, made where it is not there.
+def caseName(segmentationNode: Any) -> str:
+    """What results are called: the segmentation's name, after that of the patient or folder that it lies under."""
+    tree, own = hierarchyOf(), str(segmentationNode.GetName())
+    level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelPatient()
+    above = parentOf(segmentationNode)
+    patient = tree.GetItemAncestorAtLevel(itemOf(segmentationNode), level) or above
+    named = "" if patient == tree.GetSceneItemID() else tree.GetItemName(patient)
+    return own if named in own else f"{named}, {own}"
+
+
+def caseItem(segmentationNode: Any, edited: bool = False) -> int:
+    """The hierarchy folder beside a segmentation for its synthetic or its ``edited`` images, made where needed.
 
     It is found by the samples in it, also after the segmentation was renamed.
     """
     tree = hierarchyOf()
     for sample in samplesOf(segmentationNode):
         above = int(tree.GetItemParent(sample.item))
-        if above not in (0, tree.GetSceneItemID()) and tree.GetItemDataNode(above) is None:
+        known = above not in (0, tree.GetSceneItemID()) and tree.GetItemDataNode(above) is None
+        if known and sample.edited is edited:
             return above
-    name = f"{segmentationNode.GetName()} – synthetic"
+    name = f"{caseName(segmentationNode)} – {'edited scan' if edited else 'synthetic'}"
     return folderFor(name, parentOf(segmentationNode), key=segmentationNode.GetID())
+
+
+def kindOf(edited: bool) -> str:
+    """What the name of an image ends with."""
+    return "(edited scan)" if edited else "(synthetic)"
 
 
 def removeEmptyItems(*items: int) -> None:
@@ -196,6 +223,11 @@ def _steps(samples: Sequence[Sample], modality: str) -> Generator[None, None, tu
         raise InputError(f"Mean and variability need at least two kept samples with {modality}. Generate more.")
     if len({v.GetImageData().GetDimensions() for v in volumes}) > 1:
         raise InputError("The samples are on different grids, because the segmentation's geometry was changed.")
+    if len({isEdited(v) for v in volumes}) > 1:
+        raise InputError(
+            "Some of the kept samples are edited scans, others are synthetic throughout; their mean would say nothing. "
+            "Keep only those of one kind."
+        )
     sources = [voxelView(v.GetImageData()) for v in volumes]
     z, y, x = sources[0].shape
     meanImage, mean = newImage((x, y, z), np.dtype(np.float32))
@@ -220,10 +252,12 @@ def _steps(samples: Sequence[Sample], modality: str) -> Generator[None, None, tu
 
 def _newVolume(like: Any, image: Any, what: str, statistic: str, modality: str) -> Any:
     segmentation = segmentationOf(like)
-    case = segmentation.GetName() if segmentation is not None else like.GetName()
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{modality} {what} – {case} (synthetic)")
+    case, edited = caseName(segmentation) if segmentation is not None else like.GetName(), isEdited(like)
+    name = f"{modality} {what} – {case} {kindOf(edited)}"
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     node.CopyOrientation(like)
-    markSynthetic(node, segmentation, {"modality": modalityOf(like)})
+    partly = {"partly_synthetic": [modalityOf(like)]} if edited else None
+    markSynthetic(node, segmentation, {"modality": modalityOf(like)}, partly)
     node.SetAttribute(STATISTIC, statistic)
     display = like.GetDisplayNode()
     low, high = (display.GetWindowLevelMin(), display.GetWindowLevelMax()) if display is not None else (0.0, 1000.0)
@@ -231,5 +265,5 @@ def _newVolume(like: Any, image: Any, what: str, statistic: str, modality: str) 
     node.SetAndObserveImageData(image)
     if segmentation is not None:
         placeLike(node, segmentation)
-        putUnder(node, folderFor(FOLDER, caseItem(segmentation)))
+        putUnder(node, folderFor(FOLDER, caseItem(segmentation, edited)))
     return node

@@ -23,6 +23,7 @@ from MedDDPMSlicerLib.Nodes import (
     NodeList,
     SliceLayers,
     displayGray,
+    isShown,
     placeLike,
     removeNode,
     setAffine,
@@ -35,9 +36,10 @@ from MedDDPMSlicerLib.Volumes import newImage, slabs
 
 from .Growth import importSeries
 from .Import import BRIGHTEST, ImportPlan, SceneRecord, importResults, undoImport
+from .Marking import isEdited
 from .Options import SynthInputs, SynthOptions, withWidget
 from .Request import checkOptions, exportFiles, requestOf
-from .Results import caseItem, modalityOf
+from .Results import caseItem, caseName, modalityOf
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +84,7 @@ class SynthRun(Job):
         folder: JobFolder | None = None,
     ) -> None:
         self.inputs, self.options, self.automatic = inputs, options, automatic
-        self.caseName: str = inputs.segmentation.GetName()
+        self.caseName = caseName(inputs.segmentation)
         self.resultItem = 0
         self._segments: tuple[str, ...] = ()
         self._made = NodeList()
@@ -128,7 +130,8 @@ class SynthRun(Job):
     def onSubmitted(self, folder: JobFolder) -> None:
         """See Job."""
         segmentation, local = self.inputs.segmentation, self.inputs.isLocalEdit
-        place = (self.caseName, segmentation.GetID(), self.options.model, self.automatic, local)
+        # Not the patient's name, which is none of a file's business.
+        place = (segmentation.GetName(), segmentation.GetID(), self.options.model, self.automatic, local)
         SceneRecord(*place, segments=self._segments).write(folder)
         self._startPreview()
 
@@ -177,16 +180,24 @@ class SynthRun(Job):
         plan.windowOf, self._plan = known, plan
         volumes = yield from (importSeries if self.options.frames > 1 else importResults)(self._plan)
         self._removePreview()
-        self._made, self.resultItem = NodeList(volumes), caseItem(segmentation)
+        self._made, self.resultItem = NodeList(volumes), caseItem(segmentation, bool(plan.edited))
+        whole = [modalityOf(volume) for volume in volumes if plan.edited and not isEdited(volume)]
+        if whole:
+            self.warn(f"Not given of the scan, so synthetic throughout: {listed(whole)}.")
         if volumes:
-            shown = shownModality(segmentation)
+            shown = self._shownModality(known)
             showInSlices(next((v for v in volumes if modalityOf(v) == shown), volumes[0]))
 
     def _startPreview(self) -> None:
         if self.options.showPreview and self._model is not None:
             wanted = self.options.modalities or self._model.modalities
-            shown = shownModality(self.inputs.segmentation)
+            shown = self._shownModality(self.inputs.knownVolumes)
             self._preview = Preview(self.inputs.segmentation, shown if shown in wanted else wanted[0])
+
+    def _shownModality(self, scan: dict[str, Any]) -> str:
+        """What the slice views show of the results so far, or of the scan that is edited."""
+        own = next((name for name, volume in scan.items() if isShown([volume])), "")
+        return own or shownModality(self.inputs.segmentation)
 
     def _removePreview(self) -> None:
         if self._preview is not None:

@@ -52,7 +52,10 @@ def test_the_scan_stays_outside_the_region(tmp_path: Path, tiny: Path, edit: Edi
         assert (data[made] != real[made]).mean() > 0.95
         low, high = record(result.folder)["real_intensity"][modality]
         assert low == 0 and data[made].min() >= low and data[made].max() <= high * 1.001
+    region, _ = voxels(result.folder / "brain_region.nii.gz")
+    np.testing.assert_array_equal(region == 0, kept | (voxels(result.folder / "brain_mask.nii.gz")[0] == 0))
     found = record(result.folder)
+    assert found["outline_invented"] is False and "brain_region.nii.gz" in found["mask_files"]
     assert found["synthetic"] is True and found["partly_synthetic"] == ["T1", "FLAIR"]
     assert "PARTLY SYNTHETIC" in found["statement"] and "the patient's own" in found["statement"]
     assert found["local_edit"]["seam_mm"] == SEAM and len(found["local_edit"]["region_sha256"]) == 64

@@ -7,15 +7,25 @@ import pytest
 
 slicer = pytest.importorskip("slicer")
 
+from medddpm.errors import InputError  # noqa: E402
 from medddpm.jobs.events import State  # noqa: E402
 from medddpm.labels.scheme import load_scheme  # noqa: E402
-from MedDDPMSlicerLib.Nodes import removeNode  # noqa: E402
+from MedDDPMSlicerLib.Lattice import Lattice  # noqa: E402
+from MedDDPMSlicerLib.Nodes import hierarchyOf, itemOf, markSynthetic, putUnder, removeNode  # noqa: E402
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels  # noqa: E402
+from MedDDPMSlicerLib.SegmentVoxels import maskOn  # noqa: E402
 from MedDDPMSlicerLib.Volumes import volumeOf  # noqa: E402
-from MedDDPMSynthLib.LocalEdit import copyMask, missingForEdit, takeSnapshot  # noqa: E402
+from MedDDPMSynthLib.LocalEdit import (  # noqa: E402
+    contrastOf,
+    copyMask,
+    missingForEdit,
+    sameContrast,
+    takeSnapshot,
+)
 from MedDDPMSynthLib.Options import SynthInputs  # noqa: E402
+from MedDDPMSynthLib.Results import _steps, discardSample, samplesOf  # noqa: E402
 from scene_phantoms import volumeNodeFromArray  # noqa: E402
-from synth_helpers import SECONDS, leftovers, options  # noqa: E402
+from synth_helpers import SECONDS, generated, leftovers, options, pollUntil  # noqa: E402
 from synth_phantoms import GEOMETRIES, painted, phantom, positions  # noqa: E402
 
 BRATS = load_scheme("brats")
@@ -67,6 +77,81 @@ def test_the_rest_stays_the_patients_own(service, scene, modelFolder, grid):
         assert (made.data[distance < 10] != real.data[distance < 10]).mean() > 0.5, "the lesion was made"
         assert volume.GetDisplayNode().GetWindowLevelMax() == 1500, "shown as the real scan is"
     assert run.caseName == "Case"
+
+
+def test_an_edited_scan_is_named_and_says_what_of_it_is_synthetic(service, scene, modelFolder):
+    segmentation = painted(scene, "Segmentation")
+    tree = hierarchyOf()
+    patient = tree.CreateSubjectItem(tree.GetSceneItemID(), "Doe^Jane")
+    putUnder(segmentation, patient)
+    scan = {"FLAIR": realScan(scene, "lps")["FLAIR"]}
+    original = takeSnapshot(segmentation)
+    addLesion(segmentation, "lps")
+    red = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode", "Red")
+    red.SetBackgroundVolumeID(scan["FLAIR"].GetID())
+    run = service.generate(SynthInputs(segmentation, None, scan, original), options(modelFolder))
+    pollUntil(service, lambda: run.folder is not None or run.finished)
+    record = run.folder.inside("scene.json").read_text("utf-8") + run.folder.inside("job.json").read_text("utf-8")
+    service.waitFor(run, SECONDS)
+    run.raiseFailure()
+    case = "Doe^Jane, Segmentation"
+    names = [volume.GetName() for volume in run.volumes]
+    assert names == [f"T1 01 – {case} (synthetic)", f"FLAIR 01 – {case} (edited scan)"]
+    assert run.warnings[-1] == "Not given of the scan, so synthetic throughout: T1."
+    assert "Doe" not in record, "a patient's name goes into no file"
+    (sample,) = samplesOf(segmentation)
+    assert sample.edited and sample.anatomy is None
+    assert tree.GetItemName(sample.item) == "Edited scan 01 (seed 7)"
+    assert tree.GetItemName(run.resultItem) == f"{case} – edited scan"
+    assert tree.GetItemParent(run.resultItem) == patient == tree.GetItemParent(itemOf(segmentation))
+    assert red.GetBackgroundVolumeID() == run.volumes[1].GetID(), "the contrast that was seen before"
+
+    core = sample.region.GetSegmentation()
+    assert [core.GetNthSegment(n).GetName() for n in range(core.GetNumberOfSegments())] == ["Synthetic region"]
+    assert not sample.region.GetDisplayNode().GetVisibility()
+    grid = volumeOf(run.volumes[1])
+    region = maskOn(sample.region, core.GetNthSegmentID(0), Lattice.ofVolume(grid)).T
+    differs = grid.data != volumeOf(scan["FLAIR"]).data
+    assert differs.any() and not (differs & ~region).any() and region.mean() < 0.2
+
+    whole = generated(service, segmentation, modelFolder)
+    assert tree.GetItemName(whole.resultItem) == f"{case} – synthetic"
+    assert [sample.edited for sample in samplesOf(segmentation)] == [True, False]
+    with pytest.raises(InputError, match="only those of one kind"):
+        list(_steps(samplesOf(segmentation), "FLAIR"))
+    discardSample(samplesOf(segmentation)[0], service.jobs)
+    assert [sample.number for sample in samplesOf(segmentation)] == [2] and sample.region.GetScene() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "contrast"),
+    [
+        ("BraTS-GLI-00001-000-t1c", "T1ce"),
+        ("brats_0001_t1", "T1"),
+        ("AX T2 FLAIR", "FLAIR"),
+        ("t1_mprage_sag_post Gd", "T1ce"),
+        ("T1 pre contrast", None),
+        ("MRHead", None),
+        ("T1 and T2", None),
+    ],
+)
+def test_the_contrast_that_a_name_tells(scene, name, contrast):
+    assert contrastOf(scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)) == contrast
+
+
+def test_the_same_contrast_is_compared(scene):
+    segmentation = painted(scene)
+    real = realScan(scene, "lps")
+    made = {}
+    for modality in ("T1", "FLAIR"):
+        made[modality] = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"made {modality}")
+        markSynthetic(made[modality], segmentation, {"modality": modality, "sample": 1, "seed": 0})
+    (sample,) = samplesOf(segmentation)
+    assert sameContrast(sample, "T1", real, None) == (real["T1"], made["T1"], "T1")
+    assert sameContrast(sample, "T1", {}, real["FLAIR"]) == (real["FLAIR"], made["FLAIR"], "FLAIR"), "what both have"
+    for name, sentence in (("a T2", "the real MRI T2: no contrast"), ("MRHead", "'MRHead' does not tell its contrast")):
+        with pytest.raises(InputError, match=sentence):
+            sameContrast(sample, "T1", {}, scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name))
 
 
 def test_real_scan_under_another_transform(service, scene, modelFolder):

@@ -29,7 +29,7 @@ from ..sampling.solvers import Trajectory, sampler_and_steps
 from .anatomy import CaseAnatomy, SampleAnatomy, anatomy_facts
 from .case import PreparedCase, prepare_case, stored_intensities
 from .estimate import estimate, require_memory, require_room
-from .names import anatomy_name, image_name, mask_name, sheet_name
+from .names import anatomy_name, image_name, mask_name, region_name, sheet_name
 from .provenance import (
     CLAIM,
     READING,
@@ -205,6 +205,9 @@ class Batch:
             self.reporter.stage("write", "Writing the images")
             if len(mask_files) == 1:
                 mask_files |= self._write_mask(plan, case.labels, file)
+                if edit is not None:
+                    name = region_name(plan.name, self.request.compress)
+                    mask_files |= self._write_mask(plan, edit.region, name, "Synthetic region")
             files = self._write_sample(plan, k, case, images, edit)
             if anatomy.labels is not None:
                 name = anatomy_name(plan.name, k, self.request.compress)
@@ -255,8 +258,10 @@ class Batch:
         )
         return from_network(result[0].numpy())
 
-    def _write_mask(self, plan: Plan, labels: Volume, file: str) -> dict[str, str]:
-        write_image(plan.folder / file, labels.data, labels.affine, "Mask used by MedDDPM", plan.mask)
+    def _write_mask(
+        self, plan: Plan, labels: Volume, file: str, description: str = "Mask used by MedDDPM"
+    ) -> dict[str, str]:
+        write_image(plan.folder / file, labels.data, labels.affine, description, plan.mask)
         return {file: sha256(plan.folder / file)}
 
     def _write_sample(

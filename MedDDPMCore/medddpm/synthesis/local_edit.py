@@ -85,7 +85,8 @@ class RealScan:
         for name, path in self.images.items():
             images[name], on_grid[name] = _real_image(path, case, rule, config.background)
         weight_on_grid = image_to_grid(Volume(weight, case.labels.affine), case.placement, 0.0)
-        return LocalEdit(weight, images, _known(config.modalities, on_grid, weight_on_grid), rule)
+        changed = Volume((weight > 0).astype(np.uint8), case.labels.affine)
+        return LocalEdit(weight, changed, images, _known(config.modalities, on_grid, weight_on_grid), rule)
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,13 @@ class RealImage:
 class LocalEdit:
     """A real scan placed for one case.
 
-    ``weight``: (X, Y, Z) float32 on the mask's grid, 1 where voxels are made anew, 0 where the scan's own stay.
-    ``known``: the same on the model's grid, as ``sample`` takes it. ``rule``: the model's way of scaling intensities.
+    ``weight``: (X, Y, Z) float32 on the mask's grid, 1 where voxels are made anew, 0 where the scan's own stay;
+    ``region``: the voxels above 0, blend width included, as a label map (uint8). ``known``: the same on the model's
+    grid, as ``sample`` takes it. ``rule``: the model's way of scaling intensities.
     """
 
     weight: np.ndarray
+    region: Volume
     images: dict[str, RealImage]
     known: Known
     rule: IntensityRule

@@ -44,6 +44,11 @@ def mask_name(name: str, compress: bool = True) -> str:
     return f"{name}_mask{_nifti(compress)}"
 
 
+def region_name(name: str, compress: bool = True) -> str:
+    """The label map of the voxels of a real scan that a local edit changed."""
+    return f"{name}_region{_nifti(compress)}"
+
+
 def anatomy_name(name: str, k: int, compress: bool = True) -> str:
     """The completed label map that sample ``k`` (from 0) of a case was made from."""
     return f"{name}_sample-{k + 1:02d}_anatomy{_nifti(compress)}"

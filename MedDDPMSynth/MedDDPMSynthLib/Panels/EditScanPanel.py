@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import slicer
-from MedDDPMSlicerLib.Nodes import removeNode
+from medddpm.labels.findings import listed
+from MedDDPMSlicerLib.Nodes import isShown, removeNode, showInSlices
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import enable, quiet, say
 
@@ -25,6 +27,7 @@ class EditScanPanel(Panel):
         self._shownModel: Any = None
         ui.RememberMaskButton.clicked.connect(self.rememberMask)
         ui.RestoreMaskButton.clicked.connect(self.restoreMask)
+        ui.EditRealScanCheckBox.clicked.connect(lambda *_: self._showScan(self.ui.EditRealScanCheckBox.checked))
 
     def refresh(self) -> None:
         """Show the chosen volumes and what is still missing."""
@@ -43,6 +46,7 @@ class EditScanPanel(Panel):
             parameters = self.context.parameters
             removeNode(parameters.originalSegmentation)
             parameters.originalSegmentation = LocalEdit.takeSnapshot(parameters.segmentation)
+            self._showScan()
 
     def restoreMask(self) -> None:
         """Bring the remembered mask back; can be undone in the editor."""
@@ -70,7 +74,21 @@ class EditScanPanel(Panel):
     def _volumesChanged(self) -> None:
         ids = {name: selector.currentNodeID for name, selector in self.selectors.items() if selector.currentNodeID}
         if self.context.parameters is not None and ids != dict(self.context.parameters.knownVolumes):
+            former = dict(self.context.parameters.knownVolumes)
             self.context.parameters.knownVolumes = ids
+            new = [node for name, node in self._given().items() if ids[name] != former.get(name)]
+            self._showScan(instead=new)
+
+    def _given(self) -> dict[str, Any]:
+        """The chosen volumes, by modality."""
+        nodes = {name: selector.currentNode() for name, selector in self.selectors.items()}
+        return {name: node for name, node in nodes.items() if node is not None}
+
+    def _showScan(self, wanted: bool = True, instead: Iterable[Any] = ()) -> None:
+        """Show the scan in the slice views, unless a volume of it is seen already; ``instead``: rather these."""
+        volumes = [*instead] or [*self._given().values()]
+        if wanted and volumes and not isShown(volumes):
+            showInSlices(volumes[0])
 
     def _showStatus(self, parameters: Any) -> None:
         noMask = "Choose a segmentation first (section 2)." if parameters.segmentation is None else None
@@ -83,14 +101,15 @@ class EditScanPanel(Panel):
         if missing:
             say(self.ui.EditStatusLabel, missing, "warning" if parameters.editRealScan else "info")
         else:
-            say(self.ui.EditStatusLabel, "Ready: change the mask, then press Generate.")
+            model = self.context.model
+            whole = [name for name in parameters.modalities or model.modalities if name not in self._given()]
+            said = f" Not given, so synthetic throughout: {listed(whole)}." if whole else ""
+            say(self.ui.EditStatusLabel, f"Ready: change the mask, then press Generate.{said}")
 
     def _missing(self, parameters: Any) -> str | None:
         if self.context.model is None:
             return "Choose a model first (section 1)."
         if parameters.segmentation is None:
             return "Choose the mask of the scan first (section 2)."
-        known = {name: selector.currentNode() for name, selector in self.selectors.items()}
-        known = {name: node for name, node in known.items() if node is not None}
-        inputs = SynthInputs(parameters.segmentation, None, known, parameters.originalSegmentation)
+        inputs = SynthInputs(parameters.segmentation, None, self._given(), parameters.originalSegmentation)
         return LocalEdit.missingForEdit(self.context.model, inputs)

@@ -12,6 +12,9 @@ from MedDDPMSlicerLib.Panels.Widgets import enable, fillComboBox, say, setCells,
 from MedDDPMSlicerLib.Views import showSideBySide
 
 from .. import Results
+from ..LocalEdit import sameContrast
+from ..Marking import isEdited
+from ..Options import realScan
 from .Context import Context
 from .Texts import anatomySentence
 
@@ -118,7 +121,12 @@ class ResultsPanel(Panel):
     def compare(self) -> None:
         """Show the selected sample beside the real MRI."""
         with self.told():
-            self._arrange({"Real": self.context.parameters.referenceVolume, "Synthetic": self._chosenVolume()})
+            parameters, sample = self.context.parameters, [*self.selected(), *self.samples][0]
+            scan = realScan(parameters)
+            real, made, contrast = sameContrast(sample, self.modality, scan, parameters.referenceVolume)
+            what = "Edited scan" if isEdited(made) else "Synthetic"
+            self._arrange({f"Real {contrast}": real, f"{what} {contrast}": made})
+            self._say(f"The {contrast} images are compared: {real.GetName()} and {made.GetName()}.")
 
     def usualLayout(self) -> None:
         """Go back to the layout from before the comparison."""
@@ -154,7 +162,8 @@ class ResultsPanel(Panel):
         keep.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsSelectable)
         keep.setCheckState(qt.Qt.Checked if sample.kept else qt.Qt.Unchecked)
         model = sample.volumes[0].GetAttribute("MedDDPM.model") if sample.volumes else ""
-        name = f"Sample {sample.number:02d}" + (" (preview)" if sample.automatic else "")
+        what = "Edited scan" if sample.edited else "Sample"
+        name = f"{what} {sample.number:02d}" + (" (preview)" if sample.automatic else "")
         texts = (name, str(sample.seed), model or "")
         facts = anatomySentence(Results.anatomyFacts(sample))
         self.ui.ResultsTable.setItem(row, KEEP, keep)
@@ -184,8 +193,8 @@ class ResultsPanel(Panel):
         ui, parameters = self.ui, self.context.parameters
         count, kept = len(self.samples), sum(sample.kept for sample in self.samples)
         none = "There are no samples of this segmentation yet: press Generate." if not count else None
-        hasMri = parameters is not None and parameters.referenceVolume is not None
-        noMri = None if hasMri else "Choose the reference MRI in section 2 first."
+        hasMri = parameters is not None and (parameters.referenceVolume is not None or realScan(parameters))
+        noMri = None if hasMri else "Choose the reference MRI in section 2, or the volumes of the real scan, first."
         enable(ui.ShowButton, none)
         enable(ui.SideBySideButton, none or ("There is only one sample: generate another." if count < 2 else None))
         enable(ui.CompareButton, none or noMri)
