@@ -17,6 +17,7 @@ from medddpm.files import read_json
 from medddpm.jobs import spool as spools
 from medddpm.jobs.events import State
 from medddpm.jobs.folder import JobFolder
+from medddpm.preparation.facts import SourceScan
 
 from .Job import CANCELLED_SENTENCE, INTERRUPTED_SENTENCE, Job
 from .Processes import WorkerProcess
@@ -31,6 +32,7 @@ CANCEL_SECONDS = 60.0
 # How long the end of a killed worker is waited for.
 DYING_SECONDS = 0.5
 MAX_ANSWER_BYTES = 64 * 1024
+MAX_SCAN_BYTES = 64 * 2**20
 KILLED_SENTENCE = (
     "The background process that computes was ended by the system, probably because the memory ran out. Close other "
     "programs, or choose fewer samples, a smaller model or another device, and start again."
@@ -242,10 +244,13 @@ def nothingAsked(jobs: JobMonitor) -> Job:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a generation or training takes: whether it ``fits``, and a ``sentence`` with figures and advice."""
+    """What a generation or training takes: whether it ``fits``, a ``sentence`` with figures and advice, and its
+    ``seconds`` (None where they are not known).
+    """
 
     fits: bool
     sentence: str
+    seconds: float | None = None
 
 
 def readEstimate(outputs: Path) -> Estimate:
@@ -257,7 +262,16 @@ def readEstimate(outputs: Path) -> Estimate:
         parts = [str(data["sentence"]), "" if fits else "This will not fit.", str(data["advice"] or "")]
     except KeyError as exc:
         raise InputError(problem) from exc
-    return Estimate(fits, " ".join(part for part in parts if part))
+    seconds = data.get("seconds")
+    return Estimate(
+        fits, " ".join(part for part in parts if part), float(seconds) if isinstance(seconds, int | float) else None
+    )
+
+
+def readScan(outputs: Path) -> SourceScan:
+    """What a scan found. Raises InputError."""
+    problem = "The result of the scan could not be read. Scan the folder again."
+    return SourceScan.from_dict(read_json(outputs / "scan.json", MAX_SCAN_BYTES, problem))
 
 
 def _pathOf(job: Job) -> Path | None:

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from medddpm.errors import InputError
-from medddpm.files import atomic_path
+from medddpm.files import atomic_path, read_json
 from medddpm.jobs.events import State
 from medddpm.jobs.folder import JobFolder
-from medddpm.synthesis.names import case_names, masks_in
 from MedDDPMSlicerLib.Job import Job, Steps
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
 from MedDDPMSlicerLib.SegmentReading import readSegments
 from MedDDPMSlicerLib.Volumes import saveVolume, volumeOf
 
-from .Import import PROVENANCE, SceneRecord
+from .BatchItems import BatchItem, itemsOf
+from .Import import MAX_PROVENANCE_BYTES, PROVENANCE, SceneRecord
 from .Options import SynthInputs, SynthOptions, withWidget
 from .Request import RequestFiles, checkOptions, exportReference, ownLabels, requestOf
 
@@ -29,23 +29,26 @@ AT_ONCE = 2
 
 
 class BatchCase(Job):
-    """A row of the batch's table: ``name``, ``state`` and ``message`` (a sentence where there is something to say).
+    """A case of a batch: ``item``, ``state`` and ``message`` (a sentence where there is something to say).
 
-    ``source`` is a mask file, or the node of a sequence (segmentation or label map); ``place`` the file's whole path,
-    or the node's name. IMPORTING: its files are moved to the folder ``output``, the record last.
+    IMPORTING: its files are moved to the folder ``output``, the record last. ``invented``: brain or head are not the
+    patient's, since neither the mask nor an image shows them.
     """
 
-    def __init__(self, name: str, source: Any, output: Path, jobs: Any) -> None:
-        self.name, self.output = name, output
-        self._source, self._model = source, ""
-        super().__init__(jobs, take=lambda outputs: deliver(outputs, output))
+    def __init__(self, item: BatchItem, output: Path, jobs: Any) -> None:
+        self.item, self.name, self.output = item, item.name, output
+        self.invented, self._model = False, ""
+        super().__init__(jobs, take=self._deliver)
 
     @property
-    def place(self) -> str:
-        """See the class; the name of the case where the mask is not known any more."""
-        if isinstance(self._source, Path):
-            return str(self._source)
-        return self._source.GetName() if self._source is not None else self.name
+    def status(self) -> str:
+        """The state in a word or two; an invented brain is not the same as done."""
+        return "brain invented" if self.invented and self.state is State.DONE else str(self.state.value)
+
+    @property
+    def sheet(self) -> Path | None:
+        """The contact sheet of its first sample; None before there is one."""
+        return next(iter(sorted(self.output.glob("*_sample-*.png"))), None) if self.state is State.DONE else None
 
     @property
     def begun(self) -> bool:
@@ -69,8 +72,14 @@ class BatchCase(Job):
             return " ".join(dict.fromkeys(self.warnings))
         return withWidget(message or "The case failed.", self.option)
 
+    def _deliver(self, outputs: Path) -> Steps:
+        for record in outputs.glob(f"*/{PROVENANCE}"):
+            self.invented = read_json(record, MAX_PROVENANCE_BYTES, "").get("outline_invented") is True
+        yield
+        return (yield from deliver(outputs, self.output))
+
     def _prepare(self, inputs: SynthInputs, options: SynthOptions, model: ModelDescription, storage: Any) -> Steps:
-        labels, mask = None, self._source
+        labels, mask = None, self.item.source
         if not isinstance(mask, Path):
             node = mask
             # Results are named after the file of the mask.
@@ -89,7 +98,7 @@ class BatchCase(Job):
             yield
             saveVolume(volume, mask)
         yield
-        files = RequestFiles(mask)
+        files = RequestFiles(mask, self.item.image)
         yield from exportReference(inputs, model, storage, files, None)
         return "synthesis", {**requestOf(options, model, files), "labels": labels, "compress": True}
 
@@ -137,6 +146,8 @@ class BatchRun:
         """One sentence on the whole."""
         states = [row.state for row in self.rows]
         said = f"{states.count(State.DONE)} of {len(states)} cases done"
+        invented = sum(row.invented for row in self.rows)
+        said += f" ({invented} with an invented brain)" if invented else ""
         for state in (State.FAILED, State.CANCELLED):
             said += f", {states.count(state)} {state}" if state in states else ""
         return f"{said}."
@@ -163,26 +174,14 @@ def newBatch(
     storage: Any,
     jobs: Any,
 ) -> BatchRun:
-    """A batch of the masks in a folder (Path), or of the items of a sequence node; ``inputs``: what gives the anatomy.
+    """A batch of the masks in a folder (Path), of the items of a sequence node, or of a list of ``BatchItem``.
 
-    Raises InputError where there is no mask, the model cannot be used, or ``output`` cannot be written.
+    ``inputs``: what gives the anatomy. Raises InputError where there is no mask, the model cannot be used, or
+    ``output`` cannot be written.
     """
     model = library.describe(options.model)
     checkOptions(options, model)
-    named: list[tuple[str, Any]]
-    if isinstance(source, Path):
-        try:
-            masks = masks_in(source)
-        except OSError as exc:
-            raise InputError(f"The folder {source} cannot be read: {exc.strerror or exc}. Choose another.") from exc
-        if not masks:
-            raise InputError(f"There is no mask in {source}: no .nii.gz, .nii, .nrrd, .seg.nrrd or .mha file.")
-        named = list(zip(case_names(masks), masks, strict=True))
-    else:
-        count, name = source.GetNumberOfDataNodes(), source.GetName()
-        if not count:
-            raise InputError("The sequence is empty. Choose another, or a folder of masks.")
-        named = [(f"{name}_{n + 1:0{len(str(count))}d}", source.GetNthDataNode(n)) for n in range(count)]
+    items = source if isinstance(source, list) else itemsOf(source)
     try:
         output.mkdir(parents=True, exist_ok=True)
         probe = output / ".medddpm-probe"
@@ -190,7 +189,7 @@ def newBatch(
         probe.unlink()
     except OSError as exc:
         raise InputError(f"The folder {output} cannot be written: {exc.strerror or exc}. Choose another.") from exc
-    rows = [BatchCase(name, item, output / name, jobs) for name, item in named]
+    rows = [BatchCase(item, output / item.name, jobs) for item in items]
     return BatchRun(rows, output, inputs, options, model, storage)
 
 

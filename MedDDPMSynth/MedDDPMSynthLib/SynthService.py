@@ -23,9 +23,10 @@ from MedDDPMSlicerLib.Storage import Settings, defaultSettings
 
 from .AutoUpdate import AutoUpdate, previewOptions
 from .Batch import BatchCase, BatchRun, newBatch
+from .BatchItems import BatchItem, BatchTable
 from .MaskCheck import LiveCheck
 from .MaskJobs import anatomyJob, outlineJob
-from .Options import SynthInputs, SynthOptions, anatomyInputsOf, inputsOf, nextSeed, optionsOf, withWidget
+from .Options import SynthInputs, SynthOptions, anatomyInputsOf, batchSource, inputsOf, nextSeed, optionsOf, withWidget
 from .Readiness import Readiness
 from .Recovery import RecoverableJob, Recovery, optionsOfJob
 from .Request import estimateRequest
@@ -42,7 +43,8 @@ class SynthService(Background):
     """Owns storage, workers and whatever runs; ``poll`` lets it go on, which a timer calls.
 
     ``jobs`` and ``toolsJobs`` are the JobMonitors of the two workers, ``library`` the models, ``runs`` the generations
-    that go on and the last ones that ended, ``run`` the last one that the user started, ``batch`` the last batch,
+    that go on and the last ones that ended, ``run`` the last one that the user started, ``batch`` the last batch and
+    ``batchTable`` what the next one would take,
     ``check`` the mask check, ``estimate`` the newest one, ``autoUpdate`` the automatic update, ``recovery`` what
     earlier sessions left. ``python``: the interpreter of the workers, None for Slicer's own; ``missing`` tells which
     packages are not installed. All methods return at once; errors of what goes on in the background are told by its
@@ -64,6 +66,7 @@ class SynthService(Background):
         self.runs: list[SynthRun] = []
         self.run: SynthRun | None = None
         self.batch: BatchRun | None = None
+        self.batchTable = BatchTable(self.toolsJobs)
         self.check = LiveCheck(storage, self.toolsJobs, self.library, clock)
         self.autoUpdate = AutoUpdate(partial(self.generate, automatic=True), self.activeRun, self.jobs, clock)
         self.recovery = Recovery(self.jobs, self.library, self._continue)
@@ -99,7 +102,7 @@ class SynthService(Background):
         return next((run for run in active if run.inputs.segmentation is segmentationNode), None)
 
     def runBatch(self, source: Any, output: Path, options: SynthOptions, inputs: SynthInputs | None = None) -> BatchRun:
-        """Start a batch of a folder of masks (Path) or a sequence node, with results in the folder ``output``.
+        """Start a batch of a folder of masks (Path), a sequence node or a list of BatchItem; results go to ``output``.
 
         ``inputs``: a reference scan or a segmentation that gives the anatomy, for all masks. Raises InputError where
         there is no mask, or the folder cannot be written.
@@ -115,8 +118,9 @@ class SynthService(Background):
         """Start the batch of the parameter node. Raises InputError where ``batchBlockedReason`` has one."""
         _require(self.batchBlockedReason(parameterNode))
         node = parameterNode
-        source = node.batchSequence if node.batchSequence is not None else Path(node.batchSource)
         options = optionsOf(node, self.library.describe(node.model))
+        source = batchSource(node)
+        source = self.batchTable.used if self.batchTable.listed.items and self.batchTable.source == source else source
         return self.runBatch(source, Path(node.batchOutput), options, anatomyInputsOf(node, options))
 
     def requestEstimate(
@@ -187,7 +191,7 @@ class SynthService(Background):
             return "The scene is closing."
         if self.batch is not None and not self.batch.finished:
             return "A batch is running already. Wait for it, or cancel it."
-        return self._readiness.batch(parameterNode)
+        return self._readiness.batch(parameterNode) or self.batchTable.blockedReason()
 
     def watchForUpdates(self, parameterNode: Any) -> None:
         """Follow the parameter node's choice of the automatic update; None ends it."""
@@ -227,6 +231,7 @@ class SynthService(Background):
         self.cancelTasks()
         if self.batch is not None:
             self.batch.cancel()
+        self.batchTable.look(None)
         for job in (*self.jobs.active, *self.toolsJobs.active):
             if not job.outlivesScene:
                 job.cancel()
@@ -267,7 +272,7 @@ class SynthService(Background):
         folder = folder if job.finished else spools.requeue(folder)
         if job.record.output:
             output = Path(job.record.output)
-            row = BatchCase(job.record.caseName, None, output, self.jobs)
+            row = BatchCase(BatchItem(job.record.caseName, None), output, self.jobs)
             row.attach(folder)
             self.batch = BatchRun([row], output.parent, inputs, options, None, self.storage)
             self.startTimer()

@@ -14,7 +14,6 @@ from medddpm.errors import InputError
 from medddpm.files import read_json
 from medddpm.jobs.events import State
 from medddpm.options import option
-from medddpm.preparation.facts import SourceScan
 from medddpm.preparation.options import PrepareOptions
 from medddpm.sampling.names import DEVICE_HELP, DEVICES, PRECISION_HELP, PRECISIONS
 from medddpm.training.presets import PRESETS, preset_config
@@ -215,12 +214,6 @@ def recovered(jobs: JobMonitor) -> Job:
         job.discard()
         return job
     return nothingAsked(jobs)
-
-
-def readScan(outputs: Path) -> SourceScan:
-    """What a scan found. Raises InputError."""
-    problem = "The result of the scan could not be read. Press 'Scan folder' again."
-    return SourceScan.from_dict(read_json(outputs / "scan.json", MAX_BYTES, problem))
 
 
 def readPrepared(outputs: Path) -> PrepareResult:

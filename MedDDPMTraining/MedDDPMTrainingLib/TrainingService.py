@@ -13,13 +13,13 @@ from medddpm.errors import InputError, MedDDPMError
 from MedDDPMSlicerLib.Background import Background, SlicedTask
 from MedDDPMSlicerLib.Dependencies import PREPARING, TRAINING, PackageWatch, Use, missingPackages
 from MedDDPMSlicerLib.Job import Job
-from MedDDPMSlicerLib.Jobs import Estimate, ask, monitorOf, nothingAsked, readEstimate
+from MedDDPMSlicerLib.Jobs import Estimate, ask, monitorOf, nothingAsked, readEstimate, readScan
 from MedDDPMSlicerLib.Models import ModelLibrary
 from MedDDPMSlicerLib.Storage import Settings, defaultSettings
 from MedDDPMSlicerLib.Texts import sentenceOf
 
 from . import Orders
-from .Orders import PREPARE, readPrepared, readScan, recovered
+from .Orders import PREPARE, readPrepared, recovered
 from .Run import TrainingRun
 from .Runs import Runs
 from .RunView import RunView

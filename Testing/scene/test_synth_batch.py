@@ -57,7 +57,7 @@ def test_a_bad_case_does_not_stop_the_others(service, masks, modelFolder, tmp_pa
     service.waitFor(batch, SECONDS)
     assert [row.state for row in batch.rows] == [State.DONE, State.FAILED, State.DONE]
     assert batch.rows[1].message.startswith("bad.nrrd ") and batch.message == "2 of 3 cases done, 1 failed."
-    assert str(masks) not in batch.rows[1].message and batch.rows[1].place == str(masks / "bad.nrrd")
+    assert str(masks) not in batch.rows[1].message and batch.rows[1].item.place == str(masks / "bad.nrrd")
     assert batch.progress == 1.0 and str(masks / "bad.nrrd") in batch.rows[1].details()
     for name in ("a case", "ending"):
         record = json.loads((out / name / "provenance.json").read_text(encoding="utf-8"))
@@ -68,6 +68,56 @@ def test_a_bad_case_does_not_stop_the_others(service, masks, modelFolder, tmp_pa
     assert {State.PREPARING, State.RUNNING, State.IMPORTING} <= set(told)
     assert leftovers(service) == []
     assert sorted(p.name for p in masks.iterdir()) == ["a case.nrrd", "bad.nrrd", "ending.nrrd"], "inputs stay"
+
+
+def test_the_brain_comes_from_the_image_of_the_same_case(service, scene, modelFolder, tmp_path):
+    """Masks of a tumor only, named as in BraTS: with an image its brain is taken, without one it is invented."""
+    source = tmp_path / "source"
+    brain = phantom("lps")
+    tumor = type(brain)(np.where(brain.data == 4, 0, brain.data).astype(np.uint8), brain.affine)
+    stripped = type(brain)(((brain.data > 0) * (300 + 40 * brain.data.astype(np.int16))), brain.affine)
+    for case in ("with", "without"):
+        (source / case).mkdir(parents=True)
+        saveVolume(tumor, source / case / f"{case}_seg.nrrd")
+    for name in ("t1", "flair"):
+        saveVolume(stripped, source / "with" / f"with_{name}.nrrd")
+
+    service.batchTable.look(source)
+    service.startTimer()
+    pollUntil(service, lambda: not service.batchTable.busy)
+    first, second = service.batchTable.listed.items
+    assert service.batchTable.listed.sentence == "2 masks found, 1 with an image." and not service.batchTable.problem
+    assert [*first.images] == ["T1", "FLAIR"] and first.image == source / "with" / "with_t1.nrrd"
+    assert second.image is None and second.source.name == "without_seg.nrrd"
+
+    batch = service.runBatch(service.batchTable.used, tmp_path / "out", options(modelFolder, modalities=("T1",)))
+    service.waitFor(batch, SECONDS)
+    assert [(row.name, row.status) for row in batch.rows] == [("with", "done"), ("without", "brain invented")]
+    assert batch.message == "2 of 2 cases done (1 with an invented brain)."
+    assert "not this patient's" in batch.rows[1].message
+    mask = next((tmp_path / "out" / "with").glob("*_mask.nii.gz"))
+    import nibabel
+
+    used = np.asarray(nibabel.load(mask).dataobj)
+    assert ((used > 0) == (brain.data > 0)).mean() > 0.99
+    assert batch.rows[0].sheet is not None and batch.rows[0].sheet.is_file()
+
+    first.image = source / "with" / "gone.nrrd"
+    first.used, second.used = True, False
+    batch = service.runBatch(service.batchTable.used, tmp_path / "out", options(modelFolder))
+    service.waitFor(batch, SECONDS)
+    assert [row.state for row in batch.rows] == [State.FAILED] and "gone.nrrd" in batch.rows[0].message
+
+
+def test_a_folder_whose_names_tell_nothing(service, scene, masks):
+    service.batchTable.look(masks)
+    service.startTimer()
+    pollUntil(service, lambda: not service.batchTable.busy)
+    assert [item.name for item in service.batchTable.listed.items] == ["a case", "bad", "ending"]
+    assert "each is taken for a mask" in service.batchTable.listed.sentence
+    service.batchTable.look(masks / "nowhere")
+    pollUntil(service, lambda: not service.batchTable.busy)
+    assert "cannot be read" in service.batchTable.blockedReason()
 
 
 def test_cancelled_batch(service, masks, modelFolder, tmp_path):

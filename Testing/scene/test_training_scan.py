@@ -10,8 +10,7 @@ pytest.importorskip("nibabel")
 from medddpm.errors import InputError  # noqa: E402
 from medddpm.jobs.events import State  # noqa: E402
 from medddpm.preparation.facts import SourceScan  # noqa: E402
-from MedDDPMSlicerLib.Jobs import ask  # noqa: E402
-from MedDDPMTrainingLib.Orders import readScan  # noqa: E402
+from MedDDPMSlicerLib.Jobs import ask, readScan  # noqa: E402
 from MedDDPMTrainingLib.SourceTable import linesOf, obstacles, summary  # noqa: E402
 from training_helpers import parameters, pollUntil  # noqa: E402
 

@@ -99,9 +99,11 @@ class Case:
         """Go on with ``labels`` on another grid, on which there is no image."""
         self.labels, self.image, self.mask = labels.data, None, Mask(labels, self.mask.segments)
 
-    def add(self, code: str, severity: str, sentence: str, fix: str = "", fixable: bool = False) -> None:
+    def add(
+        self, code: str, severity: str, sentence: str, fix: str = "", fixable: bool = False, invented: bool = False
+    ) -> None:
         """Note a finding."""
-        self.findings.append(Finding(code, severity, sentence, fixable, fix))
+        self.findings.append(Finding(code, severity, sentence, fixable, fix, invented))
 
     def stop(self, code: str, sentence: str, fix: str) -> None:
         """Note an error that nothing can be done about, and end the check."""

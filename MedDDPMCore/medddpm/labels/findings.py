@@ -19,7 +19,8 @@ class Finding:
 
     ``code`` names it for programs and never changes with the wording; ``severity`` is ``"error"`` (the model would
     make noise), ``"warning"`` (usable, look at it) or ``"info"``. ``sentence`` says it to a clinician with value and
-    amount; ``fix`` says what a fix does (``fixable``) or what the person should do.
+    amount; ``fix`` says what a fix does (``fixable``) or what the person should do. ``invented``: the fix makes a brain
+    or head that is not this patient's.
     """
 
     code: str
@@ -27,6 +28,7 @@ class Finding:
     sentence: str
     fixable: bool = False
     fix: str = ""
+    invented: bool = False
 
     def __str__(self) -> str:
         return f"{self.sentence} {self.fix}".strip()

@@ -33,6 +33,11 @@ class PlacedMask:
     left: tuple[Finding, ...]
 
     @property
+    def invented(self) -> bool:
+        """Whether brain or head are not this patient's: the file has none, and no image shows them."""
+        return any(finding.invented for finding in self.mended)
+
+    @property
     def sentences(self) -> tuple[str, ...]:
         """How files and values were read, what was mended, what to look at, and what the grid cuts off."""
         reading = [f.sentence for f in self.left if f.code in ("file", "cropped", "convention")]

@@ -104,7 +104,7 @@ def _make_missing(case: Case) -> None:
     sentence = f"The mask has no {kind} label ({surround}); without it the model makes noise."
     if empty:
         sentence = f"The mask is empty. {sentence}"
-    case.add("empty" if empty else "no-outline", ERROR, sentence, f"{how} ({volume}).", True)
+    case.add("empty" if empty else "no-outline", ERROR, sentence, f"{how} ({volume}).", True, made is None)
     _set_surround(case, outline)
 
 
@@ -184,12 +184,13 @@ def _change_kind(case: Case) -> None:
         return  # several brains in one mask were as large as a head
     volume = milliliters(size)
     sentence = f"The mask outlines the {found} ({volume}), but the model needs the {wanted}; the two are not the same."
-    outline, how = outline_from_image(case) or _converted(case, given)
+    made = outline_from_image(case)
+    outline, how = made or _converted(case, given)
     size = np.count_nonzero(outline) * case.voxel_ml
     if size < LEAST_ML:
         case.stop("wrong-outline", sentence, f"No {wanted} could be estimated from it: give a {wanted} mask.")
         return
-    case.add("wrong-outline", ERROR, sentence, f"{how} ({milliliters(size)}).", True)
+    case.add("wrong-outline", ERROR, sentence, f"{how} ({milliliters(size)}).", True, made is None)
     case.labels[case.labels == case.config.scheme.surround] = 0
     _set_surround(case, outline)
 

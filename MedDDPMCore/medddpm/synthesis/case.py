@@ -31,7 +31,7 @@ class PreparedCase:
     ``labels`` is the mask used, uint8 in the scheme's values, on the input's grid; ``grid_labels`` the same on the
     model's grid (``grid_affine``). ``fractions``: (L, X, Y, Z) float32, how much of each voxel there each label fills;
     ``condition``: the same as the network of ``config`` takes it, (1, L, D, H, W). ``sentences``: what the check found
-    and mended.
+    and mended. ``invented``: brain or head are not this patient's.
     """
 
     labels: Volume
@@ -40,6 +40,7 @@ class PreparedCase:
     fractions: np.ndarray
     config: ModelConfig
     sentences: tuple[str, ...]
+    invented: bool = False
 
     @cached_property
     def condition(self) -> torch.Tensor:
@@ -65,6 +66,7 @@ def prepare_case(
         fractions=placed.fractions,
         config=config,
         sentences=tuple(dict.fromkeys(placed.sentences)),
+        invented=placed.invented,
     )
 
 

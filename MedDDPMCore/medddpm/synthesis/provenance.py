@@ -114,6 +114,7 @@ def write_provenance(
         },
         "placement": asdict(case.placement),
         "mask_check": list(case.sentences),
+        "outline_invented": case.invented,
         "mask_files": list(mask_files),
         "samples": [_sample_record(sample) for sample in samples],
         "sha256": dict(mask_files) | {name: hash_ for sample in samples for name, hash_ in sample.files.items()},
