@@ -23,8 +23,8 @@ from .Context import Context, formOf
 _SCAN_DELAY = 3
 _NOTHING = "Press 'Scan folder' first."
 USE, NAME, _FILES, TEXT = range(4)
-# Names are read whole up to this width; the rest is for what is wrong.
-MAX_NAME_PIXELS = 220
+# Beside problems, names get at most this share of the table.
+MAX_NAME_SHARE = 0.45
 
 
 class SourcePanel(Panel):
@@ -43,8 +43,8 @@ class SourcePanel(Panel):
         self._asked: tuple[str, ...] = ()
         self._scanIn = 0
         self._filling = self._writing = None
-        setUpTable(ui.CasesTable, TEXT)
-        ui.CasesTable.horizontalHeader().setSectionResizeMode(NAME, qt.QHeaderView.Interactive)
+        setUpTable(ui.CasesTable, NAME)
+        ui.CasesTable.textElideMode = qt.Qt.ElideMiddle  # cases differ at the end of their names
         ui.CasesTable.itemChanged.connect(self._onItem)
         ui.ScanButton.clicked.connect(self.onScan)
         ui.SampleScansButton.clicked.connect(self.onSampleScans)
@@ -144,11 +144,15 @@ class SourcePanel(Panel):
         table, metrics = self.ui.CasesTable, qt.QFontMetrics(self.ui.CasesTable.font)
         leftOut = set(self.context.parameters.leaveOut) if self.context.parameters is not None else set()
         widest = max((metrics.boundingRect(line.name).width() for line in lines[:500]), default=0)
+        problems, header = any(line.text for line in lines), table.horizontalHeader()
         with quiet(table):
             table.rowCount = 0
             self.lines = lines
             table.rowCount = len(lines)
-            table.horizontalHeader().resizeSection(NAME, min(MAX_NAME_PIXELS, widest + 24))
+            # Sentences take what the names leave; without any, the names have it all.
+            header.setSectionResizeMode(NAME, qt.QHeaderView.Interactive if problems else qt.QHeaderView.Stretch)
+            header.setSectionResizeMode(TEXT, qt.QHeaderView.Stretch if problems else qt.QHeaderView.ResizeToContents)
+            header.resizeSection(NAME, min(int(MAX_NAME_SHARE * table.viewport().width), widest + 24))
         for row, line in enumerate(lines):
             with quiet(table):
                 self._fillRow(table, row, line, line.key not in leftOut)

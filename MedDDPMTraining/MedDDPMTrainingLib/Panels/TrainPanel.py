@@ -24,6 +24,8 @@ from .Context import Context, formOf
 CHOOSE_FOLDER = "\nfolder"
 _WAITING = "Finding out how long it takes and whether it fits…"
 _AS_PRESET = "As in the preset"
+# The preset for computers that the usual one is too large for: by its memory, or by a training longer than four weeks.
+COMPACT, LONGEST_SECONDS = "compact", 28 * 24 * 3600
 # Ticks between two looks at what stands in the way; it reads a few small files.
 _LOOK_TICKS = 3
 
@@ -43,10 +45,11 @@ class TrainPanel(Panel):
             (formOf(ui.TrainSection, "TrainForm"), [iterations]),
             (formOf(ui.TrainAdvancedGroup, "TrainAdvancedForm"), advanced),
         )
-        self.options = [OptionWidgets(form, told, context.set, _AS_PRESET) for form, told in forms]
+        self.options = [OptionWidgets(form, told, self._set, _AS_PRESET) for form, told in forms]
         self._estimate = EstimateLine(ui.EstimateLabel, self._requestEstimate, _WAITING)
         self._lookIn = 0
         self._blocked: str | None = None
+        self._mayOffer, self._offered = False, ""
         ui.StartModelComboBox.activated.connect(self._onStartModel)
         ui.StartButton.clicked.connect(self.start)
         for label in (ui.DatasetLabel, ui.PresetLabel, ui.TrainMessageLabel):
@@ -55,6 +58,8 @@ class TrainPanel(Panel):
     def refresh(self) -> None:
         """Show the parameter node's choices."""
         parameters = self.context.parameters
+        if not parameters.datasetFolder:  # nothing was chosen yet, so that no choice is overruled
+            self._mayOffer, self._offered = True, ""
         for one in self._paths:
             one.refresh()
         for options in self.options:
@@ -83,7 +88,7 @@ class TrainPanel(Panel):
 
     def sceneClosing(self) -> None:
         """Nothing of this scene is estimated any more."""
-        self.problem = ""
+        self.problem, self._mayOffer, self._offered = "", False, ""
         self._estimate.follow(())
         self.context.service.estimate.cancel()
 
@@ -91,6 +96,20 @@ class TrainPanel(Panel):
         """Start the training and follow it."""
         with self.told():
             self.context.choose(self.context.service.train(self.context.parameters).folder)
+
+    def _set(self, name: str, value: Any) -> None:
+        """Take a choice of the user."""
+        if name == "preset":
+            self._mayOffer, self._offered = False, ""
+        self.context.set(name, value)
+
+    def _offerPreset(self, estimate: Any) -> None:
+        """In place of a preset that nobody chose and that is too large for this computer, offer the compact one."""
+        node, may, self._mayOffer = self.context.parameters, self._mayOffer, False
+        large = not estimate.fits or (estimate.seconds or 0) > LONGEST_SECONDS
+        if may and large and node is not None and node.preset != COMPACT:
+            self._offered = f"The preset '{node.preset}' is too large for this computer, so this one is offered."
+            self.context.set("preset", COMPACT)
 
     def _showPreset(self, parameters: Any) -> None:
         name = parameters.preset
@@ -100,7 +119,7 @@ class TrainPanel(Panel):
             if parameters.startModel:
                 model = self.context.service.library.describe(parameters.startModel)
                 text = f"{text} Network and noise are those of the starting model (license: {model.config.license})."
-        say(self.ui.PresetLabel, text)
+        say(self.ui.PresetLabel, f"{text} {self._offered}".strip())
 
     def _showModels(self, chosen: str) -> None:
         none, other = ("None: train from scratch", ""), ("Choose model folder…", CHOOSE_FOLDER)
@@ -126,4 +145,8 @@ class TrainPanel(Panel):
         return (node.datasetFolder, node.startModel, *valuesOf(node, TrainChoices).values(), self.ui.DatasetLabel.text)
 
     def _requestEstimate(self, show: Show, fail: Fail) -> None:
-        self.context.service.requestEstimate(self.context.parameters, show, fail)
+        def told(estimate: Any) -> None:
+            show(estimate)
+            self._offerPreset(estimate)
+
+        self.context.service.requestEstimate(self.context.parameters, told, fail)
