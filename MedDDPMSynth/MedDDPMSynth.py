@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import slicer
+from MedDDPMSlicerLib.ModuleLogic import DOCUMENTATION
 from MedDDPMSlicerLib.Panels.ModuleWidget import ModuleWidget
 from MedDDPMSynthLib.Marking import SyntheticFileWriter
 from MedDDPMSynthLib.SynthLogic import SynthLogic
@@ -28,6 +29,7 @@ class MedDDPMSynth(ScriptedLoadableModule):
             "Turns a segmentation of the brain and its tumor into synthetic MRI (Med-DDPM). Load the sample case,"
             " change the mask, press Generate. For research only, not for diagnosis or treatment."
         )
+        parent.helpText += f'<p><a href="{DOCUMENTATION}/tutorial.md">{_("Documentation")}</a></p>'
         parent.acknowledgementText = _(
             "Based on Med-DDPM: Dorjsembe, Pao, Odonchimed, Xiao. Conditional Diffusion Models for Semantic 3D Brain"
             " MRI Synthesis. IEEE Journal of Biomedical and Health Informatics, 2024."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import slicer
+from MedDDPMSlicerLib.ModuleLogic import DOCUMENTATION
 from MedDDPMSlicerLib.Panels.ModuleWidget import ModuleWidget
 from MedDDPMTrainingLib.TrainingLogic import TrainingLogic
 from slicer.i18n import tr as _
@@ -27,6 +28,7 @@ class MedDDPMTraining(ScriptedLoadableModule):
             "Trains a model on your own scans and masks, which MedDDPM Synth then uses. Choose the folder of scans, "
             "prepare it, start. The training continues when Slicer is closed. For research only."
         )
+        parent.helpText += f'<p><a href="{DOCUMENTATION}/tutorial-training.md">{_("Documentation")}</a></p>'
         parent.acknowledgementText = _(
             "Based on Med-DDPM: Dorjsembe, Pao, Odonchimed, Xiao. Conditional Diffusion Models for Semantic 3D Brain"
             " MRI Synthesis. IEEE Journal of Biomedical and Health Informatics, 2024."

@@ -13,17 +13,17 @@ import slicer
 if TYPE_CHECKING:
     from .Background import Background
 
+# Below the address of the repository, which pyproject.toml says; a test compares them.
+DOCUMENTATION = "https://github.com/medddpm/SlicerMedDDPM/blob/main/docs"
+
 
 class ModuleLogic:
     """A module derives its logic from this one and implements the functions at the beginning.
 
-    ``module``: its name. ``offered``: the functions that scripts find at ``slicer.modules.<module>.logic()``.
-    ``serviceName``: one more of these, which returns the service.
+    ``module``: its name.
     """
 
     module: ClassVar[str]
-    offered: ClassVar[tuple[str, ...]]
-    serviceName: ClassVar[str]
 
     @classmethod
     def serviceClass(cls) -> type[Background]:
@@ -32,14 +32,14 @@ class ModuleLogic:
 
     @classmethod
     def onStarted(cls) -> None:
-        """The application has started up; what is offered to scripts is offered already."""
+        """The application has started up."""
 
     @property
     def service(self) -> Any:
         """The one service of the application."""
         return self.serviceClass().instance()
 
-    def follow(self, work: Any, onFinished: Callable[[Any], None] | None, waitForCompletion: bool) -> Any:
+    def follow(self, work: Any, onFinished: Callable[[Any], None] | None, waitForCompletion: bool = False) -> Any:
         """Have ``onFinished`` called once, when ``work`` has ended; wait for that where wanted.
 
         Raises MedDDPMError, with the sentence, where work that is waited for fails.
@@ -56,17 +56,6 @@ class ModuleLogic:
             work.raiseFailure()
         return work
 
-    def offerToScripts(self) -> None:
-        """Make the functions known to scripts.
-
-        What ``slicer.modules.<module>.logic()`` returns is a C++ object that knows nothing of Python classes. Python
-        attributes set on it stay as long as the C++ object lives: VTK keeps them for the next wrapper of the object.
-        """
-        known = getattr(slicer.modules, self.module.lower()).logic()
-        for name in self.offered:
-            setattr(known, name, getattr(self, name))
-        setattr(known, self.serviceName, lambda: self.service)
-
     @classmethod
     def endService(cls, keepJobs: bool) -> None:
         """End the workers; with ``keepJobs`` what was running is offered again in the next session."""
@@ -76,19 +65,15 @@ class ModuleLogic:
 
     @classmethod
     def followApplication(cls) -> None:
-        """Offer the functions when the application has started up, end the service when it quits.
+        """Call ``onStarted`` when the application has started up, end the service when it quits.
 
         Call it when the module is loaded, so before any panel is made: then quitting is noticed before the panel's
         cleanup, which would take it for a reload.
         """
 
-        def onStartupCompleted() -> None:
-            cls().offerToScripts()
-            cls.onStarted()
-
         def onModuleUnloading(name: str) -> None:
             if name == cls.module:  # modules are unloaded only when the application quits
                 cls.endService(keepJobs=True)
 
-        slicer.app.connect("startupCompleted()", onStartupCompleted)
+        slicer.app.connect("startupCompleted()", cls.onStarted)
         slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", onModuleUnloading)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -17,7 +18,8 @@ from MedDDPMSlicerLib.Volumes import loadVolume, volumeOf
 logger = logging.getLogger(__name__)
 
 NODE_NAME = "Glioma sample"
-CATEGORY, SAMPLE_NAME = "MedDDPM", "MedDDPMGlioma"
+CATEGORY, SAMPLE_NAME = "MedDDPM", "MedDDPM glioma mask"
+PICTURE = Path(__file__).resolve().parents[1] / "Resources" / "Icons" / "MedDDPMGlioma.png"
 # The values in the file are those of this scheme.
 SCHEME = "brats"
 
@@ -56,6 +58,7 @@ def registerSampleData() -> None:
         fileNames=path.name,
         nodeNames=NODE_NAME,
         loadFileTypes="SegmentationFile",
+        thumbnailFileName=str(PICTURE),
         customDownloader=lambda _source: loadSampleCase(),
     )
 

@@ -1,4 +1,4 @@
-"""What scripts call: ``slicer.modules.medddpmsynth.logic().synthesize(...)``. The module's logic derives from this.
+"""What scripts call: ``MedDDPMSynthLogic().synthesize(...)``. The logic of the module derives from this.
 
 The application loads this file at its start, so the rest is imported when it is first used.
 """
@@ -19,8 +19,6 @@ class SynthLogic(ModuleLogic):
     """Generations without a panel."""
 
     module = "MedDDPMSynth"
-    offered = ("synthesize", "parameterNode")
-    serviceName = "synthService"
 
     @classmethod
     def serviceClass(cls) -> type[SynthService]:
@@ -38,7 +36,18 @@ class SynthLogic(ModuleLogic):
         registerSampleData()
         registerDicomPlugin()
 
-    def synthesize(
+    def synthesize(self, segmentationNode: Any, model: str = "demo", **options: Any) -> list[Any]:
+        """Make MRI volumes from a segmentation; returns their nodes (of a growth series those that play it).
+
+        The application goes on working meanwhile. ``options``: those of ``start``. Raises InputError for an order that
+        makes no sense, and MedDDPMError, with the sentence, where the generation fails or is cancelled.
+        """
+        run = self.start(segmentationNode, model, **options)
+        self.service.waitFor(run)
+        run.raiseFailure()
+        return run.volumes
+
+    def start(
         self,
         segmentationNode: Any,
         model: str = "demo",
@@ -50,10 +59,9 @@ class SynthLogic(ModuleLogic):
         referenceScan: Mapping[str, Any] | None = None,
         showPreview: bool = False,
         onFinished: Callable[[SynthRun], None] | None = None,
-        waitForCompletion: bool = False,
         **options: Any,
     ) -> SynthRun:
-        """Make MRI volumes from a segmentation; returns at once, unless ``waitForCompletion``.
+        """Begin to make MRI volumes from a segmentation; returns at once.
 
         ``model``: name or path. ``referenceVolume``: the MRI that belongs to the mask; a missing outline is made from
         it. ``knownVolumes`` (modality -> volume node of a real scan) with ``originalSegmentation`` (the mask before it
@@ -64,8 +72,7 @@ class SynthLogic(ModuleLogic):
         frames: above 1, a growth series of so many time points in place of samples. ``onFinished`` is called with the
         SynthRun, whose ``volumes`` are the results: of a series the volumes that play it.
 
-        Raises InputError for an order that makes no sense. With ``waitForCompletion`` also MedDDPMError, with the
-        sentence, where the generation fails or is cancelled; otherwise ``state`` and ``message`` of the run tell.
+        Raises InputError for an order that makes no sense; ``state`` and ``message`` of the run tell what came of it.
         """
         from .Options import SynthInputs, optionsOfScript
         from .Request import checkInputs
@@ -75,4 +82,4 @@ class SynthLogic(ModuleLogic):
         inputs = SynthInputs(segmentationNode, referenceVolume, known, originalSegmentation)
         inputs.referenceScan, inputs.anatomySource = dict(referenceScan or {}), source
         checkInputs(inputs, wanted)
-        return self.follow(self.service.generate(inputs, wanted), onFinished, waitForCompletion)
+        return self.follow(self.service.generate(inputs, wanted), onFinished)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""What scripts call: ``slicer.modules.medddpmtraining.logic().train(...)``. The module's logic derives from this.
+"""What scripts call: ``MedDDPMTrainingLogic().train(...)``. The logic of the module derives from this.
 
 The application loads this file at its start, so the rest is imported when it is first used.
 """
@@ -22,8 +22,6 @@ class TrainingLogic(ModuleLogic):
     """Preparations and trainings without a panel."""
 
     module = "MedDDPMTraining"
-    offered = ("prepare", "train", "resume", "parameterNode")
-    serviceName = "trainingService"
 
     @classmethod
     def serviceClass(cls) -> type[TrainingService]:

@@ -218,7 +218,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             synth = synthModule()
             if synth is None:
                 raise InputError(MODULE_MISSING)
-            Generation(synth.synthService(), synth.parameterNode()).press(self.segmentationNode)
+            Generation(synth.service, synth.parameterNode()).press(self.segmentationNode)
         self.updateGeneration()
 
     def onRoles(self) -> None:
@@ -226,7 +226,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.actions.forget()
         synth = synthModule()
         if synth is not None:
-            synth.synthService().check.touch()
+            synth.service.check.touch()
         self._describeMask()
 
     def updateGeneration(self) -> None:
@@ -236,7 +236,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             self.frame.showGeneration(blockedView(MODULE_MISSING))
             return
         with plainErrors(lambda text: self.frame.showGeneration(blockedView(text))):
-            generation = Generation(synth.synthService(), synth.parameterNode())
+            generation = Generation(synth.service, synth.parameterNode())
             self.frame.showGeneration(generation.view(self.segmentationNode))
 
     # Small things
@@ -294,7 +294,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
 
 def synthModule() -> Any:
-    """The logic of MedDDPM Synth, which offers its functions to scripts; None where it is not loaded."""
-    module = getattr(slicer.modules, "medddpmsynth", None)
-    logic = module.logic() if module is not None else None
-    return logic if hasattr(logic, "synthService") else None
+    """The logic of MedDDPM Synth; None where the module is not loaded."""
+    if getattr(slicer.modules, "medddpmsynth", None) is None:
+        return None
+    from MedDDPMSynth import MedDDPMSynthLogic
+
+    return MedDDPMSynthLogic()

@@ -50,7 +50,7 @@ def test_the_project_has_the_name_of_the_catalog_entry() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["homepage", "contributors", "description", "iconurl", "screenshoturls", "depends", "keywords"]
+    "key", ["homepage", "contributors", "description", "iconurl", "screenshoturls", "depends", "recommends", "keywords"]
 )
 def test_s4ext_says_what_cmake_says(key: str) -> None:
     assert DESCRIPTION[key] == metadata()[key.upper()]
@@ -108,6 +108,11 @@ def test_all_addresses_are_of_the_one_repository() -> None:
     assert catalog_entry()["scm_url"] == f"{home()}.git"
     for address in [values["ICONURL"], *values["SCREENSHOTURLS"].split()]:
         assert file_behind(address) in repository_files(), address
+    shared = (ROOT / "MedDDPMSlicer/MedDDPMSlicerLib/ModuleLogic.py").read_text(encoding="utf-8")
+    assert f'DOCUMENTATION = "{home()}/blob/main/docs"' in shared
+    for module in ("MedDDPMSynth", "MedDDPMTraining"):
+        (page,) = re.findall(r"\{DOCUMENTATION\}/([\w.-]+)", (ROOT / module / f"{module}.py").read_text("utf-8"))
+        assert (ROOT / "docs" / page).is_file()
 
 
 def test_the_icon_is_a_png_of_128_by_128_pixels() -> None:

@@ -56,7 +56,7 @@ def test_the_canvas_is_hidden_unsaved_and_made_once(scene):
     segmentation = newSegmentation(None, gridConfig((8, 8, 8), (2.0, 2.0, 2.0), "RAS"))
     canvas = canvasOf(segmentation)
     assert canvasOf(segmentation) is canvas
-    assert canvas.GetHideFromEditors() and not canvas.GetSaveWithScene()
+    assert canvas.GetHideFromEditors() and not canvas.GetSaveWithScene() and canvas.GetName() == "Mask (no MRI)"
     scene.RemoveNode(canvas)
     assert canvasOf(segmentation) is not None
 

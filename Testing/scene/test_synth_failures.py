@@ -253,14 +253,12 @@ def test_scripts(service, scene, segmentation, modelFolder, monkeypatch):
     monkeypatch.setattr(SynthService, "_instance", service)
     logic = SynthLogic()
     ended = []
-    run = logic.synthesize(
-        segmentation, str(modelFolder), steps=2, device="cpu", onFinished=ended.append, waitForCompletion=True
-    )
-    assert run.state is State.DONE and len(run.volumes) == 2 and ended == [run]
+    volumes = logic.synthesize(segmentation, str(modelFolder), steps=2, device="cpu", onFinished=ended.append)
+    assert len(volumes) == 2 and [run.volumes for run in ended] == [volumes]
     with pytest.raises(MedDDPMError, match="does not exist"):
-        logic.synthesize(segmentation, "no-such-model", waitForCompletion=True)
+        logic.synthesize(segmentation, "no-such-model")
     for wrong in ({"segmentationNode": None}, {"segmentationNode": segmentation, "samples": 0}):
         with pytest.raises(InputError):
             logic.synthesize(**wrong)
     with pytest.raises(InputError, match="originalSegmentation"):
-        logic.synthesize(segmentation, knownVolumes={"T1": run.volumes[0]})
+        logic.synthesize(segmentation, knownVolumes={"T1": volumes[0]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -168,7 +169,8 @@ def test_sample_data_module(scene, monkeypatch):
     monkeypatch.setitem(sys.modules, "SampleData", module)
     registerSampleData()
     (source,) = given
-    assert source["uris"] == sampleMaskPath().as_uri() and source["sampleName"] == "MedDDPMGlioma"
+    assert source["uris"] == sampleMaskPath().as_uri() and source["sampleName"] == "MedDDPM glioma mask"
+    assert Path(source["thumbnailFileName"]).is_file()
     source["customDownloader"](None)
     assert scene.GetFirstNodeByName("Glioma sample").GetSegmentation().GetNumberOfSegments() == 4
     monkeypatch.setitem(sys.modules, "SampleData", None)

@@ -111,15 +111,15 @@ class GeneratingTest(SlicerTestCase):
         self.assertLess(worst.longestCpu, 0.1, worst.summary())
 
     def testScript(self) -> None:
-        """The example of the documentation: ``slicer.modules.medddpmsynth.logic().synthesize(...)``."""
-        segmentation = self.loadSample()
-        logic = slicer.modules.medddpmsynth.logic()
-        ended = []
-        run = logic.synthesize(
-            segmentation, steps=2, seed=3, modalities=["T1ce"], onFinished=ended.append, waitForCompletion=True
+        """The example of the documentation: ``MedDDPMSynthLogic().synthesize(...)`` returns the nodes."""
+        from MedDDPMSynth import MedDDPMSynthLogic
+
+        segmentation, ended = self.loadSample(), []
+        volumes = MedDDPMSynthLogic().synthesize(
+            segmentation, steps=2, seed=3, modalities=["T1ce"], onFinished=ended.append
         )
-        self.assertEqual([volume.GetAttribute("MedDDPM.modality") for volume in run.volumes], ["T1ce"])
-        self.assertEqual(ended, [run])
+        self.assertEqual([volume.GetAttribute("MedDDPM.modality") for volume in volumes], ["T1ce"])
+        self.assertEqual([run.volumes for run in ended], [volumes])
 
     def testEstimate(self) -> None:
         """Before the run the panel says how long it takes and whether it fits."""

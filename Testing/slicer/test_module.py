@@ -110,6 +110,6 @@ class ModuleTest(SlicerTestCase):
         from MedDDPMSynthLib.SampleCase import registerSampleData
 
         registerSampleData()
-        source = SampleData.SampleDataLogic().sourceForSampleName("MedDDPMGlioma")
+        source = SampleData.SampleDataLogic().sourceForSampleName("MedDDPM glioma mask")
         node = source.customDownloader(source)
         self.assertEqual(node.GetSegmentation().GetNthSegment(3).GetName(), "Brain")

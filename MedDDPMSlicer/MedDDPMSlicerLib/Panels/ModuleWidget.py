@@ -50,7 +50,6 @@ class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(self.uiWidget)
         self.uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = self.logicClass()
-        self.logic.offerToScripts()
         self.logic.service.startTimer()
         context, kinds = self.panelKinds()
         self.context = context(self.logic, self.refresh)

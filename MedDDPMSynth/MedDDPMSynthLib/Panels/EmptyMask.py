@@ -55,7 +55,7 @@ def canvasOf(segmentation: Any) -> Any:
         voxels[:] = 0
         canvas = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
         canvas.UnRegister(None)
-        canvas.SetName("Blank image (no MRI)")
+        canvas.SetName(f"{segmentation.GetName()} (no MRI)")
         canvas.SetHideFromEditors(True)
         canvas.SetSaveWithScene(False)
         canvas = slicer.mrmlScene.AddNode(canvas)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
-from MedDDPMSlicerLib.Nodes import showInSlices
+from MedDDPMSlicerLib.Nodes import removeNode, showInSlices
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.RolesList import RolesList
 from MedDDPMSlicerLib.Panels.Widgets import enable, say
 from MedDDPMSlicerLib.Segments import createSegments
 
 from .. import SampleCase
+from ..Options import realScan
 from .Context import Context
-from .EmptyMask import canvasOf, giveGeometry, newSegmentation
+from .EmptyMask import CANVAS_ROLE, canvasOf, giveGeometry, newSegmentation
 from .FindingsList import FindingsList
 from .Texts import checkSummary
 
@@ -159,11 +160,17 @@ class MaskPanel(Panel):
     def _selectNodes(self, parameters: Any) -> None:
         """Segmentation and volume to the editor; a newly chosen MRI also to the slice views."""
         self.editor.setSegmentationNode(parameters.segmentation)
-        source = parameters.referenceVolume
-        if source is None and parameters.segmentation is not None:
-            source = canvasOf(parameters.segmentation)
-            _showWhereEmpty(source)
-        self.editor.setSourceVolumeNode(source)
+        source = parameters.referenceVolume or next(iter(realScan(parameters).values()), None)
+        canvas = None
+        if parameters.segmentation is not None:
+            canvas = (
+                parameters.segmentation.GetNodeReference(CANVAS_ROLE) if source else canvasOf(parameters.segmentation)
+            )
+        self.editor.setSourceVolumeNode(source or canvas)
+        if source is None:
+            _showWhereEmpty(canvas)
+        else:
+            removeNode(canvas)
         if parameters.referenceVolume is not None and parameters.referenceVolume != self._shownReference:
             showInSlices(parameters.referenceVolume)
         self._shownReference = parameters.referenceVolume

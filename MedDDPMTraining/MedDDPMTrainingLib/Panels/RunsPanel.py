@@ -16,6 +16,8 @@ from .Context import Context
 
 SYNTH = "MedDDPMSynth"
 VERDICT = 4
+# Ticks in which a module that was just opened still makes room for a running training.
+_OPENING_TICKS = 15
 
 
 class RunsPanel(Panel):
@@ -24,6 +26,7 @@ class RunsPanel(Panel):
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
         self._rows: list[tuple[str, ...]] = []
+        self._opening = 0
         setUpTable(ui.RunsTable, VERDICT)
         ui.RunsTable.itemSelectionChanged.connect(self._onSelection)
         self._said = ""
@@ -63,13 +66,20 @@ class RunsPanel(Panel):
         running = next((run for run in runs if run.running), None)
         if running is not None and self.context.parameters is not None and not self.context.chosen:
             self.context.choose(running.folder)  # a training that goes on is followed without being asked for
+        if running is not None and self._opening > 0:
+            self._opening = 0
+            for section in (self.ui.SourceSection, self.ui.PrepareSection, self.ui.TrainSection):
+                section.collapsed = True
+            self.ui.RunsSection.collapsed = False
+        self._opening -= 1
         self.refresh()
         self._showButtons()
         self._showProgress()
         self._showMessage()
 
     def enter(self) -> None:
-        """Look again: trainings may have been started elsewhere."""
+        """Look again: trainings may have been started elsewhere. One that is running is the first thing to be seen."""
+        self._opening = _OPENING_TICKS
         self.context.service.runs.refresh()
 
     def sceneClosing(self) -> None:
@@ -108,12 +118,12 @@ class RunsPanel(Panel):
     def useInSynth(self) -> None:
         """Open MedDDPM Synth with the model of the training."""
         key = self.context.service.useInSynth(self.context.chosen)
-        module = getattr(slicer.modules, SYNTH.lower(), None)
-        if module is None:
+        if getattr(slicer.modules, SYNTH.lower(), None) is None:
             self.sayError("The module MedDDPM Synth is not installed. Install the extension again.")
             return
-        if hasattr(module.logic(), "parameterNode"):  # offered to scripts once the application has started
-            module.logic().parameterNode().model = key
+        from MedDDPMSynth import MedDDPMSynthLogic
+
+        MedDDPMSynthLogic().parameterNode().model = key
         slicer.util.selectModule(SYNTH)
 
     def _do(self, action: Callable[[], object]) -> None:
