@@ -66,6 +66,10 @@ class ModuleTestCase(unittest.TestCase):
         """The parameter node of the scene."""
         return self.widget.logic.parameterNode()
 
+    def panel(self, attribute: str) -> Any:
+        """The panel that has this attribute."""
+        return next(panel for panel in self.widget.panels if hasattr(panel, attribute))
+
 
 class SlicerTestCase(ModuleTestCase):
     """A test of MedDDPM Synth that ends every job that it began."""

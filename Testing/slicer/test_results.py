@@ -75,7 +75,7 @@ class SamplesTest(SlicerTestCase):
 
     def testCompareWithMri(self) -> None:
         """The reference MRI beside the sample."""
-        real = realCopy(self.volumes[0], "Patient T1")
+        real = realCopy(self.volumes[3], "Patient FLAIR")
         self.assertFalse(self.ui.CompareButton.enabled)
         self.parameters.referenceVolume = real
         waitUntil(lambda: self.ui.CompareButton.enabled, "Compare")
@@ -86,7 +86,12 @@ class SamplesTest(SlicerTestCase):
             slicer.app.layoutManager().sliceWidget(f"MedDDPM{n}").mrmlSliceCompositeNode().GetBackgroundVolumeID()
             for n in (1, 2)
         ]
-        self.assertEqual(names, [real.GetID(), self.volumes[0].GetID()])
+        self.assertEqual(self.ui.ResultsModalityComboBox.currentText, "T1")
+        self.assertEqual(names, [real.GetID(), self.volumes[3].GetID()], "the contrast that both have")
+        self.assertIn("FLAIR images are compared", self.ui.ResultsMessageLabel.text)
+        real.SetName("MRHead")
+        self.ui.CompareButton.click()
+        self.assertIn("does not tell its contrast", self.ui.ResultsMessageLabel.text)
 
 
 class LocalEditTest(SlicerTestCase):
@@ -96,14 +101,23 @@ class LocalEditTest(SlicerTestCase):
         """With all four images of the scan given, voxels away from the change are exactly those of the scan."""
         segmentation = self.loadSample()
         real = {modality(v): realCopy(v, f"Patient {modality(v)}") for v in self.generate().volumes}
-        self.parameters.knownVolumes = {name: node.GetID() for name, node in real.items()}
+        for name, selector in self.panel("rememberMask").selectors.items():
+            selector.setCurrentNode(real[name])
+        self.assertEqual(dict(self.parameters.knownVolumes), {name: node.GetID() for name, node in real.items()})
         self.ui.RememberMaskButton.click()
+        view = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+        self.assertEqual(view.GetBackgroundVolumeID(), real["T1"].GetID(), "the scan that is edited is seen")
+        self.assertIsNone(segmentation.GetNodeReference("MedDDPM.canvas"))
         changed = self._shiftTumor(segmentation)
         self.parameters.marginMm, self.parameters.seamMm = 4.0, 3.0
         waitUntil(lambda: self.ui.EditRealScanCheckBox.enabled, "the local edit")
         self.ui.EditRealScanCheckBox.checked = True
         self.assertTrue(self.parameters.editRealScan)
         run = self.generate()
+        self.assertEqual(run.volumes[0].GetName(), "T1 02 – Glioma sample (edited scan)")
+        waitUntil(lambda: self.ui.ResultsTable.rowCount == 2, "the rows of the results")
+        self.assertEqual(self.ui.ResultsTable.item(1, 1).text(), "Edited scan 02")
+        self.assertEqual(view.GetBackgroundVolumeID(), run.volumes[0].GetID())
         grab("local-edit")
         # One voxel more, for what lies between the centers of voxels.
         reach = 4.0 + 3.0 + max(run.volumes[0].GetSpacing())
@@ -146,20 +160,70 @@ class BatchTest(SlicerTestCase):
         self.fewSteps()
         self.ui.BatchSourcePath.currentPath = str(masks)
         self.ui.BatchOutputPath.currentPath = str(output)
+        waitUntil(lambda: self.ui.BatchTable.rowCount == 3, "the table of masks")
         waitUntil(lambda: self.ui.BatchButton.enabled and self.ui.BatchButton.text == "Start", "Start")
         self.ui.BatchButton.click()
         waitUntil(lambda: self.service.batch is not None and self.service.batch.finished, "the batch")
         waitUntil(lambda: self.ui.BatchButton.text == "Start", "the end in the panel")
         rows = [self._row(number) for number in range(self.ui.BatchTable.rowCount)]
         say(f"batch: {rows}; {self.ui.BatchMessageLabel.text}")
-        self.assertEqual([row[:2] for row in rows], [("first", "done"), ("second", "failed"), ("third", "done")])
-        self.assertRegex(rows[1][2], r"^second\.nii\.gz is named .*\.$")
+        self.assertEqual([row[0] for row in rows], ["first", "second", "third"])
+        self.assertEqual([row[1] for row in rows], ["none"] * 3)
+        self.assertEqual([row[2] for row in rows], ["done", "failed", "done"])
+        self.ui.BatchTable.setCurrentCell(1, 0)
+        waitUntil(lambda: "second: second.nii.gz is named" in self.ui.BatchMessageLabel.text, "what went wrong")
         self.assertEqual(self.ui.BatchTable.item(1, 0).toolTip(), str(masks / "second.nii.gz"))
+        self.assertEqual([not self.ui.BatchTable.item(n, 3).icon().isNull() for n in range(3)], [True, False, True])
+        self._grabTable("batch")
         self.assertTrue(self.ui.BatchMessageLabel.text.startswith("2 of 3 cases done, 1 failed."))
         for name in ("first", "third"):
             self.assertEqual(len(list((output / name).glob("*_sample-01_*.nii.gz"))), 4)
             self.assertEqual(len(list((output / name).rglob("provenance.json"))), 1)
         self.assertFalse((output / "second").exists())
+
+    def testImagesArePaired(self) -> None:
+        """Tumor masks named as in BraTS: the brain comes from the image beside; without one it is called invented."""
+        from MedDDPMSlicerLib.Volumes import saveVolume, volumeOf
+        from MedDDPMSynthLib.Options import batchSource
+
+        segmentation = self.loadSample()
+        volume = self.generate().volumes[0]
+        from MedDDPMSlicerLib.SegmentMasks import composeLabels
+
+        labels, scan = composeLabels(segmentation, self.context.scheme), volumeOf(volume)
+        tumor = np.where(labels.data == self.context.scheme.surround, 0, labels.data).astype(np.uint8)
+        folder = Path(tempfile.mkdtemp(prefix="medddpm-batch-"))
+        self.addCleanup(shutil.rmtree, folder, True)
+        for case in ("BraTS-GLI-00001-000", "BraTS-GLI-00002-000"):
+            (folder / "in" / case).mkdir(parents=True)
+            saveVolume(type(labels)(tumor, labels.affine), folder / "in" / case / f"{case}-seg.nrrd")
+        inside = np.where(labels.data > 0, scan.data, 0).astype(np.int16)
+        image = folder / "in" / "BraTS-GLI-00001-000" / "BraTS-GLI-00001-000-t1n.nrrd"
+        saveVolume(type(labels)(inside, labels.affine), image)
+        self.parameters.batchSource, self.parameters.batchOutput = str(folder / "in"), str(folder / "out")
+        table = self.ui.BatchTable
+        waitUntil(lambda: table.rowCount == 2, "the table of masks")
+        self.assertEqual(self.service.batchTable.source, batchSource(self.parameters))
+        self.assertEqual([self._row(n)[1] for n in range(2)], ["T1", "none"])
+        self.assertIn("2 masks found, 1 with an image.", self.ui.BatchMessageLabel.text)
+        self._grabTable("batch-before")
+        waitUntil(lambda: self.ui.BatchButton.enabled, "Start")
+        self.ui.BatchButton.click()
+        waitUntil(lambda: self.service.batch is not None and self.service.batch.finished, "the batch")
+        waitUntil(lambda: self.ui.BatchButton.text == "Start", "the end in the panel")
+        states = [self._row(n)[2] for n in range(2)]
+        self.assertEqual(states, ["done", "brain invented"], [self._row(n) for n in range(2)])
+        self._grabTable("batch-paired")
+
+    def _grabTable(self, name: str) -> None:
+        self.ui.BatchSection.collapsed = False
+        slicer.app.processEvents()
+        area = self.widget.parent.parent()
+        while area is not None and not hasattr(area, "ensureWidgetVisible"):
+            area = area.parent()
+        if area is not None:
+            area.ensureWidgetVisible(self.ui.BatchMessageLabel)
+        grab(name)
 
     def _row(self, number: int) -> tuple[str, ...]:
         return tuple(self.ui.BatchTable.item(number, column).text() for column in range(3))

@@ -31,10 +31,6 @@ class TrainingTestCase(ModuleTestCase):
         for run in list(self.service.runs.summaries):
             endTraining(self.service, run.path)
 
-    def panel(self, attribute: str) -> Any:
-        """The panel that has this attribute."""
-        return next(panel for panel in self.widget.panels if hasattr(panel, attribute))
-
     def scanned(self) -> Any:
         """Write the sample scans and look at them; returns the table."""
         self.panel("makeSampleScans").makeSampleScans(self.folder / "scans")

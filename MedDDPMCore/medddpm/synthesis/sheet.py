@@ -24,7 +24,7 @@ WARNING = "SYNTHETIC - computed, not an image of a patient. Not for diagnosis."
 PARTLY_WARNING = "PARTLY SYNTHETIC - region computed, the rest is the patient's own. Not for diagnosis."
 PARTLY_MARK = "PARTLY SYNTHETIC"
 REAL_TITLE, REAL_MARK = "REAL - images of a patient, as prepared for training.", "REAL"
-FIRST_ROW = "First row"  # of the PNG's texts: left, top, width and height of the first pictures, in pixels
+FIRST_PICTURE = "First picture"  # of the PNG's texts: left, top, width and height of the axial picture, in pixels
 COMPARISON_WARNING = "Rows marked SYNTHETIC are computed from the mask, not images of a patient. Not for diagnosis."
 
 
@@ -101,8 +101,7 @@ def save_sheet(sheet: Image.Image, path: Path, description: str) -> None:
     """Write a sheet as PNG with ``description`` in its metadata. Raises InputError where it cannot be written."""
     notes = PngImagePlugin.PngInfo()
     notes.add_text("Description", description)
-    if "first_row" in sheet.info:
-        notes.add_text(FIRST_ROW, sheet.info["first_row"])
+    notes.add_text(FIRST_PICTURE, sheet.info.get(FIRST_PICTURE, ""))
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG", pnginfo=notes)
 
@@ -137,7 +136,7 @@ def compose(
     for left, column, name in zip(lefts, widths, names, strict=True):
         _text(draw, (left + column / 2, head + 5), name, 15, WHITE, column, "ma")
     top = head + COLUMN_HEAD
-    sheet.info["first_row"] = f"{lefts[0]} {top} {lefts[-1] + widths[-1] - lefts[0]} {heights[0]}"
+    sheet.info[FIRST_PICTURE] = f"{lefts[0]} {top} {widths[0]} {heights[0]}"
     for row, words, height in zip(rows, heads, heights, strict=True):
         for number, (text, color) in enumerate(zip(words, (WHITE, GRAY), strict=True)):
             _text(draw, (MARGIN, top + height / 2 - 18 + 18 * number), text, 14, color, ROW_HEAD)

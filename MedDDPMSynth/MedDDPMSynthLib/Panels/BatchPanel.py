@@ -18,9 +18,9 @@ FOLDER, SEQUENCE = range(2)
 MASK, IMAGE, STATE, RESULT = range(4)
 # Ticks without a change before a folder is looked at.
 _LOOK_DELAY = 3
-THUMBNAIL_PIXELS = (200, 60)
-# The PNG text of a contact sheet that tells where its first row of pictures is; see the core's synthesis.sheet.
-FIRST_ROW = "First row"
+THUMBNAIL_PIXELS, TOOLTIP_PIXELS = 44, 640
+# The PNG text of a contact sheet that tells where its first picture is; see the core's synthesis.sheet.
+FIRST_PICTURE = "First picture"
 
 
 class BatchPanel(Panel):
@@ -32,8 +32,9 @@ class BatchPanel(Panel):
         super().__init__(ui, context)
         self._shown: list[tuple[Any, ...]] = []
         self._lookIn, self._wanted = 0, None
-        setUpTable(ui.BatchTable, STATE)
-        ui.BatchTable.iconSize = qt.QSize(*THUMBNAIL_PIXELS)
+        setUpTable(ui.BatchTable, MASK)
+        ui.BatchTable.wordWrap, ui.BatchTable.textElideMode = False, qt.Qt.ElideMiddle
+        ui.BatchTable.iconSize = qt.QSize(THUMBNAIL_PIXELS, THUMBNAIL_PIXELS)
         ui.BatchKindComboBox.activated.connect(lambda *_: self._kindChosen())
         self._paths = [
             PathInput(ui.BatchSourcePath, context, "batchSource"),
@@ -73,10 +74,12 @@ class BatchPanel(Panel):
             say(self.ui.BatchMessageLabel, self.problem or service.batchTable.problem, "error")
         elif batch is not None and any(item in self._items() for item in (row.item for row in batch.rows)):
             left = f" About {duration(batch.secondsLeft)} left." if batch.secondsLeft is not None else ""
-            say(self.ui.BatchMessageLabel, f"{batch.message or ''}{left}".strip())
+            said = f"{batch.message}{left} {self._ofSelected()}"
+            say(self.ui.BatchMessageLabel, said.strip())
         else:
             busy = "The folder is being searched for masks…" if service.batchTable.busy else ""
-            say(self.ui.BatchMessageLabel, busy or service.batchTable.listed.sentence)
+            said = f"{service.batchTable.listed.sentence} {self._ofSelected()}"
+            say(self.ui.BatchMessageLabel, busy or said.strip())
 
     def sceneClosing(self) -> None:
         """The next scene begins without masks."""
@@ -128,11 +131,19 @@ class BatchPanel(Panel):
         batch = self.context.service.batch
         return next((row for row in batch.rows if row.item is item), None) if batch is not None else None
 
+    def _ofSelected(self) -> str:
+        """What there is to say of the selected mask."""
+        row, items = self.ui.BatchTable.currentRow(), self._items()
+        if not 0 <= row < len(items):
+            return ""
+        said = _told(items[row], self._caseOf(items[row]))[1]
+        return f"{items[row].name}: {said}" if said else ""
+
     def _fill(self) -> None:
         """Bring the table up to date, row by row where something has changed."""
         cases = [(item, self._caseOf(item)) for item in self._items()]
         rows = [
-            (item.name, item.place, item.image, item.used, *_told(item, case), case is not None and case.finished, case)
+            (item.name, item.place, item.image, item.used, *_told(item, case), case is not None and case.finished)
             for item, case in cases
         ]
         table = self.ui.BatchTable
@@ -145,20 +156,23 @@ class BatchPanel(Panel):
                     self._fillRow(number, item, case)
 
     def _fillRow(self, number: int, item: Any, case: Any) -> None:
-        table, (text, severity) = self.ui.BatchTable, _told(item, case)
-        image = item.image.name if item.image is not None else "none"
+        table, (state, said, severity) = self.ui.BatchTable, _told(item, case)
+        known = {path: name for name, path in item.images.items()}
+        image = known.get(item.image) or (item.image.name if item.image is not None else "none")
         tip = f"{item.image or 'No image'}. Double-click to choose another."
-        setCells(table, number, [(item.name, item.place), (image, tip), (text, text), ("", "")])
+        cells = [(item.name, item.place), (image, tip), (state, f"{state}. {said}"), ("", "")]
+        setCells(table, number, cells)
         box = table.item(number, MASK)
         box.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsSelectable)
         box.setCheckState(qt.Qt.Checked if item.used else qt.Qt.Unchecked)
         if severity:
-            table.item(number, STATE).setIcon(severityIcon(severity))
+            table.item(number, STATE).setIcon(qt.QIcon(severityIcon(severity).pixmap(16, 16)))
         sheet = case.sheet if case is not None else None
         if sheet is not None:
             table.item(number, RESULT).setIcon(qt.QIcon(_thumbnail(sheet)))
-            table.item(number, RESULT).setToolTip("Synthetic. Double-click to open the contact sheet.")
-        table.resizeRowToContents(number)  # messages are broken into lines
+            picture = f'<img src="{qt.QUrl.fromLocalFile(str(sheet)).toString()}" width="{TOOLTIP_PIXELS}">'
+            table.item(number, RESULT).setToolTip(f"{picture}<p>Double-click to open the contact sheet.</p>")
+        table.resizeRowToContents(number)
 
     def _onItem(self, cell: Any) -> None:
         """The user checked or unchecked a mask."""
@@ -178,17 +192,18 @@ class BatchPanel(Panel):
             widget.visible = not fromFolder
 
 
-def _told(item: Any, case: Any) -> tuple[str, str]:
-    """What the table says of an item, and how serious that is."""
+def _told(item: Any, case: Any) -> tuple[str, str, str]:
+    """The state of an item, what there is to say of it, and how serious that is."""
     if case is None:
-        return item.problem, "error" if item.problem else ""
+        return ("not usable", item.problem, "error") if item.problem else ("", "", "")
     severity = "error" if case.status == "failed" else "warning" if case.invented else ""
-    return f"{case.status}. {case.message}" if case.message else case.status, severity
+    return case.status, case.message or "", severity
 
 
 def _thumbnail(sheet: Path) -> Any:
-    """The first row of a contact sheet as a small picture."""
+    """The first picture of a contact sheet, made small."""
     image = qt.QImage(str(sheet))
-    numbers = [int(number) for number in image.text(FIRST_ROW).split()]
+    numbers = [int(number) for number in image.text(FIRST_PICTURE).split()]
     part = image.copy(*numbers) if len(numbers) == 4 else image
-    return qt.QPixmap.fromImage(part.scaled(*THUMBNAIL_PIXELS, qt.Qt.KeepAspectRatio, qt.Qt.SmoothTransformation))
+    side = (THUMBNAIL_PIXELS, THUMBNAIL_PIXELS)
+    return qt.QPixmap.fromImage(part.scaled(*side, qt.Qt.KeepAspectRatio, qt.Qt.SmoothTransformation))

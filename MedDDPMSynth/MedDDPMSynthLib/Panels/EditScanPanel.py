@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import slicer
@@ -27,7 +26,7 @@ class EditScanPanel(Panel):
         self._shownModel: Any = None
         ui.RememberMaskButton.clicked.connect(self.rememberMask)
         ui.RestoreMaskButton.clicked.connect(self.restoreMask)
-        ui.EditRealScanCheckBox.clicked.connect(lambda *_: self._showScan(self.ui.EditRealScanCheckBox.checked))
+        ui.EditRealScanCheckBox.clicked.connect(lambda *_: self._showScan())
 
     def refresh(self) -> None:
         """Show the chosen volumes and what is still missing."""
@@ -74,20 +73,18 @@ class EditScanPanel(Panel):
     def _volumesChanged(self) -> None:
         ids = {name: selector.currentNodeID for name, selector in self.selectors.items() if selector.currentNodeID}
         if self.context.parameters is not None and ids != dict(self.context.parameters.knownVolumes):
-            former = dict(self.context.parameters.knownVolumes)
             self.context.parameters.knownVolumes = ids
-            new = [node for name, node in self._given().items() if ids[name] != former.get(name)]
-            self._showScan(instead=new)
+            self._showScan()
 
     def _given(self) -> dict[str, Any]:
         """The chosen volumes, by modality."""
         nodes = {name: selector.currentNode() for name, selector in self.selectors.items()}
         return {name: node for name, node in nodes.items() if node is not None}
 
-    def _showScan(self, wanted: bool = True, instead: Iterable[Any] = ()) -> None:
-        """Show the scan in the slice views, unless a volume of it is seen already; ``instead``: rather these."""
-        volumes = [*instead] or [*self._given().values()]
-        if wanted and volumes and not isShown(volumes):
+    def _showScan(self) -> None:
+        """Show the scan in the slice views, unless a volume of it is seen already."""
+        volumes = [*self._given().values()]
+        if volumes and not isShown(volumes):
             showInSlices(volumes[0])
 
     def _showStatus(self, parameters: Any) -> None:
