@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import slicer
 from medddpm.errors import InputError
 from medddpm.jobs.events import State
 from MedDDPMSlicerLib.Texts import progressPercent, progressText
@@ -12,6 +13,15 @@ from MedDDPMSlicerLib.Texts import progressPercent, progressText
 from .SchemeChoice import MODEL_ATTRIBUTE
 
 MODULE_MISSING = "The module MedDDPM Synth is not loaded, so no MRI can be made. Enable it in the settings (Modules)."
+
+
+def synthModule() -> Any:
+    """The logic of MedDDPM Synth; None where the module is not loaded."""
+    if getattr(slicer.modules, "medddpmsynth", None) is None:
+        return None
+    from MedDDPMSynth import MedDDPMSynthLogic
+
+    return MedDDPMSynthLogic()
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from slicer.i18n import tr as _
 
 from . import Options
 from .EditActions import EditActions
-from .Generation import MODULE_MISSING, Generation, blockedView
+from .Generation import MODULE_MISSING, Generation, blockedView, synthModule
 from .Ghost import SliceOverlays
 from .Lesions import Steps
 from .Mouse import Mouse, showGhost
@@ -291,12 +291,3 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
                 scheme = self.actions.knownScheme()
                 self.frame.setParts(set(tumor_roles(scheme)))
         self.frame.roles.show(node, scheme)
-
-
-def synthModule() -> Any:
-    """The logic of MedDDPM Synth; None where the module is not loaded."""
-    if getattr(slicer.modules, "medddpmsynth", None) is None:
-        return None
-    from MedDDPMSynth import MedDDPMSynthLogic
-
-    return MedDDPMSynthLogic()
