@@ -98,6 +98,16 @@ def test_the_training_example_is_a_configuration(tmp_path: Path) -> None:
     assert config.network.level_channels == (64, 64, 128, 192, 256)
 
 
+def test_the_study_example_is_a_request(tmp_path: Path) -> None:
+    from medddpm.studies.request import read_table1
+
+    (text,) = blocks("docs/studies.md", "toml")
+    (tmp_path / "table1.toml").write_text(text, encoding="utf-8")
+    request = read_table1(tmp_path / "table1.toml")
+    assert [model.name for model in request.models] == ["Med-DDPM", "Pix2Pix", "DiscoGAN"]
+    assert request.output == str((tmp_path / "table1").resolve()) and request.features.network == "hd-bet"
+
+
 def test_troubleshooting_quotes_messages_that_the_program_has() -> None:
     section = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     quoted = [found[1] for line in section.splitlines() if (found := re.match(r"\| `(.+?)` \|", line))]

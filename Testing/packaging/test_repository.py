@@ -20,7 +20,13 @@ import yaml
 from repository import MAX_BYTES, PACKAGE, README, ROOT, blocks, python, repository_files, text_files
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "slicer": "slicer-core", "vtk": "slicer-core"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "slicer": "slicer-core",
+    "vtk": "slicer-core",
+    "radiomics": "pyradiomics-bhklab",
+}
 # What only the application has: its windows, and modules of Slicer and of the extension that this one depends on.
 APPLICATION = {
     *(

@@ -16,7 +16,9 @@ from .root import app
 
 log = logging.getLogger("medddpm")
 # The module of a command; of any other word, and for help, all are loaded.
-MODULES = {name: name for name in ("check", "evaluate", "models", "prepare", "runs", "synth", "train", "worker")}
+MODULES = {
+    name: name for name in ("check", "evaluate", "models", "prepare", "runs", "study", "synth", "train", "worker")
+}
 MODULES |= {"masks": "tissues", "job": "worker"}  # "tissues" has the last of the commands of "masks"
 UsageError: Any = typer.BadParameter.__mro__[1]  # of the click that comes with typer
 

