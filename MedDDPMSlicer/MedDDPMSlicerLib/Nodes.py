@@ -123,6 +123,14 @@ def parentOf(node: Any) -> int:
     return int(hierarchyOf(node.GetScene()).GetItemParent(itemOf(node)))
 
 
+def patientOf(node: Any) -> str:
+    """The name of the patient that a node lies under in the subject hierarchy; empty where it lies under none."""
+    tree = hierarchyOf(node.GetScene())
+    level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelPatient()
+    item = tree.GetItemAncestorAtLevel(itemOf(node), level)
+    return str(tree.GetItemName(item)) if item else ""
+
+
 def putUnder(node: Any, folder: int) -> int:
     """Move a node below the item ``folder``; returns the node's item."""
     item = itemOf(node)

@@ -21,6 +21,7 @@ import slicer
 import vtk
 from medddpm.errors import FREE_SPACE, InputError
 from medddpm.files import atomic_path
+from medddpm.geometry.checks import MAX_SHEAR, shear_degrees
 from medddpm.geometry.volume import Volume
 from vtk.util.numpy_support import get_vtk_array_type
 
@@ -48,13 +49,19 @@ def volumeOf(volumeNode: Any) -> Volume:
 
     Raises InputError where the node has no voxels, or several numbers a voxel.
     """
-    image = volumeNode.GetImageData()
+    image, name = volumeNode.GetImageData(), volumeNode.GetName()
     if _isEmpty(image):
-        raise InputError("The volume has no voxels. Choose another, or load it again.")
-    if image.GetNumberOfScalarComponents() != 1:
+        raise InputError(f"The volume '{name}' has no voxels. Choose another, or load it again.")
+    count = image.GetNumberOfScalarComponents()
+    if count != 1 and volumeNode.IsA("vtkMRMLMultiVolumeNode"):
         raise InputError(
-            f"The volume has {image.GetNumberOfScalarComponents()} components per voxel, but one is needed. Choose a "
-            "scalar volume (the module 'Vector to scalar volume' makes one)."
+            f"The volume '{name}' is a 4D series of {count} images, but one is needed. Extract one, or load the file "
+            "as a sequence and choose a frame."
+        )
+    if count != 1:
+        raise InputError(
+            f"The volume '{name}' has {count} components per voxel, but one is needed. Choose a scalar volume (the "
+            "module 'Vector to scalar volume' makes one of a color image)."
         )
     return Volume(voxelView(image).transpose(2, 1, 0), affineOf(volumeNode))
 
@@ -66,8 +73,14 @@ def _isEmpty(image: Any) -> bool:
 def saveVolume(volume: Volume, path: Path) -> None:
     """Write a Volume through MRML, whole or not at all, uncompressed (for speed); the name says the format (.nrrd).
 
-    Raises InputError where it cannot be written.
+    Raises InputError where it cannot be written, and where its axes are sheared, which the format cannot say.
     """
+    shear = shear_degrees(volume.affine)
+    if shear > MAX_SHEAR:
+        raise InputError(
+            f"A transform, or the geometry itself, shears the voxels of an image or mask by {shear:.1f} degrees. Use a "
+            "transform without shear, or resample the volume (module Resample Scalar/Vector/DWI Volume)."
+        )
     scene = slicer.vtkMRMLScene()
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
     image, voxels = newImage(volume.shape, volume.data.dtype)

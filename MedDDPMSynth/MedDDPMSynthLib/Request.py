@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import slicer
 from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
 from medddpm.synthesis.request import SynthesisRequest
 from MedDDPMSlicerLib.Models import ModelDescription
+from MedDDPMSlicerLib.Nodes import patientOf
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
 from MedDDPMSlicerLib.SegmentReading import readSegments, requireTumorKnown
 from MedDDPMSlicerLib.Segments import segmentValues
@@ -171,8 +173,27 @@ def exportReference(
 
 
 def exportVolume(volumeNode: Any, frame: Any, storage: Any) -> Steps:
-    """Steps that write a volume in the coordinates of the node ``frame`` (None: the world); they return the file."""
+    """Steps that write a volume in the coordinates of the node ``frame`` (None: the world); they return the file.
+
+    Raises InputError where the two nodes lie under different patients of the subject hierarchy.
+    """
+    patients = [patientOf(node) for node in (volumeNode, frame) if node is not None]
+    if all(patients) and len(set(patients)) > 1:
+        raise InputError(
+            f"'{volumeNode.GetName()}' belongs to the patient {patients[0]}, '{frame.GetName()}' to {patients[1]}. "
+            "Choose image and mask of one patient, or move the node to its patient in the Data module."
+        )
     return _export(volumeOf(volumeNode), volumeNode, frame, storage)
+
+
+def frameUsed(volumeNode: Any) -> str:
+    """A sentence where a volume is a frame of a sequence, of which others were not used; else empty."""
+    for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode") if volumeNode is not None else ():
+        count = browser.GetNumberOfItems()
+        if browser.IsProxyNodeID(volumeNode.GetID()) and count > 1:
+            number = browser.GetSelectedItemNumber() + 1
+            return f"'{volumeNode.GetName()}' is a sequence: frame {number} of {count}, which was shown, was used."
+    return ""
 
 
 def _export(volume: Volume, node: Any, frame: Any, storage: Any) -> Steps:

@@ -20,6 +20,7 @@ from MedDDPMSlicerLib.Nodes import (
     itemOf,
     markSynthetic,
     parentOf,
+    patientOf,
     placeLike,
     provenanceOf,
     putUnder,
@@ -156,11 +157,9 @@ def nextSampleNumber(segmentationNode: Any) -> int:
 
 def caseName(segmentationNode: Any) -> str:
     """What results are called: the segmentation's name, after that of the patient or folder that it lies under."""
-    tree, own = hierarchyOf(), str(segmentationNode.GetName())
-    level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelPatient()
-    above = parentOf(segmentationNode)
-    patient = tree.GetItemAncestorAtLevel(itemOf(segmentationNode), level) or above
-    named = "" if patient == tree.GetSceneItemID() else tree.GetItemName(patient)
+    tree, own, above = hierarchyOf(), str(segmentationNode.GetName()), parentOf(segmentationNode)
+    folder = "" if above == tree.GetSceneItemID() else str(tree.GetItemName(above))
+    named = patientOf(segmentationNode) or folder
     return own if named in own else f"{named}, {own}"
 
 

@@ -38,7 +38,7 @@ from .Growth import importSeries
 from .Import import BRIGHTEST, ImportPlan, SceneRecord, importResults, undoImport
 from .Marking import isEdited
 from .Options import SynthInputs, SynthOptions, withWidget
-from .Request import checkOptions, exportFiles, requestOf
+from .Request import checkOptions, exportFiles, frameUsed, requestOf
 from .Results import caseItem, caseName, modalityOf
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,7 @@ class SynthRun(Job):
         self.caseName = caseName(inputs.segmentation)
         self.resultItem = 0
         self._segments: tuple[str, ...] = ()
+        self._frames: tuple[str, ...] = ()
         self._made = NodeList()
         self._preview: Preview | None = None
         self._plan: ImportPlan | None = None
@@ -167,6 +168,8 @@ class SynthRun(Job):
         yield
         files = yield from exportFiles(self.inputs, self.options, self._model, storage)
         self._segments = tuple(roleTexts(self.inputs.segmentation, self._model.config.scheme))
+        volumes = (self.inputs.referenceVolume, *self.inputs.knownVolumes.values(), *self.inputs.referenceScan.values())
+        self._frames = tuple(said for volume in volumes if (said := frameUsed(volume)))
         yield
         return "growth" if self.options.frames > 1 else "synthesis", requestOf(self.options, self._model, files)
 
@@ -174,6 +177,8 @@ class SynthRun(Job):
         assert self._model is not None and self.folder is not None
         segmentation, known, name = self.inputs.segmentation, dict(self.inputs.knownVolumes), self.folder.path.name
         unused = [text.removesuffix(UNUSED) for text in self._segments if text.endswith(UNUSED)]
+        for said in self._frames:
+            self.warn(said)
         if unused:
             self.warn(f"Not used: {'segment' if len(unused) == 1 else 'segments'} {listed(unused)}.")
         plan = ImportPlan(segmentation, self._model, outputs, name, self.caseName, self.automatic, self._segments)

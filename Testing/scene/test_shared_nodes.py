@@ -61,8 +61,16 @@ def test_a_node_without_voxels_or_with_colors_is_refused(scene: Any) -> None:
     image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
     colors = scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode")
     colors.SetAndObserveImageData(image)
-    with pytest.raises(InputError, match="3 components per voxel"):
+    with pytest.raises(InputError, match="'VectorVolume' has 3 components per voxel"):
         volumeOf(colors)
+
+
+def test_sheared_voxels_are_not_written_as_straight_ones(tmp_path: Path) -> None:
+    affine = np.eye(4)
+    affine[0, 1] = 0.2
+    with pytest.raises(InputError, match=r"shears the voxels of an image or mask by 11\.3 degrees"):
+        saveVolume(Volume(ramp(), affine), tmp_path / "image.nrrd")
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])

@@ -123,6 +123,32 @@ def test_an_edited_scan_is_named_and_says_what_of_it_is_synthetic(service, scene
     assert [sample.number for sample in samplesOf(segmentation)] == [2] and sample.region.GetScene() is None
 
 
+def test_image_and_mask_of_two_patients_are_refused(service, scene, modelFolder):
+    segmentation, scan = painted(scene), realScan(scene, "lps")["T1"]
+    tree = hierarchyOf()
+    for node, patient in ((segmentation, "Doe^Jane"), (scan, "Roe^Joe")):
+        putUnder(node, tree.CreateSubjectItem(tree.GetSceneItemID(), patient))
+    run = service.generate(SynthInputs(segmentation, scan), options(modelFolder))
+    service.waitFor(run, SECONDS)
+    assert run.state is State.FAILED and leftovers(service) == []
+    assert "'real T1' belongs to the patient Roe^Joe, 'Case' to Doe^Jane" in run.message
+
+
+def test_a_frame_of_a_sequence_is_said_to_be_one(service, scene, modelFolder):
+    segmentation, scan = painted(scene), realScan(scene, "lps")
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "Perfusion")
+    for number, node in enumerate(scan.values()):
+        sequence.SetDataNodeAtValue(node, str(number))
+    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
+    browser.AddSynchronizedSequenceNode(sequence)
+    browser.AddProxyNode(scan["T1"], sequence, False)
+    browser.SetSelectedItemNumber(0)
+    run = service.generate(SynthInputs(segmentation, scan["T1"]), options(modelFolder, modalities=("T1",)))
+    service.waitFor(run, SECONDS)
+    run.raiseFailure()
+    assert "'real T1' is a sequence: frame 1 of 2, which was shown, was used." in run.warnings
+
+
 @pytest.mark.parametrize(
     ("name", "contrast"),
     [

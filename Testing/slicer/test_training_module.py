@@ -65,6 +65,35 @@ class PanelTest(TrainingTestCase):
         items = [self.ui.CasesTable.item(row, 3) for row in range(self.ui.CasesTable.rowCount)]
         return "\n".join(item.text() for item in items if item is not None)
 
+    def testNamesOfCasesAreReadWhole(self) -> None:
+        """Without problems the names have the room; beside sentences they keep what they need of it."""
+        self.scanned()
+        waitUntil(lambda: self.ui.CasesTable.item(5, 1) is not None, "the names")
+        rest(0.5)
+        table = self.ui.CasesTable
+        grab("training-scans")
+        self.assertGreater(table.columnWidth(1), table.columnWidth(3), "no problems, no room for them")
+        self.assertGreater(table.columnWidth(1), qt.QFontMetrics(table.font).boundingRect("Sample_01").width() + 10)
+
+    def testPresetThatFits(self) -> None:
+        """A preset that nobody chose and that is too large makes way for the compact one; a choice stays."""
+        from MedDDPMSlicerLib.Jobs import Estimate
+
+        panel = self.panel("start")
+        self.assertEqual(self.parameters.preset, "brats")
+        panel._offerPreset(Estimate(True, "It fits.", 60.0))
+        self.assertEqual(self.parameters.preset, "brats")
+        slicer.mrmlScene.Clear(0)
+        slicer.app.processEvents()
+        panel._offerPreset(Estimate(True, "It takes a year.", 365 * 24 * 3600.0))
+        self.assertEqual(self.parameters.preset, "compact")
+        self.assertIn("too large for this computer", self.ui.PresetLabel.text)
+        slicer.mrmlScene.Clear(0)
+        slicer.app.processEvents()
+        panel._set("preset", "brats")
+        panel._offerPreset(Estimate(False, "It will not fit."))
+        self.assertEqual(self.parameters.preset, "brats")
+
     def testCancelPreparationAndGoOn(self) -> None:
         """Cancel ends it; preparing again goes on where it was and ends with a dataset and a report."""
         self.scanned()
@@ -240,6 +269,11 @@ class OutlivesSlicerTest(TrainingTestCase):
         self.assertEqual(self.ui.RunsTable.item(0, 0).text(), "Left alone")
         self.assertEqual(self.ui.RunsTable.item(0, 1).text(), "running")
         self._closeScene(path)
+        openModule("Data")
+        openTraining()
+        waitUntil(lambda: self.ui.SourceSection.collapsed, "room for the running training")
+        self.assertFalse(self.ui.RunsSection.collapsed)
+        self.assertLess(self.ui.RunsSection.y, 300)
         grab("training-found-again")
         self.press("StopButton")
         self.waitForState(path, "cancelled")
