@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from .Base import plainErrors
 from .Widgets import say
 
@@ -50,7 +52,11 @@ class EstimateLine:
 
         def fail(sentence: str) -> None:
             if choices == self._choices:
-                say(self._label, f"Time and memory cannot be estimated: {sentence}", "warning")
+                say(
+                    self._label,
+                    _("Time and memory cannot be estimated: {sentence}").format(sentence=sentence),
+                    "warning",
+                )
 
         say(self._label, self._waiting)
         with plainErrors(fail):

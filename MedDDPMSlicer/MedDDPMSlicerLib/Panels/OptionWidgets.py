@@ -8,11 +8,12 @@ from typing import Any
 import ctk
 import qt
 from medddpm.options import Option
+from slicer.i18n import tr as _
 
 from ..RequestOptions import defaultOf, isOptional, parameterName, rangeOf, shownOptions
 from .Widgets import fillComboBox, quiet
 
-LEFT_OPEN, HERE = "As the model suggests", "This computer"
+LEFT_OPEN, HERE = _("As the model suggests"), _("This computer")
 
 
 def describe(ui: Any, request: type) -> None:

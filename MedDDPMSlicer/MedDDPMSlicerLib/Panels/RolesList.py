@@ -7,6 +7,7 @@ from typing import Any
 
 import ctk
 import qt
+from slicer.i18n import tr as _
 
 from ..Segments import GUESSED, OPEN, chooseRole, segmentRoles
 from .Widgets import clearLayout
@@ -22,8 +23,8 @@ class RolesList:
 
     def __init__(self, onChosen: Callable[[], None]) -> None:
         self.box = ctk.ctkCollapsibleGroupBox()
-        self.box.title = "Segment roles"
-        self.box.toolTip = "What each segment shows. The model gets only segments that have a role."
+        self.box.title = _("Segment roles")
+        self.box.toolTip = _("What each segment shows. The model gets only segments that have a role.")
         self.box.collapsed = True
         self.choices: dict[str, Any] = {}
         self._form = qt.QGridLayout(self.box)
@@ -54,14 +55,14 @@ class RolesList:
         box = qt.QComboBox()
         box.sizeAdjustPolicy, box.minimumContentsLength = qt.QComboBox.AdjustToMinimumContentsLengthWithIcon, 12
         if role.origin == OPEN:
-            box.addItem("not known: choose", ASK)
+            box.addItem(_("not known: choose"), ASK)
         for label in scheme.labels:
             guess = " (guessed)" if role.origin == GUESSED and label.value == role.value else ""
             box.addItem(f"{label.name}{guess}", str(label.value))
-        box.addItem("not used", NOT_USED)
+        box.addItem(_("not used"), NOT_USED)
         chosen = NOT_USED if role.value is None else str(role.value)
         box.currentIndex = box.findData(ASK if role.origin == OPEN else chosen)
-        box.toolTip = f"What the segment '{name}' shows, or 'not used' to leave it out."
+        box.toolTip = _("What the segment '{name}' shows, or 'not used' to leave it out.").format(name=name)
         box.activated.connect(lambda *_: self._choose(node, key, scheme, box.currentData))
         self._form.addWidget(qt.QLabel(name), number, 0)
         self._form.addWidget(box, number, 1)

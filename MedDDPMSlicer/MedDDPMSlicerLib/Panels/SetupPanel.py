@@ -7,6 +7,7 @@ from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from .. import Dependencies
 from .Base import Panel, PanelContext
@@ -31,15 +32,16 @@ class SetupPanel(Panel):
         names = ", ".join(package.name for package in self.context.missing)
         self.ui.SetupFrame.visible = bool(names)
         self._say(
-            f"To {self.context.use.aim}, these Python packages are still needed: {names}. Everything else works "
-            "without them."
+            _("To {aim}, these Python packages are still needed: {names}. Everything else works without them.").format(
+                aim=self.context.use.aim, names=names
+            )
         )
 
     def install(self) -> None:
         """Ask with the list of packages, then install from the internet."""
 
         def confirm(text: str) -> bool:
-            return slicer.util.confirmOkCancelDisplay(text, "Install packages for MedDDPM")
+            return slicer.util.confirmOkCancelDisplay(text, _("Install packages for MedDDPM"))
 
         with self.told():
             if Dependencies.install(self.context.missing, confirm, self._say, self.context.use):
@@ -47,7 +49,7 @@ class SetupPanel(Panel):
 
     def installOffline(self) -> None:
         """Install from a folder of wheels that the user chooses."""
-        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Choose the folder with wheel files")
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose the folder with wheel files"))
         if folder:
             with self.told():
                 Dependencies.installOffline(Path(folder), self.context.missing, self._say)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from ..Texts import fileSize
 from .Base import Panel, PanelContext
@@ -45,7 +46,12 @@ class StoragePanel(Panel):
         if self.ui.StorageSection.collapsed:
             return
         storage = self.context.service.storage
-        say(self.ui.StorageLabel, f"{storage.root}\n{fileSize(storage.sizeBytes())} in use. Only you can read it.")
+        say(
+            self.ui.StorageLabel,
+            _("{root}\n{fileSize} in use. Only you can read it.").format(
+                root=storage.root, fileSize=fileSize(storage.sizeBytes())
+            ),
+        )
 
     def openFolder(self) -> None:
         """Show the folder in the system's file browser."""
@@ -55,7 +61,7 @@ class StoragePanel(Panel):
         """Delete what is not needed any more; what a running job uses stays."""
         with self.told():
             stays = self.context.service.storage.clear()
-            say(self.ui.StorageMessageLabel, stays or "Temporary files were deleted.")
+            say(self.ui.StorageMessageLabel, stays or _("Temporary files were deleted."))
             self.showSize()
 
     def removeRemembered(self) -> None:
@@ -66,4 +72,4 @@ class StoragePanel(Panel):
 
     def _updateButton(self) -> None:
         chosen = 0 <= self.ui.RememberedList.currentRow < len(self._entries)
-        enable(self.ui.RemoveRememberedButton, None if chosen else "Select an entry in the list.")
+        enable(self.ui.RemoveRememberedButton, None if chosen else _("Select an entry in the list."))

@@ -9,6 +9,7 @@ from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 # Readable on light and on dark ground (contrast above 4.5 against white and against #323232).
 _COLORS = {"error": ("#b3261e", "#ff9d94"), "warning": ("#8a5300", "#ffc46b"), "info": ("", "")}
@@ -87,7 +88,7 @@ def fillModels(box: Any, library: Any, chosen: str, before: list[tuple[str, str]
     """
     entries = [(title, key) for key, title in library.entries()]
     if chosen not in [key for _, key in (*before, *entries)]:
-        entries.append((f"Not found here: {Path(chosen).name}", chosen))
+        entries.append((_("Not found here: {name}").format(name=Path(chosen).name), chosen))
     fillComboBox(box, before + entries + after, chosen)
     return len(before) + len(entries)
 
@@ -153,7 +154,7 @@ class DetailsDialog:
 
     def __init__(self, parent: Any) -> None:
         self.dialog = qt.QDialog(parent)
-        self.dialog.windowTitle = "Details"
+        self.dialog.windowTitle = _("Details")
         self.dialog.resize(720, 420)
         layout = qt.QVBoxLayout(self.dialog)
         self.text = qt.QPlainTextEdit()
@@ -161,10 +162,10 @@ class DetailsDialog:
         self.text.lineWrapMode = qt.QPlainTextEdit.NoWrap
         layout.addWidget(self.text)
         buttons = qt.QHBoxLayout()
-        self.copyButton = qt.QPushButton("Copy")
-        self.copyButton.toolTip = "Copies the text, for a report."
+        self.copyButton = qt.QPushButton(_("Copy"))
+        self.copyButton.toolTip = _("Copies the text, for a report.")
         self.copyButton.clicked.connect(self.copy)
-        closeButton = qt.QPushButton("Close")
+        closeButton = qt.QPushButton(_("Close"))
         closeButton.clicked.connect(self.dialog.hide)
         buttons.addStretch(1)
         buttons.addWidget(self.copyButton)
@@ -174,7 +175,7 @@ class DetailsDialog:
     def show(self, title: str, text: str) -> None:
         """Show the window with this text, at its end."""
         self.dialog.windowTitle = title
-        self.text.plainText = text or "There is no log."
+        self.text.plainText = text or _("There is no log.")
         bar = self.text.verticalScrollBar()
         self.dialog.show()
         bar.value = bar.maximum

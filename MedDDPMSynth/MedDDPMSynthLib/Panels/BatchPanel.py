@@ -10,6 +10,7 @@ import slicer
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import PathInput, enable, quiet, say, setCells, setUpTable, severityIcon
 from MedDDPMSlicerLib.Texts import duration
+from slicer.i18n import tr as _
 
 from ..Options import batchSource
 from .Context import Context
@@ -67,17 +68,21 @@ class BatchPanel(Panel):
                 service.batchTable.look(self._wanted)
                 service.startTimer()
         self._fill()
-        self.ui.BatchButton.text = "Cancel" if running else "Start"
+        self.ui.BatchButton.text = _("Cancel") if running else _("Start")
         reason = None if running else service.batchBlockedReason(self.context.parameters)
         enable(self.ui.BatchButton, reason)
         if self.problem or service.batchTable.problem:
             say(self.ui.BatchMessageLabel, self.problem or service.batchTable.problem, "error")
         elif batch is not None and any(item in self._items() for item in (row.item for row in batch.rows)):
-            left = f" About {duration(batch.secondsLeft)} left." if batch.secondsLeft is not None else ""
+            left = (
+                _(" About {duration} left.").format(duration=duration(batch.secondsLeft))
+                if batch.secondsLeft is not None
+                else ""
+            )
             said = f"{batch.message}{left} {self._ofSelected()}"
             say(self.ui.BatchMessageLabel, said.strip())
         else:
-            busy = "The folder is being searched for masks…" if service.batchTable.busy else ""
+            busy = _("The folder is being searched for masks…") if service.batchTable.busy else ""
             said = f"{service.batchTable.listed.sentence} {self._ofSelected()}"
             say(self.ui.BatchMessageLabel, busy or said.strip())
 
@@ -104,18 +109,20 @@ class BatchPanel(Panel):
         elif column == RESULT and case is not None and case.sheet is not None:
             qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(case.sheet)))
         elif case is not None:
-            self.showLog(f"Log of {item.name}", case.details())
+            self.showLog(_("Log of {name}").format(name=item.name), case.details())
 
     def chooseImage(self, item: Any) -> None:
         """Offer the images that belong to a mask, any other file, or none."""
         menu = qt.QMenu(self.ui.BatchTable)
         actions = {menu.addAction(f"{name}: {path.name}"): path for name, path in item.images.items()}
-        actions[menu.addAction("No image")] = None
-        other = menu.addAction("Choose a file…")
+        actions[menu.addAction(_("No image"))] = None
+        other = menu.addAction(_("Choose a file…"))
         chosen = menu.exec_(qt.QCursor.pos())
         if chosen == other:
             start = str((item.image or Path(item.place)).parent)
-            path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), f"Image of {item.name}", start)
+            path = qt.QFileDialog.getOpenFileName(
+                slicer.util.mainWindow(), _("Image of {name}").format(name=item.name), start
+            )
             item.image = Path(path) if path else item.image
         elif chosen in actions:
             item.image = actions[chosen]
@@ -159,7 +166,7 @@ class BatchPanel(Panel):
         table, (state, said, severity) = self.ui.BatchTable, _told(item, case)
         known = {path: name for name, path in item.images.items()}
         image = known.get(item.image) or (item.image.name if item.image is not None else "none")
-        tip = f"{item.image or 'No image'}. Double-click to choose another."
+        tip = _("{value}. Double-click to choose another.").format(value=item.image or _("No image"))
         cells = [(item.name, item.place), (image, tip), (state, f"{state}. {said}"), ("", "")]
         setCells(table, number, cells)
         box = table.item(number, MASK)
@@ -195,7 +202,7 @@ class BatchPanel(Panel):
 def _told(item: Any, case: Any) -> tuple[str, str, str]:
     """The state of an item, what there is to say of it, and how serious that is."""
     if case is None:
-        return ("not usable", item.problem, "error") if item.problem else ("", "", "")
+        return (_("not usable"), item.problem, "error") if item.problem else ("", "", "")
     severity = "error" if case.status == "failed" else "warning" if case.invented else ""
     return case.status, case.message or "", severity
 

@@ -9,6 +9,7 @@ from medddpm.labels.findings import listed
 from MedDDPMSlicerLib.Nodes import isShown, removeNode, showInSlices
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import enable, quiet, say
+from slicer.i18n import tr as _
 
 from .. import LocalEdit
 from ..Options import SynthInputs
@@ -64,8 +65,8 @@ class EditScanPanel(Panel):
             selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
             selector.showChildNodeTypes = selector.addEnabled = selector.removeEnabled = False
             selector.noneEnabled = True
-            selector.noneDisplay = f"The patient's {name}"
-            selector.toolTip = f"The real {name} volume that is kept outside the changed region."
+            selector.noneDisplay = _("The patient's {name}").format(name=name)
+            selector.toolTip = _("The real {name} volume that is kept outside the changed region.").format(name=name)
             selector.setMRMLScene(slicer.mrmlScene)
             selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._volumesChanged())
             form.addRow(f"{name}:", selector)
@@ -88,11 +89,11 @@ class EditScanPanel(Panel):
             showInSlices(volumes[0])
 
     def _showStatus(self, parameters: Any) -> None:
-        noMask = "Choose a segmentation first (section 2)." if parameters.segmentation is None else None
+        noMask = _("Choose a segmentation first (section 2).") if parameters.segmentation is None else None
         enable(self.ui.RememberMaskButton, noMask)
         remembered = parameters.originalSegmentation is not None
-        self.ui.RememberedLabel.text = "Remembered." if remembered else "Not yet remembered."
-        enable(self.ui.RestoreMaskButton, noMask or (None if remembered else "No mask is remembered yet."))
+        self.ui.RememberedLabel.text = _("Remembered.") if remembered else _("Not yet remembered.")
+        enable(self.ui.RestoreMaskButton, noMask or (None if remembered else _("No mask is remembered yet.")))
         missing = self._missing(parameters)
         enable(self.ui.EditRealScanCheckBox, missing if not parameters.editRealScan else None)
         if missing:
@@ -100,13 +101,13 @@ class EditScanPanel(Panel):
         else:
             model = self.context.model
             whole = [name for name in parameters.modalities or model.modalities if name not in self._given()]
-            said = f" Not given, so synthetic throughout: {listed(whole)}." if whole else ""
-            say(self.ui.EditStatusLabel, f"Ready: change the mask, then press Generate.{said}")
+            said = _(" Not given, so synthetic throughout: {names}.").format(names=listed(whole)) if whole else ""
+            say(self.ui.EditStatusLabel, _("Ready: change the mask, then press Generate.{said}").format(said=said))
 
     def _missing(self, parameters: Any) -> str | None:
         if self.context.model is None:
-            return "Choose a model first (section 1)."
+            return _("Choose a model first (section 1).")
         if parameters.segmentation is None:
-            return "Choose the mask of the scan first (section 2)."
+            return _("Choose the mask of the scan first (section 2).")
         inputs = SynthInputs(parameters.segmentation, None, self._given(), parameters.originalSegmentation)
         return LocalEdit.missingForEdit(self.context.model, inputs)

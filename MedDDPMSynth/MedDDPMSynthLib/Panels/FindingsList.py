@@ -7,6 +7,7 @@ from typing import Any
 
 import qt
 from MedDDPMSlicerLib.Panels.Widgets import clearLayout, iconLabel
+from slicer.i18n import tr as _
 
 # More rows than this would push the Generate button out of sight.
 MAX_ROWS = 8
@@ -32,7 +33,7 @@ class FindingsList:
         for finding in wanted[:MAX_ROWS]:
             self.layout.addWidget(self._row(finding))
         if len(wanted) > MAX_ROWS:
-            self.layout.addWidget(qt.QLabel(f"… and {len(wanted) - MAX_ROWS} more"))
+            self.layout.addWidget(qt.QLabel(_("… and {value} more").format(value=len(wanted) - MAX_ROWS)))
 
     def enable(self, reason: str | None) -> None:
         """Enable the fix buttons, or disable them with a reason."""
@@ -53,8 +54,8 @@ class FindingsList:
         return row
 
     def _fixButton(self, finding: Any) -> Any:
-        button = qt.QPushButton("Fix")
-        tip = f"{finding.fix} Can be undone in the editor.".strip()
+        button = qt.QPushButton(_("Fix"))
+        tip = _("{fix} Can be undone in the editor.").format(fix=finding.fix).strip()
         button.toolTip = tip
         button.clicked.connect(lambda *_: self.onFix(finding))
         button.sizePolicy = qt.QSizePolicy(qt.QSizePolicy.Fixed, qt.QSizePolicy.Fixed)

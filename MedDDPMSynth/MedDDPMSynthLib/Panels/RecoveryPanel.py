@@ -7,6 +7,7 @@ from typing import Any
 
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import say
+from slicer.i18n import tr as _
 
 from .Context import Context
 
@@ -52,13 +53,15 @@ class RecoveryPanel(Panel):
             return
         job = self.jobs[0]
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.job.created))
-        more = f" ({len(self.jobs) - 1} more after this one.)" if len(self.jobs) > 1 else ""
+        more = _(" ({value} more after this one.)").format(value=len(self.jobs) - 1) if len(self.jobs) > 1 else ""
         if job.finished:
-            text = f"A generation of {when} was finished, but its images were not brought into a scene: {job.title}."
+            text = _(
+                "A generation of {when} was finished, but its images were not brought into a scene: {title}."
+            ).format(when=when, title=job.title)
         else:
-            text = f"A generation of {when} was interrupted: {job.title}."
+            text = _("A generation of {when} was interrupted: {title}.").format(when=when, title=job.title)
         say(self.ui.RecoveryLabel, text + more)
-        self.ui.RecoveryResumeButton.text = "Import the images" if job.finished else "Run again"
+        self.ui.RecoveryResumeButton.text = _("Import the images") if job.finished else _("Run again")
 
     def sayError(self, text: str) -> None:
         """See Panel."""

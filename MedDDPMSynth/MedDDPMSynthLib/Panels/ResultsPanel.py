@@ -10,6 +10,7 @@ from MedDDPMSlicerLib import Nodes
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import enable, fillComboBox, say, setCells, setUpTable
 from MedDDPMSlicerLib.Views import showSideBySide
+from slicer.i18n import tr as _
 
 from .. import Results
 from ..LocalEdit import sameContrast
@@ -124,9 +125,13 @@ class ResultsPanel(Panel):
             parameters, sample = self.context.parameters, [*self.selected(), *self.samples][0]
             scan = realScan(parameters)
             real, made, contrast = sameContrast(sample, self.modality, scan, parameters.referenceVolume)
-            what = "Edited scan" if isEdited(made) else "Synthetic"
-            self._arrange({f"Real {contrast}": real, f"{what} {contrast}": made})
-            self._say(f"The {contrast} images are compared: {real.GetName()} and {made.GetName()}.")
+            what = _("Edited scan") if isEdited(made) else _("Synthetic")
+            self._arrange({_("Real {contrast}").format(contrast=contrast): real, f"{what} {contrast}": made})
+            self._say(
+                _("The {contrast} images are compared: {name} and {name2}.").format(
+                    contrast=contrast, name=real.GetName(), name2=made.GetName()
+                )
+            )
 
     def usualLayout(self) -> None:
         """Go back to the layout from before the comparison."""
@@ -139,7 +144,7 @@ class ResultsPanel(Panel):
         """Compute mean and variability over the kept samples, in small pieces."""
         with self.told():
             kept = [sample for sample in self.samples if sample.kept]
-            self._say("Mean and variability are being computed…")
+            self._say(_("Mean and variability are being computed…"))
             task = Results.statisticsTask(kept, self.modality, self._onStatistics, self.sayError)
             self.context.service.startTask(task)
 
@@ -162,7 +167,7 @@ class ResultsPanel(Panel):
         keep.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsSelectable)
         keep.setCheckState(qt.Qt.Checked if sample.kept else qt.Qt.Unchecked)
         model = sample.volumes[0].GetAttribute("MedDDPM.model") if sample.volumes else ""
-        what = "Edited scan" if sample.edited else "Sample"
+        what = _("Edited scan") if sample.edited else _("Sample")
         name = f"{what} {sample.number:02d}" + (" (preview)" if sample.automatic else "")
         texts = (name, str(sample.seed), model or "")
         facts = anatomySentence(Results.anatomyFacts(sample))
@@ -192,20 +197,20 @@ class ResultsPanel(Panel):
     def _updateButtons(self) -> None:
         ui, parameters = self.ui, self.context.parameters
         count, kept = len(self.samples), sum(sample.kept for sample in self.samples)
-        none = "There are no samples of this segmentation yet: press Generate." if not count else None
+        none = _("There are no samples of this segmentation yet: press Generate.") if not count else None
         hasMri = parameters is not None and (parameters.referenceVolume is not None or realScan(parameters))
-        noMri = None if hasMri else "Choose the reference MRI in section 2, or the volumes of the real scan, first."
+        noMri = None if hasMri else _("Choose the reference MRI in section 2, or the volumes of the real scan, first.")
         enable(ui.ShowButton, none)
-        enable(ui.SideBySideButton, none or ("There is only one sample: generate another." if count < 2 else None))
+        enable(ui.SideBySideButton, none or (_("There is only one sample: generate another.") if count < 2 else None))
         enable(ui.CompareButton, none or noMri)
-        enable(ui.UsualLayoutButton, None if self._usualLayout is not None else "No comparison is shown.")
-        fewKept = "Fewer than two samples are kept: generate more or check Keep." if kept < 2 else None
+        enable(ui.UsualLayoutButton, None if self._usualLayout is not None else _("No comparison is shown."))
+        fewKept = _("Fewer than two samples are kept: generate more or check Keep.") if kept < 2 else None
         enable(ui.StatisticsButton, none or fewKept)
-        allKept = "All samples are kept: remove the check of those to discard." if kept == count else None
+        allKept = _("All samples are kept: remove the check of those to discard.") if kept == count else None
         enable(ui.DiscardButton, none or allKept)
 
     def _onStatistics(self, *nodes: Any) -> None:
-        self._say("Mean and variability were added beside the samples.")
+        self._say(_("Mean and variability were added beside the samples."))
         if nodes:
             Nodes.showInSlices(nodes[-1])
 

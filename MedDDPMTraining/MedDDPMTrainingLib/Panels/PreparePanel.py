@@ -14,6 +14,7 @@ from MedDDPMSlicerLib.Panels.OptionWidgets import OptionWidgets
 from MedDDPMSlicerLib.Panels.Widgets import NameBoxes, PathInput, enable, say
 from MedDDPMSlicerLib.RequestOptions import shownOptions
 from MedDDPMSlicerLib.Texts import progressText
+from slicer.i18n import tr as _
 
 from .Context import Context, formOf
 
@@ -22,10 +23,10 @@ PLAIN, ELSEWHERE = ("scheme", "grid", "leave_out_flagged"), ("layout",)
 # Data of the entries that ask for another value; no value begins with a line feed.
 OTHER = "\nother"
 STAGES = {
-    "scan": "Scanning the files",
-    "labels": "Reading the masks' labels",
-    "prepare": "Preparing cases",
-    "report": "Writing the report",
+    "scan": _("Scanning the files"),
+    "labels": _("Reading the masks' labels"),
+    "prepare": _("Preparing cases"),
+    "report": _("Writing the report"),
 }
 
 
@@ -53,7 +54,7 @@ class PreparePanel(Panel):
         ui.PrepareButton.clicked.connect(self.onPrepare)
         ui.PrepareAgainButton.clicked.connect(self.again)
         ui.ReportButton.clicked.connect(self.openReport)
-        details = lambda *_: self.showLog("Log of the preparation", context.service.preparation.details())  # noqa: E731
+        details = lambda *args: self.showLog(_("Log of the preparation"), context.service.preparation.details())  # noqa: E731
         ui.PrepareDetailsButton.clicked.connect(details)
         for label in (ui.PrepareProgressLabel, ui.PrepareMessageLabel):
             say(label, "")
@@ -114,29 +115,29 @@ class PreparePanel(Panel):
     def _setOption(self, name: str, value: Any) -> None:
         window = slicer.util.mainWindow()
         if value == OTHER and name == "scheme":
-            value = qt.QFileDialog.getOpenFileName(window, "Choose a label scheme", "", "Label schemes (*.json)")
+            value = qt.QFileDialog.getOpenFileName(window, _("Choose a label scheme"), "", _("Label schemes (*.json)"))
         elif value == OTHER:
-            text = "Number of voxels, their size in mm and their directions, for example 80x96x80:2:LPS:"
+            text = _("Number of voxels, their size in mm and their directions, for example 80x96x80:2:LPS:")
             grid = self.context.parameters.grid
-            value = qt.QInputDialog.getText(window, "Resolution", text, qt.QLineEdit.Normal, grid).strip()
+            value = qt.QInputDialog.getText(window, _("Resolution"), text, qt.QLineEdit.Normal, grid).strip()
         if value != "":
             self.context.set(name, value)
         self.refresh()
 
     def _showButtons(self, preparation: Any) -> None:
         ui, busy = self.ui, not preparation.finished
-        ui.PrepareButton.text = "Cancel" if busy else "Prepare"
-        cancelling = "The preparation is being cancelled." if preparation.state is State.CANCELLING else None
+        ui.PrepareButton.text = _("Cancel") if busy else _("Prepare")
+        cancelling = _("The preparation is being cancelled.") if preparation.state is State.CANCELLING else None
         enable(ui.PrepareButton, cancelling if busy else self._blocked())
         ui.PrepareAgainButton.visible = preparation.state is State.INTERRUPTED
-        enable(ui.ReportButton, None if self._report() is not None else "There is a report once scans are prepared.")
+        enable(ui.ReportButton, None if self._report() is not None else _("There is a report once scans are prepared."))
         ui.PrepareDetailsButton.visible = self._isOfThisDataset(preparation)
 
     def _showProgress(self, job: Any) -> None:
         bar = self.ui.PrepareProgressBar
         bar.visible = not job.finished
         bar.maximum, bar.value = job.total or 0, job.step or 0
-        stage = STAGES.get(job.stage, job.stage) or "Waiting for the process"
+        stage = STAGES.get(job.stage, job.stage) or _("Waiting for the process")
         said = progressText(stage, job.step, job.total, job.secondsLeft, "case")
         say(self.ui.PrepareProgressLabel, "" if job.finished else said)
 

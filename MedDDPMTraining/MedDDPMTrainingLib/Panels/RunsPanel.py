@@ -11,6 +11,7 @@ import slicer
 from medddpm.jobs.events import State
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import enable, quiet, say, setCells, setUpTable
+from slicer.i18n import tr as _
 
 from .Context import Context
 
@@ -45,7 +46,7 @@ class RunsPanel(Panel):
         ui.AddFolderButton.clicked.connect(self.onAddFolder)
         openFolder = lambda *_: qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(context.chosen))  # noqa: E731
         ui.OpenRunButton.clicked.connect(openFolder)
-        ui.RunDetailsButton.clicked.connect(lambda *_: self.showLog("Log of the training", self._log()))
+        ui.RunDetailsButton.clicked.connect(lambda *args: self.showLog(_("Log of the training"), self._log()))
         for label in (ui.RunProgressLabel, ui.RunMessageLabel):
             say(label, "")
 
@@ -88,7 +89,7 @@ class RunsPanel(Panel):
 
     def onAddFolder(self) -> None:
         """Let the user choose a folder whose trainings are listed, too."""
-        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Choose a folder with trainings")
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose a folder with trainings"))
         if folder:
             self._do(lambda: self.addFolder(Path(folder)))
 
@@ -98,7 +99,7 @@ class RunsPanel(Panel):
             self.context.choose(self.context.service.runs.add(folder).folder)
         else:
             self.context.service.runs.addRoot(folder)
-            self._said = f"Trainings in {folder} are listed from now on."
+            self._said = _("Trainings in {folder} are listed from now on.").format(folder=folder)
             self.context.refresh()
 
     def forget(self) -> None:
@@ -110,7 +111,7 @@ class RunsPanel(Panel):
     def onDelete(self) -> None:
         """Delete the folder of the training after asking."""
         question = self.context.chosenRun.deletionQuestion()
-        if slicer.util.confirmOkCancelDisplay(question, "Delete a training"):
+        if slicer.util.confirmOkCancelDisplay(question, _("Delete a training")):
             path = self.context.chosen
             self.context.choose("")
             self.context.service.deleteRun(path, self._tell, self.sayError)
@@ -119,7 +120,7 @@ class RunsPanel(Panel):
         """Open MedDDPM Synth with the model of the training."""
         key = self.context.service.useInSynth(self.context.chosen)
         if getattr(slicer.modules, SYNTH.lower(), None) is None:
-            self.sayError("The module MedDDPM Synth is not installed. Install the extension again.")
+            self.sayError(_("The module MedDDPM Synth is not installed. Install the extension again."))
             return
         from MedDDPMSynth import MedDDPMSynthLogic
 
@@ -151,9 +152,9 @@ class RunsPanel(Panel):
             self.context.choose(self._rows[rows[0]][-1])
 
     def _showButtons(self) -> None:
-        for action, (button, _) in self._actions.items():
+        for action, (button, _function) in self._actions.items():
             enable(button, self.context.service.runBlockedReason(action, self.context.chosen))
-        none = None if self.context.chosenRun is not None else "Choose a training in the list first."
+        none = None if self.context.chosenRun is not None else _("Choose a training in the list first.")
         enable(self.ui.OpenRunButton, none)
         enable(self.ui.RunDetailsButton, none)
         self.ui.MoreStepsSpinBox.enabled = self.ui.ExtendButton.enabled
@@ -172,7 +173,7 @@ class RunsPanel(Panel):
         if self.problem or self._said:
             say(label, self.problem or self._said, "error" if self.problem else "info")
         elif run is None:
-            say(label, "" if self.context.service.runs.runs else "There are no trainings yet.")
+            say(label, "" if self.context.service.runs.runs else _("There are no trainings yet."))
         else:
             failed = run.problem or run.summary.problem or run.summary.state in (State.FAILED, State.INTERRUPTED)
             say(label, run.message, "error" if failed else run.verdict[1])

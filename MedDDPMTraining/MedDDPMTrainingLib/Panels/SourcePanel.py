@@ -14,6 +14,7 @@ from MedDDPMSlicerLib.Panels.Base import Panel, plainErrors
 from MedDDPMSlicerLib.Panels.OptionWidgets import OptionWidgets
 from MedDDPMSlicerLib.Panels.Widgets import PathInput, enable, quiet, say, setCells, setUpTable, severityIcon
 from MedDDPMSlicerLib.RequestOptions import shownOptions
+from slicer.i18n import tr as _
 
 from ..SampleScans import FOLDER, sampleScans
 from ..SourceTable import CaseLine, linesOf, obstacles, summary, toLeaveOut
@@ -21,7 +22,7 @@ from .Context import Context, formOf
 
 # Ticks without a change before a folder is looked at by itself.
 _SCAN_DELAY = 3
-_NOTHING = "Press 'Scan folder' first."
+_NOTHING = _("Press 'Scan folder' first.")
 USE, NAME, _FILES, TEXT = range(4)
 # Beside problems, names get at most this share of the table.
 MAX_NAME_SHARE = 0.45
@@ -111,7 +112,7 @@ class SourcePanel(Panel):
 
     def onSampleScans(self) -> None:
         """Write sample scans into a folder of the user's choice, then look at it."""
-        parent = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Where shall the sample scans be?")
+        parent = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Where shall the sample scans be?"))
         if parent:
             self.makeSampleScans(Path(parent) / FOLDER)
 
@@ -167,7 +168,7 @@ class SourcePanel(Panel):
         if line.key:
             box.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
             box.setCheckState(qt.Qt.Checked if used else qt.Qt.Unchecked)
-        box.setToolTip("Uncheck to leave it out.")
+        box.setToolTip(_("Uncheck to leave it out."))
         table.setItem(row, USE, box)
         if line.text:
             table.resizeRowToContents(row)  # the whole explanation is read without pointing at it
@@ -183,9 +184,9 @@ class SourcePanel(Panel):
     def _showState(self, found: Any) -> None:
         scan, ui = self.context.service.scan, self.ui
         writing = self._writing is not None and not self._writing.finished
-        ui.ScanButton.text = "Scan folder" if scan.finished else "Cancel"
+        ui.ScanButton.text = _("Scan folder") if scan.finished else _("Cancel")
         enable(ui.ScanButton, self._blocked() if scan.finished else None)
-        enable(ui.SampleScansButton, "The sample scans are being written. Wait a moment." if writing else None)
+        enable(ui.SampleScansButton, _("The sample scans are being written. Wait a moment.") if writing else None)
         ui.ScanProgressBar.visible = not scan.finished or writing
         steps = (0, 0) if scan.finished else (scan.total or 0, scan.step or 0)
         ui.ScanProgressBar.maximum, ui.ScanProgressBar.value = steps
@@ -194,13 +195,13 @@ class SourcePanel(Panel):
         for widget in (ui.CasesTable, ui.LeaveOutButton, ui.UseAllButton):
             widget.visible = some
         left = obstacles(found, leftOut) if found is not None else []
-        none = _NOTHING if not some else None if left else "Every case can be used."
+        none = _NOTHING if not some else None if left else _("Every case can be used.")
         enable(ui.LeaveOutButton, none)
-        enable(ui.UseAllButton, _NOTHING if not some else None if leftOut else "All cases are used.")
+        enable(ui.UseAllButton, _NOTHING if not some else None if leftOut else _("All cases are used."))
         if self.problem or scan.message:
             say(ui.ScanStatusLabel, self.problem or scan.message, "error")
         elif writing or not scan.finished:
-            say(ui.ScanStatusLabel, "Writing the sample scans…" if writing else "Scanning the files…")
+            say(ui.ScanStatusLabel, _("Writing the sample scans…") if writing else _("Scanning the files…"))
         else:
             text = summary(found, leftOut) if found is not None else ""
             say(ui.ScanStatusLabel, text, "error" if left else "info")

@@ -16,14 +16,15 @@ from MedDDPMSlicerLib.Panels.EstimateLine import EstimateLine, Fail, Show
 from MedDDPMSlicerLib.Panels.OptionWidgets import OptionWidgets
 from MedDDPMSlicerLib.Panels.Widgets import PathInput, enable, fillModels, say
 from MedDDPMSlicerLib.RequestOptions import valuesOf
+from slicer.i18n import tr as _
 
 from ..Orders import TrainChoices, datasetSentence
 from .Context import Context, formOf
 
 # Data of the entry that is an action; no key of a model begins with a line feed.
 CHOOSE_FOLDER = "\nfolder"
-_WAITING = "Finding out how long it takes and whether it fits…"
-_AS_PRESET = "As in the preset"
+_WAITING = _("Finding out how long it takes and whether it fits…")
+_AS_PRESET = _("As in the preset")
 # The preset for computers that the usual one is too large for: by its memory, or by a training longer than four weeks.
 COMPACT, LONGEST_SECONDS = "compact", 28 * 24 * 3600
 # Ticks between two looks at what stands in the way; it reads a few small files.
@@ -76,7 +77,7 @@ class TrainPanel(Panel):
             service, node = self.context.service, self.context.parameters
             self._blocked = service.blockedReason("train", node)
             if not service.preparation.finished:
-                self._blocked = "The scans are being prepared. Start when that is done."
+                self._blocked = _("The scans are being prepared. Start when that is done.")
             text = ""  # what is wrong with the dataset, stands at the button
             with contextlib.suppress(MedDDPMError):
                 text = datasetSentence(node.datasetFolder) if node is not None else ""
@@ -108,21 +109,25 @@ class TrainPanel(Panel):
         node, may, self._mayOffer = self.context.parameters, self._mayOffer, False
         large = not estimate.fits or (estimate.seconds or 0) > LONGEST_SECONDS
         if may and large and node is not None and node.preset != COMPACT:
-            self._offered = f"The preset '{node.preset}' is too large for this computer, so this one is offered."
+            self._offered = _("The preset '{preset}' is too large for this computer, so this one is offered.").format(
+                preset=node.preset
+            )
             self.context.set("preset", COMPACT)
 
     def _showPreset(self, parameters: Any) -> None:
         name = parameters.preset
         text = PRESETS.get(name, "")
         with plainErrors(self.sayError):
-            text = f"{text} {preset_data(name)['iterations']:,} steps by default."
+            text = _("{text} {value:,} steps by default.").format(text=text, value=preset_data(name)["iterations"])
             if parameters.startModel:
                 model = self.context.service.library.describe(parameters.startModel)
-                text = f"{text} Network and noise are those of the starting model (license: {model.config.license})."
+                text = _("{text} Network and noise are those of the starting model (license: {license}).").format(
+                    text=text, license=model.config.license
+                )
         say(self.ui.PresetLabel, f"{text} {self._offered}".strip())
 
     def _showModels(self, chosen: str) -> None:
-        none, other = ("None: train from scratch", ""), ("Choose model folder…", CHOOSE_FOLDER)
+        none, other = (_("None: train from scratch"), ""), (_("Choose model folder…"), CHOOSE_FOLDER)
         fillModels(self.ui.StartModelComboBox, self.context.service.library, chosen, [none], [other])
 
     def _onStartModel(self, index: int) -> None:
@@ -130,7 +135,7 @@ class TrainPanel(Panel):
         self.problem = ""
         if chosen == CHOOSE_FOLDER:
             chosen = self.context.parameters.startModel
-            folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Choose a model folder")
+            folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose a model folder"))
             if folder:
                 with plainErrors(self.sayError):
                     chosen = self.context.service.library.remember(Path(folder))

@@ -9,6 +9,7 @@ import slicer
 from MedDDPMSlicerLib.Background import SlicedTask
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import enable, fillComboBox, say
+from slicer.i18n import tr as _
 
 from .. import RunLayout
 from ..Samples import MASK
@@ -16,7 +17,7 @@ from .Context import Context
 
 logger = logging.getLogger(__name__)
 
-_NONE_YET = "There are no samples yet. The training makes the first ones after some time."
+_NONE_YET = _("There are no samples yet. The training makes the first ones after some time.")
 
 
 class WatchPanel(Panel):
@@ -47,14 +48,14 @@ class WatchPanel(Panel):
         shown, sample = self.shown, self._sample()
         if RunLayout.shown(_layoutNode()) and self.context.parameters is not None:
             self._fillViews(sample)
-        self.ui.WatchButton.text = "Back to the former views" if shown else "Show charts and samples"
-        enable(self.ui.WatchButton, None if shown or self.context.chosen else "Choose a training in the list first.")
+        self.ui.WatchButton.text = _("Back to the former views") if shown else _("Show charts and samples")
+        enable(self.ui.WatchButton, None if shown or self.context.chosen else _("Choose a training in the list first."))
         text = _NONE_YET
         if sample is not None:
-            text = (
-                f"{self._modality(sample)} of {sample.case}: left the real image, right what the model made of the "
-                f"mask after {sample.iteration:,} steps. The model is not trained on this patient."
-            )
+            text = _(
+                "{modality} of {case}: left the real image, right what the model made of the mask after "
+                "{iteration:,} steps. The model is not trained on this patient."
+            ).format(modality=self._modality(sample), case=sample.case, iteration=sample.iteration)
         say(self.ui.SamplesLabel, text if shown else "")
 
     def enter(self) -> None:
