@@ -59,6 +59,11 @@ class Lattice:
         return z, y, x
 
     @property
+    def size(self) -> float:
+        """What it spans, cubic mm."""
+        return float(np.prod(self.shape) * abs(np.linalg.det(self.matrix[:3, :3])))
+
+    @property
     def affine(self) -> np.ndarray:
         """Index counted from the first voxel of the extent -> RAS mm: the affine of a Volume."""
         affine = np.array(self.matrix, np.float64)

@@ -144,9 +144,13 @@ def _explicitLattice(reference: Any, segmentationNode: Any) -> Lattice | None:
 
 
 def _ownLattice(segmentation: Any, values: Mapping[str, int]) -> Lattice:
-    """The reference geometry, enlarged to what the known segments need; without one, all that their images span."""
+    """The reference geometry, enlarged to what the known segments need; without one, all that their images span.
+
+    Then the voxels are those of the largest image: Slicer makes very fine ones for small surfaces.
+    """
     lattice, given = parameterLattice(segmentation), True
-    for image, labelValues in sharedImages(segmentation, values):
+    images = sharedImages(segmentation, values)
+    for image, labelValues in sorted(images, key=lambda found: -Lattice.ofImage(found[0]).size):
         own = Lattice.ofImage(image)
         if lattice is None:
             lattice, given = Lattice(own.matrix, EMPTY), False

@@ -289,6 +289,23 @@ def test_surfaces_are_composed_without_changing_the_node(paintedSegmentation: An
     np.testing.assert_array_equal(composeLabels(paintedSegmentation, BRATS).data, brain())
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_surfaces_without_a_reference_geometry_share_one_grid(scene: Any, order: int) -> None:
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    for name, radius in (("Brain", 70.0), ("Enhancing tumor", 12.0))[::order]:
+        sphere = vtk.vtkSphereSource()
+        sphere.SetRadius(radius)
+        sphere.SetThetaResolution(60)
+        sphere.SetPhiResolution(60)
+        sphere.Update()
+        node.AddSegmentFromClosedSurfaceRepresentation(sphere.GetOutput(), name, [1.0, 0.0, 0.0])
+    volume = composeLabels(node, BRATS)
+    assert min(volume.spacing) > 0.5 and max(volume.shape) < 300
+    for labels, radius in ((volume.data > 0, 70.0), (volume.data == 3, 12.0)):
+        size = np.count_nonzero(labels) * np.prod(volume.spacing)
+        assert size == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.04)
+
+
 def importLabels(scene: Any, node: Any, labels: np.ndarray, affine: np.ndarray, factor: int) -> None:
     """All segments in one layer, by Slicer's import of a label map of values times ``factor``."""
     labelmap = volumeNodeFromArray(scene, "seg", labels, affine, "vtkMRMLLabelMapVolumeNode")
