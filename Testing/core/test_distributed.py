@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from medddpm.config import ScheduleConfig
 from medddpm.errors import InputError
 from medddpm.jobs.folder import State
 from medddpm.progress import SilentReporter
@@ -75,7 +76,11 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Group:
     train(Run(whole, str(place / "one")))
     for name in ("one-two", "one-two-fsdp"):
         train(Run(half, str(place / name)))
+    network = replace(whole.network, domain="discogan")
+    gan = replace(half, network=network, schedule=ScheduleConfig(1, "one-step", prediction="x0"))
+    train(Run(gan, str(place / "gan-one")))
     runs = [
+        Run(gan, str(place / "gan")),
         Run(whole, str(place / "ddp")),
         Run(parts, str(place / "fsdp")),
         Run(whole, str(place / "one-two")),
@@ -120,6 +125,12 @@ def test_two_processes_compute_the_losses_of_one(group: Group, name: str) -> Non
     expected = losses(group.place / "one")
     assert len(set(expected)) == len(expected) == 8
     assert losses(group.place / name) == pytest.approx(expected, abs=EQUAL)
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_gan_as_one_does(group: Group) -> None:
+    assert losses(group.place / "gan") == pytest.approx(losses(group.place / "gan-one"), abs=EQUAL)
+    assert difference(*(checkpoint(group.place / name)["network"] for name in ("gan", "gan-one"))) < EQUAL_WEIGHTS
 
 
 @pytest.mark.slow

@@ -99,11 +99,11 @@ def test_the_training_example_is_a_configuration(tmp_path: Path) -> None:
 
 
 def test_the_study_example_is_a_request(tmp_path: Path) -> None:
-    from medddpm.studies.request import read_table1
+    from medddpm.studies.request import Table1Request, read_study
 
     (text,) = blocks("docs/studies.md", "toml")
     (tmp_path / "table1.toml").write_text(text, encoding="utf-8")
-    request = read_table1(tmp_path / "table1.toml")
+    request = read_study(tmp_path / "table1.toml", Table1Request)
     assert [model.name for model in request.models] == ["Med-DDPM", "Pix2Pix", "DiscoGAN"]
     assert request.output == str((tmp_path / "table1").resolve()) and request.features.network == "hd-bet"
 

@@ -24,24 +24,46 @@ def studies() -> None:
         raise InputError('Studies need further packages. Install them with: pip install "medddpm[train]"')
 
 
+ConfigArgument = Annotated[Path, typer.Argument(help="A TOML file: dataset, models and what to compute.")]
+OutOption = Annotated[
+    Path | None, typer.Option(help="Folder for tables and samples. Default: as the file says.", show_default=False)
+]
+
+
 @study.command("table1")
-def table1_command(
-    config: Annotated[Path, typer.Argument(help="A TOML file: dataset, models and what to compute.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for tables and samples. Default: as the file says.", show_default=False)
-    ] = None,
-) -> None:
+def table1_command(config: ConfigArgument, out: OutOption = None) -> None:
     """Compare models on the same test masks: MSE, MMD, 3D-FID, MS-SSIM, FRD and the measures of 'medddpm evaluate'.
 
     Writes table1.html, table1.csv and table1.md. The same command again goes on where it was stopped.
     """
-    from ..studies.request import read_table1
+    from ..studies.request import Table1Request, read_study
 
-    request = read_table1(config, out)
+    request = read_study(config, Table1Request, out)
     keep_freed_memory()
     with ConsoleReporter() as reporter:
         from ..studies.report import write_table1  # which takes a while: torch and MONAI
         from ..studies.table1 import table1
 
         page = write_table1(table1(request, reporter))
+    say(f"Open {page}")
+
+
+@study.command("memorization")
+def memorization_command(config: ConfigArgument, out: OutOption = None) -> None:
+    """Look for the nearest training case of every sample: does the model repeat patients?
+
+    Writes memorization.html, memorization.csv and memorization.md. The same command again goes on where it was stopped.
+    """
+    from ..studies.request import MemorizationRequest, read_study
+
+    request = read_study(config, MemorizationRequest, out)
+    keep_freed_memory()
+    with ConsoleReporter() as reporter:
+        from ..studies.memorization import memorization
+        from ..studies.memorization_report import shares, write_memorization
+
+        found = memorization(request, reporter)
+        page = write_memorization(found)
+    for model, space, samples, copies, *_ in shares(found):
+        say(f"{model}: {copies} of {samples} samples are copies ({space}).")
     say(f"Open {page}")

@@ -11,21 +11,27 @@ Weights are read as tensors, never unpickled. Every network gets a volume of one
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..files import sha256
+from ..files import atomic_path, sha256
 from ..models.published import read_tensors
 from ..training.monitor.samples import spread
 
+RECIPE = 1  # count up with every change of what is computed here: older files are then not taken
 VOXEL = 1.5  # mm; HD-BET learned on these
 DIVISOR, LEAST = 16, 32  # of the padded sides, which HD-BET halves four times
 FILTERS, LEVELS, SLOPE = 21, 5, 0.01  # of HD-BET
@@ -49,6 +55,28 @@ class Features:
         sides = [max(1, round(n * mm / VOXEL)) for n, mm in zip(images.shape[1:], spacing, strict=True)]
         volumes = F.interpolate(images.float()[:, None].to(self._device), sides, mode="trilinear")
         return torch.cat([self._compute(volume[None]).float().cpu() for volume in volumes])
+
+    def kept(self, folder: Path, images: Tensor, spacing: Sequence[float]) -> np.ndarray:
+        """The same, float64, from a file below ``folder`` where it was computed before."""
+        return cached(folder, [self.weights, spacing, hash_of(images)], lambda: self.of(images, spacing))
+
+
+def hash_of(images: Tensor) -> str:
+    """A hash of what images show."""
+    return hashlib.sha256(images.contiguous().numpy().tobytes()).hexdigest()
+
+
+def cached(folder: Path, facts: Sequence[Any], compute: Callable[[], Tensor]) -> np.ndarray:
+    """Features, float64, from a file in ``features`` below ``folder`` named by ``facts``, or computed now and kept."""
+    digest = hashlib.sha256(json.dumps([RECIPE, *facts]).encode()).hexdigest()
+    path = folder / "features" / f"{digest[:24]}.safetensors"
+    try:
+        found = load_file(path)["features"]
+    except (OSError, SafetensorError, KeyError):
+        found = compute().contiguous()
+        with atomic_path(path) as temporary:
+            save_file({"features": found}, temporary)
+    return found.double().numpy()
 
 
 def open_features(network: str, weights: str | None, device: torch.device) -> Features:

@@ -129,11 +129,11 @@ def markdown(found: Table1) -> str:
     """The table, the paper's and the sentences, as Markdown."""
     head, *lines = overview(found)
     meanings = [f"- {heading}: {meaning}" for _, heading, _, meaning in COLUMNS if heading in head]
-    parts = ["# Table I: models on the same masks", *made(found), _rows(head, lines), "\n".join(meanings)]
+    parts = ["# Table I: models on the same masks", *made(found), markdown_table(head, lines), "\n".join(meanings)]
     parts += ["\n".join(f"- {sentence}" for sentence in _doubts(found))] if _doubts(found) else []
     judged = [[cell if isinstance(cell, str) else cell.text for cell in line] for line in measures(found)]
-    parts += [_rows(["Measure", *(row.name for row in found.rows), "Good"], judged)]
-    parts += ["## The paper's figures", PAPER_SENTENCE, _rows(PAPER[0], PAPER[1:])]
+    parts += [markdown_table(["Measure", *(row.name for row in found.rows), "Good"], judged)]
+    parts += ["## The paper's figures", PAPER_SENTENCE, markdown_table(PAPER[0], PAPER[1:])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -156,7 +156,8 @@ def _text(figure: Figure | None, digits: int) -> str:
     return interval(one, digits)
 
 
-def _rows(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table of texts as Markdown."""
     table = [list(head), ["---"] * len(head), *map(list, lines)]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in table)
 

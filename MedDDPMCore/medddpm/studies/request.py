@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..config import ModelConfig
 from ..dataset import DatasetConfig, read_dataset_config
@@ -48,20 +48,18 @@ class FeatureNetwork:
 
 
 @dataclass(frozen=True)
-class Table1Request:
-    """Table I: ``models`` on the masks of a split of ``dataset``; tables, page and samples go to ``output``."""
+class StudyRequest:
+    """A study of ``models`` on the masks of a split of ``dataset``; tables, page and samples go to ``output``."""
 
     dataset: str
     models: tuple[StudiedModel, ...]
-    output: str = "table1"
+    output: str = "study"
     features: FeatureNetwork = field(default_factory=FeatureNetwork)
-    frd: bool = option(True, "Compute FRD, which needs PyRadiomics.")
     split: str = option("test", "Which cases.", choices=("test", "validation"))
     samples: int = option(1, "Number of samples for each mask.", low=1, high=MAX_SAMPLES)
     seed: int = option(0, "Seed of the random numbers.", low=0, high=names.MAX_SEED - MAX_SAMPLES)
     device: str = option("auto", names.DEVICE_HELP, choices=names.DEVICES, more=True)
     precision: str = option("auto", names.PRECISION_HELP, choices=names.PRECISIONS)
-    tumor_iterations: int = option(TUMOR_ITERATIONS, "As of medddpm evaluate; 0: no tumor fidelity.", low=0)
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -77,18 +75,42 @@ class Table1Request:
 
     def evaluation(self, model: StudiedModel) -> EvaluationRequest:
         """What is asked of ``medddpm evaluate`` for a model."""
-        common = ("split", "samples", "seed", "device", "precision", "tumor_iterations")
+        common = ("split", "samples", "seed", "device", "precision")
         return EvaluationRequest(
             model.model,
             self.dataset,
             str(Path(self.output) / "models" / model.name),
             sampler=model.sampler,
             steps=model.steps,
+            tumor_iterations=0,
             **{name: getattr(self, name) for name in common},
         )
 
 
-def read_table1(path: Path, output: Path | None = None) -> Table1Request:
+@dataclass(frozen=True)
+class Table1Request(StudyRequest):
+    """Table I."""
+
+    output: str = "table1"
+    frd: bool = option(True, "Compute FRD, which needs PyRadiomics.")
+    tumor_iterations: int = option(TUMOR_ITERATIONS, "As of medddpm evaluate; 0: no tumor fidelity.", low=0)
+
+    def evaluation(self, model: StudiedModel) -> EvaluationRequest:
+        """See StudyRequest."""
+        return replace(super().evaluation(model), tumor_iterations=self.tumor_iterations)
+
+
+@dataclass(frozen=True)
+class MemorizationRequest(StudyRequest):
+    """Whether samples repeat training cases."""
+
+    output: str = "memorization"
+
+
+Request = TypeVar("Request", bound=StudyRequest)
+
+
+def read_study(path: Path, kind: type[Request], output: Path | None = None) -> Request:
     """The request in a TOML file; paths in it count from its folder. Raises InputError naming what does not fit."""
     where = f"The study {path}"
     try:
@@ -101,7 +123,7 @@ def read_table1(path: Path, output: Path | None = None) -> Table1Request:
             model.setdefault("name", Path(model["model"]).name)
             if (base / model["model"]).exists():
                 model["model"] = str(base / model["model"])
-    request: Table1Request = from_dict(Table1Request, data, where)
+    request = from_dict(kind, data, where)
     weights = request.features.weights
     return replace(
         request,
@@ -111,7 +133,7 @@ def read_table1(path: Path, output: Path | None = None) -> Table1Request:
     )
 
 
-def check_table1(request: Table1Request) -> tuple[DatasetConfig, list[str], list[str]]:
+def check_study(request: StudyRequest) -> tuple[DatasetConfig, list[str], list[str]]:
     """The dataset, its cases to take, and sentences on what is not known; before anything is computed.
 
     Raises InputError where a model does not fit the dataset or has seen a case, and for fewer than two patients.
@@ -129,6 +151,29 @@ def check_table1(request: Table1Request) -> tuple[DatasetConfig, list[str], list
             "two or more. Prepare a dataset with more of them."
         )
     return dataset, ids, told
+
+
+def require_trained_on(model: ModelConfig, name: str, dataset: DatasetConfig, folder: Path) -> list[str]:
+    """Raise InputError where no training case of the model is one of the dataset's.
+
+    By hashes as in ``require_unseen``, else by name. Returns a sentence where some are missing.
+    """
+    trained, hashes = (model.training.get(key) for key in ("training_cases", "training_hashes"))
+    ids = [case.id for case in dataset.cases if case.split == "train"]
+    if isinstance(hashes, dict):
+        tensors = {id: sha256(folder / "cases" / f"{id}.safetensors") for id in ids}
+        known = {value for values in case_hashes(dataset, tensors, ids).values() for value in values}
+        wanted, found = len(hashes), sum(bool(known.intersection(values)) for values in hashes.values())
+    else:
+        names_ = set(trained) if isinstance(trained, list) else set()
+        wanted, found = len(names_), len(names_.intersection(ids))
+    if not found:
+        raise InputError(
+            f"None of the training cases of the model '{name}' is in the split 'train' of {folder}, so copies of them "
+            "could not be found. Give the dataset that it was trained on."
+        )
+    missing = f"{wanted - found} of {wanted} training cases of the model '{name}' are not in this dataset"
+    return [f"{missing}: copies of them are not found."] if found < wanted else []
 
 
 def require_unseen(

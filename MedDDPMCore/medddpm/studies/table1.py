@@ -7,22 +7,19 @@ of the images, and the row of a model once it is whole.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..dataset import DatasetConfig
 from ..errors import InputError
-from ..files import atomic_path, sha256, write_text
+from ..files import sha256, write_text
 from ..models.device import choose_device
 from ..models.places import find_config
 from ..models.registry import read_model
@@ -35,10 +32,10 @@ from ..training.evaluation.results import Evaluation
 from ..training.monitor.neighbors import coarse
 from ..training.monitor.quality import inside
 from ..training.monitor.samples import SHEET, read_sample
-from .features import Features, open_features
+from .features import Features, cached, hash_of, open_features
 from .radiomics import NAME as RADIOMICS
 from .radiomics import comparable, frd, radiomics_features, require_radiomics
-from .request import StudiedModel, Table1Request, check_table1
+from .request import StudiedModel, Table1Request, check_study
 from .results import JUDGED, Figure, Row, Table1, finished_row
 
 RECIPE = 1  # count up with every change of what is computed here: older rows are then not taken
@@ -52,7 +49,7 @@ def table1(request: Table1Request, reporter: Reporter | None = None) -> Table1:
     """
     reporter = reporter or SilentReporter()
     reporter.stage("load", "Checking the models and the dataset")
-    dataset, ids, told = check_table1(request)
+    dataset, ids, told = check_study(request)
     features, device = None, choose_device(request.device)
     if request.features.network != "none":
         features = open_features(request.features.network, request.features.weights, device)
@@ -169,34 +166,19 @@ class _Study:
         return found
 
     def _vector(self, one: _Images, equalize: bool) -> np.ndarray:
-        features, spacing = self._features, self._config.grid.spacing[::-1]
-        assert features is not None
-        within = inside(self._real(one.case)[1])
-
-        def compute() -> Tensor:
-            return features.of(equalized(one.images, within) if equalize else one.images, spacing)
-
-        return self._kept([features.weights, equalize, spacing, one.digest], compute)
+        assert self._features is not None
+        self._reporter.check_cancelled()
+        images = equalized(one.images, inside(self._real(one.case)[1])) if equalize else one.images
+        return self._features.kept(self._out, images, self._config.grid.spacing[::-1])
 
     def _radiomics(self, one: _Images) -> np.ndarray:
+        self._reporter.check_cancelled()
         within, spacing = inside(self._real(one.case)[1]), self._config.grid.spacing[::-1]
-        return self._kept(
+        return cached(
+            self._out,
             [RADIOMICS, spacing, one.digest],
             lambda: torch.from_numpy(radiomics_features(one.images, within, spacing)),
         )
-
-    def _kept(self, facts: Sequence[Any], compute: Callable[[], Tensor]) -> np.ndarray:
-        """Features from their file, or computed now and written there."""
-        self._reporter.check_cancelled()
-        digest = hashlib.sha256(json.dumps([RECIPE, *facts]).encode()).hexdigest()
-        path = self._out / "features" / f"{digest[:24]}.safetensors"
-        try:
-            found = load_file(path)["features"]
-        except (OSError, SafetensorError, KeyError):
-            found = compute()
-            with atomic_path(path) as temporary:
-                save_file({"features": found}, temporary)
-        return found.double().numpy()
 
     def _strange(self, name: str, made: Sequence[_Images]) -> list[str]:
         """Sentences on images that are constant, or the same for different masks."""
@@ -219,8 +201,7 @@ class _Images:
     """Images (C, D, H, W) in [-1, 1] of a case, with the hash of what they show."""
 
     def __init__(self, images: Tensor, case: str) -> None:
-        self.images, self.case = images, case
-        self.digest = hashlib.sha256(images.numpy().tobytes()).hexdigest()
+        self.images, self.case, self.digest = images, case, hash_of(images)
 
 
 def equalized(images: Tensor, within: Tensor) -> Tensor:

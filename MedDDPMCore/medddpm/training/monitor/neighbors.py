@@ -9,7 +9,7 @@ copy, and it meets the same training cases.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +41,13 @@ class Nearest:
         return self.similarity - self.others
 
 
+def nearest_of(ids: Sequence[str], similarities: Tensor) -> Nearest:
+    """The nearest of the training cases ``ids``, by its similarity with each of them."""
+    best = int(similarities.argmax())
+    others = torch.cat([similarities[:best], similarities[best + 1 :]])
+    return Nearest(ids[best], float(similarities[best]), float(others.median()) if len(others) else 0.0)
+
+
 def is_copy(sample: Nearest, real: Nearest) -> bool:
     """Whether a sample repeats its nearest training case, judged by the held-out real image of the same mask."""
     stands_out = sample.distinctness > real.distinctness + MARGIN
@@ -70,10 +77,7 @@ class TrainingNeighbors:
         """The nearest training case of an image (C, D, H, W) made from, or belonging to, a mask (L, D, H, W)."""
         rest = self._rest(images, fractions)
         mirrored = rest.flip(self._left_right)
-        found = torch.maximum(self._correlations(rest), self._correlations(mirrored))
-        best = int(found.argmax())
-        others = torch.cat([found[:best], found[best + 1 :]])
-        return Nearest(self.ids[best], float(found[best]), float(others.median()) if len(others) else 0.0)
+        return nearest_of(self.ids, torch.maximum(self._correlations(rest), self._correlations(mirrored)))
 
     def _correlations(self, rest: Tensor) -> Tensor:
         flat = rest.flatten()

@@ -1,4 +1,4 @@
-"""``medddpm study table1``: distances against independent ones, what is refused, and the whole study on tiny models."""
+"""``medddpm study``: distances against independent ones, what is refused, and whole studies on tiny models."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import types
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -22,14 +23,20 @@ from medddpm.progress import SilentReporter
 from medddpm.studies import features, radiomics
 from medddpm.studies import table1 as studied
 from medddpm.studies.features import open_features, standard
+from medddpm.studies.memorization import RESIDUAL, FeatureSpace, Memorization, exact_interval, memorization
+from medddpm.studies.memorization_report import shares as copies_of
+from medddpm.studies.memorization_report import write_memorization
 from medddpm.studies.report import CSV, MARKDOWN, PAGE, write_table1
-from medddpm.studies.request import read_table1
+from medddpm.studies.request import MemorizationRequest, Table1Request, read_study
 from medddpm.studies.results import Table1
 from medddpm.studies.table1 import equalized, table1
 from medddpm.training.evaluation.distances import frechet, mmd_of, over_patients
+from medddpm.training.monitor.neighbors import is_copy
 from medddpm.training.start import model_config
 from monai.networks.nets.resnet import ResNet
+from safetensors.torch import load_file, save_file
 from scipy.linalg import sqrtm
+from scipy.stats import beta
 from torch.nn import functional as F
 from training_runs import make_dataset, tiny_config
 from typer.testing import CliRunner
@@ -223,7 +230,8 @@ def place(tmp_path: Path, small_hd_bet: Path, monkeypatch: pytest.MonkeyPatch) -
     for name, config in kinds.items():
         torch.manual_seed(5)
         made = model_config(config, read_dataset_config(tmp_path / "set"))
-        training = {"training_cases": ["case0"], "training_hashes": {"case0": ["0" * 16]}}
+        hashes = {f"case{i}": [sha256(tmp_path / "set" / "cases" / f"case{i}.safetensors")[:16]] for i in range(3)}
+        training = {"training_cases": list(hashes), "training_hashes": hashes}
         save_model_folder(tmp_path / name, replace(made, training=training), build_network(made.network).state_dict())
     (tmp_path / "study.toml").write_text(
         'dataset = "set"\ndevice = "cpu"\nprecision = "fp32"\nsamples = 2\ntumor_iterations = 0\n'
@@ -255,12 +263,12 @@ class Stopping(SilentReporter):
 
 
 def compared(place: Path, name: str = "study.toml") -> Table1:
-    return table1(read_table1(place / name))
+    return table1(read_study(place / name, Table1Request))
 
 
 def test_the_whole_study_resumes_and_says_what_it_compared(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Cancelled):
-        table1(read_table1(place / "study.toml"), Stopping(8))  # in the middle of the second model
+        table1(read_study(place / "study.toml", Table1Request), Stopping(8))  # in the middle of the second model
     times = {path: path.stat().st_mtime_ns for path in (place / "table1").rglob("*.nii.gz")}
     found = compared(place)
     assert times and all(path.stat().st_mtime_ns == time for path, time in times.items())
@@ -313,9 +321,9 @@ def test_constant_images_are_told(place: Path) -> None:
     assert "made the same images for different masks" in doubts
 
 
-def spoil(place: Path, **training: object) -> None:
-    config, state, _ = read_model(place / "gan")
-    save_model_folder(place / "gan", replace(config, training=training), state)
+def spoil(place: Path, name: str = "gan", **training: object) -> None:
+    config, state, _ = read_model(place / name)
+    save_model_folder(place / name, replace(config, training=training), state)
 
 
 def test_test_cases_among_the_training_cases_are_refused_by_hash(place: Path) -> None:
@@ -387,3 +395,73 @@ def test_the_command(place: Path) -> None:
     result = CliRunner().invoke(app, ["study", "table1", str(place / "study.toml"), "--out", str(place / "there")])
     assert result.exit_code == 0, result.output
     assert "table1.html" in result.stdout and (place / "there" / PAGE).is_file()
+
+
+# --- memorization -----------------------------------------------------------------------------------------------------
+
+
+def test_the_exact_interval_is_that_of_scipy() -> None:
+    for hits, trials in ((0, 6), (1, 6), (6, 6), (3, 40), (17, 3000)):
+        low = beta.ppf(0.025, hits, trials - hits + 1) if hits else 0
+        high = beta.ppf(0.975, hits + 1, trials - hits) if hits < trials else 1
+        assert exact_interval(hits, trials) == pytest.approx((low, high), abs=1e-9)
+
+
+def test_features_tell_a_copy_from_a_stranger() -> None:
+    known = rows(1, 9, 40) * np.linspace(1, 50, 40) + 7
+    space = FeatureSpace([f"case{i}" for i in range(9)], known)
+    copy = space.nearest(np.stack([rows(2, 40), known[4] * 1.001]))
+    stranger = space.nearest(np.stack([rows(3, 40) * np.linspace(1, 50, 40) + 7] * 2))
+    assert copy.case == "case4" and copy.similarity > 0.99 and abs(copy.others) < 0.5
+    assert stranger.similarity < 0.7 and is_copy(copy, stranger) and not is_copy(stranger, stranger)
+
+
+def searched(place: Path) -> Memorization:
+    text = (place / "study.toml").read_text(encoding="utf-8")
+    (place / "search.toml").write_text(text.replace("tumor_iterations = 0", ""), encoding="utf-8")
+    return memorization(read_study(place / "search.toml", MemorizationRequest))
+
+
+def distinct(place: Path) -> None:
+    """Images of its own for every case of the dataset, beyond what masks tell; models know them by name."""
+    for i in range(6):
+        path = place / "set" / "cases" / f"case{i}.safetensors"
+        tensors = load_file(path)
+        head = tensors["fractions"].sum(0) > 0
+        texture = torch.from_numpy(rows(100 + i, 1, *head.shape)).float().div(3).clamp(-0.9, 0.9)
+        save_file({**tensors, "images": torch.where(head, texture, -1.0).half()}, path)
+    for name in ("ddpm", "gan"):
+        spoil(place, name, training_cases=["case0", "case1", "case2"])
+
+
+@pytest.mark.slow
+def test_a_planted_copy_is_found(place: Path) -> None:
+    distinct(place)
+    first = searched(place)
+    assert not any(pair.copy for pair in first.pairs)
+    images = load_file(place / "set" / "cases" / "case1.safetensors")["images"][0].float()
+    sample = place / "memorization/models/gan/cases/case4/sample-02/synthetic-T1.nii.gz"
+    image = nibabel.load(sample)
+    planted = (images.flip(-1).numpy().transpose(2, 1, 0) + 1) * 500  # mirrored
+    nibabel.save(nibabel.Nifti1Image(planted.round().astype(np.int16), image.affine), sample)
+    found = searched(place)
+    copies = [pair for pair in found.pairs if pair.copy]
+    assert {(pair.model, pair.case, pair.seed, pair.nearest.case) for pair in copies} == {("gan", "case4", 1, "case1")}
+    assert {pair.space for pair in copies} == {RESIDUAL, "HD-BET encoder (0.model)"}
+    assert min(pair.nearest.similarity for pair in copies) > 0.9
+    page = write_memorization(found).read_text(encoding="utf-8")
+    assert ["gan", RESIDUAL, "6", "1", "16.7% (0.4% to 64.1%)"] in [line[:5] for line in copies_of(found)]
+    assert "What this cannot show" in page and "http" not in page.replace("http-equiv", "")
+    assert copies[0].picture in page and (place / "memorization" / copies[0].picture).is_file()
+    assert sum(bool(pair.picture) for pair in found.pairs) == 16  # four of each model in each space
+    lines = list(csv.DictReader((place / "memorization/memorization.csv").open(encoding="utf-8")))
+    assert sum(line["copy"] == "yes" for line in lines) == 2
+
+
+@pytest.mark.slow
+def test_a_model_of_other_training_cases_is_refused(place: Path) -> None:
+    spoil(place, training_cases=["stranger"])
+    with pytest.raises(InputError, match="None of the training cases of the model 'gan' is in the split 'train'"):
+        searched(place)
+    spoil(place, training_cases=["case0", "stranger"])
+    assert "1 of 2 training cases of the model 'gan' are not in this dataset" in " ".join(searched(place).doubts)
