@@ -34,11 +34,11 @@ class Generator(nn.Module):
         levels = list(enumerate(zip((inputs, *config.level_channels), config.level_channels, strict=False)))
         for level, (wide, narrow) in levels:
             normalized = 0 < level < len(levels) - 1
-            self.down.append(Stage(Conv3d(wide, narrow, 4, 2, 1), *_norm(narrow, normalized), nn.LeakyReLU(SLOPE)))
+            self.down.append(Stage(*_normalized(Conv3d(wide, narrow, 4, 2, 1), normalized), nn.LeakyReLU(SLOPE)))
         for level, (wide, narrow) in reversed(levels):
             below = narrow * (2 if self._skips and level < len(levels) - 1 else 1)
-            after = [*_norm(wide), nn.ReLU()] if level else [nn.Tanh()]
-            self.up.append(Stage(ConvTranspose3d(below, wide if level else outputs, 4, 2, 1), *after))
+            up = ConvTranspose3d(below, wide if level else outputs, 4, 2, 1)
+            self.up.append(Stage(*_normalized(up, level > 0), nn.ReLU() if level else nn.Tanh()))
         draw_weights(self)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
@@ -64,15 +64,21 @@ class Discriminator(nn.Sequential):
         widths = [channels, *(base * 2**i for i in range(strided + 1))]
         layers: list[nn.Module] = []
         for i in range(strided):
-            layers += [Conv3d(widths[i], widths[i + 1], 4, 2, 1), *_norm(widths[i + 1], i > 0), nn.LeakyReLU(SLOPE)]
-        layers += [Conv3d(widths[-2], widths[-1], 3, 1, 1), *_norm(widths[-1]), nn.LeakyReLU(SLOPE)]
+            layers += [*_normalized(Conv3d(widths[i], widths[i + 1], 4, 2, 1), i > 0), nn.LeakyReLU(SLOPE)]
+        layers += [*_normalized(Conv3d(widths[-2], widths[-1], 3, 1, 1)), nn.LeakyReLU(SLOPE)]
         super().__init__(*layers, Conv3d(widths[-1], 1, 3, 1, 1))
         draw_weights(self)
 
 
-def _norm(channels: int, wanted: bool = True) -> list[nn.Module]:
-    """Instance normalization: what batch normalization is for single volumes, as both papers' authors note."""
-    return [nn.InstanceNorm3d(channels, affine=True)] if wanted else []
+def _normalized(convolution: Conv3d | ConvTranspose3d, wanted: bool = True) -> list[nn.Module]:
+    """With instance normalization: what batch normalization is for single volumes, as both papers' authors note.
+
+    It takes away any constant, so that the convolution adds none.
+    """
+    if not wanted:
+        return [convolution]
+    convolution.register_parameter("bias", None)
+    return [convolution, nn.InstanceNorm3d(convolution.out_channels, affine=True)]
 
 
 @torch.no_grad()
