@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import qt
 import slicer
-from MedDDPMSlicerLib.ModuleLogic import DOCUMENTATION
-from MedDDPMSlicerLib.Panels.ModuleWidget import ModuleWidget
-from MedDDPMSynthLib.Marking import SyntheticFileWriter
-from MedDDPMSynthLib.SynthLogic import SynthLogic
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
 )
+
+try:
+    from MedDDPMSlicerLib.ModuleLogic import DOCUMENTATION
+    from MedDDPMSlicerLib.Panels.ModuleWidget import ModuleWidget
+    from MedDDPMSynthLib.Marking import SyntheticFileWriter
+    from MedDDPMSynthLib.SynthLogic import SynthLogic
+
+    PROBLEM = ""
+except ImportError as exc:  # a part is missing, or of another version; this file must tell
+    PROBLEM = _(
+        "MedDDPM Synth cannot be used: {reason}. Install the extension MedDDPM again, remove other copies of"
+        " the package medddpm from Slicer's Python, and restart Slicer."
+    ).format(reason=exc)
+    DOCUMENTATION = ""
+    SynthLogic = SyntheticFileWriter = type("Missing", (), {})
+
+    class ModuleWidget(ScriptedLoadableModuleWidget):
+        """Stands in for the panel."""
+
+        def setup(self) -> None:
+            """Say what is wrong."""
+            super().setup()
+            label = qt.QLabel(PROBLEM)
+            label.wordWrap = True
+            self.layout.addWidget(label)
+            self.layout.addStretch(1)
 
 
 class MedDDPMSynth(ScriptedLoadableModule):
@@ -35,7 +59,8 @@ class MedDDPMSynth(ScriptedLoadableModule):
             " MRI Synthesis. IEEE Journal of Biomedical and Health Informatics, 2024."
             ' <a href="https://doi.org/10.1109/JBHI.2024.3385504">doi:10.1109/JBHI.2024.3385504</a>'
         )
-        MedDDPMSynthLogic.followApplication()
+        if not PROBLEM:
+            MedDDPMSynthLogic.followApplication()
 
 
 class MedDDPMSynthLogic(SynthLogic, ScriptedLoadableModuleLogic):

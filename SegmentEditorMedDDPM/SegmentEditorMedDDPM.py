@@ -45,6 +45,8 @@ def onStartupCompleted() -> None:
         scriptedEffect = qSlicerSegmentEditorScriptedEffect(None)
         scriptedEffect.setPythonSource(Path(effect.__file__).as_posix())
         scriptedEffect.self().register()
+    except ImportError as exc:  # a part is missing, or of another version
+        logging.getLogger(__name__).warning("The Segment Editor has no effect MedDDPM: %s.", exc)
     except Exception:
         logging.getLogger(__name__).exception("The Segment Editor effect MedDDPM could not be registered")
 

@@ -241,6 +241,16 @@ def shownModality(segmentationNode: Any) -> str:
     return ""
 
 
+def shownVolume() -> Any:
+    """The real scan that a slice view shows: its scalar volume, no label map, color image or blank one; or None."""
+    for composite in _ordinaryViews():
+        volume = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+        scalar = volume is not None and volume.GetClassName() == "vtkMRMLScalarVolumeNode"
+        if scalar and not volume.GetHideFromEditors() and not isSynthetic(volume):
+            return volume
+    return None
+
+
 class SliceLayers:
     """What the slice views showed at one moment, to be brought back."""
 

@@ -19,6 +19,21 @@ def labelmapOf(segment: Any) -> Any:
     return None if image is None or voxelView(image).size == 0 else image
 
 
+def contentStamp(segmentationNode: Any) -> tuple[Any, ...]:
+    """Something that differs after each change of voxels or segments, undo included, which tells of no change itself
+    where it exchanges images or moves segments between shared ones. Names, tags and display do not count.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    name = segmentation.GetSourceRepresentationName()
+    stamp = []
+    for segmentId in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(segmentId)
+        data = segment.GetRepresentation(name)
+        told = (data.GetAddressAsString(""), data.GetMTime()) if data is not None else ()
+        stamp.append((segmentId, segment.GetLabelValue(), *told))
+    return tuple(stamp)
+
+
 def voxelsOf(segment: Any) -> int:
     """How many voxels a segment has; of one without a label map (a surface) 1, which is only known to be something."""
     image = labelmapOf(segment)

@@ -59,7 +59,14 @@ class LiveCheck(Observed):
 
     def refusal(self, segmentationNode: Any) -> str | None:
         """Why nothing can be made of a segmentation, as far as it was checked; None where nothing is known against."""
-        return (self._unusable or None) if segmentationNode is self._watch.node else None
+        if not self._unusable or segmentationNode is not self._watch.node:
+            return None
+        return "The mask is being checked. One moment." if self.checking else self._unusable
+
+    @property
+    def revision(self) -> int:
+        """Another number after each change of the mask; what was said of an earlier one need not be true any more."""
+        return self._watch.revision
 
     @property
     def checking(self) -> bool:

@@ -25,6 +25,12 @@ from .Request import exportFiles, exportVolume, requestOf
 MAX_BYTES = 64 * 1024
 
 
+class MaskJob(Job):
+    """A job that writes into the mask; ``doing`` says in a few words what."""
+
+    doing = ""
+
+
 def anatomyJob(
     inputs: SynthInputs,
     options: SynthOptions,
@@ -34,7 +40,7 @@ def anatomyJob(
     onDone: Callable[[dict[str, Any]], None],
     onError: Callable[[str], None],
     saveUndo: Callable[[], None] | None = None,
-) -> Job:
+) -> MaskJob:
     """A job that completes the anatomy of a mask as its next generation would, and writes it into its segments.
 
     Those of the tumor stay as they are. ``saveUndo`` is called before the segments change, ``onDone`` at the end
@@ -69,7 +75,9 @@ def anatomyJob(
             yield from applyInSteps(segmentation, scheme, labels, (scheme.surround, *scheme.tissue_values))
         return facts
 
-    return Job(jobs, prepare(), take, onDone, onError)
+    job = MaskJob(jobs, prepare(), take, onDone, onError)
+    job.doing = "Completing the anatomy"
+    return job
 
 
 def outlineJob(
@@ -81,7 +89,7 @@ def outlineJob(
     onDone: Callable[[], None] | None = None,
     onError: Callable[[str], None] | None = None,
     saveUndo: Callable[[], None] | None = None,
-) -> Job:
+) -> MaskJob:
     """A job that makes the surrounding label of ``model`` (head or brain) from a volume, and writes it into the mask.
 
     What is painted already stays, tumor lies over the outline. ``saveUndo`` is called before the segments change.
@@ -116,4 +124,6 @@ def outlineJob(
             saveUndo()
         applyLabels(segmentationNode, scheme, grid)
 
-    return Job(jobs, prepare(), take, lambda _: onDone() if onDone is not None else None, onError)
+    job = MaskJob(jobs, prepare(), take, lambda _: onDone() if onDone is not None else None, onError)
+    job.doing = f"Looking for the {outline_kind(scheme)} in '{volumeNode.GetName()}'"
+    return job

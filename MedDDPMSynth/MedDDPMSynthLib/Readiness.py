@@ -45,7 +45,7 @@ class Readiness:
         try:
             model = self._library.describe(modelKey)
             if not self._library.acknowledged(modelKey):
-                return f"Read the terms of the model '{model.title}' and check 'I agree to these terms' first."
+                return f"Read the terms of the model '{model.title}' and press 'I agree to these terms' first."
         except MedDDPMError as exc:
             return sentenceOf(exc)
         return None

@@ -16,7 +16,6 @@ from medddpm.jobs import spool as spools
 from medddpm.jobs.events import State
 from MedDDPMSlicerLib.Background import Background
 from MedDDPMSlicerLib.Dependencies import PackageWatch, Use, missingPackages
-from MedDDPMSlicerLib.Job import Job
 from MedDDPMSlicerLib.Jobs import Estimate, ask, monitorOf, nothingAsked, readEstimate
 from MedDDPMSlicerLib.Models import ModelLibrary
 from MedDDPMSlicerLib.Storage import Settings, defaultSettings
@@ -25,7 +24,7 @@ from .AutoUpdate import AutoUpdate, previewOptions
 from .Batch import BatchCase, BatchRun, newBatch
 from .BatchItems import BatchItem, BatchTable
 from .MaskCheck import LiveCheck
-from .MaskJobs import anatomyJob, outlineJob
+from .MaskJobs import MaskJob, anatomyJob, outlineJob
 from .Options import SynthInputs, SynthOptions, anatomyInputsOf, batchSource, inputsOf, nextSeed, optionsOf, withWidget
 from .Readiness import Readiness
 from .Recovery import RecoverableJob, Recovery, optionsOfJob
@@ -45,10 +44,11 @@ class SynthService(Background):
     ``jobs`` and ``toolsJobs`` are the JobMonitors of the two workers, ``library`` the models, ``runs`` the generations
     that go on and the last ones that ended, ``run`` the last one that the user started, ``batch`` the last batch and
     ``batchTable`` what the next one would take,
-    ``check`` the mask check, ``estimate`` the newest one, ``autoUpdate`` the automatic update, ``recovery`` what
-    earlier sessions left. ``python``: the interpreter of the workers, None for Slicer's own; ``missing`` tells which
-    packages are not installed. All methods return at once; errors of what goes on in the background are told by its
-    objects, only impossible orders raise MedDDPMError. A ``parameterNode`` is a ``MedDDPMSynthParameterNode``.
+    ``check`` the mask check, ``maskJob`` the last job that wrote into the mask (outline, anatomy), ``estimate`` the
+    newest one, ``autoUpdate`` the automatic update, ``recovery`` what earlier sessions left. ``python``: the
+    interpreter of the workers, None for Slicer's own; ``missing`` tells which packages are not installed. All methods
+    return at once; errors of what goes on in the background are told by its objects, only impossible orders raise
+    MedDDPMError. A ``parameterNode`` is a ``MedDDPMSynthParameterNode``.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class SynthService(Background):
         self.estimate = nothingAsked(self.toolsJobs)
         self.packages = PackageWatch(missing)
         self._readiness = Readiness(self.library, self.packages)
-        self._anatomy: Job | None = None
+        self.maskJob: MaskJob | None = None
         self._clock, self._looked = clock, clock()
 
     def generate(self, inputs: SynthInputs, options: SynthOptions, automatic: bool = False) -> SynthRun:
@@ -139,18 +139,19 @@ class SynthService(Background):
         elif onError is not None:
             onError(reason)
 
-    def outline(self, parameterNode: Any, *callbacks: Any) -> Job:
+    def outline(self, parameterNode: Any, *callbacks: Any) -> MaskJob:
         """Make the head or brain segment from the reference volume; see ``outlineJob`` also for ``callbacks``.
 
         Raises InputError where segmentation or reference volume are missing.
         """
         node = parameterNode
         order = (node.segmentation, node.referenceVolume, self.library.describe(node.model))
-        job = outlineJob(*order, self.storage, self.toolsJobs, *callbacks)
+        _require(self._maskJobReason())
+        self.maskJob = outlineJob(*order, self.storage, self.toolsJobs, *callbacks)
         self.startTimer()
-        return job
+        return self.maskJob
 
-    def completeAnatomy(self, parameterNode: Any, *callbacks: Any) -> Job:
+    def completeAnatomy(self, parameterNode: Any, *callbacks: Any) -> MaskJob:
         """Complete the anatomy of the mask as the next generation would; see ``anatomyJob`` also for ``callbacks``.
 
         Raises InputError where that cannot be.
@@ -159,17 +160,20 @@ class SynthService(Background):
         model = self.library.describe(parameterNode.model)
         options = optionsOf(parameterNode, model)
         inputs = inputsOf(parameterNode, options)
-        self._anatomy = anatomyJob(inputs, options, model, self.storage, self.jobs, *callbacks)
+        self.maskJob = anatomyJob(inputs, options, model, self.storage, self.jobs, *callbacks)
         self.startTimer()
-        return self._anatomy
+        return self.maskJob
 
     def anatomyBlockedReason(self, parameterNode: Any) -> str | None:
         """A sentence that says why the anatomy cannot be completed now; None where it can."""
         if parameterNode is None:
             return "The scene is closing."
-        if self._anatomy is not None and not self._anatomy.finished:
-            return "The anatomy is being completed. One moment."
-        return self._readiness.anatomy(parameterNode)
+        return self._maskJobReason() or self._readiness.anatomy(parameterNode)
+
+    def _maskJobReason(self) -> str | None:
+        if self.maskJob is None or self.maskJob.finished:
+            return None
+        return f"{self.maskJob.doing}. Wait for it, or cancel it."
 
     def seriesBlockedReason(self, parameterNode: Any) -> str | None:
         """A sentence that says why no growth series can start where a generation can; None where it can, too."""
@@ -183,6 +187,8 @@ class SynthService(Background):
             return "The scene is closing."
         if self.activeRun(parameterNode.segmentation) is not None:
             return "A generation of this segmentation is running. Wait for it, or cancel it."
+        if (reason := self._maskJobReason()) is not None:
+            return reason
         return self._readiness.generation(parameterNode) or self.check.refusal(parameterNode.segmentation)
 
     def batchBlockedReason(self, parameterNode: Any) -> str | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any
+
+from MedDDPMSlicerLib.SegmentVoxels import contentStamp
 
 Clock = Callable[[], float]
 
@@ -20,44 +21,48 @@ class SegmentationWatch:
     def __init__(self, quietSeconds: float, clock: Clock = time.monotonic) -> None:
         self._quiet, self._clock = quietSeconds, clock
         self.node: Any = None
-        self._observed: Any = None
-        self._tags: list[int] = []
+        self._revision = 0
+        self._stamp: tuple[Any, ...] = ()
         self._changedAt: float | None = None
 
     def observe(self, segmentationNode: Any) -> None:
         """Watch another segmentation, or None."""
-        for tag in self._tags:
-            self._observed.RemoveObserver(tag)
-        self._tags, self._observed, self._changedAt, self.node = [], None, None, segmentationNode
-        if segmentationNode is None:
-            return
-        watch = weakref.ref(self)  # VTK must not keep this object alive, which keeps the observed one alive
-
-        def onChanged(_caller: Any, _event: str) -> None:
-            known = watch()
-            if known is not None:
-                known.touch()
-
-        core = self._observed = segmentationNode.GetSegmentation()
-        for event in (core.SourceRepresentationModified, core.SegmentAdded, core.SegmentRemoved):
-            self._tags.append(core.AddObserver(event, onChanged))
+        self.node = segmentationNode
+        self.settle()
 
     def touch(self) -> None:
         """Count as changed now."""
+        self._revision += 1
         self._changedAt = self._clock()
 
     def settle(self) -> None:
         """Forget changes so far: they were our own."""
-        self._changedAt = None
+        self._changedAt, self._stamp = None, self._look()
 
     @property
     def pending(self) -> bool:
         """Whether there are changes that ``tick`` has not reported yet."""
+        self._notice()
         return self._changedAt is not None
+
+    @property
+    def revision(self) -> int:
+        """Counts the changes."""
+        self._notice()
+        return self._revision
 
     def tick(self) -> bool:
         """Whether changes have just come to a rest."""
-        if self._changedAt is None or self._clock() - self._changedAt < self._quiet:
+        if not self.pending or self._clock() - (self._changedAt or 0) < self._quiet:
             return False
         self._changedAt = None
         return True
+
+    def _notice(self) -> None:
+        stamp = self._look()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self.touch()
+
+    def _look(self) -> tuple[Any, ...]:
+        return () if self.node is None else contentStamp(self.node)

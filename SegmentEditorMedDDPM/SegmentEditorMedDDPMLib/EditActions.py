@@ -85,6 +85,11 @@ class EditActions:
         for name in Options.MOTION_NAMES:
             self._write(name, Options.DEFAULTS[name])
 
+    def scaleDiameter(self, factor: float) -> None:
+        """Another diameter for the next lesion, within its limits."""
+        told, diameter = Options.OPTIONS["Diameter"], Options.valueOf(self._read, "Diameter")
+        self._write("Diameter", Options.textOf(min(max(round(diameter * factor, 1), told.low), told.high)))
+
     def newShape(self) -> None:
         """Another shape for the next lesion."""
         seed = Options.valueOf(self._read, "Seed")

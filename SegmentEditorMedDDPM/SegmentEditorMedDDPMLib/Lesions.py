@@ -23,6 +23,7 @@ from medddpm.masks import Edit, LesionSpec, add_lesion, fields, grow_tumor, mirr
 from medddpm.masks.stack import FLUID, SOLID, one_of, tissue_labels, tumor_roles
 from MedDDPMSlicerLib.Background import inThread
 from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
+from MedDDPMSlicerLib.SegmentVoxels import contentStamp
 from MedDDPMSlicerLib.Volumes import transformToSame
 
 from .Options import LesionOptions, Motion, Point
@@ -109,15 +110,10 @@ def openMask(segmentationNode: Any, scheme: LabelScheme) -> OpenedMask:
 
 def stampOf(segmentationNode: Any) -> tuple[Any, ...]:
     """What differs after every change of a segmentation or of its place."""
-    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-    segmentation = segmentationNode.GetSegmentation()
-    segments = [segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()]
-    images = [segment.GetRepresentation(name) for segment in segments]
-    stamps = tuple(image.GetMTime() if image is not None else 0 for image in images)
-    parent = segmentationNode.GetParentTransformNode()
+    segmentation, parent = segmentationNode.GetSegmentation(), segmentationNode.GetParentTransformNode()
+    meant = [segmentation.GetSegment(segmentId).GetMTime() for segmentId in segmentation.GetSegmentIDs()]
     placed = (parent.GetID(), parent.GetMTime()) if parent is not None else None
-    # Undo can bring segments back without touching images that several of them share.
-    return (segmentationNode.GetID(), segmentation.GetMTime(), *(s.GetMTime() for s in segments), stamps, placed)
+    return (segmentationNode.GetID(), contentStamp(segmentationNode), *meant, placed)
 
 
 def _shifted(affine: np.ndarray, block: Window) -> np.ndarray:

@@ -14,6 +14,8 @@ from .Options import PLACE, Motion, Point
 EVENTS = vtk.vtkCommand
 # A press that moved less than this (pixels) was a click.
 CLICK_PIXELS = 4
+# A step of the wheel makes the next lesion so much larger or smaller.
+WHEEL_FACTOR = 1.1
 
 
 @dataclass
@@ -62,6 +64,8 @@ class Mouse:
             EVENTS.LeftButtonReleaseEvent: self._release,
             EVENTS.LeaveEvent: self._leave,
             EVENTS.KeyPressEvent: self._key,
+            EVENTS.MouseWheelForwardEvent: lambda interactor, view: self._wheel(interactor, view, WHEEL_FACTOR),
+            EVENTS.MouseWheelBackwardEvent: lambda interactor, view: self._wheel(interactor, view, 1 / WHEEL_FACTOR),
         }
 
     @property
@@ -107,8 +111,7 @@ class Mouse:
                     showGhost(self._overlays, view, self._drag.ghost, self._drag.motion)
             return True
         if self._host.tool == PLACE and not _hasModifier(interactor):
-            radius = self._host.diameter() / 2 / pixelSize(sliceNode)
-            self._overlays.show(viewWidget, circle(pixel, radius))
+            self._showSize(viewWidget, pixel)
         return False
 
     def _release(self, interactor: Any, viewWidget: Any) -> bool:
@@ -128,6 +131,18 @@ class Mouse:
         if self._host.tool == PLACE:
             self._overlays.hide(viewWidget)
         return False
+
+    def _wheel(self, interactor: Any, viewWidget: Any, factor: float) -> bool:
+        """With Shift, as for the brushes of the editor; else it scrolls."""
+        if not interactor.GetShiftKey() or self._host.tool != PLACE:
+            return False
+        self._host.scaleDiameter(factor)
+        self._showSize(viewWidget, interactor.GetEventPosition())
+        return True
+
+    def _showSize(self, viewWidget: Any, pixel: Any) -> None:
+        radius = self._host.diameter() / 2 / pixelSize(viewWidget.mrmlSliceNode())
+        self._overlays.show(viewWidget, circle(pixel, radius))
 
     def _key(self, interactor: Any, viewWidget: Any) -> bool:
         if interactor.GetKeySym() != "Escape" or self._drag is None:

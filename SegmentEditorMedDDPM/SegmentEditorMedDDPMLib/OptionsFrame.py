@@ -155,6 +155,8 @@ class OptionsFrame:
         button = qt.QPushButton(text)
         button.toolTip = tip
         button.objectName = f"MedDDPM{action[0].upper()}{action[1:]}Button"
+        if action in KEYS:  # works while the button can be seen
+            button.setShortcut(qt.QKeySequence(KEYS[action]))
         self._connect(button, "clicked()", self._actions[action])
         return button
 
@@ -176,6 +178,19 @@ class OptionsFrame:
         self._changed()
 
 
+# None that the segment editor or a slice view has for itself; said in the effect's help.
+KEYS = {"newShape": "N", "apply": "A", "mirror": "M", "reset": "Backspace", "generate": "Ctrl+Return"}
+HELP = "<html>" + _(
+    "Place and change tumors in a mask of the brain or head.<br><ul style='margin: 0'>"
+    "<li><b>New lesion:</b> click in a slice view.</li>"
+    "<li><b>Move and reshape:</b> drag the tumor in a slice view, or set values and press Apply."
+    " Escape ends a drag.</li>"
+    "<li><b>Generate MRI</b> makes images of the mask.</li></ul>"
+    "Keys: N new shape, Shift+wheel diameter, A apply, M mirror, Backspace reset, Ctrl+Return generate or"
+    " cancel; Z and Y undo and redo, as everywhere in the editor.<br>"
+    "A tumor always stays inside of the brain or head, and nothing below it is lost. All segments of the mask"
+    " change together; masking and overwrite settings of the editor do not count. Each change is one undo step."
+)
 HINTS = {
     PLACE: _("Click inside the brain or head in a slice view to place a lesion."),
     MOVE: _("Drag the tumor in a slice view, or set values and press Apply."),

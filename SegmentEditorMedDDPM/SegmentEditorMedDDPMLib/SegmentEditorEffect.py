@@ -12,6 +12,7 @@ from medddpm.errors import InputError
 from medddpm.masks.stack import tumor_roles
 from MedDDPMSlicerLib.Background import PollTimer, SlicedTask
 from MedDDPMSlicerLib.Panels.Base import plainErrors
+from MedDDPMSlicerLib.SegmentVoxels import contentStamp
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 from slicer.i18n import tr as _
 
@@ -21,7 +22,7 @@ from .Generation import MODULE_MISSING, Generation, blockedView, synthModule
 from .Ghost import SliceOverlays
 from .Lesions import Steps
 from .Mouse import Mouse, showGhost
-from .OptionsFrame import OptionsFrame
+from .OptionsFrame import HELP, OptionsFrame
 
 REFRESH_MS = 300
 SLICE_WIDGET = "qMRMLSliceWidget"
@@ -47,6 +48,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             scriptedEffect.saveStateForUndo,
         )
         self.frame: OptionsFrame | None = None
+        self._done: tuple[Any, ...] = ()
         self._timer: PollTimer | None = None
         self._worker: PollTimer | None = None
         self._working: SlicedTask | None = None
@@ -68,15 +70,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def helpText(self) -> str:
         """What the effect does, as rich text."""
-        return "<html>" + _(
-            "Place and change tumors in a mask of the brain or head.<br><ul style='margin: 0'>"
-            "<li><b>New lesion:</b> click in a slice view.</li>"
-            "<li><b>Move and reshape:</b> drag the tumor in a slice view, or set values and press Apply."
-            " Escape ends a drag.</li>"
-            "<li><b>Generate MRI</b> makes images of the mask.</li></ul>"
-            "A tumor always stays inside of the brain or head, and nothing below it is lost. All segments of the mask"
-            " change together; masking and overwrite settings of the editor do not count. Each change is one undo step."
-        )
+        return HELP
 
     def setMRMLDefaults(self) -> None:
         """Parameters of a new segment editor node."""
@@ -165,6 +159,10 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         """Diameter (mm) of the next lesion."""
         return Options.valueOf(self.parameter, "Diameter")
 
+    def scaleDiameter(self, factor: float) -> None:
+        """Make the next lesion larger or smaller, within the limits of the widget."""
+        self.actions.scaleDiameter(factor)
+
     def place(self, point: Options.Point) -> None:
         """Place a lesion at a point (RAS mm, world)."""
         self._do(self.actions.place(point))
@@ -230,7 +228,10 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self._describeMask()
 
     def updateGeneration(self) -> None:
-        """Show how it stands with the generation."""
+        """Show how it stands with the generation, and say no more of a mask that has changed or is undone."""
+        if not self.working and self.segmentationNode is not None and contentStamp(self.segmentationNode) != self._done:
+            self._done = contentStamp(self.segmentationNode)
+            self.frame.say("")
         synth = synthModule()
         if synth is None:
             self.frame.showGeneration(blockedView(MODULE_MISSING))
@@ -267,6 +268,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             self._working.tick()
         if self._working.finished:
             self._endWork()
+            self._done = contentStamp(self.segmentationNode) if self.segmentationNode is not None else ()
             self.frame.show(self.parameter)
             self.showChange()
 

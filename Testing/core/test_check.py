@@ -63,6 +63,19 @@ def head_image() -> Volume:
 
 
 @pytest.mark.parametrize(
+    ("labels", "model", "shape", "severity", "said"),
+    [
+        (whole_head(), HEAD, (64, 80, 48), "warning", "is cut off"),
+        (med_ddpm(), BRATS, (32, 64, 64), "info", "times the time"),
+    ],
+)
+def test_a_grid_that_cuts_the_head_is_a_warning_and_a_larger_one_is_told(labels, model, shape, severity, said):
+    smaller = dataclasses.replace(model, grid=dataclasses.replace(model.grid, shape=shape))
+    (found,) = (f for f in check_mask(mask(labels), smaller).findings if f.code == "grid")
+    assert found.severity == severity and said in found.sentence
+
+
+@pytest.mark.parametrize(
     ("labels", "model"), [(med_ddpm(), BRATS), (whole_head(), HEAD), (anatomy(), ANATOMY), (med_ddpm(), ANATOMY)]
 )
 def test_a_good_mask_gives_nothing_but_its_convention(labels, model):

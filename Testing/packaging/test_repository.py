@@ -152,6 +152,8 @@ def _normal(name: str) -> str:
 def test_version_is_the_same_everywhere() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert PROJECT["project"]["version"] == medddpm.__version__ == citation["version"]
+    library = (ROOT / "MedDDPMSlicer/MedDDPMSlicerLib/__init__.py").read_text(encoding="utf-8")
+    assert f'CORE_VERSION = "{medddpm.__version__}"' in library
     assert f"## [{medddpm.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 

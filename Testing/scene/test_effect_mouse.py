@@ -83,10 +83,15 @@ class Hand:
     def __init__(self, node: Any, tool: str) -> None:
         self.node, self.tool = node, tool
         self.calls: list[tuple[Any, ...]] = []
+        self.size = 20.0
 
     def diameter(self) -> float:
         """Of the next lesion."""
-        return 20.0
+        return self.size
+
+    def scaleDiameter(self, factor: float) -> None:
+        """Another size for the next lesion."""
+        self.size *= factor
 
     def place(self, point: Point) -> None:
         """Note a click."""
@@ -147,6 +152,15 @@ def test_a_click_places_at_the_point_under_the_mouse(mask: Any, sliceNode: Any) 
     assert name == "place"
     np.testing.assert_allclose(point, TUMOR - [20, 0, 0], atol=0.5)
     assert desk.overlays.drawn() is None
+
+
+def test_shift_and_the_wheel_change_the_size_under_the_mouse(mask: Any, sliceNode: Any) -> None:
+    desk = Desk(mask, sliceNode, PLACE)
+    assert desk.send(EVENTS.MouseWheelForwardEvent, CENTER, shift=1)
+    seen = desk.overlays.drawn()
+    assert seen is not None and np.ptp(seen[:, 0]) == pytest.approx(22.0, abs=0.1)
+    assert desk.send(EVENTS.MouseWheelBackwardEvent, CENTER, shift=1) and desk.hand.size == pytest.approx(20.0)
+    assert not Desk(mask, sliceNode, MOVE).send(EVENTS.MouseWheelForwardEvent, CENTER, shift=1)
 
 
 def test_a_drag_takes_the_tumor_along(mask: Any, sliceNode: Any) -> None:

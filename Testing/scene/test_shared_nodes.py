@@ -251,6 +251,19 @@ def test_volumes_of_several_segmentations_do_not_mix(scene: Any) -> None:
     assert len(Nodes.syntheticVolumes()) == 3
 
 
+def test_the_scan_that_a_view_shows_is_found(scene: Any) -> None:
+    view = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    blank, synthetic, real = (volumeNodeFromArray(scene, "T1", ramp(), np.eye(4)) for _ in range(3))
+    blank.SetHideFromEditors(True)
+    Nodes.markSynthetic(synthetic, None, {"seed": 1})
+    labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+    found = []
+    for volume in (None, blank, synthetic, labels, real):
+        view.SetBackgroundVolumeID(volume.GetID() if volume is not None else None)
+        found.append(Nodes.shownVolume())
+    assert found == [None, None, None, None, real]
+
+
 def test_unknown_fields_and_damaged_records(scene: Any) -> None:
     node = volumeNodeFromArray(scene, "T1", ramp(), np.eye(4))
     with pytest.raises(KeyError):

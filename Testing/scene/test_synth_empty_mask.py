@@ -70,6 +70,17 @@ def test_the_canvas_follows_the_masks_transform(scene):
     assert canvasOf(segmentation).GetTransformNodeID() == transform.GetID()
 
 
+def test_a_volume_that_got_the_canvas_id_in_a_loaded_scene_is_no_canvas(scene):
+    from MedDDPMSynthLib.Panels.EmptyMask import CANVAS_ROLE, canvasOf, knownCanvas, newSegmentation
+    from scene_phantoms import volumeNodeFromArray
+
+    segmentation = newSegmentation(None, gridConfig((8, 8, 8), (2.0, 2.0, 2.0), "RAS"))
+    mri = volumeNodeFromArray(scene, "MRI", np.zeros((4, 4, 4), np.float32), np.eye(4))
+    segmentation.SetNodeReferenceID(CANVAS_ROLE, mri.GetID())
+    assert knownCanvas(segmentation) is None
+    assert canvasOf(segmentation) is not mri and canvasOf(segmentation) is knownCanvas(segmentation)
+
+
 def test_a_segmentation_without_grid_and_segments_has_no_canvas(scene):
     from MedDDPMSynthLib.Panels.EmptyMask import canvasOf
 

@@ -105,6 +105,7 @@ def test_changes_are_told_after_a_rest(scene):
     now[0] = 1.0
     assert watch.pending and not watch.tick()
     segmentation.GetSegmentation().RemoveSegment("new")
+    assert watch.pending
     now[0] = 2.4
     assert not watch.tick(), "the rest begins anew with each change"
     now[0] = 2.6
@@ -127,6 +128,24 @@ def test_painting_counts_as_a_change(scene):
     labels.data[:, :, 20:][labels.data[:, :, 20:] == 4] = 2
     applyLabels(segmentation, load_scheme("brats"), labels)
     assert watch.tick()
+
+
+def test_undo_counts_as_a_change(scene):
+    from medddpm.labels.scheme import load_scheme
+    from MedDDPMSlicerLib.SegmentMasks import applyLabels, composeLabels
+
+    segmentation = painted(scene)
+    history = slicer.vtkSegmentationHistory()
+    history.SetSegmentation(segmentation.GetSegmentation())
+    history.SaveState()
+    labels = composeLabels(segmentation, load_scheme("brats"))
+    labels.data[labels.data != 4] = 0
+    applyLabels(segmentation, load_scheme("brats"), labels)
+    watch = SegmentationWatch(0.0)
+    watch.observe(segmentation)
+    before = watch.revision
+    assert not watch.tick() and history.RestorePreviousState()
+    assert watch.revision > before and watch.tick()
 
 
 def test_one_broken_observer_does_not_stop_the_others():

@@ -155,7 +155,11 @@ def test_outline_keeps_the_tumor(service, scene, modelFolder):
     ended = []
     order = parameters(segmentation=segmentation, referenceVolume=volume, model=str(modelFolder))
     service.outline(order, lambda: ended.append("done"), ended.append, lambda: ended.append("saved"))
+    assert "Looking for the brain in 'MRI'. Wait" in service.blockedReason(order)
+    with pytest.raises(InputError, match="Looking for the brain"):
+        service.outline(order)
     pollUntil(service, lambda: "done" in ended)
+    assert "Looking" not in (service.blockedReason(order) or "")
     labels = composeLabels(segmentation, BRATS)
     np.testing.assert_array_equal(np.where(labels.data == 4, 0, labels.data), np.where(tumor.data == 4, 0, tumor.data))
     assert ended == ["saved", "done"] and (labels.data == 4).any()

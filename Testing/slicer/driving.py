@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import tempfile
 import time
@@ -28,6 +29,8 @@ OUT.mkdir(parents=True, exist_ok=True)
 os.environ["MEDDDPM_STORAGE"] = tempfile.mkdtemp(prefix="medddpm-storage-")
 
 WINDOW = (1600, 1000)
+# Lines of printed nodes that say nothing of what is shown.
+UNSTABLE = re.compile("0x[0-9a-f]+|Time:|Count|Registered|Debug|Observer|Event|Generation:|Priority:|^Tag:|none")
 FEW_STEPS = 2
 
 
@@ -191,6 +194,18 @@ def grab(name: str) -> Path:
     if not slicer.util.mainWindow().grab().save(str(path)):
         raise AssertionError(f"no picture could be written to {path}")
     return path
+
+
+def shownState() -> dict[str, list[str]]:
+    """Views, layout, cameras, displays and all that is chosen in the scene: what its nodes print, but for counters."""
+    kinds = "Slice SliceComposite View Camera Layout Selection Interaction SegmentationDisplay ScalarVolumeDisplay"
+    kinds += " SegmentEditor ScriptedModule Crosshair Segmentation"
+    state = {}
+    for kind in kinds.split():
+        for node in slicer.util.getNodesByClass(f"vtkMRML{kind}Node"):
+            lines = [line.strip() for line in str(node).splitlines()]
+            state[f"{node.GetID()} {node.GetName()}"] = [line for line in lines if not UNSTABLE.search(line)]
+    return state
 
 
 def voxels(segmentation: Any, name: str) -> np.ndarray:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from driving import SlicerTestCase, grab, say, waitUntil
+from driving import SlicerTestCase, grab, openModule, rest, say, segmentId, shownState, waitUntil
+from photography import prepareWindow
 
 CHOICES = {
     "samples": 2,
@@ -34,8 +35,9 @@ class SavingTest(SlicerTestCase):
     """What an ``.mrb`` file keeps."""
 
     def setUp(self) -> None:
-        """A folder for the file."""
+        """A folder for the file; a panel of one width, so that the views have one size."""
         super().setUp()
+        prepareWindow()
         self.folder = Path(tempfile.mkdtemp(prefix="medddpm-scene-"))
 
     def tearDown(self) -> None:
@@ -69,6 +71,46 @@ class SavingTest(SlicerTestCase):
         folders = {foldersOf(node)[1] for node in synthetic()}
         self.assertEqual(len(folders), 1, folders)
         waitUntil(lambda: self.ui.ResultsTable.rowCount == 2, "the rows of both samples")
+
+    def testViewsAndChoicesStayAsTheyAre(self) -> None:
+        """Opening the module, and loading a scene while it is open, change nothing of views, layout and choices."""
+        segmentation = self.loadSample()
+        shown, reference = (slicer.util.addVolumeFromArray(np.random.rand(40, 50, 60), name=name) for name in "AB")
+        self.parameters.referenceVolume = reference
+        self.ui.SegmentEditorWidget.setCurrentSegmentID(segmentId(segmentation, "Enhancing tumor"))
+        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
+        slicer.util.setSliceViewerLayers(background=shown, foreground=reference, foregroundOpacity=0.3, fit=True)
+        slicer.util.getNode("vtkMRMLSliceNodeRed").JumpSliceByCentering(12, -7, 21)
+        self.ui.SegmentEditorWidget.mrmlSegmentEditorNode().SetOverwriteMode(2)
+        path = self._save()
+        slicer.util.selectModule("Data")
+        slicer.mrmlScene.Clear(0)
+        self._load(path)
+        loaded = shownState()
+        self._assertShown(loaded)
+        openModule()
+        self._assertShown(loaded)
+        slicer.mrmlScene.Clear(0)
+        self._load(path)
+        self._assertShown(loaded)
+
+    def testOpeningChangesNothingOfAnothersScene(self) -> None:
+        """Of a scene that knows nothing of the module, with views that show no image."""
+        slicer.util.selectModule("Data")
+        slicer.mrmlScene.Clear(0)
+        slicer.util.addVolumeFromArray(np.random.rand(40, 50, 60), name="MRI")
+        slicer.util.setSliceViewerLayers(background=None)
+        before = {name: lines for name, lines in shownState().items() if "MedDDPM" not in name}
+        openModule()
+        self._assertShown(before)
+
+    def _assertShown(self, before: dict[str, list[str]]) -> None:
+        rest(1.5)
+        now = shownState()
+        for name, lines in before.items():
+            changed = sorted(set(lines) ^ set(now.get(name, ())))
+            # The editor lets go of its mask while another module is open.
+            self.assertEqual([line for line in changed if not line.startswith("segmentationRef:")], [], name)
 
     def testSavedVolumesSayThatTheyAreSynthetic(self) -> None:
         """NIfTI and NRRD as the user saves them carry it in the header; a format without place for it is refused."""

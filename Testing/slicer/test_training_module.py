@@ -145,8 +145,8 @@ class PanelTest(TrainingTestCase):
         MedDDPMTrainingWidget.__init__(broken, slicer.qMRMLWidget())
         broken.enter()
         broken.exit()
-        broken.onSceneStartClose()
-        broken.onSceneEndClose()
+        broken.onSceneStart()
+        broken.onSceneEnd()
         broken.removeObservers()
 
 

@@ -19,7 +19,7 @@ from slicer_code import (
     tree,
 )
 
-MODULE_LINES = 150
+MODULE_LINES = 175
 NOT_IN_SLICER = ("torch", "nibabel", "safetensors", "PIL", "typer", "rich", "lightning_fabric", "monai", "psutil")
 FORBIDDEN = {"QTextCodec", "waitForFinished", "waitForReadyRead"}  # gone in Qt 6; they block the application
 
@@ -67,7 +67,7 @@ def _import_without(missing: tuple[str, ...], names: list[str]) -> subprocess.Co
 
 
 def test_module_files_are_thin_and_do_nothing_that_could_fail_when_slicer_imports_them() -> None:
-    harmless = (ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef, ast.AnnAssign, ast.Assign)
+    harmless = (ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef, ast.AnnAssign, ast.Assign, ast.Try)
     for path in MODULE_FILES:
         assert len(path.read_text(encoding="utf-8").splitlines()) < MODULE_LINES
         doubtful = [node for node in tree(path).body if not isinstance(node, harmless) and not _is_text(node)]

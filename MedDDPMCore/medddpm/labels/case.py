@@ -246,10 +246,10 @@ def grid_steps(config: ModelConfig) -> list[int]:
 
 
 def check_grid(case: Case) -> None:
-    """Say so where the mask does not fit the model's grid."""
+    """Say so where the mask does not fit the model's grid, and warn where that cuts it."""
     placement = place(case.labels.shape, case.affine, case.labels > 0, case.config.grid, grid_steps(case.config))
     if placement.sentence:
-        case.add("grid", INFO, placement.sentence)
+        case.add("grid", WARNING if placement.lost else INFO, placement.sentence)
 
 
 def check_tumor(case: Case) -> None:

@@ -56,9 +56,10 @@ class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panels = [kind(self.ui, self.context) for kind in kinds]
         self.timer = PollTimer(self.tick, INTERVAL_MS)
         scene = slicer.mrmlScene
-        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        for event in (scene.EndCloseEvent, scene.EndImportEvent):
-            self.addObserver(scene, event, self.onSceneEndClose)
+        for event in (scene.StartCloseEvent, scene.StartImportEvent):
+            self.addObserver(scene, event, self.onSceneStart)
+        # It ends closing and importing as well, and comes when selectors and editors know the nodes, too.
+        self.addObserver(scene, scene.EndBatchProcessEvent, self.onSceneEnd)
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self.addObserver(scene, event, lambda *_event: self._tell("sceneChanged"))
         if self.parent.isEntered:  # reloaded while it is shown: nobody enters it again
@@ -89,17 +90,22 @@ class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.timer.stop()
             self._tell("exit")
 
-    def onSceneStartClose(self, *_event: Any) -> None:
-        """The scene is about to be closed: let go of its nodes."""
+    def onSceneStart(self, *_event: Any) -> None:
+        """The scene is about to be closed, or to get the nodes of another one: let go of its nodes."""
         if self.timer is not None:
-            self.logic.service.closeScene()
+            if slicer.mrmlScene.IsClosing():
+                self.logic.service.closeScene()
             self.setParameters(None)
             self._tell("sceneClosing")
 
-    def onSceneEndClose(self, *_event: Any) -> None:
-        """A new scene began, by closing or loading one."""
-        if self.timer is not None and self.parent.isEntered:
+    def onSceneEnd(self, *_event: Any) -> None:
+        """The scene was closed or loaded, or has changed in many places at once."""
+        if self.timer is None or not self.parent.isEntered:
+            return
+        if self.context.parameters is None:
             self.setParameters(self.logic.parameterNode())
+        else:  # the segment editor takes what its selectors show, which know no hidden volume
+            self.refresh()
 
     def setParameters(self, parameters: Any) -> None:
         """Connect the widgets with another parameter node, or with none while there is no scene."""
@@ -131,6 +137,9 @@ class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def tick(self) -> None:
         """Let every panel look after what goes on in the background; one that fails does not stop the others."""
+        area = getattr(self.ui, "SectionsArea", None)
+        if area is not None:  # what scrolls within the module must not be narrower than what it shows
+            area.minimumWidth = area.widget().minimumSizeHint.width() + area.verticalScrollBar().sizeHint.width()
         for panel in self.panels:
             try:
                 panel.tick()

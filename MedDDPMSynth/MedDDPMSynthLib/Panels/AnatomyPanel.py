@@ -17,7 +17,7 @@ class AnatomyPanel(Panel):
     """The choices are bound to the parameter node; here they appear where the model leaves any."""
 
     messageLabel = "AnatomyStatusLabel"
-    _said = ""
+    _said, _revision = "", 0
 
     def __init__(self, ui: Any, context: Context) -> None:
         super().__init__(ui, context)
@@ -40,6 +40,8 @@ class AnatomyPanel(Panel):
         """Say what is missing, or what became of it."""
         if self.context.parameters is None or self.context.model is None:
             return
+        if self.context.service.check.revision != self._revision:
+            self._said = ""
         reason = self.context.service.anatomyBlockedReason(self.context.parameters)
         enable(self.ui.AnatomyButton, reason)
         none = untold(self.context.model)
@@ -54,8 +56,8 @@ class AnatomyPanel(Panel):
         with self.told():
             done, saveUndo = self._onDone, self.ui.SegmentEditorWidget.saveStateForUndo
             self.context.service.completeAnatomy(self.context.parameters, done, self.sayError, saveUndo)
-            self._said = "The anatomy is being completed…"
+            self._said = ""
         self.tick()
 
     def _onDone(self, facts: dict[str, Any]) -> None:
-        self._said = anatomyShown(facts)
+        self._said, self._revision = anatomyShown(facts), self.context.service.check.revision

@@ -61,6 +61,6 @@ class Context(PanelContext):
 
     @property
     def busyRun(self) -> Any:
-        """The generation that is going on, or None."""
-        run = self.service.run
-        return run if run is not None and not run.finished else None
+        """The generation that is going on, or what completes the mask for it, or None."""
+        work = (self.service.run, self.service.maskJob)
+        return next((job for job in work if job is not None and not job.finished), None)

@@ -41,12 +41,21 @@ def giveGeometry(node: Any, reference: Any, grid: Any) -> None:
     fixGeometry(node.GetSegmentation(), Lattice(matrix, (0, x - 1, 0, y - 1, 0, z - 1)))
 
 
+def knownCanvas(segmentation: Any) -> Any:
+    """The blank volume that was made for a segmentation; None where there is none.
+
+    In a loaded scene the reference to one, which was not saved, may lead to another volume.
+    """
+    canvas = segmentation.GetNodeReference(CANVAS_ROLE)
+    return canvas if canvas is not None and not canvas.GetSaveWithScene() else None
+
+
 def canvasOf(segmentation: Any) -> Any:
     """The blank, hidden volume on which a segmentation without an MRI is painted; None where it has no grid yet.
 
     The editor needs some volume. This one is not saved with the scene; it is made again when it is missing.
     """
-    canvas = segmentation.GetNodeReference(CANVAS_ROLE)
+    canvas = knownCanvas(segmentation)
     if canvas is None:
         lattice = _gridOf(segmentation.GetSegmentation())
         if lattice is None or lattice.empty:

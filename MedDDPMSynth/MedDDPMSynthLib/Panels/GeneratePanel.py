@@ -97,7 +97,7 @@ class GeneratePanel(Panel):
             button.text = "Cancel"
             cancelling = run.state is State.CANCELLING
             enable(button, "The generation is being cancelled." if cancelling else None)
-            enable(self.ui.GrowthButton, "A generation is running. Wait for it, or cancel it.")
+            enable(self.ui.GrowthButton, "Wait for what is running, or cancel it.")
             return
         button.text = "Generate"
         parameters = self.context.parameters
@@ -107,9 +107,10 @@ class GeneratePanel(Panel):
 
     def _shownRun(self) -> Any:
         """What the user started; the automatic preview only while nothing else runs."""
-        automatic = self.context.service.autoUpdate.run
-        busy = automatic is not None and not automatic.finished and self.context.busyRun is None
-        return automatic if busy else self.context.service.run
+        automatic, run = self.context.service.autoUpdate.run, self.context.busyRun
+        if run is None and automatic is not None and not automatic.finished:
+            return automatic
+        return run or self.context.service.run
 
     def _showRun(self, run: Any) -> None:
         busy = run is not None and not run.finished
@@ -121,7 +122,7 @@ class GeneratePanel(Panel):
             say(self.ui.ProgressLabel, progressText(run.doing, run.step, run.total, run.secondsLeft))
         else:
             say(self.ui.ProgressLabel, "")
-        self.ui.DetailsButton.visible = run is not None
+        self.ui.DetailsButton.visible = self.context.service.run is not None
         self._showMessage(run, busy)
         if run is not None:
             self.ui.MessageLabel.visible = True  # keeps the Details button at the right
@@ -134,7 +135,7 @@ class GeneratePanel(Panel):
         elif self._blocked is not None:
             say(self.ui.MessageLabel, self._blocked)
         elif run is None:
-            say(self.ui.MessageLabel, "")
+            say(self.ui.MessageLabel, "The mask can be used: press Generate.")
         else:
             text = " ".join([run.message or "", *run.warnings]).strip()
             say(self.ui.MessageLabel, text, "error" if run.state is State.FAILED else "info")

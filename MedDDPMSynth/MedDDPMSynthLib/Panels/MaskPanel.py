@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
-from MedDDPMSlicerLib.Nodes import removeNode, showInSlices
+from medddpm.labels.findings import WARNING, Finding
+from MedDDPMSlicerLib.Nodes import removeNode, showInSlices, shownVolume
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.RolesList import RolesList
 from MedDDPMSlicerLib.Panels.Widgets import enable, say
-from MedDDPMSlicerLib.Segments import createSegments
+from MedDDPMSlicerLib.Segments import createSegments, segmentValues
 
 from .. import SampleCase
 from ..Options import realScan
 from .Context import Context
-from .EmptyMask import CANVAS_ROLE, canvasOf, giveGeometry, newSegmentation
+from .EmptyMask import canvasOf, giveGeometry, knownCanvas, newSegmentation
 from .FindingsList import FindingsList
 from .Texts import checkSummary
 
 EDITOR_TAG = "MedDDPMSynth"
+BEGUN = "MedDDPMSynth.begun"
 # How the values of a file were read: of no use here, where the segments say what they are.
 _OF_FILES = ("convention", "mapping")
 
@@ -34,8 +36,10 @@ class MaskPanel(Panel):
         self.findings = FindingsList(ui.FindingsWidget.layout(), self.fix)
         self.roles = RolesList(context.service.check.touch)
         ui.RolesWidget.layout().addWidget(self.roles.box)
-        self._shownReference: Any = None
-        self._newScene = True
+        self._chosen: tuple[Any, Any] | None = None
+        self._filled: list[tuple[Any, str]] | None = None
+        self._outlined: list[Finding] = []
+        self._revision = 0
         self._connectEditor()
         ui.SampleCaseButton.clicked.connect(self.loadSampleCase)
         ui.CreateSegmentsButton.clicked.connect(self.createSegments)
@@ -55,9 +59,14 @@ class MaskPanel(Panel):
         """Show what the check says."""
         check = self.context.service.check
         parameters = self.context.parameters
+        if check.revision != self._revision:  # what was said is about a mask that has changed, or is undone
+            self._remember("", [])
+        self._followEffect()
         self.roles.show(parameters.segmentation if parameters is not None else None, self.context.scheme)
         watched = parameters is not None and parameters.segmentation is not None and parameters.liveCheck
-        self.findings.show([finding for finding in check.findings if finding.code not in _OF_FILES] if watched else ())
+        found = [finding for finding in check.findings if finding.code not in _OF_FILES] if watched else []
+        self.findings.show([*self._outlined, *found])
+        self._updateButtons()
         self._updateCheckStatus(check, watched)
         fixable = [finding for finding in check.findings if finding.fixable] if watched else []
         self.ui.FixAllButton.visible = len(fixable) > 1
@@ -80,7 +89,8 @@ class MaskPanel(Panel):
 
     def sceneClosing(self) -> None:
         """Let go of the nodes."""
-        self._shownReference, self._newScene = None, True
+        self._chosen = self._filled = None
+        self._remember("", [])
         self.context.service.check.stop()
         self.editor.setActiveEffect(None)
         self.editor.setSegmentationNode(None)
@@ -110,14 +120,18 @@ class MaskPanel(Panel):
             self.saveUndo()
             createSegments(parameters.segmentation, self.context.scheme)
             self._noteModel(parameters)
+            self._selectNodes(parameters)
+            _showWhereEmpty(self.editor.sourceVolumeNode())
 
     def outline(self) -> None:
-        """Make the head or brain segment from the reference MRI, in the background."""
+        """Make the head or brain segment from the reference MRI, or the one in the views, in the background."""
         with self.told():
-            if self.context.parameters.segmentation is None:
+            parameters = self.context.parameters
+            if parameters.referenceVolume is None:
+                parameters.referenceVolume = shownVolume()
+            if parameters.segmentation is None:
                 self.createSegments()
-            say(self.ui.CheckStatusLabel, "The outline is being made…")
-            self.context.service.outline(self.context.parameters, self._onOutline, self.sayError, self.saveUndo)
+            self.context.service.outline(parameters, self._onOutline, self.sayError, self.saveUndo)
 
     def fix(self, finding: Any) -> None:
         """Put one finding right."""
@@ -132,6 +146,11 @@ class MaskPanel(Panel):
     def saveUndo(self) -> None:
         """Remember the mask as it is for the editor's undo button."""
         self.editor.saveStateForUndo()
+
+    def sayError(self, text: str) -> None:
+        """See Panel; it is over when the mask changes."""
+        self._remember(text, [])
+        super().sayError(text)
 
     def _connectEditor(self) -> None:
         """The editor's node must be set before its scene; effects that come later must appear, too."""
@@ -150,30 +169,51 @@ class MaskPanel(Panel):
             node.UnRegister(None)
             node.SetSingletonTag(EDITOR_TAG)
             node = slicer.mrmlScene.AddNode(node)
-            self._newScene = True
-        if self._newScene:  # a closed scene takes the node's settings along
-            self._newScene = False
+        if not node.GetAttribute(BEGUN):  # a closed scene takes the node's settings along, with this one
+            node.SetAttribute(BEGUN, "1")
             node.SetOverwriteMode(node.OverwriteNone)
         if self.editor.mrmlSegmentEditorNode() != node:
             self.editor.setMRMLSegmentEditorNode(node)
 
     def _selectNodes(self, parameters: Any) -> None:
-        """Segmentation and volume to the editor; a newly chosen MRI also to the slice views."""
-        self.editor.setSegmentationNode(parameters.segmentation)
-        source = parameters.referenceVolume or next(iter(realScan(parameters).values()), None)
-        canvas = None
-        if parameters.segmentation is not None:
-            canvas = (
-                parameters.segmentation.GetNodeReference(CANVAS_ROLE) if source else canvasOf(parameters.segmentation)
-            )
+        """Segmentation and volume to the editor; what was newly chosen, not found in the scene, also to the views."""
+        segmentation, reference = parameters.segmentation, parameters.referenceVolume
+        node = self.editor.mrmlSegmentEditorNode()
+        segment = node.GetSelectedSegmentID() or ""
+        self.editor.setSegmentationNode(segmentation)
+        if segmentation is not None and segmentation.GetSegmentation().GetSegment(segment) is not None:
+            node.SetSelectedSegmentID(segment)
+        source, canvas = reference or next(iter(realScan(parameters).values()), None), None
+        if segmentation is not None:
+            canvas = knownCanvas(segmentation) if source else canvasOf(segmentation)
         self.editor.setSourceVolumeNode(source or canvas)
+        if source is not None:
+            removeNode(canvas)
+        before, self._chosen = self._chosen, (segmentation, reference)
+        if before is None or before == self._chosen:
+            return
         if source is None:
             _showWhereEmpty(canvas)
-        else:
-            removeNode(canvas)
-        if parameters.referenceVolume is not None and parameters.referenceVolume != self._shownReference:
-            showInSlices(parameters.referenceVolume)
-        self._shownReference = parameters.referenceVolume
+        elif reference is not None and reference != before[1]:
+            showInSlices(reference)
+
+    def _followEffect(self) -> None:
+        """While an effect is active, what lies around the tumor is an outline: its fill would hide the image."""
+        painting, segmentation = self.editor.activeEffect() is not None, self.editor.segmentationNode()
+        if painting and self._filled is None and segmentation is not None and self.context.scheme is not None:
+            _showWhereEmpty(self.editor.sourceVolumeNode())
+            display, scheme = segmentation.GetDisplayNode(), self.context.scheme
+            values = segmentValues(segmentation, scheme).items()
+            around = [key for key, value in values if value is not None and value not in scheme.tumor_values]
+            self._filled = [(display, key) for key in around if display.GetSegmentVisibility2DFill(key)]
+            self._fill(False)
+        elif not painting and self._filled is not None:
+            self._fill(True)
+            self._filled = None
+
+    def _fill(self, visible: bool) -> None:
+        for display, segment in self._filled or ():
+            display.SetSegmentVisibility2DFill(segment, visible)
 
     def _noteModel(self, parameters: Any) -> None:
         """Let the segmentation say which model its labels are for; the editor's effect reads it."""
@@ -188,28 +228,35 @@ class MaskPanel(Panel):
 
     def _updateButtons(self) -> None:
         parameters, model = self.context.parameters, self.context.model
+        if parameters is None:
+            return
         noModel = "Choose a model first." if model is None else None
         enable(self.ui.CreateSegmentsButton, noModel)
         name = model.config.scheme.label(model.config.scheme.surround).name if model is not None else "Outline"
         self.ui.OutlineButton.text = f"{name} from MRI"
-        noMri = "Choose the reference MRI above first." if parameters.referenceVolume is None else None
+        shown = parameters.referenceVolume is not None or shownVolume() is not None
+        noMri = None if shown else "Load an MRI of the patient first, or choose it above."
         enable(self.ui.OutlineButton, noModel or noMri)
 
     def _updateCheckStatus(self, check: Any, watched: bool) -> None:
         if self.problem:
             say(self.ui.CheckStatusLabel, self.problem, "error")
-        elif not watched:
+        elif not watched or self.context.busyRun is self.context.service.maskJob is not None:
             say(self.ui.CheckStatusLabel, "")
-        elif check.message:
-            say(self.ui.CheckStatusLabel, check.message)
         elif check.checking:
             say(self.ui.CheckStatusLabel, "The mask is being checked…")
+        elif check.message:
+            say(self.ui.CheckStatusLabel, check.message)
         else:
             worst = "error" if any(finding.severity == "error" for finding in check.findings) else "info"
             say(self.ui.CheckStatusLabel, checkSummary(check.findings), worst)
 
-    def _onOutline(self, *_: Any) -> None:
-        self.problem = ""
+    def _onOutline(self) -> None:
+        warnings = self.context.service.maskJob.warnings
+        self._remember("", [Finding("outline", WARNING, text) for text in warnings])
+
+    def _remember(self, problem: str, outlined: list[Finding]) -> None:
+        self.problem, self._outlined, self._revision = problem, outlined, self.context.service.check.revision
 
 
 def _showWhereEmpty(volume: Any) -> None:

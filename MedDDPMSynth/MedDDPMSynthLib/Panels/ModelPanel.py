@@ -27,12 +27,14 @@ class ModelPanel(Panel):
         super().__init__(ui, context)
         ui.ModelComboBox.activated.connect(self.onActivated)
         ui.ModelTermsButton.clicked.connect(self.acknowledge)
+        self._folded: bool | None = None
         say(ui.ModelMessageLabel, "")
 
     def refresh(self) -> None:
         """Show the chosen model."""
         self.fill()
         model = self.context.model
+        self.ui.ModelSection.text = "1. Model" if model is None else f"1. Model: {model.title}"
         self.ui.ModelSummaryLabel.visible = model is not None
         if model is not None:
             self.ui.ModelSummaryLabel.text = modelSummary(model)
@@ -101,5 +103,7 @@ class ModelPanel(Panel):
         model = self.context.model
         asked = model is not None and not self.context.agreed
         self.ui.ModelTermsFrame.visible = asked
+        if self._folded is not self.context.agreed:  # folded or opened by hand, it stays so
+            self._folded = self.ui.ModelSection.collapsed = self.context.agreed
         if asked:
             self.ui.ModelTermsLabel.text = termsText(model)
