@@ -17,7 +17,7 @@ from ..options import check_options, option
 from ..parse import from_dict
 from ..sampling import names
 from ..training.evaluation.request import MAX_SAMPLES, TUMOR_ITERATIONS, EvaluationRequest, chosen_cases
-from ..training.resume import case_hashes
+from ..training.resume import case_hashes, recorded_hashes
 
 MAX_BYTES = 100_000
 
@@ -158,22 +158,18 @@ def require_trained_on(model: ModelConfig, name: str, dataset: DatasetConfig, fo
 
     By hashes as in ``require_unseen``, else by name. Returns a sentence where some are missing.
     """
-    trained, hashes = (model.training.get(key) for key in ("training_cases", "training_hashes"))
     ids = [case.id for case in dataset.cases if case.split == "train"]
-    if isinstance(hashes, dict):
-        tensors = {id: sha256(folder / "cases" / f"{id}.safetensors") for id in ids}
-        known = {value for values in case_hashes(dataset, tensors, ids).values() for value in values}
-        wanted, found = len(hashes), sum(bool(known.intersection(values)) for values in hashes.values())
-    else:
-        names_ = set(trained) if isinstance(trained, list) else set()
-        wanted, found = len(names_), len(names_.intersection(ids))
+    tensors = {id: sha256(folder / "cases" / f"{id}.safetensors") for id in ids}
+    known = {value for values in case_hashes(dataset, tensors, ids).values() for value in values}
+    record = recorded_hashes(model.training)
+    found = sum(bool(known.intersection(values)) if values else case in ids for case, values in record.items())
     if not found:
         raise InputError(
             f"None of the training cases of the model '{name}' is in the split 'train' of {folder}, so copies of them "
             "could not be found. Give the dataset that it was trained on."
         )
-    missing = f"{wanted - found} of {wanted} training cases of the model '{name}' are not in this dataset"
-    return [f"{missing}: copies of them are not found."] if found < wanted else []
+    missing = f"{len(record) - found} of {len(record)} training cases of the model '{name}' are not in this dataset"
+    return [f"{missing}: copies of them are not found."] if found < len(record) else []
 
 
 def require_unseen(
@@ -183,19 +179,27 @@ def require_unseen(
 
     Returns sentences on what could not be compared: former models know the names of their cases only, or nothing.
     """
-    trained, hashes = (model.training.get(key) for key in ("training_cases", "training_hashes"))
-    seen = {value: case for case, values in hashes.items() for value in values} if isinstance(hashes, dict) else {}
-    names_ = set(trained) if isinstance(trained, list) else set()
+    record = recorded_hashes(model.training)
+    seen = {value: case for case, values in record.items() for value in values}
+    named = [case for case, values in record.items() if not values]
     tensors = {id: sha256(folder / "cases" / f"{id}.safetensors") for id in ids}
     for id, values in case_hashes(dataset, tensors, tensors).items():
-        former = next((seen[value] for value in values if value in seen), id if not seen and id in names_ else None)
-        if former is not None:
-            why = "by the hash of its files" if seen else "by its name"
+        by_hash = next((seen[value] for value in values if value in seen), None)
+        if by_hash is not None or id in named:
+            why = f"by the hash of its files ('{by_hash}')" if by_hash is not None else "by its name"
             raise InputError(
-                f"The case '{id}' was a training case ('{former}') of the model '{name}', {why}: its figures would say "
-                "nothing about new masks. Choose another model, or a dataset whose cases it has not seen."
+                f"The case '{id}' was a training case of the model '{name}', {why}: its figures would say nothing "
+                "about new masks. Choose another model, or a dataset whose cases it has not seen."
             )
-    if seen:
-        return []
-    what = "only the names of its training cases" if names_ else "none of its training cases"
-    return [f"The model '{name}' records {what}, so a test case among them may have gone unnoticed."]
+    told = []
+    if not record:
+        told.append(f"The model '{name}' does not record its training cases: it may have seen some of these.")
+    if named:
+        told.append(
+            f"The model '{name}' records the names only of {len(named)} of its {len(record)} training cases, so a test "
+            "case among them may have gone unnoticed."
+        )
+    settings = model.training.get("config")
+    if start := settings.get("start_from") if isinstance(settings, dict) else None:
+        told.append(f"The model '{name}' was trained from {start}; of that model's training, what it records is known.")
+    return told

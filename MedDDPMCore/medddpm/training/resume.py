@@ -73,6 +73,15 @@ def case_hashes(config: DatasetConfig, tensors: Mapping[str, str], cases: Iterab
     }
 
 
+def recorded_hashes(training: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What a model records of its training cases and of those of the models it started from (``ModelConfig.training``):
+    their hashes as ``case_hashes``; none where only the name is known.
+    """
+    named, hashes = training.get("training_cases"), training.get("training_hashes")
+    known = {str(case): list(map(str, values)) for case, values in hashes.items()} if isinstance(hashes, dict) else {}
+    return {str(case): [] for case in named if str(case) not in known} | known if isinstance(named, list) else known
+
+
 def require_same_dataset(stored: Mapping[str, Any], folder: Path, current: Mapping[str, Any]) -> None:
     """Refuse to go on with another dataset than the run was started with; ``folder`` is named in the sentence.
 

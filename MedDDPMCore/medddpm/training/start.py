@@ -29,6 +29,7 @@ from ..sampling.schedule import Schedule
 from .adversarial import network_to_train
 from .config import TrainConfig
 from .dataset import PreparedDataset
+from .resume import recorded_hashes
 
 StartModel = tuple[ModelConfig, dict[str, Tensor]]  # its configuration, and its network's tensors in float32
 
@@ -66,6 +67,7 @@ def model_config(
         license=config.license,
         intended_use=config.intended_use,
         dropped_mask=dropped_mask,
+        training={} if former is None else {"training_hashes": recorded_hashes(former.training)},
     )
 
 

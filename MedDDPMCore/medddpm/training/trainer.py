@@ -34,7 +34,7 @@ from .loader import BatchLoader, BatchSource, sensible_workers
 from .metrics import RESUMED, MetricsLog
 from .monitor.monitor import Monitor
 from .objective import Objective
-from .resume import case_hashes, dataset_identity, require_same, require_same_dataset
+from .resume import case_hashes, dataset_identity, recorded_hashes, require_same, require_same_dataset
 from .runner import ENDED
 from .start import StartModel, dropped_mask, model_config, read_start, starting_network, use_activation_checkpointing
 
@@ -252,7 +252,8 @@ class Trainer:
             settings.pop(key)
         if settings["start_from"]:
             settings["start_from"] = Path(settings["start_from"]).name
-        hashes = case_hashes(self.dataset.config, self.identity["contents"], cases)
+        former = recorded_hashes(self.context.model.training)
+        hashes = former | case_hashes(self.dataset.config, self.identity["contents"], cases)
         facts = {
             "iterations": self.state.iteration,
             "training_cases": cases,
