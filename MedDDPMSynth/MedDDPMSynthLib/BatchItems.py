@@ -15,6 +15,7 @@ from MedDDPMSlicerLib.Job import Job
 from MedDDPMSlicerLib.Jobs import ask, nothingAsked, readScan
 from MedDDPMSlicerLib.Texts import counted, sentenceOf
 
+SEARCHING = "The folder is being searched for masks. One moment."
 # What the scan of a source says of cases that a batch does not mind.
 _NO_MATTER = ("no-images", "missing-modality", "grid-mismatch", "no-mask")
 
@@ -142,7 +143,7 @@ class BatchTable:
     def blockedReason(self) -> str | None:
         """A sentence that says why what the table shows cannot begin; None where it can."""
         if self.busy:
-            return "The folder is being searched for masks. One moment."
+            return SEARCHING
         if self.problem:
             return self.problem
         return None if self.used or not self.listed.items else "No mask is checked in the table."

@@ -12,6 +12,7 @@ from MedDDPMSlicerLib.Panels.Widgets import PathInput, enable, quiet, say, setCe
 from MedDDPMSlicerLib.Texts import duration
 from slicer.i18n import tr as _
 
+from ..BatchItems import SEARCHING
 from ..Options import batchSource
 from .Context import Context
 
@@ -70,6 +71,8 @@ class BatchPanel(Panel):
         self._fill()
         self.ui.BatchButton.text = _("Cancel") if running else _("Start")
         reason = None if running else service.batchBlockedReason(self.context.parameters)
+        if self._lookIn > 0 and not running:  # what begins is what is seen
+            reason = reason or SEARCHING
         enable(self.ui.BatchButton, reason)
         if self.problem or service.batchTable.problem:
             say(self.ui.BatchMessageLabel, self.problem or service.batchTable.problem, "error")
