@@ -17,6 +17,14 @@ from medddpm.errors import FREE_SPACE
 from medddpm.jobs.outcome import outcome_of
 from medddpm.synthesis.request import ANATOMIES
 
+try:
+    from slicer.i18n import tr as _
+except ImportError:  # without the application nothing is translated
+
+    def _(text: str) -> str:
+        return text
+
+
 PLACE = "the storage folder of MedDDPM"
 REMEDY = 'Free space on its disk, for example with the button "Delete temporary files".'
 # What a person calls the files that a request names.

@@ -13,9 +13,9 @@ from medddpm.preparation.scan import scan_source
 from medddpm.synthesis.names import case_names, masks_in
 from MedDDPMSlicerLib.Job import Job
 from MedDDPMSlicerLib.Jobs import ask, nothingAsked, readScan
-from MedDDPMSlicerLib.Texts import counted, sentenceOf
+from MedDDPMSlicerLib.Texts import _, counted, sentenceOf
 
-SEARCHING = "The folder is being searched for masks. One moment."
+SEARCHING = _("The folder is being searched for masks. One moment.")
 # What the scan of a source says of cases that a batch does not mind.
 _NO_MATTER = ("no-images", "missing-modality", "grid-mismatch", "no-mask")
 
@@ -64,11 +64,11 @@ def listOf(scan: SourceScan, folder: Path) -> BatchList:
             said = " ".join(problems.pop(case.id, ()))
             items.append(BatchItem(case.id, Path(case.mask), images, next(iter(images.values()), None), not said, said))
     if not items:
-        raise InputError(f"There is no mask in {folder} that belongs to a case.")
+        raise InputError(_("There is no mask in {folder} that belongs to a case.").format(folder=folder))
     paired = sum(item.image is not None for item in items)
-    told = [f"{counted(len(items), 'mask')} found, {paired} with an image."]
+    told = [_("{counted} found, {paired} with an image.").format(counted=counted(len(items), "mask"), paired=paired)]
     without = len(scan.cases) - len(items)
-    told += [f"{counted(without, 'case')} without a mask left out."] if without else []
+    told += [_("{counted} without a mask left out.").format(counted=counted(without, "case"))] if without else []
     told += [text for texts in problems.values() for text in texts][:3]
     return BatchList(tuple(items), " ".join(told))
 
@@ -78,14 +78,22 @@ def plainList(folder: Path) -> BatchList:
     try:
         masks = masks_in(folder)
     except OSError as exc:
-        raise InputError(f"The folder {folder} cannot be read: {exc.strerror or exc}. Choose another.") from exc
+        raise InputError(
+            _("The folder {folder} cannot be read: {value}. Choose another.").format(
+                folder=folder, value=exc.strerror or exc
+            )
+        ) from exc
     if not masks:
-        raise InputError(f"There is no mask in {folder}: no .nii.gz, .nii, .nrrd, .seg.nrrd or .mha file.")
+        raise InputError(
+            _("There is no mask in {folder}: no .nii.gz, .nii, .nrrd, .seg.nrrd or .mha file.").format(folder=folder)
+        )
     items = [BatchItem(name, mask) for name, mask in zip(case_names(masks), masks, strict=True)]
     return BatchList(
         tuple(items),
-        f"{counted(len(items), 'file')} found. Their names do not tell masks from images, so each is taken for a mask "
-        "without an image. Uncheck those that are none; choose images in the table.",
+        _(
+            "{counted} found. Their names do not tell masks from images, so each is taken for a mask "
+            "without an image. Uncheck those that are none; choose images in the table."
+        ).format(counted=counted(len(items), "file")),
     )
 
 
@@ -93,7 +101,7 @@ def sequenceList(node: Any) -> BatchList:
     """The items of a sequence. Raises InputError where it has none."""
     count, name = node.GetNumberOfDataNodes(), node.GetName()
     if not count:
-        raise InputError("The sequence is empty. Choose another, or a folder of masks.")
+        raise InputError(_("The sequence is empty. Choose another, or a folder of masks."))
     names = [f"{name}_{n + 1:0{len(str(count))}d}" for n in range(count)]
     return BatchList(tuple(BatchItem(one, node.GetNthDataNode(n)) for n, one in enumerate(names)))
 
@@ -146,7 +154,7 @@ class BatchTable:
             return SEARCHING
         if self.problem:
             return self.problem
-        return None if self.used or not self.listed.items else "No mask is checked in the table."
+        return None if self.used or not self.listed.items else _("No mask is checked in the table.")
 
     def _onScanned(self, scan: SourceScan) -> None:
         # A folder of scans in an unknown layout can still be one of masks.

@@ -15,6 +15,7 @@ from medddpm.preparation.facts import USUAL_MODALITIES, modality_name
 from MedDDPMSlicerLib.Lattice import Lattice, newImage
 from MedDDPMSlicerLib.Models import ModelDescription
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
+from MedDDPMSlicerLib.Texts import _
 from MedDDPMSlicerLib.Volumes import slabs
 
 from .Options import SynthInputs, SynthOptions
@@ -31,7 +32,7 @@ _PLAIN = {"pre", "native", "without", "non", "no", "wo"}
 def takeSnapshot(segmentationNode: Any) -> Any:
     """A hidden copy of the mask as it is now: the original of a local edit. Returns the new segmentation node."""
     scene = slicer.mrmlScene
-    name = f"{segmentationNode.GetName()} before editing"
+    name = _("{name} before editing").format(name=segmentationNode.GetName())
     snapshot = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     copyMask(segmentationNode, snapshot)
     snapshot.SetNodeReferenceID(SNAPSHOT_OF, segmentationNode.GetID())
@@ -44,16 +45,16 @@ def takeSnapshot(segmentationNode: Any) -> Any:
 def missingForEdit(model: ModelDescription, inputs: SynthInputs) -> str | None:
     """A sentence that says why a local edit cannot start; None where it can."""
     if not any(inputs.knownVolumes.get(m) is not None for m in model.modalities):
-        return (
-            f"Choose the real scan's volume for {' or '.join(model.modalities)}; the more of them, the better it fits."
+        return _("Choose the real scan's volume for {names}; the more of them, the better it fits.").format(
+            names=" or ".join(model.modalities)
         )
     if inputs.originalSegmentation is None:
-        return (
+        return _(
             'Press "Remember this mask as the scan\'s own" (section Real scan) before you change the mask, so '
             "that the change is known."
         )
     if inputs.originalSegmentation is inputs.segmentation:
-        return "The mask before the edit and the edited mask are the same node. Choose the edited one above."
+        return _("The mask before the edit and the edited mask are the same node. Choose the edited one above.")
     return None
 
 
@@ -82,12 +83,16 @@ def sameContrast(sample: Any, wanted: str, scan: Mapping[str, Any], reference: A
     made = listed([modalityOf(volume) for volume in sample.volumes])
     if None in real:
         raise InputError(
-            f"The name of '{reference.GetName()}' does not tell its contrast, so it cannot be compared. Choose the "
-            f"volume as {made} in the section Real scan, or rename it."
+            _(
+                "The name of '{name}' does not tell its contrast, so it cannot be compared. Choose the "
+                "volume as {made} in the section Real scan, or rename it."
+            ).format(name=reference.GetName(), made=made)
         )
     raise InputError(
-        f"The sample has {made}, the real MRI {listed([str(name) for name in real])}: no contrast is in both. Choose "
-        "another reference MRI, or generate that contrast."
+        _(
+            "The sample has {made}, the real MRI {names}: no contrast is in both. Choose another "
+            "reference MRI, or generate that contrast."
+        ).format(made=made, names=listed([str(name) for name in real]))
     )
 
 
@@ -104,7 +109,7 @@ def changedRegion(
     changed = np.not_equal(original.data, edited.data)
     yield
     if not changed.any():
-        raise InputError("The mask has not been changed since the edit began. Paint or move something first.")
+        raise InputError(_("The mask has not been changed since the edit began. Paint or move something first."))
     region = yield from grown(changed, edited.spacing, options.marginMm)
     return Volume(region.astype(np.uint8), edited.affine)
 

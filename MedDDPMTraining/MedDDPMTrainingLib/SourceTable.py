@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from medddpm.preparation.facts import ERROR, SourceProblem, SourceScan
-from MedDDPMSlicerLib.Texts import counted
+from MedDDPMSlicerLib.Texts import _, counted
 
 LAYOUT_WORDS = {
-    "brats": "BraTS folders",
-    "med-ddpm": "folders of Med-DDPM",
-    "nnunet": "an nnU-Net dataset",
-    "table": "a table",
+    "brats": _("BraTS folders"),
+    "med-ddpm": _("folders of Med-DDPM"),
+    "nnunet": _("an nnU-Net dataset"),
+    "table": _("a table"),
 }
 
 
@@ -38,10 +38,12 @@ def linesOf(scan: SourceScan) -> list[CaseLine]:
     for problem in scan.problems:
         (of[problem.case] if problem.case in of else others.setdefault(problem.file or "", [])).append(problem)
     cases = {case.id: case for case in scan.cases}
-    lines = [_line(file, PurePath(file).name or "The folder", "", problems) for file, problems in others.items()]
+    lines = [_line(file, PurePath(file).name or _("The folder"), "", problems) for file, problems in others.items()]
     for name, problems in of.items():
         there = f"{len(cases[name].images)} of {len(scan.modalities)}"
-        lines.append(_line(name, name, there if cases[name].mask else f"{there}, no mask", problems))
+        lines.append(
+            _line(name, name, there if cases[name].mask else _("{there}, no mask").format(there=there), problems)
+        )
     return sorted(lines, key=lambda line: ("error", "warning", "").index(line.severity))
 
 
@@ -59,17 +61,25 @@ def toLeaveOut(lines: Iterable[CaseLine], already: Collection[str]) -> list[str]
 def summary(scan: SourceScan, leaveOut: Collection[str] = ()) -> str:
     """One or two sentences: what was found, and what stands in the way."""
     if not scan.cases:
-        return "No cases were found. " + " ".join(problem.sentence for problem in scan.problems)
+        return _("No cases were found. ") + " ".join(problem.sentence for problem in scan.problems)
     used = [case for case in scan.cases if case.id not in leaveOut]
     patients = counted(len({case.patient for case in used}), "patient")
-    layout = LAYOUT_WORDS.get(scan.layout, f"the layout {scan.layout}")
-    left = f", {len(scan.cases) - len(used)} left out" if len(used) < len(scan.cases) else ""
-    found = f"{counted(len(used), 'case')} of {patients} in {layout}{left}. Images: {', '.join(scan.modalities)}."
+    layout = LAYOUT_WORDS.get(scan.layout, _("the layout {layout}").format(layout=scan.layout))
+    left = _(", {value} left out").format(value=len(scan.cases) - len(used)) if len(used) < len(scan.cases) else ""
+    found = _("{counted} of {patients} in {layout}{left}. Images: {names}.").format(
+        counted=counted(len(used), "case"),
+        patients=patients,
+        layout=layout,
+        left=left,
+        names=", ".join(scan.modalities),
+    )
     remaining, errors = _remaining(scan, leaveOut), obstacles(scan, leaveOut)
     if errors:
-        return f"{found} Fix {counted(len(errors), 'problem')}, or leave the cases out, before you prepare them."
-    remarks = f"; {counted(len(remaining), 'remark')} to look at" if remaining else ""
-    return f"{found} They can be prepared{remarks}."
+        return _("{found} Fix {counted}, or leave the cases out, before you prepare them.").format(
+            found=found, counted=counted(len(errors), "problem")
+        )
+    remarks = _("; {counted} to look at").format(counted=counted(len(remaining), "remark")) if remaining else ""
+    return _("{found} They can be prepared{remarks}.").format(found=found, remarks=remarks)
 
 
 def _remaining(scan: SourceScan, leaveOut: Collection[str]) -> list[SourceProblem]:

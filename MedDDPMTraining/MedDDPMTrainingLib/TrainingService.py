@@ -16,7 +16,7 @@ from MedDDPMSlicerLib.Job import Job
 from MedDDPMSlicerLib.Jobs import Estimate, ask, monitorOf, nothingAsked, readEstimate, readScan
 from MedDDPMSlicerLib.Models import ModelLibrary
 from MedDDPMSlicerLib.Storage import Settings, defaultSettings
-from MedDDPMSlicerLib.Texts import sentenceOf
+from MedDDPMSlicerLib.Texts import _, sentenceOf
 
 from . import Orders
 from .Orders import PREPARE, readPrepared, recovered
@@ -82,7 +82,7 @@ class TrainingService(Background):
         Its ``result`` will be a PrepareResult. That of the former ``preparation`` goes on where that one ended.
         """
         if not self.preparation.finished:
-            raise InputError("A preparation is running already. Wait for it, or cancel it.")
+            raise InputError(_("A preparation is running already. Wait for it, or cancel it."))
         self.preparation = ask(self.preparation, PREPARE, request, readPrepared)
         self.startTimer()
         return self.preparation
@@ -145,7 +145,7 @@ class TrainingService(Background):
     def blockedReason(self, action: str, parameterNode: Any) -> str | None:
         """Why "scan", "prepare" or "train" cannot start now, in a sentence that says what to do; None where it can."""
         if parameterNode is None:
-            return "The scene is closing."
+            return _("The scene is closing.")
         if action == "train":
             return self._trainReason(parameterNode)
         return self._scanReason(parameterNode) or (self._prepareReason(parameterNode) if action == "prepare" else None)
@@ -154,7 +154,7 @@ class TrainingService(Background):
         """Why pause, stop, resume, extend, use, forget or delete is not possible with a run now; None where it is."""
         run = self.runs.find(path)
         if run is None:
-            return "Choose a training in the list first."
+            return _("Choose a training in the list first.")
         reason = None if action == "forget" else run.blockedReason(action)
         if reason is None and action in ("resume", "extend"):
             return self.packages.reason(TRAINING)
@@ -181,38 +181,42 @@ class TrainingService(Background):
 
     def _scanReason(self, node: Any) -> str | None:
         if not node.sourceFolder:
-            return "Choose the folder with your scans."
+            return _("Choose the folder with your scans.")
         if not Path(node.sourceFolder).expanduser().exists():
-            return f"The folder {node.sourceFolder} does not exist. Choose another one."
+            return _("The folder {sourceFolder} does not exist. Choose another one.").format(
+                sourceFolder=node.sourceFolder
+            )
         if node.layout == "table" and not node.tableFile:
-            return "Choose the table (a CSV file) that names the files of each case."
+            return _("Choose the table (a CSV file) that names the files of each case.")
         if node.tableFile and not Path(node.tableFile).is_file():
-            return f"The table {node.tableFile} does not exist. Choose another one, or none."
-        return None if self.scan.finished else "The folder is being scanned. Wait a moment."
+            return _("The table {tableFile} does not exist. Choose another one, or none.").format(
+                tableFile=node.tableFile
+            )
+        return None if self.scan.finished else _("The folder is being scanned. Wait a moment.")
 
     def _prepareReason(self, node: Any) -> str | None:
         if not self.preparation.finished:
-            return "A preparation is running already. Wait for it, or cancel it."
+            return _("A preparation is running already. Wait for it, or cancel it.")
         found = self.scanOf(node.sourceFolder)  # without a scan the preparation itself will tell
         if found is not None and not found.cases:
-            return "No cases were found in the folder. Choose another folder or layout."
+            return _("No cases were found in the folder. Choose another folder or layout.")
         left = obstacles(found, list(node.leaveOut)) if found is not None else []
         if left:
-            return f"{left[0].sentence} Fix it and scan again, or leave the case out."
+            return _("{sentence} Fix it and scan again, or leave the case out.").format(sentence=left[0].sentence)
         if (reason := self.packages.reason(PREPARING)) is not None:
             return reason
         if not node.datasetFolder:
-            return "Choose a folder for the prepared dataset."
+            return _("Choose a folder for the prepared dataset.")
         out, source = Path(node.datasetFolder).expanduser(), Path(node.sourceFolder).expanduser()
         if out == source or out in source.parents:
-            return "Choose a folder for the dataset that is not the folder of the scans."
+            return _("Choose a folder for the dataset that is not the folder of the scans.")
         if node.register == "template" and not node.template:
-            return "Choose the image that the scans are registered to, or another registration."
+            return _("Choose the image that the scans are registered to, or another registration.")
         return None
 
     def _trainReason(self, node: Any) -> str | None:
         if not node.datasetFolder:
-            return "Prepare a dataset first, or choose the folder of one."
+            return _("Prepare a dataset first, or choose the folder of one.")
         try:
             Orders.datasetSentence(node.datasetFolder)
             if node.startModel:

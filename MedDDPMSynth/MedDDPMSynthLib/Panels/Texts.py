@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from MedDDPMSlicerLib.Texts import counted
+from MedDDPMSlicerLib.Texts import _, counted
 
 
 def termsText(description: Any) -> str:
     """Why the terms of a model, which stand in its summary, must be agreed to."""
     if description.config.license.strip().lower() in ("", "unknown"):
-        return "The license of this model is not known. Ask the people who gave it to you what you may do with it."
-    return "The license and the intended use above restrict what you may do with this model and its images."
+        return _("The license of this model is not known. Ask the people who gave it to you what you may do with it.")
+    return _("The license and the intended use above restrict what you may do with this model and its images.")
 
 
 def anatomySentence(facts: Mapping[str, Any]) -> str:
@@ -20,16 +20,22 @@ def anatomySentence(facts: Mapping[str, Any]) -> str:
     shift, before, after = (facts.get(f) for f in ("midline_shift_mm", "ventricles_before_ml", "ventricles_after_ml"))
     if not all(isinstance(value, int | float) for value in (shift, before, after)):
         return ""
-    said = f"Ventricles {after:.0f} mL"
+    said = _("Ventricles {after:.0f} mL").format(after=after)
     if facts.get("mass_effect"):
-        side = "" if round(abs(shift), 1) == 0 else f" to the patient's {'right' if shift > 0 else 'left'}"
-        said += f" ({before:.0f} mL without the tumor), midline shift {abs(shift):.1f} mm{side}"
+        side = (
+            ""
+            if round(abs(shift), 1) == 0
+            else _(" to the patient's {value}").format(value=_("right") if shift > 0 else _("left"))
+        )
+        said += _(" ({before:.0f} mL without the tumor), midline shift {abs:.1f} mm{side}").format(
+            before=before, abs=abs(shift), side=side
+        )
     return f"{said}."
 
 
 def anatomyShown(facts: Mapping[str, Any]) -> str:
     """What is said when the anatomy has become segments."""
-    told = "Edit the tissues and press Generate. Where they overlap, the one that comes first in the list counts."
+    told = _("Edit the tissues and press Generate. Where they overlap, the one that comes first in the list counts.")
     return f"{anatomySentence(facts)} {told}".strip()
 
 
@@ -38,15 +44,18 @@ def checkSummary(findings: Sequence[Any]) -> str:
     errors = sum(finding.severity == "error" for finding in findings)
     warnings = sum(finding.severity == "warning" for finding in findings)
     if errors:
-        return f"Mask check: {counted(errors, 'problem')} must be fixed before the images are generated."
+        return _("Mask check: {counted} must be fixed before the images are generated.").format(
+            counted=counted(errors, "problem")
+        )
     if warnings:
-        return f"Mask check: usable; {counted(warnings, 'warning')} to look at."
-    return "Mask check: the mask is ready."
+        return _("Mask check: usable; {counted} to look at.").format(counted=counted(warnings, "warning"))
+    return _("Mask check: the mask is ready.")
 
 
 def sendingQuestion(host: str) -> str:
     """What is asked before images leave this computer."""
-    return (
-        f"The mask and the images of this generation will be sent to the computer '{host}' by OpenSSH, and deleted "
-        "there when the generation has ended. Send patient data only where you may. Send to this computer from now on?"
-    )
+    return _(
+        "The mask and the images of this generation will be sent to the computer '{host}' by "
+        "OpenSSH, and deleted there when the generation has ended. Send patient data only where you "
+        "may. Send to this computer from now on?"
+    ).format(host=host)
