@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 
@@ -87,3 +88,22 @@ def test_nothing_is_used_that_newer_slicers_lack_or_that_blocks_the_application(
 def test_slicer_facing_names_are_camel_case() -> None:
     names = {node.name.strip("_"): path for path in python_files() for node in functions(path) if node.name[:2] != "__"}
     assert not {name: path for name, path in names.items() if "_" in name}
+
+
+def test_sentences_of_panels_can_be_translated() -> None:
+    """What ends with a period, or a mark of waiting, is a sentence; docstrings are not shown."""
+    found = []
+    for path in (path for path in python_files() if path.parent.name == "Panels"):
+        marked = {id(text) for node in ast.walk(tree(path)) if _is_translated(node) for text in ast.walk(node)}
+        marked |= {id(node.value) for node in ast.walk(tree(path)) if isinstance(node, ast.Expr)}
+        texts = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and id(node) not in marked]
+        sentences = [text for text in texts if isinstance(text.value, str) and _SENTENCE.fullmatch(text.value.strip())]
+        found += [f"{path.name}, line {text.lineno}: {text.value}" for text in sentences]
+    assert not found
+
+
+_SENTENCE = re.compile(r"[A-Z][a-z']+ .*[.…]", re.DOTALL)
+
+
+def _is_translated(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_"
