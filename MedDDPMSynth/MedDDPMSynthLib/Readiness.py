@@ -11,7 +11,7 @@ from MedDDPMSlicerLib.Dependencies import GENERATING, PackageWatch
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
 from MedDDPMSlicerLib.SegmentReading import WHERE
 from MedDDPMSlicerLib.Segments import OPEN, segmentRoles
-from MedDDPMSlicerLib.Texts import sentenceOf
+from MedDDPMSlicerLib.Texts import _, sentenceOf
 
 from .LocalEdit import missingForEdit
 from .Options import Anatomy, SynthInputs, SynthOptions, anatomyInputsOf, inputsOf, optionsOf
@@ -45,7 +45,9 @@ class Readiness:
         try:
             model = self._library.describe(modelKey)
             if not self._library.acknowledged(modelKey):
-                return f"Read the terms of the model '{model.title}' and press 'I agree to these terms' first."
+                return _("Read the terms of the model '{title}' and press 'I agree to these terms' first.").format(
+                    title=model.title
+                )
         except MedDDPMError as exc:
             return sentenceOf(exc)
         return None
@@ -65,10 +67,9 @@ def untold(model: ModelDescription) -> str | None:
     """A sentence where a model is told no tissues, so that there is nothing to choose; None where it is."""
     if model.config.scheme.tissue_values:
         return None
-    return (
-        f"The model '{model.title}' has labels for tumor and outline only, so there is no anatomy or contrast to "
-        "choose."
-    )
+    return _(
+        "The model '{title}' has labels for tumor and outline only, so there is no anatomy or contrast to choose."
+    ).format(title=model.title)
 
 
 def missingForAnatomy(model: ModelDescription, inputs: SynthInputs, options: SynthOptions) -> str | None:
@@ -76,24 +77,26 @@ def missingForAnatomy(model: ModelDescription, inputs: SynthInputs, options: Syn
     scan = inputs.knownVolumes or inputs.referenceScan
     if options.needsScan and not {m.casefold() for m in scan} & {m.casefold() for m in model.modalities}:
         names = " or ".join(model.modalities)
-        return f"Choose the reference MRI's volume for {names} in the section Real scan; the more of them, the better."
+        return _(
+            "Choose the reference MRI's volume for {names} in the section Real scan; the more of them, the better."
+        ).format(names=names)
     if options.anatomy is Anatomy.SEGMENTATION:
         if inputs.anatomySource is None:
-            return "Choose the segmentation or label map that the anatomy is taken from."
+            return _("Choose the segmentation or label map that the anatomy is taken from.")
         if inputs.anatomySource is inputs.segmentation:
-            return "The anatomy cannot come from the mask itself, whose tissues are kept anyway. Choose another one."
+            return _("The anatomy cannot come from the mask itself, whose tissues are kept anyway. Choose another one.")
     return None
 
 
 def _mask(parameterNode: Any, model: ModelDescription, _options: SynthOptions) -> str | None:
     segmentation = parameterNode.segmentation
     if segmentation is None:
-        return "Choose a segmentation, or press 'Load sample case'."
+        return _("Choose a segmentation, or press 'Load sample case'.")
     if segmentation.GetSegmentation().GetNumberOfSegments() == 0:
-        return "The segmentation has no segments yet. Press 'Create segments' and paint."
+        return _("The segmentation has no segments yet. Press 'Create segments' and paint.")
     roles = segmentRoles(segmentation, model.config.scheme).values()
     if all(role.value is None and role.origin != OPEN for role in roles):
-        return f"No segment is used. {WHERE}"
+        return _("No segment is used. {WHERE}").format(WHERE=WHERE)
     return None
 
 
@@ -113,11 +116,11 @@ def _batchFolders(parameterNode: Any, _model: ModelDescription, _options: SynthO
     source, output = parameterNode.batchSource, parameterNode.batchOutput
     if parameterNode.batchSequence is None:
         if not source:
-            return "Choose a folder of masks, or a sequence."
+            return _("Choose a folder of masks, or a sequence.")
         if not Path(source).is_dir():
-            return f"The folder {source} does not exist. Choose another one."
+            return _("The folder {source} does not exist. Choose another one.").format(source=source)
     if not output:
-        return "Choose a folder for the results."
+        return _("Choose a folder for the results.")
     if source and Path(output) == Path(source):
-        return "Choose a folder for the results that is not the folder of the masks."
+        return _("Choose a folder for the results that is not the folder of the masks.")
     return None

@@ -19,6 +19,7 @@ from MedDDPMSlicerLib.Dependencies import PackageWatch, Use, missingPackages
 from MedDDPMSlicerLib.Jobs import Estimate, ask, monitorOf, nothingAsked, readEstimate
 from MedDDPMSlicerLib.Models import ModelLibrary
 from MedDDPMSlicerLib.Storage import Settings, defaultSettings
+from MedDDPMSlicerLib.Texts import _
 
 from .AutoUpdate import AutoUpdate, previewOptions
 from .Batch import BatchCase, BatchRun, newBatch
@@ -108,7 +109,7 @@ class SynthService(Background):
         there is no mask, or the folder cannot be written.
         """
         if self.batch is not None and not self.batch.finished:
-            raise InputError("A batch is running already. Wait for it, or cancel it.")
+            raise InputError(_("A batch is running already. Wait for it, or cancel it."))
         inputs = inputs or SynthInputs(None)
         self.batch = newBatch(source, output, inputs, options, self.library, self.storage, self.jobs)
         self.startTimer()
@@ -167,26 +168,26 @@ class SynthService(Background):
     def anatomyBlockedReason(self, parameterNode: Any) -> str | None:
         """A sentence that says why the anatomy cannot be completed now; None where it can."""
         if parameterNode is None:
-            return "The scene is closing."
+            return _("The scene is closing.")
         return self._maskJobReason() or self._readiness.anatomy(parameterNode)
 
     def _maskJobReason(self) -> str | None:
         if self.maskJob is None or self.maskJob.finished:
             return None
-        return f"{self.maskJob.doing}. Wait for it, or cancel it."
+        return _("{doing}. Wait for it, or cancel it.").format(doing=self.maskJob.doing)
 
     def seriesBlockedReason(self, parameterNode: Any) -> str | None:
         """A sentence that says why no growth series can start where a generation can; None where it can, too."""
         if parameterNode.editRealScan:
-            return "A growth series has whole images. Uncheck 'Generate only the changed region' first (Real scan)."
+            return _("A growth series has whole images. Uncheck 'Generate only the changed region' first (Real scan).")
         return None
 
     def blockedReason(self, parameterNode: Any) -> str | None:
         """A sentence that says why no generation can start now; None where it can."""
         if parameterNode is None:
-            return "The scene is closing."
+            return _("The scene is closing.")
         if self.activeRun(parameterNode.segmentation) is not None:
-            return "A generation of this segmentation is running. Wait for it, or cancel it."
+            return _("A generation of this segmentation is running. Wait for it, or cancel it.")
         if (reason := self._maskJobReason()) is not None:
             return reason
         return self._readiness.generation(parameterNode) or self.check.refusal(parameterNode.segmentation)
@@ -194,9 +195,9 @@ class SynthService(Background):
     def batchBlockedReason(self, parameterNode: Any) -> str | None:
         """A sentence that says why no batch can start now; None where it can."""
         if parameterNode is None:
-            return "The scene is closing."
+            return _("The scene is closing.")
         if self.batch is not None and not self.batch.finished:
-            return "A batch is running already. Wait for it, or cancel it."
+            return _("A batch is running already. Wait for it, or cancel it.")
         return self._readiness.batch(parameterNode) or self.batchTable.blockedReason()
 
     def watchForUpdates(self, parameterNode: Any) -> None:

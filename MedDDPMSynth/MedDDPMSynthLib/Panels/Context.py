@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from MedDDPMSlicerLib.Panels.Base import PanelContext, plainErrors
+from slicer.i18n import tr as _
 
 from .Texts import sendingQuestion
 
@@ -49,7 +50,7 @@ class Context(PanelContext):
         if host and not library.sendsTo(host):
             import slicer
 
-            if not slicer.util.confirmOkCancelDisplay(sendingQuestion(host), "Send images to another computer"):
+            if not slicer.util.confirmOkCancelDisplay(sendingQuestion(host), _("Send images to another computer")):
                 return False
             library.allowSending(host)
         return True

@@ -13,6 +13,7 @@ from MedDDPMSlicerLib.Panels.OptionWidgets import OptionWidgets, describe
 from MedDDPMSlicerLib.Panels.Widgets import NameBoxes, enable, say
 from MedDDPMSlicerLib.RequestOptions import MAX_INT, valuesOf
 from MedDDPMSlicerLib.Texts import progressPercent, progressText
+from slicer.i18n import tr as _
 
 from ..Options import Quality, advancedOptions, unguided
 from .Context import Context
@@ -43,7 +44,7 @@ class GeneratePanel(Panel):
         model = self.context.model
         self._modalities.show(model.modalities if model is not None else (), parameters.modalities)
         self.options.show(parameters)
-        custom = None if parameters.quality == Quality.CUSTOM else "Choose the quality Custom to set this."
+        custom = None if parameters.quality == Quality.CUSTOM else _("Choose the quality Custom to set this.")
         enable(self.options.widgets["sampler"], custom)
         enable(self.options.widgets["steps"], custom)
         if model is not None:
@@ -89,17 +90,17 @@ class GeneratePanel(Panel):
     def showDetails(self) -> None:
         """Show the log of the last generation."""
         run = self.context.service.run
-        self.showLog("Log of the last generation", run.details() if run is not None else "")
+        self.showLog(_("Log of the last generation"), run.details() if run is not None else "")
 
     def _updateButton(self) -> None:
         button, run = self.ui.GenerateButton, self.context.busyRun
         if run is not None:
-            button.text = "Cancel"
+            button.text = _("Cancel")
             cancelling = run.state is State.CANCELLING
-            enable(button, "The generation is being cancelled." if cancelling else None)
-            enable(self.ui.GrowthButton, "Wait for what is running, or cancel it.")
+            enable(button, _("The generation is being cancelled.") if cancelling else None)
+            enable(self.ui.GrowthButton, _("Wait for what is running, or cancel it."))
             return
-        button.text = "Generate"
+        button.text = _("Generate")
         parameters = self.context.parameters
         self._blocked = self.context.service.blockedReason(parameters)
         enable(button, self._blocked)
@@ -135,7 +136,7 @@ class GeneratePanel(Panel):
         elif self._blocked is not None:
             say(self.ui.MessageLabel, self._blocked)
         elif run is None:
-            say(self.ui.MessageLabel, "The mask can be used: press Generate.")
+            say(self.ui.MessageLabel, _("The mask can be used: press Generate."))
         else:
             text = " ".join([run.message or "", *run.warnings]).strip()
             say(self.ui.MessageLabel, text, "error" if run.state is State.FAILED else "info")

@@ -11,6 +11,7 @@ from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.RolesList import RolesList
 from MedDDPMSlicerLib.Panels.Widgets import enable, say
 from MedDDPMSlicerLib.Segments import createSegments, segmentValues
+from slicer.i18n import tr as _
 
 from .. import SampleCase
 from ..Options import realScan
@@ -70,7 +71,7 @@ class MaskPanel(Panel):
         self._updateCheckStatus(check, watched)
         fixable = [finding for finding in check.findings if finding.fixable] if watched else []
         self.ui.FixAllButton.visible = len(fixable) > 1
-        busy = "The mask is being checked; one moment." if check.checking else None
+        busy = _("The mask is being checked; one moment.") if check.checking else None
         self.findings.enable(busy)
         enable(self.ui.FixAllButton, busy)
 
@@ -230,12 +231,12 @@ class MaskPanel(Panel):
         parameters, model = self.context.parameters, self.context.model
         if parameters is None:
             return
-        noModel = "Choose a model first." if model is None else None
+        noModel = _("Choose a model first.") if model is None else None
         enable(self.ui.CreateSegmentsButton, noModel)
-        name = model.config.scheme.label(model.config.scheme.surround).name if model is not None else "Outline"
-        self.ui.OutlineButton.text = f"{name} from MRI"
+        name = model.config.scheme.label(model.config.scheme.surround).name if model is not None else _("Outline")
+        self.ui.OutlineButton.text = _("{name} from MRI").format(name=name)
         shown = parameters.referenceVolume is not None or shownVolume() is not None
-        noMri = None if shown else "Load an MRI of the patient first, or choose it above."
+        noMri = None if shown else _("Load an MRI of the patient first, or choose it above.")
         enable(self.ui.OutlineButton, noModel or noMri)
 
     def _updateCheckStatus(self, check: Any, watched: bool) -> None:
@@ -244,7 +245,7 @@ class MaskPanel(Panel):
         elif not watched or self.context.busyRun is self.context.service.maskJob is not None:
             say(self.ui.CheckStatusLabel, "")
         elif check.checking:
-            say(self.ui.CheckStatusLabel, "The mask is being checked…")
+            say(self.ui.CheckStatusLabel, _("The mask is being checked…"))
         elif check.message:
             say(self.ui.CheckStatusLabel, check.message)
         else:

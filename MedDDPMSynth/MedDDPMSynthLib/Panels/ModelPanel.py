@@ -10,6 +10,7 @@ import slicer
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.Widgets import fillModels, say
 from MedDDPMSlicerLib.Texts import modelSummary
+from slicer.i18n import tr as _
 
 from .Context import Context
 from .Texts import termsText
@@ -34,7 +35,7 @@ class ModelPanel(Panel):
         """Show the chosen model."""
         self.fill()
         model = self.context.model
-        self.ui.ModelSection.text = "1. Model" if model is None else f"1. Model: {model.title}"
+        self.ui.ModelSection.text = _("1. Model") if model is None else _("1. Model: {title}").format(title=model.title)
         self.ui.ModelSummaryLabel.visible = model is not None
         if model is not None:
             self.ui.ModelSummaryLabel.text = modelSummary(model)
@@ -44,7 +45,7 @@ class ModelPanel(Panel):
 
     def fill(self) -> None:
         """Put the known models and the two ways to add one into the combo box."""
-        actions = [("Choose model folder…", CHOOSE_FOLDER), ("Choose published .pt file…", CHOOSE_CHECKPOINT)]
+        actions = [(_("Choose model folder…"), CHOOSE_FOLDER), (_("Choose published .pt file…"), CHOOSE_CHECKPOINT)]
         order = (self.context.service.library, self.context.parameters.model, [], actions)
         self.ui.ModelComboBox.insertSeparator(fillModels(self.ui.ModelComboBox, *order))
 
@@ -69,7 +70,7 @@ class ModelPanel(Panel):
 
     def chooseFolder(self) -> None:
         """Let the user choose a model folder and remember it."""
-        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Choose a model folder")
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose a model folder"))
         if folder:
             with self.told():
                 self.choose(self.context.service.library.remember(Path(folder)))
@@ -77,17 +78,17 @@ class ModelPanel(Panel):
     def chooseCheckpoint(self) -> None:
         """Let the user choose a published checkpoint; it is converted in the background."""
         if self.context.missing:
-            self.sayError("A .pt file can be read only after the missing packages are installed (see above).")
+            self.sayError(_("A .pt file can be read only after the missing packages are installed (see above)."))
             return
         path = qt.QFileDialog.getOpenFileName(
-            slicer.util.mainWindow(), "Choose a published Med-DDPM file", "", "Checkpoints (*.pt *.pth)"
+            slicer.util.mainWindow(), _("Choose a published Med-DDPM file"), "", _("Checkpoints (*.pt *.pth)")
         )
         if not path:
             return
         with self.told():
             library = self.context.service.library
             library.importCheckpoint(Path(path), Path(path).stem, self._onImported, self.sayError)
-            say(self.ui.ModelMessageLabel, "The file is being read and converted. This takes a moment…")
+            say(self.ui.ModelMessageLabel, _("The file is being read and converted. This takes a moment…"))
 
     def acknowledge(self) -> None:
         """The user agrees to the model's terms."""
@@ -95,7 +96,7 @@ class ModelPanel(Panel):
         self._showTerms()
 
     def _onImported(self, key: str) -> None:
-        say(self.ui.ModelMessageLabel, "The model was added to the list.")
+        say(self.ui.ModelMessageLabel, _("The model was added to the list."))
         if self.context.parameters is not None:
             self.choose(key)
 
