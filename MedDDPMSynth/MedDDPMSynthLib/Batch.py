@@ -17,6 +17,7 @@ from MedDDPMSlicerLib.Job import Job, Steps
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
 from MedDDPMSlicerLib.SegmentMasks import composeLabels
 from MedDDPMSlicerLib.SegmentReading import readSegments
+from MedDDPMSlicerLib.Texts import _
 from MedDDPMSlicerLib.Volumes import saveVolume, volumeOf
 
 from .BatchItems import BatchItem, itemsOf
@@ -43,7 +44,7 @@ class BatchCase(Job):
     @property
     def status(self) -> str:
         """The state in a word or two; an invented brain is not the same as done."""
-        return "brain invented" if self.invented and self.state is State.DONE else str(self.state.value)
+        return _("brain invented") if self.invented and self.state is State.DONE else str(self.state.value)
 
     @property
     def sheet(self) -> Path | None:
@@ -70,7 +71,7 @@ class BatchCase(Job):
             return ""
         if state is State.DONE:
             return " ".join(dict.fromkeys(self.warnings))
-        return withWidget(message or "The case failed.", self.option)
+        return withWidget(message or _("The case failed."), self.option)
 
     def _deliver(self, outputs: Path) -> Steps:
         for record in outputs.glob(f"*/{PROVENANCE}"):
@@ -94,7 +95,7 @@ class BatchCase(Job):
             elif node.IsA("vtkMRMLScalarVolumeNode"):
                 volume = volumeOf(node)  # what its values mean is recognized
             else:
-                raise InputError("This item of the sequence is neither a segmentation nor a label map.")
+                raise InputError(_("This item of the sequence is neither a segmentation nor a label map."))
             yield
             saveVolume(volume, mask)
         yield
@@ -200,7 +201,7 @@ def deliver(outputs: Path, target: Path) -> Generator[None, None, int]:
     """
     folders = [path for path in outputs.iterdir() if path.is_dir() and not path.is_symlink()]
     if len(folders) != 1:
-        raise InputError("The job produced no results. Run the case again.")
+        raise InputError(_("The job produced no results. Run the case again."))
     files = sorted(path for path in folders[0].rglob("*") if path.is_file() and not path.is_symlink())
     files.sort(key=lambda path: path.name == PROVENANCE)
     for path in files:

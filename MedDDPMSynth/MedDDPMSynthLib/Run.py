@@ -32,6 +32,7 @@ from MedDDPMSlicerLib.Nodes import (
     showOutline,
 )
 from MedDDPMSlicerLib.SegmentReading import UNUSED, roleTexts
+from MedDDPMSlicerLib.Texts import _
 from MedDDPMSlicerLib.Volumes import newImage, slabs
 
 from .Growth import importSeries
@@ -48,17 +49,17 @@ MAX_GRID_BYTES = 64 * 1024
 _OF_FRAME = re.compile(r"^frame-\d+: ")
 # What is being done, in the states and, while the job runs, in its stages.
 _STATES = {
-    State.PREPARING: "Preparing the mask",
-    State.PENDING: "Waiting for the background process",
-    State.IMPORTING: "Loading the images",
-    State.CANCELLING: "Cancelling",
+    State.PREPARING: _("Preparing the mask"),
+    State.PENDING: _("Waiting for the background process"),
+    State.IMPORTING: _("Loading the images"),
+    State.CANCELLING: _("Cancelling"),
 }
 _STAGES = {
-    "load": "Loading the model",
-    "estimate": "Estimating the time",
-    "prepare": "Preparing the mask",
-    "sample": "Sampling",
-    "write": "Writing the images",
+    "load": _("Loading the model"),
+    "estimate": _("Estimating the time"),
+    "prepare": _("Preparing the mask"),
+    "sample": _("Sampling"),
+    "write": _("Writing the images"),
 }
 
 
@@ -92,7 +93,7 @@ class SynthRun(Job):
         self._preview: Preview | None = None
         self._plan: ImportPlan | None = None
         self._model: ModelDescription | None = None
-        self._cancelSentence = "The generation was cancelled."
+        self._cancelSentence = _("The generation was cancelled.")
         super().__init__(jobs, self._prepare(library, storage) if folder is None else None, self._import)
         if folder is not None:
             record = SceneRecord.read(folder)
@@ -111,7 +112,7 @@ class SynthRun(Job):
         """What is being done, in a few words; empty at the end."""
         if self.state is not State.RUNNING:
             return _STATES.get(self.state, "")
-        name = _STAGES.get(self.stage or "load", "Sampling")
+        name = _STAGES.get(self.stage or "load", _("Sampling"))
         count = self.options.samples * self.options.frames
         if self.stage != "sample" or count == 1 or self.step is None or not self.total:
             return name
@@ -121,7 +122,7 @@ class SynthRun(Job):
         """Work for some milliseconds and tell the observers of changes."""
         lost = not self.finished and self.inputs.segmentation.GetScene() is None
         if lost and self.state is not State.CANCELLING:  # there is nothing to bring results into
-            self._cancelSentence = "The segmentation was removed, so its generation was cancelled."
+            self._cancelSentence = _("The segmentation was removed, so its generation was cancelled.")
             self.cancel()
         if self._preview is not None and self.state is State.RUNNING:
             self._preview.follow(self.preview)
@@ -149,11 +150,11 @@ class SynthRun(Job):
         if state is State.CANCELLED:
             return self._cancelSentence
         if state is not State.DONE:
-            return withWidget(message or "The generation failed.", self.option)
+            return withWidget(message or _("The generation failed."), self.option)
         if self.options.frames > 1:
             return f"The series of {self.options.frames} frames is ready: play it with the toolbar Sequence browser."
         samples = len(self._plan.items) if self._plan is not None else 0
-        return "The images are ready." if samples == 1 else f"{samples} samples are ready."
+        return _("The images are ready.") if samples == 1 else f"{samples} samples are ready."
 
     def warn(self, sentence: str) -> None:
         """See Job; most is true of every frame of a series."""
@@ -257,13 +258,13 @@ class Preview:
         """Steps that show a picture. One that is gone or unreadable is passed over."""
         try:
             channels = read_preview(picture)
-            grid = read_json(picture.parent / GRID_NAME, MAX_GRID_BYTES, "The grid of the preview cannot be read.")
+            grid = read_json(picture.parent / GRID_NAME, MAX_GRID_BYTES, _("The grid of the preview cannot be read."))
             modalities = [str(m).casefold() for m in grid.get("modalities", [])]
             wanted = self._modality.casefold()
             channel = modalities.index(wanted) if wanted in modalities else 0
             affine = np.asarray(grid.get("affine"), dtype=np.float64)
             if affine.shape != (4, 4) or not np.isfinite(affine).all() or channel >= channels.shape[0]:
-                raise InputError("The grid of the preview does not fit.")
+                raise InputError(_("The grid of the preview does not fit."))
         except (FileNotFoundError, InputError) as exc:
             logger.info("a preview was passed over: %s", type(exc).__name__)
             return

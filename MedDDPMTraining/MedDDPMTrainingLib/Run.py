@@ -14,7 +14,7 @@ from medddpm.training.launch import start
 from medddpm.training.run import RunFolder, RunSummary
 from MedDDPMSlicerLib.Background import Observed
 from MedDDPMSlicerLib.Processes import NICENESS, slicerPython, workerEnvironment
-from MedDDPMSlicerLib.Texts import duration, fileSize, plainSentence
+from MedDDPMSlicerLib.Texts import _, duration, fileSize, plainSentence
 
 # Between two looks at a run that is just starting, or that a script waits for (seconds).
 LOOK_SECONDS = 0.5
@@ -26,7 +26,7 @@ WRITTEN = (
 CLAIM_GUARD = ".claim.json.guard"
 
 STATE_WORDS = {
-    State.PENDING: "not started",
+    State.PENDING: _("not started"),
     State.RUNNING: "running",
     State.DONE: "done",
     State.FAILED: "failed",
@@ -36,10 +36,10 @@ STATE_WORDS = {
 }
 # The words for the list; the severity decides the color of the message.
 VERDICTS = {
-    "early": ("too early to tell", "info"),
+    "early": (_("too early to tell"), "info"),
     "improving": ("improving", "info"),
-    "flat": ("no longer improving", "warning"),
-    "diverging": ("getting worse", "error"),
+    "flat": (_("no longer improving"), "warning"),
+    "diverging": (_("getting worse"), "error"),
     "overfitting": ("overfitting", "warning"),
     "memorizing": ("memorization", "warning"),
 }
@@ -110,7 +110,7 @@ class TrainingRun(Observed):
     def progress(self) -> str:
         """One line on a training that goes on: where it is, the time left, what was asked of it; empty for others."""
         if self.starting:
-            return "Starting: the network and the images are being loaded…"
+            return _("Starting: the network and the images are being loaded…")
         if not self.running:
             return ""
         if self.ending:
@@ -125,7 +125,7 @@ class TrainingRun(Observed):
         if summary.problem or self.problem:
             return plainSentence(self.problem or summary.problem or "")
         if summary.state is State.INTERRUPTED:
-            return (
+            return _(
                 "The training process ended unexpectedly (the computer was switched off, or the process was killed). "
                 "Press Resume to continue from the last checkpoint."
             )
@@ -136,7 +136,7 @@ class TrainingRun(Observed):
     def modelFolder(self) -> Path:
         """The newest model. Raises InputError before there is one."""
         if self.summary.model is None:
-            raise InputError("There is no model yet. The training writes one with its first checkpoint.")
+            raise InputError(_("There is no model yet. The training writes one with its first checkpoint."))
         return self.summary.model
 
     def details(self) -> str:
@@ -147,18 +147,20 @@ class TrainingRun(Observed):
     def blockedReason(self, action: str) -> str | None:
         """Why pause, stop, resume, extend, use or delete is not possible now, in a sentence; None where it is."""
         if self.starting:
-            return "The training is just starting. Wait a moment."
+            return _("The training is just starting. Wait a moment.")
         if action in ("pause", "stop"):
-            return None if self.running else "The training is not running."
+            return None if self.running else _("The training is not running.")
         if action == "use":
-            return None if self.summary.model is not None else "There is no model yet. Wait for the first checkpoint."
+            return (
+                None if self.summary.model is not None else _("There is no model yet. Wait for the first checkpoint.")
+            )
         if self.summary.problem and action != "delete":
             return plainSentence(self.summary.problem)
         if self.running:
-            first = {"resume": "", "extend": " Pause it first.", "delete": " Stop it first."}[action]
+            first = {"resume": "", "extend": _(" Pause it first."), "delete": _(" Stop it first.")}[action]
             return f"The training is running.{first}"
         done = action == "resume" and self.summary.state is State.DONE
-        return "The training is done. To continue it, use 'Continue with more steps'." if done else None
+        return _("The training is done. To continue it, use 'Continue with more steps'.") if done else None
 
     # What can be done with it
 
@@ -227,7 +229,7 @@ class TrainingRun(Observed):
             self.changed()
         if not begun and not alive:
             lines = self.files.process_log().strip().splitlines()
-            said = lines[-1].removeprefix("Error: ") if lines else "It printed nothing."
+            said = lines[-1].removeprefix("Error: ") if lines else _("It printed nothing.")
             self.problem = f"The process of the training ended before it began. {said}"
 
     # Deleting
@@ -235,7 +237,9 @@ class TrainingRun(Observed):
     def deletionQuestion(self) -> str:
         """What is asked before deleting: which folder, what is lost. Walks through its files."""
         size = sum(path.lstat().st_size for path in self.folder.rglob("*") if path.is_file())
-        model = "Its model cannot be used any more, neither here nor in MedDDPM Synth. " if self.summary.model else ""
+        model = (
+            _("Its model cannot be used any more, neither here nor in MedDDPM Synth. ") if self.summary.model else ""
+        )
         return (
             f"Delete the run '{self.summary.name}' in {self.folder} ({fileSize(size)}) for good? Its checkpoints, "
             f"samples and metrics are lost. {model}The dataset stays. To take it out of the list only, choose "
@@ -269,7 +273,7 @@ class TrainingRun(Observed):
         if left:
             return f"The run was deleted. {run.path} holds other files ({', '.join(left[:3])}), which were kept."
         run.path.rmdir()
-        return "The run was deleted."
+        return _("The run was deleted.")
 
 
 def _modified(path: Path) -> int:

@@ -218,11 +218,10 @@ class BatchTest(SlicerTestCase):
     def _grabTable(self, name: str) -> None:
         self.ui.BatchSection.collapsed = False
         slicer.app.processEvents()
-        area = self.widget.parent.parent()
-        while area is not None and not hasattr(area, "ensureWidgetVisible"):
+        area = self.ui.BatchSection.parent()
+        while not hasattr(area, "ensureWidgetVisible"):
             area = area.parent()
-        if area is not None:
-            area.ensureWidgetVisible(self.ui.BatchMessageLabel)
+        area.ensureWidgetVisible(self.ui.BatchMessageLabel)
         grab(name)
 
     def _row(self, number: int) -> tuple[str, ...]:
