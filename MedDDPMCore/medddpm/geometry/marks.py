@@ -15,6 +15,8 @@ from ..errors import InputError
 from ..files import atomic_path
 from ..version import __version__
 
+MARK = b"SYNTHETIC by MedDDPM"
+HEADER_BYTES = 1 << 16
 # What a NIfTI file says of itself, in at most 79 characters.
 DESCRIPTION = f"SYNTHETIC by MedDDPM {__version__} - not a patient, research only"
 PARTLY_DESCRIPTION = f"PARTLY SYNTHETIC by MedDDPM {__version__} - outside region real, research only"
@@ -50,6 +52,15 @@ def mark_image(path: Path, description: str, fields: Mapping[str, str]) -> None:
             temporary.write_bytes(marked)
     except (OSError, EOFError, zlib.error) as exc:
         raise InputError(f"{path} could not be marked: {exc}. Save it again.", path=path) from exc
+
+
+def is_marked(path: Path) -> bool:
+    """Whether a file says in its header that its image is synthetic, in whole or in part. OSError where unreadable."""
+    with path.open("rb") as file:
+        start = file.read(HEADER_BYTES)
+    if start[:2] == b"\x1f\x8b":
+        start = zlib.decompressobj(wbits=31).decompress(start, HEADER_BYTES)
+    return MARK in start
 
 
 def _nifti(path: Path, data: bytes, description: str) -> bytes:
