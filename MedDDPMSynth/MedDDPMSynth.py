@@ -94,11 +94,12 @@ class MedDDPMSynthWidget(ModuleWidget):
         from MedDDPMSynthLib.Panels.GeneratePanel import GeneratePanel
         from MedDDPMSynthLib.Panels.MaskPanel import MaskPanel
         from MedDDPMSynthLib.Panels.ModelPanel import ModelPanel
+        from MedDDPMSynthLib.Panels.ReaderPanel import ReaderPanel
         from MedDDPMSynthLib.Panels.RecoveryPanel import RecoveryPanel
         from MedDDPMSynthLib.Panels.ResultsPanel import ResultsPanel
 
         scene = (ModelPanel, MaskPanel, AnatomyPanel, GeneratePanel, ResultsPanel, EditScanPanel)
-        return Context, (SetupPanel, RecoveryPanel, *scene, BatchPanel, StoragePanel)
+        return Context, (SetupPanel, RecoveryPanel, *scene, BatchPanel, ReaderPanel, StoragePanel)
 
 
 class MedDDPMSynthFileWriter(SyntheticFileWriter):

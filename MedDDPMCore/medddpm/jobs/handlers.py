@@ -28,6 +28,7 @@ PLAIN = {
     "train_estimate": ("medddpm.training.estimate", "train_estimate"),
     "scan": ("medddpm.preparation.scan", "scan_job"),
     "prepare": ("medddpm.preparation.pipeline", "prepare_job"),
+    "reading": ("medddpm.studies.reading", "reading_job"),
 }
 
 

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from ..geometry.marks import is_marked
 from ..geometry.nifti import write_image
 from ..geometry.resample import index_map, resample
 from ..geometry.volume import Volume
+from ..jobs.folder import JobFolder
 from ..jobs.owner import OwnerFile
 from ..labels.morphology import bounding_box
 from ..options import check_options, option
@@ -139,6 +141,11 @@ def plan_reading(request: ReadingRequest, reporter: Reporter | None = None) -> P
     plan = Plan(request.modality, len(chosen), parts, request.spacing, request.seed)
     write_text(out / PLAN, json.dumps(asdict(plan), indent=1) + "\n")
     return plan
+
+
+def reading_job(request: dict[str, Any], _folder: JobFolder, reporter: Reporter) -> None:
+    """``plan_reading`` as a job."""
+    plan_reading(from_dict(ReadingRequest, request, "The job's request"), reporter)
 
 
 def read_plan(folder: Path) -> Plan:
