@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -30,6 +31,7 @@ from medddpm.studies.reading import (
     read_plan,
 )
 from scipy import stats
+from synthesis_runs import run_command
 
 
 def head(seed: int, shape: tuple[int, int, int], scale: float) -> np.ndarray:
@@ -235,3 +237,19 @@ def test_the_study_is_analyzed_with_unfinished_readers(request_: ReadingRequest)
     (folder / KEY).write_text('{"1": {"kind": "real"}}', encoding="utf-8")
     with pytest.raises(InputError, match="does not belong"):
         analyze(folder)
+
+
+def test_a_study_is_made_and_analyzed_by_two_commands(
+    request_: ReadingRequest, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = partial(run_command, monkeypatch, "study")
+    assert run("reading", request_.real, request_.synthetic, "--out", request_.out, "--each", "2") == 0
+    assert "4 images" in capsys.readouterr().out
+    session = Session(Path(request_.out), "R1")
+    key = read_key(session.folder, session.plan)
+    for item in session.order:
+        session.answer(item, key[item.number], 5, 1.0)
+    session.close()
+    assert run("readers", request_.out) == 0
+    assert "volumes, R1: 100% right (95 % interval 40% to 100%)" in capsys.readouterr().out
+    assert run("readers", request_.real) == 2

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import InputError
 from ..memory import keep_freed_memory
+from ..studies.reading import ReadingRequest
 from .console import ConsoleReporter, say
+from .options import given, with_options
 from .root import app
 
 study = typer.Typer(no_args_is_help=True, help="The paper's studies on a dataset of your own.")
@@ -18,9 +20,9 @@ app.add_typer(study, name="study")
 
 
 @study.callback()
-def studies() -> None:
-    """Raise where the packages of training, which studies need, are missing."""
-    if importlib.util.find_spec("monai") is None:
+def studies(context: typer.Context) -> None:
+    """Raise where the packages of training, which studies of models need, are missing."""
+    if context.invoked_subcommand not in ("reading", "readers") and importlib.util.find_spec("monai") is None:
         raise InputError('Studies need further packages. Install them with: pip install "medddpm[train]"')
 
 
@@ -67,3 +69,41 @@ def memorization_command(config: ConfigArgument, out: OutOption = None) -> None:
     for model, space, samples, copies, *_ in shares(found):
         say(f"{model}: {copies} of {samples} samples are copies ({space}).")
     say(f"Open {page}")
+
+
+@study.command("reading")
+@with_options(ReadingRequest)
+def reading_command(
+    real: Annotated[Path, typer.Argument(help="Folder of real images, with names as in BraTS: case_t1ce.nii.gz.")],
+    synthetic: Annotated[Path, typer.Argument(help="Folder of synthetic images, as 'medddpm synth' writes them.")],
+    out: Annotated[Path, typer.Option(help="Folder for the study; created if it does not exist.")],
+    **options: Any,
+) -> None:
+    """Make a reader study: can experts tell synthetic from real images?
+
+    Writes blinded copies of real and synthetic images. Experts read them in 3D Slicer (MedDDPM Synth, Reader study);
+    'medddpm study readers' computes what they found.
+    """
+    from ..studies.reading import KEY, plan_reading
+
+    with ConsoleReporter() as reporter:
+        plan = plan_reading(ReadingRequest(str(real), str(synthetic), str(out), **given(options)), reporter)
+    say(f"{plan.count} images to be read. Keep {out / KEY} from the readers: it says which of them are real.")
+
+
+@study.command("readers")
+def readers_command(folder: Annotated[Path, typer.Argument(help="The folder of a reader study.")]) -> None:
+    """Compute what readers found: accuracy, sensitivity and specificity with exact intervals, d' and kappa.
+
+    Writes readers.html, readers.csv and readers.md into the folder.
+    """
+    from ..studies.agreement import REPORT, analyze
+
+    found = analyze(folder)
+    for one in found.figures:
+        low, high = one.accuracy.interval
+        words = f"{one.accuracy.value:.0%} right (95 % interval {low:.0%} to {high:.0%}), d' {one.d_prime:.2f}"
+        say(f"{one.part}, {one.reader}: {words}, of {one.accuracy.cases} images.")
+    for reader, left in found.unfinished.items():
+        say(f"{reader} has not read {left} images yet.")
+    say(f"Open {folder / REPORT}")
