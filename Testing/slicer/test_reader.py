@@ -50,9 +50,11 @@ class ReaderTest(SlicerTestCase):
         panel, out = self.panel, self.folder / "study"
         for name, line in panel._sources.items():
             line.currentPath = str({"real": self.folder / "real", "synthetic": self.folder / "made", "out": out}[name])
+        panel.making.collapsed = False
         panel.each.value = 2
         panel.makeButton.click()
-        waitUntil(lambda: panel._making.finished, "the study", 30)
+        self.assertIsNotNone(panel._making, panel.problem)
+        waitUntil(lambda: panel._making.finished, "the study")
         self.assertEqual(panel.problem, "")
         self.assertTrue((out / KEY).exists())
         before = self.views()
@@ -99,6 +101,7 @@ class ReaderTest(SlicerTestCase):
     def testWhatCannotBeReadIsTold(self) -> None:
         """No folder, no study in it, no name."""
         panel = self.panel
+        panel.reader.text = panel.folder.currentPath = ""
         panel.startButton.click()
         self.assertIn("Choose the folder", panel.message.text)
         panel.folder.currentPath = str(self.folder)

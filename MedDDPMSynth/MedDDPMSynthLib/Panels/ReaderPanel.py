@@ -62,6 +62,7 @@ class ReaderPanel(Panel):
     def exit(self) -> None:
         """Reading pauses with the module."""
         self.pause()
+        self.ui.SegmentEditorWidget.uninstallKeyboardShortcuts()
 
     def sceneClosing(self) -> None:
         """The image goes with its scene."""
@@ -119,6 +120,7 @@ class ReaderPanel(Panel):
             done, total = len(self.study.session.done), self.study.total
             self.study.close()
             self.study = None
+            self.ui.SegmentEditorWidget.installKeyboardShortcuts()
             say(self.message, _("Paused: {done} of {total} images are read.").format(done=done, total=total))
         self._update()
 
@@ -158,6 +160,8 @@ class ReaderPanel(Panel):
             enable(self.backButton, None if study.session.done else "There is no answer yet.")
 
     def _listen(self) -> None:
+        self.ui.SegmentEditorWidget.setActiveEffect(None)
+        self.ui.SegmentEditorWidget.uninstallKeyboardShortcuts()  # its keys 1 to 9 choose effects
         keys = {KEYS[answer]: lambda answer=answer: self.choose(answer) for answer in KEYS}
         keys |= {str(n): lambda n=n: self.rate(n) for n in range(1, HIGHEST_CONFIDENCE + 1)}
         for key, action in {**keys, "Backspace": self.back}.items():
@@ -192,7 +196,7 @@ class ReaderPanel(Panel):
         form.addRow(self.answers)
 
     def _addMaking(self, form: Any) -> None:
-        box = ctk.ctkCollapsibleGroupBox()
+        box = self.making = ctk.ctkCollapsibleGroupBox()
         box.title, box.collapsed = _("Make a study"), True
         inner = qt.QFormLayout(box)
         helps = {told.name: told.help for told in options_of(ReadingRequest)}
