@@ -89,6 +89,7 @@ class ReaderPanel(Panel):
             self.study = ReaderStudy(Path(self.folder.currentPath), self.reader.text)
             self._listen()
             self._next()
+            self._reveal()
 
     def choose(self, answer: str) -> None:
         """Real or synthetic; kept when the confidence is given."""
@@ -158,6 +159,15 @@ class ReaderPanel(Panel):
             place = _("Image {n} of {total}").format(n=study.number, total=study.total)
             say(self.message, f"{place} ({study.item.part})")
             enable(self.backButton, None if study.session.done else "There is no answer yet.")
+
+    def _reveal(self) -> None:
+        """Bring the buttons of the answers into sight."""
+        slicer.app.processEvents()  # they are laid out
+        area = self.section.parent()
+        while area is not None and not hasattr(area, "ensureWidgetVisible"):
+            area = area.parent()
+        if area is not None:
+            area.ensureWidgetVisible(self.backButton)
 
     def _listen(self) -> None:
         self.ui.SegmentEditorWidget.setActiveEffect(None)
