@@ -9,6 +9,7 @@ from typing import Any
 from medddpm.errors import MedDDPMError
 from MedDDPMSlicerLib.Dependencies import GENERATING, PackageWatch
 from MedDDPMSlicerLib.Models import ModelDescription, ModelLibrary
+from MedDDPMSlicerLib.Nodes import shownVolume
 from MedDDPMSlicerLib.SegmentReading import WHERE
 from MedDDPMSlicerLib.Segments import OPEN, segmentRoles
 from MedDDPMSlicerLib.Texts import _, sentenceOf
@@ -90,6 +91,10 @@ def missingForAnatomy(model: ModelDescription, inputs: SynthInputs, options: Syn
 
 def _mask(parameterNode: Any, model: ModelDescription, _options: SynthOptions) -> str | None:
     segmentation = parameterNode.segmentation
+    scan = parameterNode.referenceVolume or shownVolume()
+    if segmentation is None and scan is not None:
+        kind = model.config.scheme.label(model.config.scheme.surround).name
+        return f"Press '{kind} from MRI' for '{scan.GetName()}', or choose a segmentation."
     if segmentation is None:
         return _("Choose a segmentation, or press 'Load sample case'.")
     if segmentation.GetSegmentation().GetNumberOfSegments() == 0:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_phantoms import SHAPE, affine, anatomy, ball, brain, config, head, mask, med_ddpm, tumor, whole_head
+from mask_phantoms import SHAPE, SPACING, affine, anatomy, ball, brain, config, head, mask, med_ddpm, tumor, whole_head
 from medddpm.anatomy.placement import brain_around
 from medddpm.cli import check as _registers_the_command  # noqa: F401
 from medddpm.cli.commands import app
@@ -20,7 +20,7 @@ from medddpm.geometry.volume import Mask, Volume, bounding_box
 from medddpm.labels.check import check_mask, mend_mask
 from medddpm.labels.conventions import parse_labels
 from medddpm.labels.morphology import erode
-from medddpm.labels.outline import brain_in_head, brain_in_scan, ellipsoid, head_from_image
+from medddpm.labels.outline import brain_from_image, brain_in_head, brain_in_scan, ellipsoid, head_from_image
 from typer.testing import CliRunner
 
 BRATS, HEAD, ANATOMY = config("brats"), config("whole-head"), config("glioma-anatomy")
@@ -98,6 +98,12 @@ def test_missing_head_is_made_from_the_image():
     overlap = 2 * np.count_nonzero((fixed > 0) & head()) / (np.count_nonzero(fixed) + head().sum())
     assert overlap > 0.97
     assert np.array_equal(fixed == 2, tumor() > 0)
+
+
+def test_a_head_whose_air_was_set_to_zero_is_no_skull_stripped_brain():
+    bare, whole = (np.where(shape, 100.0, 0.0) for shape in (brain(), head()))
+    assert np.array_equal(brain_from_image(bare, (SPACING,) * 3), brain())
+    assert brain_from_image(whole, (SPACING,) * 3) is None
 
 
 def test_missing_brain_is_estimated_in_the_image_of_a_head():

@@ -86,7 +86,7 @@ def _on_one_grid(images: Mapping[str, Volume]) -> Volume:
 def _outline(images: Mapping[str, Volume]) -> np.ndarray:
     """The brain in a skull-stripped image. Raises InputError where none is."""
     for volume in images.values():
-        brain = brain_from_image(volume.data)
+        brain = brain_from_image(volume.data, volume.spacing)
         if brain is not None:
             return brain
     raise InputError(

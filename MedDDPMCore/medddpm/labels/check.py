@@ -248,7 +248,8 @@ def _compare_image(case: Case) -> None:
     recognition = case.recognition
     if case.image is None or recognition is None or not case.surround.any() or recognition.kind != case.kind:
         return
-    shown = brain_from_image(case.image) if case.kind == "brain" else head_from_image(case.image, case.spacing)
+    find = brain_from_image if case.kind == "brain" else head_from_image
+    shown = find(case.image, case.spacing)
     outline = case.labels > 0
     if shown is None or not shown.any() or (case.kind == "brain" and shown.sum() > 1.5 * outline.sum()):
         return

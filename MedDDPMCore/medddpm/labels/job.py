@@ -95,7 +95,7 @@ def outline(request: dict[str, Any], folder: JobFolder, reporter: Reporter) -> N
     if wanted.kind == HEAD:
         found = head_from_image(image.data, image.spacing)
     else:
-        found = brain_from_image(image.data)
+        found = brain_from_image(image.data, image.spacing)
         head = head_from_image(image.data, image.spacing) if found is None else None
         if head is not None:
             reporter.check_cancelled()

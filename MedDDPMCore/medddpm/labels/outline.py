@@ -54,16 +54,18 @@ def coordinate(shape: tuple[int, ...], affine: np.ndarray, axis: int) -> np.ndar
     return (a * i + b * j + c * k + offset).astype(np.float32)
 
 
-def brain_from_image(image: np.ndarray) -> np.ndarray | None:
+def brain_from_image(image: np.ndarray, spacing: Spacing) -> np.ndarray | None:
     """The brain in a skull-stripped image: all that is not background, its largest part, without holes.
 
-    None where the image is not skull-stripped, that is, where it has no uniform background.
+    None where the image is not skull-stripped: it has no uniform background, or only its air was set to that, as
+    defacing does, so that what is left is too large for a brain.
     """
     low = image.min()
     foreground = image > low + 1e-3 * (image.max() - low)
     if foreground.mean() > 1 - STRIPPED_BACKGROUND or not foreground.any():
         return None
-    return fill_holes(largest(foreground))
+    found = fill_holes(largest(foreground))
+    return found if np.count_nonzero(found) * np.prod(spacing) <= 1000 * BRAIN_HEAD_LIMIT_ML else None
 
 
 def head_from_image(image: np.ndarray, spacing: Spacing) -> np.ndarray | None:

@@ -119,8 +119,8 @@ def outline_from_image(case: Case) -> tuple[np.ndarray, str] | None:
     if case.kind == HEAD:
         head = head_from_image(case.image, case.spacing)
         return None if head is None else (head, "The head is taken from the image: all that is brighter than air")
-    brain = brain_from_image(case.image)
-    if brain is not None and np.count_nonzero(brain) * case.voxel_ml <= BRAIN_HEAD_LIMIT_ML:
+    brain = brain_from_image(case.image, case.spacing)
+    if brain is not None:
         return brain, "The brain is taken from the skull-stripped image: all that is not background"
     head = head_from_image(case.image, case.spacing)
     if head is None:

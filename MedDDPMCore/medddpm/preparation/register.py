@@ -58,7 +58,7 @@ def coarse(volume: Volume, mm: float) -> Volume:
 def head_points(volume: Volume) -> np.ndarray:
     """RAS positions (mm), (N, 3), of some thousand points in the head; of the whole volume where none stands out."""
     small = coarse(volume, HEAD_MM)
-    head = brain_from_image(small.data)
+    head = brain_from_image(small.data, small.spacing)
     if head is None or not head.any():
         head = head_from_image(small.data, small.spacing)
     inside = np.argwhere(head if head is not None and head.any() else np.ones(small.shape, bool))

@@ -28,6 +28,7 @@ class GeneratePanel(Panel):
         super().__init__(ui, context)
         self._estimate = EstimateLine(ui.EstimateLabel, self._requestEstimate)
         self._blocked: str | None = None
+        self._former: Any = None
         self._modalities = NameBoxes(ui.ModalitiesWidget.layout(), lambda names: context.set("modalities", names))
         describe(ui, SynthesisRequest)
         self.options = OptionWidgets(ui.AdvancedGroupBox.layout(), advancedOptions(), context.set)
@@ -63,7 +64,7 @@ class GeneratePanel(Panel):
         """The service ends what runs; here is nothing left to show."""
         self.context.service.watchForUpdates(None)
         self._estimate.follow(())  # its question ends with the scene; the same choices in the next one are a new one
-        self.problem = ""
+        self.problem, self._former = "", self.context.service.run
 
     def cleanup(self) -> None:
         """See Panel."""
@@ -111,7 +112,11 @@ class GeneratePanel(Panel):
         automatic, run = self.context.service.autoUpdate.run, self.context.busyRun
         if run is None and automatic is not None and not automatic.finished:
             return automatic
-        return run or self.context.service.run
+        ended = self.context.service.run
+        if ended is None or ended is self._former:  # of a scene that was closed
+            return run
+        another = ended.state is State.DONE and ended.inputs.segmentation is not self.context.parameters.segmentation
+        return run or (None if another else ended)
 
     def _showRun(self, run: Any) -> None:
         busy = run is not None and not run.finished
@@ -123,7 +128,7 @@ class GeneratePanel(Panel):
             say(self.ui.ProgressLabel, progressText(run.doing, run.step, run.total, run.secondsLeft))
         else:
             say(self.ui.ProgressLabel, "")
-        self.ui.DetailsButton.visible = self.context.service.run is not None
+        self.ui.DetailsButton.visible = run is not None and run is self.context.service.run
         self._showMessage(run, busy)
         if run is not None:
             self.ui.MessageLabel.visible = True  # keeps the Details button at the right

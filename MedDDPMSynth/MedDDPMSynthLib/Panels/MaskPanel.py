@@ -122,6 +122,8 @@ class MaskPanel(Panel):
             createSegments(parameters.segmentation, self.context.scheme)
             self._noteModel(parameters)
             self._selectNodes(parameters)
+            if not self.editor.currentSegmentID():
+                self.editor.setCurrentSegmentID(parameters.segmentation.GetSegmentation().GetNthSegmentID(0))
             _showWhereEmpty(self.editor.sourceVolumeNode())
 
     def outline(self) -> None:
@@ -221,11 +223,16 @@ class MaskPanel(Panel):
         parameters.segmentation.SetAttribute("MedDDPM.model", parameters.model)
 
     def _dimSurround(self, segmentation: Any) -> None:
-        """The brain or head lies under all parts: drawn faintly, it leaves them the colors of the list."""
+        """The brain or head lies under all parts: drawn faintly, it leaves them the colors of the list.
+
+        Over an MRI it is an outline, whose border can be looked at.
+        """
         scheme, core = self.context.scheme, segmentation.GetSegmentation()
         surround = core.GetSegmentIdBySegmentName(scheme.label(scheme.surround).name)
         if surround:
             segmentation.GetDisplayNode().SetSegmentOpacity2DFill(surround, 0.6)
+            plain = self.context.parameters.referenceVolume is None
+            segmentation.GetDisplayNode().SetSegmentVisibility2DFill(surround, plain)
 
     def _updateButtons(self) -> None:
         parameters, model = self.context.parameters, self.context.model
@@ -253,6 +260,8 @@ class MaskPanel(Panel):
             say(self.ui.CheckStatusLabel, checkSummary(check.findings), worst)
 
     def _onOutline(self) -> None:
+        if self.context.parameters.segmentation is not None:
+            self._dimSurround(self.context.parameters.segmentation)
         warnings = self.context.service.maskJob.warnings
         self._remember("", [Finding("outline", WARNING, text) for text in warnings])
 
