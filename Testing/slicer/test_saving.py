@@ -30,6 +30,19 @@ CHOICES = {
     "batchSource": "/masks",
 }
 
+# The parameter node of the version before options came from the core.
+FORMER_PARAMETERS = """anatomy SEED|anatomySource.2 True|autoUpdate False|batchOutput |batchSequence |batchSource /masks
+|contrast SEED|device cpu|editRealScan False|growthFrames 8|knownVolumes.len 0|liveCheck True|lockSeed True
+|marginMm 11.0|massEffect 1.0|modalities.0 T1ce|modalities.1 FLAIR|modalities.len 2|model demo|originalSegmentation
+|precision fp32|quality CUSTOM|referenceVolume |sampler ddim|samples 3|seamMm 7.5|seed 41|segmentation
+|showPreview True|steps 7""".replace("\n|", "|")
+FORMER = (
+    '<MRML version="Slicer4.4.0"><ScriptedModule id="vtkMRMLScriptedModuleNodeMedDDPMSynth" name="MedDDPMSynth"'
+    ' singletonTag="MedDDPMSynth" attributes="ModuleName:MedDDPMSynth" '
+    + " ".join(f'parameter{n}="{text}"' for n, text in enumerate(FORMER_PARAMETERS.split("|")))
+    + "></ScriptedModule></MRML>"
+)
+
 
 class SavingTest(SlicerTestCase):
     """What an ``.mrb`` file keeps."""
@@ -103,6 +116,17 @@ class SavingTest(SlicerTestCase):
         before = {name: lines for name, lines in shownState().items() if "MedDDPM" not in name}
         openModule()
         self._assertShown(before)
+
+    def testSceneOfTheFormerVersion(self) -> None:
+        """What was chosen in it is read; what was added since has its default."""
+        path = self.folder / "former.mrml"
+        path.write_text(FORMER)
+        slicer.util.loadScene(str(path), {"clear": True})
+        now = self.parameters
+        self.assertEqual((now.samples, now.seed, now.steps, now.sampler, now.device), (3, 41, 7, "ddim", "cpu"))
+        self.assertEqual((now.quality.name, plain(now.modalities), now.seamMm), ("CUSTOM", ["T1ce", "FLAIR"], 7.5))
+        self.assertEqual((now.guidance, now.ignoreMemory, now.on, now.segmentation), (1.0, False, "", None))
+        self.assertEqual(self.ui.SeedSpinBox.value, 41)
 
     def _assertShown(self, before: dict[str, list[str]]) -> None:
         rest(1.5)
