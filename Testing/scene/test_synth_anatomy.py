@@ -79,7 +79,7 @@ def completed(service, segmentation, model, **choices):
     told: list = []
     order = parameters(segmentation=segmentation, model=str(model), seed=2, **choices)
     service.completeAnatomy(order, told.append, told.append, lambda: told.append("saved"))
-    assert "completed" in service.anatomyBlockedReason(order)
+    assert "Completing the anatomy" in service.anatomyBlockedReason(order)
     pollUntil(service, lambda: told and told[-1] != "saved")
     return told
 
