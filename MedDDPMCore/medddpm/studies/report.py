@@ -163,8 +163,11 @@ def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def _doubts(found: Table1) -> list[str]:
-    """All sentences once, those that are the same for every model first."""
-    return list(dict.fromkeys([*found.doubts, *(sentence for row in found.rows for sentence in row.doubts)]))
+    """All sentences: those that hold for every model once, the others with the model's name."""
+    told = [(row.name, sentence) for row in found.rows for sentence in row.doubts]
+    common = {sentence for _, sentence in told if all(sentence in row.doubts for row in found.rows)}
+    named = (sentence if sentence in common or name in sentence else f"{name}: {sentence}" for name, sentence in told)
+    return list(dict.fromkeys([*found.doubts, *named]))
 
 
 def _sheet(row: Row, case: str) -> str:
