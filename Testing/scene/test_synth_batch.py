@@ -17,6 +17,7 @@ from medddpm.errors import InputError  # noqa: E402
 from medddpm.jobs import spool as spools  # noqa: E402
 from medddpm.jobs.events import State  # noqa: E402
 from medddpm.jobs.process import process_alive  # noqa: E402
+from MedDDPMSlicerLib.SegmentVoxels import labelmapOf  # noqa: E402
 from MedDDPMSlicerLib.Volumes import saveVolume, volumeOf  # noqa: E402
 from MedDDPMSynthLib.Options import SynthInputs  # noqa: E402
 from MedDDPMSynthLib.Results import samplesOf, setKept  # noqa: E402
@@ -164,7 +165,7 @@ def test_batch_of_a_sequence(service, scene, modelFolder, tmp_path):
 def change(segmentation) -> None:
     """What painting does to a segmentation: it tells of changed voxels."""
     ids = segmentation.GetSegmentation().GetSegmentIDs()
-    segmentation.GetSegmentation().GetSegment(ids[0]).Modified()
+    labelmapOf(segmentation.GetSegmentation().GetSegment(ids[0])).Modified()
     segmentation.GetSegmentation().InvokeEvent(segmentation.GetSegmentation().SourceRepresentationModified)
 
 
@@ -195,12 +196,14 @@ def test_automatic_update(scene, root, workerPython, modelFolder):
     # a change during an automatic generation begins it anew
     wanted.update(sampler="ddpm", steps=250, samples=20)
     change(segmentation)
+    service.poll()
     now[0] = 6.0
     service.poll()
     second = service.autoUpdate.run
     pollUntil(service, lambda: (second.step or 0) > 0)
     wanted.update(steps=2, samples=1)
     change(segmentation)
+    service.poll()
     now[0] = 9.0
     pollUntil(service, lambda: service.autoUpdate.run is not second)
     third = service.autoUpdate.run
@@ -213,6 +216,7 @@ def test_automatic_update(scene, root, workerPython, modelFolder):
     # the user's own generation is left alone, and the update waits for it
     manual = service.generate(SynthInputs(segmentation), options(modelFolder, sampler="ddpm", steps=40))
     change(segmentation)
+    service.poll()
     now[0] = 12.0
     pollUntil(service, lambda: (manual.step or 0) > 0)
     assert service.autoUpdate.run is third
