@@ -20,7 +20,6 @@ from ..errors import InputError
 from ..files import csv_text, make_folder, read_text, sha256, write_text
 from ..geometry.io import read_volume
 from ..geometry.marks import is_marked
-from ..geometry.nifti import write_image
 from ..geometry.resample import index_map, resample
 from ..geometry.volume import Volume
 from ..jobs.folder import JobFolder
@@ -113,6 +112,8 @@ def plan_reading(request: ReadingRequest, reporter: Reporter | None = None) -> P
     Of each case one image is taken before a second one of any. Raises InputError where the folders hold too few images,
     a real one says that it is synthetic, a synthetic one does not, or the folder has a study already.
     """
+    from ..geometry.nifti import write_image  # which needs nibabel; a panel that reads studies does not
+
     reporter = reporter or SilentReporter()
     out, rng = Path(request.out), np.random.default_rng(request.seed)
     if (out / PLAN).exists():

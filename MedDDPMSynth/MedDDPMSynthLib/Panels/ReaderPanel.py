@@ -20,7 +20,7 @@ from slicer.i18n import tr as _
 from ..ReaderStudy import ReaderStudy
 from .Context import Context
 
-WORDS = {1: "1 (guess)", HIGHEST_CONFIDENCE: f"{HIGHEST_CONFIDENCE} (certain)"}
+WORDS = {1: _("1 (guess)"), HIGHEST_CONFIDENCE: f"{HIGHEST_CONFIDENCE} (certain)"}
 KEYS = {REAL: "R", SYNTHETIC: "S"}
 
 
@@ -85,7 +85,7 @@ class ReaderPanel(Panel):
             return
         with self.told():
             if not self.folder.currentPath:
-                raise InputError("Choose the folder of a reader study first, or make one below.")
+                raise InputError(_("Choose the folder of a reader study first, or make one below."))
             self.study = ReaderStudy(Path(self.folder.currentPath), self.reader.text)
             self._listen()
             self._next()
@@ -130,7 +130,7 @@ class ReaderPanel(Panel):
         with self.told():
             paths = {name: line.currentPath for name, line in self._sources.items()}
             if not all(paths.values()):
-                raise InputError("Choose the folder of real images, that of synthetic ones, and one for the study.")
+                raise InputError(_("Choose the folder of real images, that of synthetic ones, and one for the study."))
             request = ReadingRequest(**paths, modality=self.modality.text.strip() or "T1ce", each=self.each.value)
             say(self.message, _("The study is being made…"))
             job = ("reading", asdict(request))
@@ -154,11 +154,11 @@ class ReaderPanel(Panel):
         for answer, button in self.buttons.items():
             button.checked = self.choice == answer
         for button in self.confidence:
-            enable(button, None if self.choice else "Choose first: real or synthetic.")
+            enable(button, None if self.choice else _("Choose first: real or synthetic."))
         if study is not None and study.item is not None:
             place = _("Image {n} of {total}").format(n=study.number, total=study.total)
             say(self.message, f"{place} ({study.item.part})")
-            enable(self.backButton, None if study.session.done else "There is no answer yet.")
+            enable(self.backButton, None if study.session.done else _("There is no answer yet."))
 
     def _reveal(self) -> None:
         """Bring the buttons of the answers into sight."""
