@@ -12,7 +12,7 @@ import slicer
 from MedDDPMSynthLib.SampleCase import loadSampleCase
 
 slicer.util.selectModule("MedDDPMSynth")
-run = slicer.modules.MedDDPMSynthWidget.logic.synthesize(loadSampleCase(), steps=200)
+run = slicer.modules.MedDDPMSynthWidget.logic.start(loadSampleCase(), steps=200)
 end = time.monotonic() + 20 * float(os.environ.get("MEDDDPM_TEST_PATIENCE", "8"))
 while not run.finished and (run.step or 0) < 1 and time.monotonic() < end:
     slicer.app.processEvents()
