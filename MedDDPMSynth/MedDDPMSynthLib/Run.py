@@ -45,8 +45,8 @@ from .Results import caseItem, caseName, modalityOf
 logger = logging.getLogger(__name__)
 
 MAX_GRID_BYTES = 64 * 1024
-# What the core calls the frames of a growth series.
-_OF_FRAME = re.compile(r"^frame-\d+: ")
+# What the core calls the frames of a growth series, and how it says that it read the numbers that we gave.
+_OF_FRAME, _OWN_READING = re.compile(r"^frame-\d+: "), "The labels are read as given"
 # What is being done, in the states and, while the job runs, in its stages.
 _STATES = {
     State.PREPARING: _("Preparing the mask"),
@@ -157,10 +157,9 @@ class SynthRun(Job):
         return _("The images are ready.") if samples == 1 else f"{samples} samples are ready."
 
     def warn(self, sentence: str) -> None:
-        """See Job; most is true of every frame of a series."""
-        if self.options.frames == 1:
-            super().warn(sentence)
-        elif (once := _OF_FRAME.sub("", sentence)) not in self.warnings:
+        """See Job; most is true of every frame of a series. How our own numbers were read is of no use here."""
+        once = sentence if self.options.frames == 1 else _OF_FRAME.sub("", sentence)
+        if once not in self.warnings and not once.startswith(_OWN_READING):
             super().warn(once)
 
     def _prepare(self, library: ModelLibrary, storage: Any) -> Steps:
