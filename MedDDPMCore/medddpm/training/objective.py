@@ -26,7 +26,7 @@ from ..sampling.sample import without_mask
 from ..sampling.schedule import Schedule, target
 from .config import LossConfig
 
-MIDDLE = (0.5, 1.25)  # mean and standard deviation of logit(t / T) where the middle noise levels are trained most
+MIDDLE = (1.0, 1.25)  # mean and standard deviation of logit(t / T) where the middle noise levels are trained most
 JITTER = 0.02  # standard deviation by which the means of labels are varied in training; images are in [-1, 1]
 
 
