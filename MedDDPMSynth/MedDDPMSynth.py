@@ -120,6 +120,7 @@ class MedDDPMSynthTest(ScriptedLoadableModuleTest):
         ui, context = slicer.modules.MedDDPMSynthWidget.ui, slicer.modules.MedDDPMSynthWidget.context
         self.delayDisplay("Loading the sample case")
         ui.SampleCaseButton.click()
+        waitUntil(lambda: ui.SampleCaseButton.enabled, "the sample case")
         segmentation = context.parameters.segmentation
         assert segmentation is not None, ui.CheckStatusLabel.text
         assert segmentation.GetSegmentation().GetNumberOfSegments() == len(context.scheme.labels)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import slicer
 from medddpm.geometry.volume import Volume
 from medddpm.labels.scheme import LabelScheme, load_scheme
-from MedDDPMSlicerLib.Nodes import removeNode
-from MedDDPMSlicerLib.SegmentMasks import applyLabels
+from MedDDPMSlicerLib.Background import finish
+from MedDDPMSlicerLib.SegmentMasks import applyInSteps
 from MedDDPMSlicerLib.Segments import createSegments
 from MedDDPMSlicerLib.Storage import sampleMaskPath
 from MedDDPMSlicerLib.Volumes import loadVolume, volumeOf
@@ -29,17 +30,22 @@ def loadSampleCase(scheme: LabelScheme | None = None) -> Any:
 
     Parts that ``scheme`` has no label for become its nearest one: a whole-head model gets one tumor.
     """
+    return finish(sampleCaseSteps(scheme))
+
+
+def sampleCaseSteps(scheme: LabelScheme | None = None) -> Generator[None, None, Any]:
+    """``loadSampleCase`` in steps."""
     scheme = scheme or load_scheme(SCHEME)
-    loaded = loadVolume(sampleMaskPath(), NODE_NAME)
-    try:
-        volume = volumeOf(loaded)
-        labels = Volume(_inScheme(volume.data, scheme), volume.affine)
-    finally:
-        removeNode(loaded)
+    aside = slicer.vtkMRMLScene()
+    loaded = loadVolume(sampleMaskPath(), NODE_NAME, aside)
+    yield
+    volume = volumeOf(loaded)
+    labels = Volume(_inScheme(volume.data, scheme), volume.affine)
+    yield
     segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", NODE_NAME)
     segmentation.CreateDefaultDisplayNodes()
     createSegments(segmentation, scheme)
-    applyLabels(segmentation, scheme, labels)
+    yield from applyInSteps(segmentation, scheme, labels)
     return segmentation
 
 
@@ -64,11 +70,8 @@ def registerSampleData() -> None:
 
 
 def _inScheme(data: Any, scheme: LabelScheme) -> Any:
-    import numpy as np
     from medddpm.labels.conventions import label_role, scheme_value
+    from medddpm.labels.recognize import apply_mapping
 
     own = load_scheme(SCHEME)
-    mapped = np.zeros(data.shape, np.uint8)
-    for label in own.labels:
-        mapped[data == label.value] = scheme_value(label_role(label, own), scheme)
-    return mapped
+    return apply_mapping(data, {label.value: scheme_value(label_role(label, own), scheme) for label in own.labels})

@@ -86,6 +86,7 @@ class SlicerTestCase(ModuleTestCase):
     def loadSample(self) -> Any:
         """Press "Load sample case", agree to the terms, choose a few steps; returns the segmentation node."""
         self.ui.SampleCaseButton.click()
+        waitUntil(lambda: self.ui.SampleCaseButton.enabled, "the sample case")
         self.agree()
         self.fewSteps()
         segmentation = self.parameters.segmentation

@@ -139,6 +139,7 @@ class Photographer:
         self.parameters = self.widget.logic.parameterNode()
         slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self.ui.SampleCaseButton.click()
+        waitUntil(lambda: self.ui.SampleCaseButton.enabled, "the sample case")
         if not self.widget.context.agreed:
             self.ui.ModelTermsButton.click()
         self.parameters.seed = 7

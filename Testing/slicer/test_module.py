@@ -100,7 +100,7 @@ class ModuleTest(SlicerTestCase):
         self.loadSample()
         slicer.mrmlScene.Clear(0)
         waitUntil(lambda: self.parameters.segmentation is None, "the empty choice")
-        self.assertEqual(self.ui.CheckStatusLabel.text, "")
+        waitUntil(lambda: not self.ui.CheckStatusLabel.text, "the end of what was said of the mask")
         self.loadSample()
 
     def testCleanupAfterFailedSetup(self) -> None:

@@ -226,6 +226,7 @@ class WholeWayTest(TrainingTestCase):
         synth = openModule()
         self.assertEqual(synth.logic.parameterNode().model, str(Path(path) / "outputs" / "model"))
         synth.ui.SampleCaseButton.click()
+        waitUntil(lambda: synth.ui.SampleCaseButton.enabled, "the sample case")
         if not synth.context.agreed:
             synth.ui.ModelTermsButton.click()
         waitUntil(lambda: synth.ui.GenerateButton.enabled, "the Generate button")

@@ -114,6 +114,7 @@ class Photographer:
         self.ui.UseButton.click()
         synth = openModule()
         synth.ui.SampleCaseButton.click()
+        waitUntil(lambda: synth.ui.SampleCaseButton.enabled, "the sample case")
         if not synth.context.agreed:
             synth.ui.ModelTermsButton.click()
         waitUntil(lambda: synth.ui.GenerateButton.enabled, "Generate")

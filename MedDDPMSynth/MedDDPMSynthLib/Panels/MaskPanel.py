@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from functools import partial
 from typing import Any
 
 import slicer
 from medddpm.labels.findings import WARNING, Finding
+from MedDDPMSlicerLib.Background import SlicedTask
 from MedDDPMSlicerLib.Nodes import removeNode, showInSlices, shownVolume
 from MedDDPMSlicerLib.Panels.Base import Panel
 from MedDDPMSlicerLib.Panels.RolesList import RolesList
@@ -93,6 +96,7 @@ class MaskPanel(Panel):
         self._chosen = self._filled = None
         self._remember("", [])
         self.context.service.check.stop()
+        enable(self.ui.SampleCaseButton, None)
         self.editor.setActiveEffect(None)
         self.editor.setSegmentationNode(None)
         self.editor.removeViewObservations()
@@ -106,10 +110,23 @@ class MaskPanel(Panel):
     def loadSampleCase(self) -> None:
         """Load the sample mask and choose it."""
         with self.told():
-            self.context.parameters.segmentation = SampleCase.loadSampleCase(self.context.scheme)
-            self._noteModel(self.context.parameters)
-            self._dimSurround(self.context.parameters.segmentation)
-            slicer.util.resetSliceViews()
+            enable(self.ui.SampleCaseButton, _("The sample case is being loaded."))
+            done = partial(enable, self.ui.SampleCaseButton, None)
+            self.context.service.startTask(SlicedTask(self._sampleCase(), lambda _: done(), self._onSampleFailed), 0)
+
+    def _sampleCase(self) -> Generator[None, None, None]:
+        segmentation = yield from SampleCase.sampleCaseSteps(self.context.scheme)
+        yield
+        self.context.parameters.segmentation = segmentation
+        self._noteModel(self.context.parameters)
+        yield
+        self._dimSurround(segmentation)
+        slicer.util.resetSliceViews()
+
+    def _onSampleFailed(self, error: Exception) -> None:
+        enable(self.ui.SampleCaseButton, None)
+        with self.told():
+            raise error
 
     def createSegments(self) -> None:
         """Add the model's segments; makes a segmentation where none is chosen."""
