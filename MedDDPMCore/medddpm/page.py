@@ -18,7 +18,10 @@ from .parse import printable
 
 
 class Cell(NamedTuple):
-    """A cell of a table: its text, how it is shown ("number", "error", "warning"), and a link as ``address`` has it."""
+    """A cell of a table: its text, how it is shown ("number", "error", "warning", or several of them), and a link.
+
+    The link is as ``address`` has it.
+    """
 
     text: str
     kind: str = ""

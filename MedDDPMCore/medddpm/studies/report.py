@@ -94,7 +94,7 @@ def measures(found: Table1) -> list[list[str | Cell]]:
         for row in found.rows:
             one = row.figure(name, JUDGED, modality)
             poor = one is not None and low is not None and (one.value < low or (high is not None and one.value > high))
-            cells.append(Cell(_text(one, max(2, measure.digits)), "warning" if poor else "number"))
+            cells.append(Cell(_text(one, max(2, measure.digits)), "number warning" if poor else "number"))
         heading = measure.heading if modality == ALL else f"{measure.heading}, {modality}"
         lines.append([heading, *cells, f"{AGAINST[measure.against]} {good}".strip()])
     return lines

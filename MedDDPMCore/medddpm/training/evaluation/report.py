@@ -106,7 +106,9 @@ def _values(one: Measured) -> Row:
 
 
 def _judged(one: Measured) -> Cell:
-    return Cell(interval(one.judged, max(2, MEASURES[one.name].digits)), "warning" if one.good is False else "number")
+    return Cell(
+        interval(one.judged, max(2, MEASURES[one.name].digits)), "number warning" if one.good is False else "number"
+    )
 
 
 def interval(estimate: Estimate | None, digits: int) -> str:
