@@ -165,7 +165,18 @@ def _solve(rising: Callable[[float], float]) -> float:
     return (low + high) / 2
 
 
-HEADINGS = ("Part", "Reader", "Images", "Accuracy", "Sensitivity", "Specificity", "d'", "p (chance)", "Confidence", "s")
+HEADINGS = (
+    "Part",
+    "Reader",
+    "Images",
+    "Accuracy",
+    "Sensitivity",
+    "Specificity",
+    "d'",
+    "p (chance)",
+    "Confidence",
+    "Seconds",
+)
 
 
 def _write(folder: Path, found: Findings) -> None:
@@ -181,7 +192,7 @@ def _write(folder: Path, found: Findings) -> None:
         table.append([one.part, one.reader, one.accuracy.cases, *shares, *last])
     write_text(folder / FIGURES_CSV, csv_text([columns, *table]))
     agreed = [
-        [a.part, " and ".join(a.readers), str(a.cases), *_numbers(a.agreement, a.kappa)] for a in found.agreements
+        [a.part, " and ".join(a.readers), number(a.cases, 0), *_numbers(a.agreement, a.kappa)] for a in found.agreements
     ]
     write_text(
         folder / REPORT,
@@ -205,7 +216,8 @@ def _row(one: Figures) -> list[str | Cell]:
     shares = [_percent(share) for share in (one.accuracy, one.sensitivity, one.specificity)]
     chance = "< 0.001" if one.p_chance < 0.001 else f"{one.p_chance:.3f}"
     last = _numbers(one.confidence, one.seconds, digits=1)
-    return [one.part, one.reader, str(one.accuracy.cases), *shares, number(one.d_prime, 2), chance, *last]
+    count = number(one.accuracy.cases, 0)
+    return [one.part, one.reader, count, *shares, number(one.d_prime, 2), Cell(chance, "number"), *last]
 
 
 def _percent(share: Share) -> Cell:
