@@ -105,6 +105,7 @@ class MaskPanel(Panel):
         """Leave nothing behind that would call into deleted widgets."""
         self.context.service.check.stop()
         self._factory.disconnect("effectRegistered(QString)", self._onEffectRegistered)
+        self.editor.uninstallKeyboardShortcuts()
         self.editor.setMRMLSegmentEditorNode(None)
 
     def loadSampleCase(self) -> None:
