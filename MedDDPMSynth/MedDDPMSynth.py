@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -33,6 +32,8 @@ except ImportError as exc:  # a part is missing, or of another version; this fil
 
         def setup(self) -> None:
             """Say what is wrong."""
+            import qt
+
             super().setup()
             label = qt.QLabel(PROBLEM)
             label.wordWrap = True

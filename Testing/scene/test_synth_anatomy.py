@@ -11,7 +11,7 @@ import vtk
 
 slicer = pytest.importorskip("slicer")
 
-from medddpm.errors import InputError  # noqa: E402
+from medddpm.errors import InputError, MedDDPMError  # noqa: E402
 from medddpm.geometry.io import read_volume  # noqa: E402
 from medddpm.geometry.volume import Volume  # noqa: E402
 from medddpm.jobs.events import State  # noqa: E402
@@ -375,6 +375,5 @@ def test_scripts(service, scene, anatomyModel, monkeypatch):
     ):
         with pytest.raises(InputError, match=words):
             SynthLogic().synthesize(segmentation, **common, **wrong)
-    run = SynthLogic().synthesize(segmentation, **common, anatomy=node)
-    service.waitFor(run, SECONDS)
-    assert "No segment of 'Source' is a tissue" in run.message
+    with pytest.raises(MedDDPMError, match="No segment of 'Source' is a tissue"):
+        SynthLogic().synthesize(segmentation, **common, anatomy=node)
