@@ -7,6 +7,7 @@ strangers. The templates are those of the folder ``pages``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -44,6 +45,13 @@ def address(path: str) -> str:
     if not parts or ".." in parts or path.startswith("/") or ":" in parts[0]:
         raise ValueError(f"{path!r} is not a path below the page's folder")
     return quote(path)
+
+
+def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str | Cell]]) -> str:
+    """A table of cells or plain texts as Markdown."""
+    texts = [[cell if isinstance(cell, str) else cell.text for cell in line] for line in lines]
+    table = [list(head), ["---"] * len(head), *texts]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in table)
 
 
 def render(template: str, **values: Any) -> str:

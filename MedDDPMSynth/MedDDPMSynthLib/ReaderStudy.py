@@ -58,10 +58,6 @@ class ReaderStudy:
         if last is not None:
             self._show(last)
 
-    def touch(self) -> None:
-        """Say now and then that the reader is still there."""
-        self.session.touch()
-
     def close(self) -> None:
         """Bring back what the views showed; the reader goes on another time."""
         self.session.close()

@@ -106,6 +106,7 @@ def test_the_same_seed_chooses_the_same_and_each_reader_has_an_own_order(
 BAD_REQUESTS = {
     "too few": ({"each": 5}, "has 4 T1ce images, but 5 real"),
     "another modality": ({"modality": "FLAIR"}, "has 0 FLAIR images"),
+    "a mask is no image": ({"modality": ""}, "Name the modality"),
     "swapped": (None, "says that it is synthetic"),
     "no folder": ({"real": "/nowhere"}, "is no folder"),
 }
@@ -117,6 +118,16 @@ def test_what_cannot_be_planned_is_refused(request_: ReadingRequest, change: dic
     with pytest.raises(InputError, match=sentence):
         plan_reading(replace(request_, **(change or swapped)))
     assert not (Path(request_.out) / PLAN).exists()
+
+
+def test_images_of_any_modality_are_known_by_the_end_of_their_names(request_: ReadingRequest) -> None:
+    for folder, mark in ((Path(request_.real), "scanner"), (Path(request_.synthetic), DESCRIPTION)):
+        for name in ("A_T1w_post.nii.gz", "B-t1w_post.nii", "C_T1W_POST.nii.gz", "C_mask.nii.gz", "D_T1w_postx.nii"):
+            image = head(len(name) + ord(name[0]) + len(mark), (24, 24, 24), 500)
+            write_image(folder / name, image, np.eye(4), mark)
+    plan_reading(replace(request_, modality="T1w_post"))
+    key = json.loads((Path(request_.out) / KEY).read_text(encoding="utf-8"))
+    assert {Path(entry["file"]).name[0] for entry in key.values()} == {"A", "B", "C"}
 
 
 def test_the_same_image_twice_constant_images_and_a_folder_in_use_are_refused(request_: ReadingRequest) -> None:
@@ -186,6 +197,8 @@ def test_what_is_no_list_of_answers_is_refused(request_: ReadingRequest, text: s
         Session(Path(request_.out), "R1")
     with pytest.raises(InputError, match="no list of answers"):
         analyze(Path(request_.out))
+    (Path(request_.out) / "readings" / "R1.csv").unlink()
+    Session(Path(request_.out), "R1").close()  # what was refused holds no place
 
 
 @pytest.mark.parametrize(("hits", "cases"), [(0, 20), (20, 20), (13, 20), (21, 40), (1, 1), (400, 900)])

@@ -22,8 +22,9 @@ from medddpm.network.build import build_network
 from medddpm.progress import SilentReporter
 from medddpm.studies import features, radiomics
 from medddpm.studies import table1 as studied
+from medddpm.studies.agreement import Share
 from medddpm.studies.features import open_features, standard
-from medddpm.studies.memorization import RESIDUAL, FeatureSpace, Memorization, exact_interval, memorization
+from medddpm.studies.memorization import RESIDUAL, FeatureSpace, Memorization, memorization
 from medddpm.studies.memorization_report import shares as copies_of
 from medddpm.studies.memorization_report import write_memorization
 from medddpm.studies.report import CSV, MARKDOWN, PAGE, write_table1
@@ -410,7 +411,7 @@ def test_the_exact_interval_is_that_of_scipy() -> None:
     for hits, trials in ((0, 6), (1, 6), (6, 6), (3, 40), (17, 3000)):
         low = beta.ppf(0.025, hits, trials - hits + 1) if hits else 0
         high = beta.ppf(0.975, hits + 1, trials - hits) if hits < trials else 1
-        assert exact_interval(hits, trials) == pytest.approx((low, high), abs=1e-9)
+        assert Share(hits, trials).interval == pytest.approx((low, high), abs=1e-9)
 
 
 def test_features_tell_a_copy_from_a_stranger() -> None:

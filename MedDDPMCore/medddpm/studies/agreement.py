@@ -17,7 +17,7 @@ from statistics import NormalDist
 
 from ..errors import InputError
 from ..files import csv_text, write_text
-from ..page import Cell, number, render
+from ..page import Cell, markdown_table, number, render
 from ..version import __version__
 from .reading import READINGS, REAL, SYNTHETIC, Plan, Reading, read_answers, read_key, read_plan
 
@@ -207,9 +207,7 @@ def _write(folder: Path, found: Findings) -> None:
             files=(FIGURES_CSV, MARKDOWN),
         ),
     )
-    texts = [[cell if isinstance(cell, str) else cell.text for cell in row] for row in rows]
-    lines = [HEADINGS, ["---"] * len(HEADINGS), *texts]
-    write_text(folder / MARKDOWN, "".join(f"| {' | '.join(line)} |\n" for line in lines))
+    write_text(folder / MARKDOWN, markdown_table(HEADINGS, rows) + "\n")
 
 
 def _row(one: Figures) -> list[str | Cell]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import exp, lgamma, log, log1p
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,6 @@ from .request import MemorizationRequest, StudiedModel, check_study, require_tra
 
 RESIDUAL = "beyond the mask"
 PICTURED = 4  # nearest pairs of a model, in each space
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -66,24 +64,6 @@ class Memorization:
     network: str
     pairs: tuple[Pair, ...]
     doubts: tuple[str, ...]
-
-
-def exact_interval(hits: int, trials: int) -> tuple[float, float]:
-    """Bounds of the share of ``hits`` in ``trials`` at 95 % (Clopper & Pearson 1934)."""
-
-    ways = [lgamma(trials + 1) - lgamma(k + 1) - lgamma(trials - k + 1) for k in range(hits + 1)]
-
-    def solved(most: int, chance: float) -> float:
-        """The share at which at most ``most`` hits have this chance."""
-        low, high = 0.0, 1.0
-        for _ in range(40):
-            p = (low + high) / 2
-            below = sum(exp(ways[k] + k * log(p) + (trials - k) * log1p(-p)) for k in range(most + 1))
-            low, high = (p, high) if below > chance else (low, p)
-        return (low + high) / 2
-
-    tail = (1 - LEVEL) / 2
-    return (solved(hits - 1, 1 - tail) if hits else 0.0), (solved(hits, tail) if hits < trials else 1.0)
 
 
 def memorization(request: MemorizationRequest, reporter: Reporter | None = None) -> Memorization:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..files import csv_text, write_text
-from ..page import Cell, render
+from ..page import Cell, markdown_table, render
 from ..training.monitor.neighbors import COPY, MARGIN
 from ..version import __version__
-from .memorization import RESIDUAL, Memorization, Pair, exact_interval
-from .report import markdown_table
+from .agreement import Share
+from .memorization import RESIDUAL, Memorization, Pair
 
 PAGE, CSV, MARKDOWN = "memorization.html", "memorization.csv", "memorization.md"
 SHARES = ("Model", "Space", "Samples", "Copies", "Share of copies (95 % interval)", "Nearest beyond the real image")
@@ -52,7 +52,7 @@ def shares(found: Memorization) -> list[list[str]]:
     lines = []
     for (model, space), pairs in groups.items():
         copies = sum(pair.copy for pair in pairs)
-        low, high = exact_interval(copies, len(pairs))
+        low, high = Share(copies, len(pairs)).interval
         share = f"{copies / len(pairs):.1%} ({low:.1%} to {high:.1%})"
         most = max(pair.excess for pair in pairs)
         lines.append([model, space, str(len(pairs)), str(copies), share, f"{most:+.2f}"])

@@ -1,12 +1,13 @@
 """A reader study: can experts tell synthetic from real images? The plan, and what each reader answers. No torch.
 
 The images of a plan are blinded copies: one grid, one range of intensities, no name, no header text of their origin,
-since voxel size, field of view or scaling would tell them apart. Which is which stands in ``key.json`` alone. The
-paper's protocol is the default: 20 real and 20 synthetic volumes, then the center slice of each.
+since voxel size, field of view or scaling would tell them apart; ``key.json`` alone says which is which. As in the
+paper, 20 real and 20 synthetic volumes are read, then the center slice of each.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from collections.abc import Iterator
@@ -27,7 +28,8 @@ from ..jobs.owner import OwnerFile
 from ..labels.morphology import bounding_box
 from ..options import check_options, option
 from ..parse import from_dict, parse_json, printable
-from ..preparation.sources.folders import MASK, PARTS, image_files, split_name
+from ..preparation.facts import without_ending
+from ..preparation.sources.folders import PARTS, image_files
 from ..progress import Reporter, SilentReporter
 from ..synthesis.names import safe_name
 
@@ -38,8 +40,7 @@ DESCRIPTION = "MedDDPM reader study: real or SYNTHETIC, blinded copy - research 
 HIGHEST_CONFIDENCE = 5
 MARGIN = 4  # voxels around the largest head
 BRIGHTEST = 1000
-# Above this share of the brightest value there is head, below it empty space.
-EMPTY = 0.02
+EMPTY = 0.02  # below this share of the brightest value there is no head
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class ReadingRequest:
     real: str
     synthetic: str
     out: str
-    modality: str = option("T1ce", "The modality to be read; any: all images of the folders.")
+    modality: str = option("T1ce", "The modality to be read, as the names of its images end.")
     each: int = option(20, "Number of real images, and of synthetic ones.", low=1, high=500)
     slices: bool = option(True, "Also the center slice of each, after the volumes.")
     spacing: float = option(1.0, "Voxel size of the images that readers see.", low=0.2, high=5.0, unit="mm")
@@ -57,6 +58,8 @@ class ReadingRequest:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if not self.modality.strip():
+            raise InputError("Name the modality to be read, for example T1ce.")
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,11 @@ class Reading:
             raise InputError(f"Confidence is a whole number from 1 to {HIGHEST_CONFIDENCE}.")
 
 
+COLUMNS = [field.name for field in fields(Reading)]
+
+
 def plan_reading(request: ReadingRequest, reporter: Reporter | None = None) -> Plan:
-    """Choose images, write their blinded copies, the plan and the key; whole or not at all.
+    """Choose images, write their blinded copies and the key, and last the plan, without which there is no study.
 
     Of each case one image is taken before a second one of any. Raises InputError where the folders hold too few images,
     a real one says that it is synthetic, a synthetic one does not, or the folder has a study already.
@@ -122,15 +128,12 @@ def plan_reading(request: ReadingRequest, reporter: Reporter | None = None) -> P
     chosen = [chosen[i] for i in rng.permutation(len(chosen))]
     if len({sha256(path) for _, path in chosen}) < len(chosen):
         raise InputError("Some of the images are the same file. Give each image once.")
-    boxes = [_box(path, read_volume(path), request.spacing) for _, path in chosen]
+    boxes = [_box(path, request.spacing) for _, path in chosen]
     shape = np.max([size for _, size in boxes], axis=0) + 2 * MARGIN
-    make_folder(out / IMAGES)
     reporter.stage("write", "Writing the blinded images")
-    parts = (VOLUMES, SLICES) if request.slices else (VOLUMES,)
     for number, ((_, path), (low, size)) in enumerate(zip(chosen, boxes, strict=True), 1):
         reporter.check_cancelled()
-        corner = low - (shape - size) // 2 * request.spacing
-        data, affine = _blinded(path, corner, shape, request.spacing)
+        data, affine = _blinded(path, low - (shape - size) // 2 * request.spacing, shape, request.spacing)
         write_image(out / Item(VOLUMES, number).file, data, affine, DESCRIPTION)
         if request.slices:
             middle = len(data.T) // 2
@@ -139,6 +142,7 @@ def plan_reading(request: ReadingRequest, reporter: Reporter | None = None) -> P
         reporter.step(number, len(chosen))
     key = {str(number): {"kind": kind, "file": str(path)} for number, (kind, path) in enumerate(chosen, 1)}
     write_text(out / KEY, json.dumps(key, indent=1) + "\n")
+    parts = (VOLUMES, SLICES) if request.slices else (VOLUMES,)
     plan = Plan(request.modality, len(chosen), parts, request.spacing, request.seed)
     write_text(out / PLAN, json.dumps(asdict(plan), indent=1) + "\n")
     return plan
@@ -171,9 +175,9 @@ def read_key(folder: Path, plan: Plan) -> dict[int, str]:
 
 
 class Session:
-    """A reader at work: one at a time under one name, resumed wherever it was left. Raises InputError otherwise.
+    """A reader at work: one at a time under one name, resumed wherever it was left; otherwise InputError.
 
-    ``done``: the answers so far. Every answer is on the disk before ``answer`` returns.
+    ``done``: the answers so far. Every answer is on the disk before ``answer`` returns. ``owner``: to be touched.
     """
 
     def __init__(self, folder: Path, reader: str) -> None:
@@ -183,9 +187,13 @@ class Session:
         self.plan = read_plan(self.folder)
         make_folder(self.folder / READINGS)
         self._file = self.folder / READINGS / f"{self.reader}.csv"
-        self._owner = OwnerFile(self._file.with_suffix(".lock"))
-        self._owner.take(f"The reading of {self.reader}")
-        self.done = list(read_answers(self._file, self.plan)) if self._file.exists() else []
+        self.owner = OwnerFile(self._file.with_suffix(".lock"))
+        self.owner.take(f"The reading of {self.reader}")
+        try:
+            self.done = list(read_answers(self._file, self.plan)) if self._file.exists() else []
+        except InputError:
+            self.close()
+            raise
 
     @property
     def order(self) -> list[Item]:
@@ -199,37 +207,31 @@ class Session:
 
     def answer(self, item: Item, answer: str, confidence: int, seconds: float) -> None:
         """Keep an answer. Raises InputError where it makes no sense or cannot be written."""
-        done = [*self.done, Reading(item.part, item.number, answer, confidence, round(seconds, 1))]
-        write_text(self._file, _table(done))
-        self.done = done
+        self._keep([*self.done, Reading(item.part, item.number, answer, confidence, round(seconds, 1))])
 
     def take_back(self) -> Item | None:
         """Forget the last answer; its image comes next again."""
         if not self.done:
             return None
-        last, done = self.done[-1], self.done[:-1]
-        write_text(self._file, _table(done))
-        self.done = done
+        last = self.done[-1]
+        self._keep(self.done[:-1])
         return Item(last.part, last.number)
 
-    def touch(self) -> None:
-        """Say now and then that the reader is still here."""
-        self._owner.touch()
+    def _keep(self, done: list[Reading]) -> None:
+        write_text(self._file, csv_text([COLUMNS, *(asdict(reading).values() for reading in done)]))
+        self.done = done
 
     def close(self) -> None:
         """Let the reader go on another time."""
-        self._owner.release()
+        self.owner.release()
 
 
 def read_answers(path: Path, plan: Plan) -> Iterator[Reading]:
     """The answers in a reader's CSV. Raises InputError where the file is no such table or not of this plan."""
-    import csv
-
     rows = csv.DictReader(read_text(path, "The reader's answers").splitlines())
-    names = [field.name for field in fields(Reading)]
     known = {(item.part, item.number) for item in plan.order("")}
     try:
-        if rows.fieldnames != names:
+        if rows.fieldnames != COLUMNS:
             raise ValueError("other columns")
         for row in rows:
             number, confidence, seconds = int(row["number"]), int(row["confidence"]), float(row["seconds"])
@@ -239,27 +241,23 @@ def read_answers(path: Path, plan: Plan) -> Iterator[Reading]:
         raise InputError(f"{path} is no list of answers to this study. Move it away and begin again.") from exc
 
 
-def _table(readings: list[Reading]) -> str:
-    return csv_text([[field.name for field in fields(Reading)], *(asdict(reading).values() for reading in readings)])
-
-
 def _chosen(request: ReadingRequest, kind: str, rng: np.random.Generator) -> list[Path]:
     folder = Path(getattr(request, kind))
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder. Give the folder of the {kind} images.")
-    anything = request.modality.casefold() == "any"
-    wanted = PARTS.get(request.modality.casefold(), request.modality)
+    own = safe_name(request.modality).casefold()
+    names = {own, *(name for name, part in PARTS.items() if part == PARTS.get(own))}
+    ends = [f"{mark}{name}" for mark in "_-" for name in names]
     cases: dict[str, list[Path]] = {}
     for path in image_files(folder):
-        case, part = split_name(path.name) or (path.name, "")
-        if part == wanted or (anything and part != MASK):
-            cases.setdefault(case.split("_sample-")[0], []).append(path)
+        stem = (without_ending(path.name) or "").casefold()
+        for end in filter(stem.endswith, ends):  # one at most
+            cases.setdefault(stem.removesuffix(end).split("_sample-")[0], []).append(path)
     found = sum(map(len, cases.values()))
     if found < request.each:
-        what = "" if anything else f"{wanted} "
         raise InputError(
-            f"{folder} has {found} {what}images, but {request.each} {kind} ones are to be read. Give more images, or "
-            "read fewer."
+            f"{folder} has {found} {request.modality} images, but {request.each} {kind} ones are to be read. Give more "
+            f"images, or read fewer; names of images end in _{own}."
         )
     queues = [[paths[i] for i in rng.permutation(len(paths))] for paths in cases.values()]
     queues = [queues[i] for i in rng.permutation(len(queues))]
@@ -271,9 +269,9 @@ def _chosen(request: ReadingRequest, kind: str, rng: np.random.Generator) -> lis
     return rounds[: request.each]
 
 
-def _box(path: Path, volume: Volume, spacing: float) -> tuple[np.ndarray, np.ndarray]:
+def _box(path: Path, spacing: float) -> tuple[np.ndarray, np.ndarray]:
     """Where the head is: its first corner, mm along L, P and S, and its size in voxels of the study."""
-    low, high = _range(path, volume)
+    volume, low, high = _read(path)
     box = bounding_box(volume.data > low + EMPTY * (high - low))
     ends = np.stack([[s.start, s.stop - 1] for s in box])
     corners = np.stack(np.meshgrid(*ends, indexing="ij"), -1).reshape(-1, 3)
@@ -281,16 +279,17 @@ def _box(path: Path, volume: Volume, spacing: float) -> tuple[np.ndarray, np.nda
     return world.min(0), np.ceil((world.max(0) - world.min(0)) / spacing - 1e-3).astype(int) + 1
 
 
-def _range(path: Path, volume: Volume) -> tuple[float, float]:
+def _read(path: Path) -> tuple[Volume, float, float]:
+    """The image, and what is black and white in it."""
+    volume = read_volume(path)
     low, high = float(volume.data.min()), float(np.percentile(volume.data, 99.9))
     if high <= low:
         raise InputError(f"{path} has one intensity only. Take it out of the folder.", path=path)
-    return low, high
+    return volume, low, high
 
 
 def _blinded(path: Path, corner: np.ndarray, shape: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
-    volume = read_volume(path)
-    low, high = _range(path, volume)
+    volume, low, high = _read(path)
     affine = np.diag([-spacing, -spacing, spacing, 1.0])
     affine[:3, 3] = corner * [-1, -1, 1]
     x, y, z = shape.tolist()

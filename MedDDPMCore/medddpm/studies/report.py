@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from ..files import csv_text, write_text
-from ..page import Cell, render
+from ..page import Cell, markdown_table, render
 from ..training.evaluation.measures import ALL, MEASURES, REAL, Estimate
 from ..training.evaluation.report import AGAINST, interval
 from ..version import __version__
@@ -131,8 +130,7 @@ def markdown(found: Table1) -> str:
     meanings = [f"- {heading}: {meaning}" for _, heading, _, meaning in COLUMNS if heading in head]
     parts = ["# Table I: models on the same masks", *made(found), markdown_table(head, lines), "\n".join(meanings)]
     parts += ["\n".join(f"- {sentence}" for sentence in _doubts(found))] if _doubts(found) else []
-    judged = [[cell if isinstance(cell, str) else cell.text for cell in line] for line in measures(found)]
-    parts += [markdown_table(["Measure", *(row.name for row in found.rows), "Good"], judged)]
+    parts += [markdown_table(["Measure", *(row.name for row in found.rows), "Good"], measures(found))]
     parts += ["## The paper's figures", PAPER_SENTENCE, markdown_table(PAPER[0], PAPER[1:])]
     return "\n\n".join(parts) + "\n"
 
@@ -154,12 +152,6 @@ def table_csv(found: Table1) -> str:
 def _text(figure: Figure | None, digits: int) -> str:
     one = None if figure is None else Estimate(figure.value, figure.low, figure.high, figure.patients)
     return interval(one, digits)
-
-
-def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table of texts as Markdown."""
-    table = [list(head), ["---"] * len(head), *map(list, lines)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in table)
 
 
 def _doubts(found: Table1) -> list[str]:

@@ -55,9 +55,9 @@ class ReaderPanel(Panel):
         self._update()
 
     def tick(self) -> None:
-        """Keep the reader's place, and tell when a study was made."""
+        """Keep the reader's place."""
         if self.study is not None:
-            self.study.touch()
+            self.study.session.owner.touch()
 
     def exit(self) -> None:
         """Reading pauses with the module."""
