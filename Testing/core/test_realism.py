@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 from medddpm.anatomy.tissues import Tissues
 from medddpm.config import GridConfig
 from medddpm.dataset import DatasetConfig, PreparedCase
+from medddpm.errors import InputError
 from medddpm.geometry.volume import Volume
 from medddpm.labels.scheme import Label, LabelScheme, load_scheme
+from medddpm.models.segmenter import Segmenter, SegmenterConfig, overlap, read_segmenter, tumor_regions
+from medddpm.network.segmentation import SegmentationUNet
 from medddpm.progress import SilentReporter
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.evaluation import realism
@@ -43,11 +46,19 @@ from medddpm.training.evaluation.realism import (
     tissue_masks,
     window,
 )
-from medddpm.training.evaluation.segmenter import Segmenter, tumor_regions
+from medddpm.training.evaluation.segmenter import Recipe, train_segmenter
+from monai.metrics import (
+    compute_confusion_matrix_metric,
+    compute_dice,
+    compute_iou,
+    get_confusion_matrix,
+)
+from monai.networks.nets import BasicUNet
 from safetensors.torch import save_file
 from torch import Tensor
 
 SIDE = 64
+CPU = torch.device("cpu")
 
 
 def ball(radius: float, side: int = SIDE) -> Tensor:
@@ -235,14 +246,91 @@ def tumors(folder: Path) -> PreparedDataset:
 @pytest.mark.slow
 def test_a_segmenter_finds_tumors_where_images_show_them(tmp_path: Path) -> None:
     data = tumors(tmp_path)
-    segmenter = Segmenter(data.config, torch.device("cpu"))
+    segmenter = Segmenter(SegmenterConfig.of(data.config, {}), data.config, CPU)
     before = torch.random.get_rng_state()
-    segmenter.train(data, 40, SilentReporter())
+    train_segmenter(segmenter, data, Recipe(40, dice=True), SilentReporter())
     assert torch.equal(torch.random.get_rng_state(), before)
     (images, fractions), (others, _) = PreparedDataset(tmp_path, "test")
     assert segmenter.dice(images, fractions)["tumor_whole"] > 0.7
     assert segmenter.dice(others, fractions)["tumor_whole"] < 0.5  # a tumor at another place
     assert segmenter.dice(images, fractions * torch.tensor([1.0, 0.0]).view(2, 1, 1, 1)) == {}
+
+
+def test_the_network_of_the_segmenter_is_monais() -> None:
+    torch.manual_seed(0)
+    own = SegmentationUNet(2, 3, 4)
+    torch.manual_seed(0)
+    monais = BasicUNet(3, 2, 3, (4, 8, 16, 32, 64, 4))
+    states = own.state_dict(), monais.state_dict()
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], tensor) for name, tensor in states[1].items())
+    images = noise(1, 1, 2, 33, 39, 32)  # also of odd sides
+    assert torch.equal(own(images), monais(images))
+
+
+def test_the_figures_of_an_overlap_are_monais() -> None:
+    found, truth = noise(1, 9, 9, 9) > 0.4, noise(2, 9, 9, 9) > 0
+    one, other = found[None, None].float(), truth[None, None].float()
+    counts = get_confusion_matrix(one, other)
+    names = {"accuracy": "accuracy", "recall": "sensitivity", "precision": "precision", "dice": "f1 score"}
+    wanted = {name: float(compute_confusion_matrix_metric(monais, counts)) for name, monais in names.items()}
+    wanted["iou"] = float(compute_iou(one, other))
+    assert overlap(found, truth) == pytest.approx(wanted)
+    assert overlap(found, truth)["dice"] == pytest.approx(float(compute_dice(one, other)))
+    assert overlap(torch.zeros_like(truth), truth)["precision"] == 0
+
+
+def test_a_segmenter_is_a_file_that_says_what_it_is(tmp_path: Path) -> None:
+    data = tumors(tmp_path)
+    made = Segmenter(SegmenterConfig.of(data.config, {"dataset": "tumors"}), data.config, CPU, seed=1)
+    told = made.save(tmp_path / "kept.safetensors", real_dice={"tumor_whole": 0.75}, real_cases=2)
+    again = read_segmenter(tmp_path / "kept.safetensors", data.config, CPU)
+    assert again.config == told and (told.real_cases, told.training) == (2, {"dataset": "tumors"})
+    assert again.scores(*data[0]) == made.scores(*data[0])
+    finer = replace(data.config, grid=GridConfig((64, 64, 64), (1.0, 1.0, 1.0), "LPS"))
+    halves = [torch.nn.functional.interpolate(x[None], scale_factor=2)[0] for x in data[0]]
+    assert read_segmenter(tmp_path / "kept.safetensors", finer, CPU).dice(*halves) == pytest.approx(made.dice(*data[0]))
+    more = replace(data.config, modalities=("FLAIR", "T1"))
+    both = torch.cat([noise(1, *data[0][0].shape), data[0][0]])
+    assert read_segmenter(tmp_path / "kept.safetensors", more, CPU).dice(both, data[0][1]) == made.dice(*data[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"modalities": ("T2",)}, "looks at T1, but there is no T1, only T2"),
+        ({"grid": GridConfig((32, 32, 32), (3.0, 3.0, 3.0), "LPS")}, "2 x 2 x 2 mm, axes LPS, which those of 3 x 3"),
+        ({"grid": GridConfig((32, 32, 32), (2.0, 2.0, 2.0), "RAS")}, "axes RAS, do not make up"),
+        ({"scheme": load_scheme("brats")}, ""),
+    ],
+)
+def test_a_segmenter_of_other_images_is_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    data = tumors(tmp_path)
+    Segmenter(SegmenterConfig.of(data.config, {}), data.config, CPU).save(tmp_path / "kept.safetensors")
+    if not words:  # another scheme with tumors does
+        read_segmenter(tmp_path / "kept.safetensors", replace(data.config, **changes), CPU)
+        return
+    with pytest.raises(InputError, match=words):
+        read_segmenter(tmp_path / "kept.safetensors", replace(data.config, **changes), CPU)
+
+
+def test_a_damaged_or_foreign_segmenter_is_refused(tmp_path: Path) -> None:
+    data, path = tumors(tmp_path), tmp_path / "kept.safetensors"
+    Segmenter(SegmenterConfig.of(data.config, {}), data.config, CPU).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(InputError, match="its weights have another hash"):
+        read_segmenter(path, data.config, CPU)
+    path.write_bytes(whole[:100])
+    with pytest.raises(InputError, match="cannot be read"):
+        read_segmenter(path, data.config, CPU)
+    path.write_bytes(whole.replace(b'\\"channels\\": 8', b'\\"channels\\": 4'))
+    with pytest.raises(InputError, match="another network than it says"):
+        read_segmenter(path, data.config, CPU)
+    with pytest.raises(InputError, match="does not say that it is a segmenter"):
+        read_segmenter(tmp_path / "cases" / "0.safetensors", data.config, CPU)
+    with pytest.raises(InputError, match=r"none\.safetensors"):
+        read_segmenter(tmp_path / "none.safetensors", data.config, CPU)
 
 
 # --- real or synthetic ----------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from ...geometry.volume import centered_affine
 from ...models.model import Model
 from ...models.places import find_config
 from ...models.registry import load_model
+from ...models.segmenter import tumor_regions
 from ...network import appearance
 from ...progress import Reporter, SilentReporter
 from ...sampling.solvers import sampler_and_steps
@@ -52,7 +53,7 @@ from .results import (
     undefined,
     write_tables,
 )
-from .segmenter import trained_segmenter, tumor_regions
+from .segmenter import trained_segmenter
 
 SAME_MASK_CASES = 8  # of which the similarity among samples of the same mask is computed
 

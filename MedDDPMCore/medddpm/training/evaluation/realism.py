@@ -37,12 +37,12 @@ from ...geometry.volume import Volume, centered_affine
 from ...labels.conventions import CORTEX, DEEP_GRAY, VENTRICLES, WHITE, label_role
 from ...labels.morphology import distance_to
 from ...labels.scheme import LabelScheme, load_scheme
+from ...models.segmenter import Segmenter
 from ...progress import Reporter
 from ...synthesis.case import INTENSITY_SCALE
 from ..monitor.quality import Similarity, inside, similarity
 from ..monitor.samples import spread
 from .measures import ALL
-from .segmenter import Segmenter
 
 
 class CaseMeasures:
