@@ -98,14 +98,16 @@ def test_the_training_example_is_a_configuration(tmp_path: Path) -> None:
     assert config.network.level_channels == (64, 64, 128, 192, 256)
 
 
-def test_the_study_example_is_a_request(tmp_path: Path) -> None:
-    from medddpm.studies.request import Table1Request, read_study
+def test_the_study_examples_are_requests(tmp_path: Path) -> None:
+    from medddpm.studies.request import Table1Request, Table2Request, read_study
 
-    (text,) = blocks("docs/studies.md", "toml")
-    (tmp_path / "table1.toml").write_text(text, encoding="utf-8")
+    for name, text in zip(("table1", "table2"), blocks("docs/studies.md", "toml"), strict=True):
+        (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
     request = read_study(tmp_path / "table1.toml", Table1Request)
     assert [model.name for model in request.models] == ["Med-DDPM", "Pix2Pix", "DiscoGAN"]
     assert request.output == str((tmp_path / "table1").resolve()) and request.features.network == "hd-bet"
+    second = read_study(tmp_path / "table2.toml", Table2Request)
+    assert [arm.synthetic for arm in second.all_arms] == [0, 0, 1000, 1000, 1000]
 
 
 def test_troubleshooting_quotes_messages_that_the_program_has() -> None:

@@ -50,6 +50,24 @@ def table1_command(config: ConfigArgument, out: OutOption = None) -> None:
     say(f"Open {page}")
 
 
+@study.command("table2")
+def table2_command(config: ConfigArgument, out: OutOption = None) -> None:
+    """Train segmenters on real, augmented and synthetic cases, and compare them on the test patients.
+
+    Writes table2.html, table2.csv and table2.md. The same command again goes on where it was stopped.
+    """
+    from ..studies.request import Table2Request, read_study
+
+    request = read_study(config, Table2Request, out)
+    keep_freed_memory()
+    with ConsoleReporter() as reporter:
+        from ..studies.table2 import table2
+        from ..studies.table2_report import write_table2
+
+        page = write_table2(table2(request, reporter))
+    say(f"Open {page}")
+
+
 @study.command("memorization")
 def memorization_command(config: ConfigArgument, out: OutOption = None) -> None:
     """Look for the nearest training case of every sample: does the model repeat patients?

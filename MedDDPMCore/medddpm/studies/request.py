@@ -20,6 +20,7 @@ from ..training.evaluation.request import MAX_SAMPLES, TUMOR_ITERATIONS, Evaluat
 from ..training.resume import case_hashes, recorded_hashes
 
 MAX_BYTES = 100_000
+MAX_SYNTHETIC = 100_000
 
 
 @dataclass(frozen=True)
@@ -49,33 +50,25 @@ class FeatureNetwork:
 
 @dataclass(frozen=True)
 class StudyRequest:
-    """A study of ``models`` on the masks of a split of ``dataset``; tables, page and samples go to ``output``."""
+    """A study of ``models`` on a split of ``dataset``; tables, page and samples go to ``output``."""
 
     dataset: str
     models: tuple[StudiedModel, ...]
     output: str = "study"
-    features: FeatureNetwork = field(default_factory=FeatureNetwork)
     split: str = option("test", "Which cases.", choices=("test", "validation"))
-    samples: int = option(1, "Number of samples for each mask.", low=1, high=MAX_SAMPLES)
     seed: int = option(0, "Seed of the random numbers.", low=0, high=names.MAX_SEED - MAX_SAMPLES)
     device: str = option("auto", names.DEVICE_HELP, choices=names.DEVICES, more=True)
     precision: str = option("auto", names.PRECISION_HELP, choices=names.PRECISIONS)
 
     def __post_init__(self) -> None:
         check_options(self)
-        called = [model.name for model in self.models]
-        if not called:
+        if not self.models:
             raise InputError('The study names no model. Add a section [[models]] with model = "..." for each.')
-        for name in called:
-            if called.count(name) > 1 or not name or Path(name).name != name or name.startswith("."):
-                raise InputError(
-                    f"The study calls a model '{name}', but every model needs a name of its own that can be that of a "
-                    "folder. Set name in its section [[models]]."
-                )
+        require_names("model", [model.name for model in self.models])
 
     def evaluation(self, model: StudiedModel) -> EvaluationRequest:
         """What is asked of ``medddpm evaluate`` for a model."""
-        common = ("split", "samples", "seed", "device", "precision")
+        common = ("split", "seed", "device", "precision")
         return EvaluationRequest(
             model.model,
             self.dataset,
@@ -88,7 +81,19 @@ class StudyRequest:
 
 
 @dataclass(frozen=True)
-class Table1Request(StudyRequest):
+class SamplesRequest(StudyRequest):
+    """A study of samples of the masks of the split, by features of theirs."""
+
+    samples: int = option(1, "Number of samples for each mask.", low=1, high=MAX_SAMPLES)
+    features: FeatureNetwork = field(default_factory=FeatureNetwork)
+
+    def evaluation(self, model: StudiedModel) -> EvaluationRequest:
+        """See StudyRequest."""
+        return replace(super().evaluation(model), samples=self.samples)
+
+
+@dataclass(frozen=True)
+class Table1Request(SamplesRequest):
     """Table I."""
 
     output: str = "table1"
@@ -101,10 +106,80 @@ class Table1Request(StudyRequest):
 
 
 @dataclass(frozen=True)
-class MemorizationRequest(StudyRequest):
+class MemorizationRequest(SamplesRequest):
     """Whether samples repeat training cases."""
 
     output: str = "memorization"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What a segmenter of Table II is trained on: the ``real`` training cases, ``synthetic`` ones, or both.
+
+    ``models``: names of those that make the synthetic cases, by turns; all if there are none.
+    """
+
+    name: str
+    real: bool = option(False, "With the real training cases.")
+    synthetic: int = option(0, "Number of synthetic cases, by turns of the models.", low=0, high=MAX_SYNTHETIC)
+    models: tuple[str, ...] = option((), "Names of the models that make them. Default: all.")
+    augmentation: str = option("none", "nnunet: changed as nnU-Net does by default.", choices=("none", "nnunet"))
+
+    def __post_init__(self) -> None:
+        check_options(self, "arms")
+        if not (self.real or self.synthetic):
+            raise InputError(f"The arm '{self.name}' has no cases. Set real = true, or synthetic to a number.")
+
+
+@dataclass(frozen=True)
+class Table2Request(StudyRequest):
+    """Table II. Without ``arms``: the real cases, plain and with nnU-Net's augmentation, ``synthetic`` ones of each
+    model and of all models together, and the real ones with those of the first model.
+    """
+
+    output: str = "table2"
+    arms: tuple[Arm, ...] = ()
+    synthetic: int = option(100, "Synthetic cases of an arm, where no arms are named.", low=1, high=MAX_SYNTHETIC)
+    iterations: int = option(2500, "Steps of training, the same for every arm.", low=1, high=1_000_000)
+    batch: int = option(4, "Cases in a step.", low=1, high=64)
+    seeds: int = option(3, "Trainings of each arm, with different seeds.", low=1, high=100)
+    voxel_mm: float = option(2.0, "Voxels of the segmenter, about.", low=0.5, high=20, unit="mm")
+    channels: int = option(8, "Its channels on the first level.", low=2, high=64)
+    nnunet: bool = option(False, "Write each arm as a raw data set of nnU-Net, too.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_names("arm", [arm.name for arm in self.all_arms])
+        known = {model.name for model in self.models}
+        for arm in self.arms:
+            if unknown := sorted(set(arm.models) - known):
+                raise InputError(
+                    f"The arm '{arm.name}' names the model '{unknown[0]}', but the study has "
+                    f"{', '.join(sorted(known))}. Use the name of its section [[models]]."
+                )
+
+    @property
+    def all_arms(self) -> tuple[Arm, ...]:
+        """Those named, or the usual ones."""
+        names, count = [model.name for model in self.models], self.synthetic
+        mixed = (*((name,) for name in names), *([tuple(names)] if len(names) > 1 else []))
+        return self.arms or (
+            Arm("Real", real=True),
+            Arm("Real, nnU-Net augmentation", real=True, augmentation="nnunet"),
+            *(Arm(f"{' + '.join(some)} {count}", synthetic=count, models=some) for some in mixed),
+            Arm(f"Real + {names[0]} {count}", real=True, synthetic=count, models=(names[0],)),
+        )
+
+
+def require_names(what: str, called: list[str]) -> None:
+    """Raise InputError where the models or arms of a study do not have different names that folders can have."""
+    for name in called:
+        if called.count(name) > 1 or not name or Path(name).name != name or name.startswith("."):
+            article = "an" if what == "arm" else "a"
+            raise InputError(
+                f"The study calls {article} {what} '{name}', but every {what} needs a name of its own that can be that "
+                f"of a folder. Set name in its section [[{what}s]]."
+            )
 
 
 Request = TypeVar("Request", bound=StudyRequest)
@@ -124,13 +199,11 @@ def read_study(path: Path, kind: type[Request], output: Path | None = None) -> R
             if (base / model["model"]).exists():
                 model["model"] = str(base / model["model"])
     request = from_dict(kind, data, where)
-    weights = request.features.weights
-    return replace(
-        request,
-        dataset=str(base / request.dataset),
-        output=str((output or base / request.output).resolve()),
-        features=request.features if weights is None else replace(request.features, weights=str(base / weights)),
-    )
+    if isinstance(request, SamplesRequest) and request.features.weights is not None:
+        features = replace(request.features, weights=str(base / request.features.weights))
+        request = replace(request, features=features)
+    output = (output or base / request.output).resolve()
+    return replace(request, dataset=str(base / request.dataset), output=str(output))
 
 
 def check_study(request: StudyRequest) -> tuple[DatasetConfig, list[str], list[str]]:
@@ -147,8 +220,8 @@ def check_study(request: StudyRequest) -> tuple[DatasetConfig, list[str], list[s
     patients = {case.patient or case.id for case in dataset.cases if case.id in ids}
     if len(patients) < 2:
         raise InputError(
-            f"The dataset {request.dataset} has one patient in the split '{request.split}', but distances of sets need "
-            "two or more. Prepare a dataset with more of them."
+            f"The dataset {request.dataset} has one patient in the split '{request.split}', but a study needs two or "
+            "more. Prepare a dataset with more of them."
         )
     return dataset, ids, told
 
