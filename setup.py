@@ -9,7 +9,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 MODELS = Path("Resources", "Models")
-FILES = ("config.json", "model.safetensors", "README.md")
+FILES = ("config.json", "model.safetensors", "segmenter.safetensors", "README.md")
 
 
 class BuildWithModels(build_py):

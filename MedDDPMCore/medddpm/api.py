@@ -131,6 +131,8 @@ def synthesize(
     sampler: str | None = None,
     steps: int | None = None,
     guidance: float = 1.0,
+    verify: str | Path = "none",
+    best_of: int = 1,
     on: str = "",
     device: str = "auto",
     precision: str = "auto",
@@ -173,7 +175,12 @@ def _synthesized(options: dict[str, Any]) -> Any:
             options[name] = file(options[name], name)
     if isinstance(options["labels"], Mapping):
         options["labels"] = labels_text(options["labels"])
-    options |= {"model": str(options["model"]), "modalities": list(options["modalities"]), "compress": False}
+    options |= {
+        "model": str(options["model"]),
+        "verify": str(options["verify"]),
+        "modalities": list(options["modalities"]),
+        "compress": False,
+    }
     results = run(from_dict(SynthesisRequest, options, "synthesize"), Path(keeper.name) / "results", reporter)
     if not collect:
         raise_failures(results)

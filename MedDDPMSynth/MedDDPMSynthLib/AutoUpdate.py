@@ -10,6 +10,7 @@ from typing import Any
 
 from medddpm.errors import MedDDPMError
 from medddpm.jobs.events import State
+from medddpm.synthesis.request import UNVERIFIED
 from MedDDPMSlicerLib.Texts import sentenceOf
 
 from .Options import Quality, SynthInputs, SynthOptions, samplerAndSteps
@@ -89,4 +90,4 @@ class AutoUpdate:
 def previewOptions(options: SynthOptions, model: Any) -> SynthOptions:
     """The options of an automatic generation: one sample of preview quality, on this computer."""
     sampler, steps = samplerAndSteps(Quality.PREVIEW, model)
-    return replace(options, samples=1, sampler=sampler, steps=steps, on="")
+    return replace(options, samples=1, sampler=sampler, steps=steps, on="", verify=UNVERIFIED, best_of=1)

@@ -94,7 +94,7 @@ class SynthService(Background):
             options = replace(options, samples=1, frames=frames)
         run = self.generate(inputsOf(parameterNode, options), options)
         self.library.lastUsed = parameterNode.model
-        parameterNode.seed = nextSeed(parameterNode.seed, options.samples, parameterNode.lockSeed)
+        parameterNode.seed = nextSeed(parameterNode.seed, options.samples * options.best_of, parameterNode.lockSeed)
         return run
 
     def activeRun(self, segmentationNode: Any, automatic: bool = False) -> SynthRun | None:

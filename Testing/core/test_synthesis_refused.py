@@ -37,7 +37,7 @@ BAD = [
     ({"steps": 0}, r"The option steps is 0, but must be 1 to 10000\."),
     ({"steps": 7}, r"7 sampling steps were asked for; this model allows 1 to 6\."),
     ({"samples": 0}, r"The option samples is 0, but must be 1 to 1000\."),
-    ({"seed": -1}, r"The option seed is -1, but must be 0 to 9223372036854774807"),
+    ({"seed": -1}, r"The option seed is -1, but must be 0 to 9223372036854725807"),
     ({"images": ("a.nii", "b.nii")}, r"1 masks? but 2 images"),
 ]
 

@@ -29,6 +29,8 @@ class Choices:
     knownVolumes: dict[str, str] = field(default_factory=dict)
     originalSegmentation: Any = None
     guidance: float = 1.0
+    verify: str = "none"
+    bestOf: int = 1
     on: str = ""
     ignoreMemory: bool = False
     seamMm: float = 4.0

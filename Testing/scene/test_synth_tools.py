@@ -41,6 +41,8 @@ def parameters(**values):
         "precision": "fp32",
         "showPreview": True,
         "guidance": 1.0,
+        "verify": "none",
+        "bestOf": 1,
         "ignoreMemory": False,
         "on": "",
         "seamMm": 4.0,

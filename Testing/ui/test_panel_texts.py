@@ -166,7 +166,8 @@ def test_an_option_is_one_field_for_the_command_line_jobs_slicer_and_documents()
 
 def test_all_that_a_person_can_choose_has_a_place_in_the_panel():
     advanced = [told.name for told in advancedOptions()]
-    assert advanced == ["sampler", "steps", "guidance", "device", "precision", "on", "ignore_memory"]
+    own = ["sampler", "steps", "guidance", "device", "precision", "verify", "best_of", "on", "ignore_memory"]
+    assert advanced == own
     assert {*advanced, *PLACED} == {told.name for told in RequestOptions.shownOptions(SynthesisRequest)}
     for told in advancedOptions():
         assert told.help.endswith(".") and not re.search(r"--[a-z]", told.help), "also a tooltip and a cell of a table"

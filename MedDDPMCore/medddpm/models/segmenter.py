@@ -113,7 +113,7 @@ class Segmenter:
     def __init__(
         self, config: SegmenterConfig, images: ModelConfig | DatasetConfig, device: torch.device, seed: int = 0
     ) -> None:
-        self.config, self.device = config, device
+        self.config, self.images, self.device = config, images, device
         known = tumor_regions(images.scheme)
         self._rows = {name: known[name] for name in config.regions if name in known}
         self._channels = _channels(config, images)

@@ -14,9 +14,8 @@ import numpy as np
 
 from ..errors import Cancelled, InputError, MedDDPMError
 from ..files import make_folder, sha256
-from ..geometry.grid import from_network, image_from_grid
+from ..geometry.grid import from_network
 from ..geometry.io import content_hash, require_survivable
-from ..geometry.marks import DESCRIPTION, PARTLY_DESCRIPTION
 from ..geometry.nifti import write_image
 from ..geometry.volume import Volume
 from ..jobs.outcome import outcome_of
@@ -27,7 +26,7 @@ from ..progress import Reporter
 from ..sampling.sample import SampleStep, check_guidance, evaluations_per_step, sample
 from ..sampling.solvers import Trajectory, sampler_and_steps
 from .anatomy import CaseAnatomy, SampleAnatomy, anatomy_facts
-from .case import PreparedCase, prepare_case, stored_intensities
+from .case import PreparedCase, prepare_case, stored_image
 from .estimate import estimate, require_memory, require_room
 from .names import anatomy_name, image_name, mask_name, region_name, sheet_name
 from .provenance import (
@@ -42,6 +41,7 @@ from .provenance import (
 )
 from .request import SynthesisRequest
 from .sheet import EditedPart, write_sheet
+from .verify import Candidate, best_of, open_verifier
 
 if TYPE_CHECKING:
     from .local_edit import LocalEdit, RealScan
@@ -95,7 +95,9 @@ class Batch:
         self.sampler, self.steps = sampler_and_steps(model.config, request.sampler, request.steps)
         check_guidance(request.guidance, model.config)
         Trajectory.of(model.schedule, self.steps)  # says now, not once for every mask, if there are not so many
-        self.seeds = [request.seed + k for k in range(request.samples)]
+        starts = range(request.seed, request.seed + request.samples * request.best_of, request.best_of)
+        self.seeds = [range(start, start + request.best_of) for start in starts]  # of each sample
+        self._verifier = open_verifier(request, model)
         self._scan: RealScan | None = None
         if request.context:
             from .local_edit import RealScan  # which only an edit needs
@@ -114,9 +116,8 @@ class Batch:
             hashes = content_hash(mask), None if image is None else content_hash(image)
         except InputError:
             return Plan(number, mask, image, folder, None, ())  # the attempt will say why
-        facts = fingerprint(
-            self.request, self.model, self.sampler, self.steps, hashes, self._edit_facts, self._anatomy_facts
-        )
+        more = self._edit_facts, self._anatomy_facts, {} if self._verifier is None else self._verifier.facts()
+        facts = fingerprint(self.request, self.model, self.sampler, self.steps, hashes, *more)
         return Plan(number, mask, image, folder, facts, self._finished(folder, facts))
 
     def announce(self, plans: Sequence[Plan]) -> None:
@@ -170,7 +171,7 @@ class Batch:
 
     def _evaluations(self, plan: Plan) -> int:
         """Sampling steps that are left for a case."""
-        return self.steps * (len(self.seeds) - len(plan.finished))
+        return self.steps * (len(self.seeds) - len(plan.finished)) * self.request.best_of
 
     def _run(self, plan: Plan) -> None:
         started = time.monotonic()
@@ -197,22 +198,21 @@ class Batch:
         anatomies = CaseAnatomy(self.request, case, self.model, None if edit is None else edit.region_on_grid)
         told: set[str] = set()
         for k in range(len(samples), len(self.seeds)):
-            anatomy = anatomies.sample(self.seeds[k])
+            best = best_of(self._candidates(k, case, anatomies, edit))
+            anatomy = best.anatomy
             self._tell(plan, [sentence for sentence in anatomy.sentences if sentence not in told])
             told.update(anatomy.sentences)
-            self.reporter.stage("sample", f"Sampling image {k + 1} of {len(self.seeds)}")
-            images = self._sample(k, anatomy, edit)
             self.reporter.stage("write", "Writing the images")
             if len(mask_files) == 1:
                 mask_files |= self._write_mask(plan, case.labels, file)
                 if edit is not None:
                     name = region_name(plan.name, self.request.compress)
                     mask_files |= self._write_mask(plan, edit.region, name, "Synthetic region")
-            files = self._write_sample(plan, k, case, images, edit)
+            files = self._write_sample(plan, k, case, best, edit)
             if anatomy.labels is not None:
                 name = anatomy_name(plan.name, k, self.request.compress)
                 files |= self._write_mask(plan, anatomy.labels, name)
-            samples.append(SampleFiles(self.seeds[k], files, dict(anatomy.facts)))
+            samples.append(SampleFiles(best.seed, files, dict(anatomy.facts), best.verification))
             seconds = time.monotonic() - started
             write_provenance(plan.folder, self.model, case, facts, mask_files, samples, seconds, edit)
 
@@ -224,7 +224,10 @@ class Batch:
         try:
             if attempt > 1:
                 require_survivable([path for path in (plan.mask, plan.image) if path is not None])
-            return prepare_case(plan.mask, plan.image, self.model.config, labels)
+            case = prepare_case(plan.mask, plan.image, self.model.config, labels)
+            if self._verifier is not None:
+                self._verifier.require_tumor(case.fractions)
+            return case
         finally:
             reading.release()
 
@@ -234,7 +237,19 @@ class Batch:
         for sentence in sentences:
             self.reporter.warning(head + sentence)
 
-    def _sample(self, k: int, anatomy: SampleAnatomy, edit: LocalEdit | None) -> np.ndarray:
+    def _candidates(
+        self, k: int, case: PreparedCase, anatomies: CaseAnatomy, edit: LocalEdit | None
+    ) -> Iterator[Candidate]:
+        """What sample ``k`` is chosen from, one for each of its seeds, on which alone it depends."""
+        for number, seed in enumerate(self.seeds[k], 1):
+            several = f", try {number} of {len(self.seeds[k])}" if len(self.seeds[k]) > 1 else ""
+            anatomy = anatomies.sample(seed)
+            self.reporter.stage("sample", f"Sampling image {k + 1} of {len(self.seeds)}{several}")
+            images = self._sample(seed, anatomy, edit)
+            verified = {} if self._verifier is None else self._verifier.verified(images, case.fractions)
+            yield Candidate(seed, images, anatomy, verified)
+
+    def _sample(self, seed: int, anatomy: SampleAnatomy, edit: LocalEdit | None) -> np.ndarray:
         """One sample (C, X, Y, Z) in [-1, 1] on the model's grid."""
         before = self._evaluated
 
@@ -250,7 +265,7 @@ class Batch:
             anatomy.condition,
             self.sampler,
             self.steps,
-            self.seeds[k],
+            seed,
             callback=on_step,
             known=known,
             guidance=self.request.guidance,
@@ -265,31 +280,21 @@ class Batch:
         return {file: sha256(plan.folder / file)}
 
     def _write_sample(
-        self, plan: Plan, k: int, case: PreparedCase, images: np.ndarray, edit: LocalEdit | None
+        self, plan: Plan, k: int, case: PreparedCase, made: Candidate, edit: LocalEdit | None
     ) -> dict[str, str]:
         """The images of a sample and, last, its sheet; returns the hashes of all of them."""
         config, wanted = self.model.config, self.request.modalities or self.model.config.modalities
         shown = [i for i, modality in enumerate(config.modalities) if modality in wanted]
         names = tuple(config.modalities[i] for i in shown)
         files = [sheet_name(plan.name, k)]
-        for modality, image in zip(names, images[shown], strict=True):
+        for modality, image in zip(names, made.images[shown], strict=True):
             file = image_name(plan.name, k, modality, self.request.compress)
-            own, on_grid, description = _stored(modality, image, case, config.background, edit)
+            own, on_grid, description = stored_image(modality, image, case, config.background, edit)
             write_image(plan.folder / file, own, case.labels.affine, description, plan.mask)
             write_image(plan.folder / MODEL_GRID / file, on_grid, case.grid_labels.affine, description)
             files += [file, f"{MODEL_GRID}/{file}"]
         guidance = "" if self.request.guidance == 1 else f", guidance {self.request.guidance:g}"
-        title = f"{config.name} | {plan.name} | seed {self.seeds[k]}, {self.sampler}, {self.steps} steps{guidance}"
+        title = f"{config.name} | {plan.name} | seed {made.seed}, {self.sampler}, {self.steps} steps{guidance}"
         edited = None if edit is None else EditedPart(tuple(edit.images), edit.region_on_grid)
-        write_sheet(plan.folder / files[0], images[shown], names, case.grid_labels, config.scheme, title, edited)
+        write_sheet(plan.folder / files[0], made.images[shown], names, case.grid_labels, config.scheme, title, edited)
         return {file: sha256(plan.folder / file) for file in files}
-
-
-def _stored(
-    modality: str, image: np.ndarray, case: PreparedCase, background: float, edit: LocalEdit | None
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """An image of the model's grid, [-1, 1], as it is written: on the mask's grid, on the model's, and what it is."""
-    own = image_from_grid(image, case.placement, background)
-    if edit is None or modality not in edit.images:
-        return stored_intensities(own), stored_intensities(image), DESCRIPTION
-    return edit.merged(modality, own), edit.in_own_units(modality, image), PARTLY_DESCRIPTION

@@ -6,17 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from ..config import ModelConfig
 from ..errors import InputError
-from ..geometry.grid import Placement, labels_from_fractions
+from ..geometry.grid import Placement, image_from_grid, labels_from_fractions
 from ..geometry.io import read_mask, read_volume
+from ..geometry.marks import DESCRIPTION, PARTLY_DESCRIPTION
 from ..geometry.resample import reached
 from ..geometry.volume import Volume
 from ..labels.placed import encode_condition, place_mask
+
+if TYPE_CHECKING:
+    from .local_edit import LocalEdit
 
 # Written images: 0 is empty space (-1 in the network), 1000 the brightest value (+1).
 INTENSITY_SCALE = 1000
@@ -87,3 +92,13 @@ def require_covered(what: str, image: Volume, mask: Volume, advice: str) -> None
 def stored_intensities(image: np.ndarray) -> np.ndarray:
     """[-1, 1] as written to files: int16 from 0 to ``INTENSITY_SCALE``."""
     return np.rint((np.clip(image, -1, 1) + 1) * (INTENSITY_SCALE / 2)).astype(np.int16)
+
+
+def stored_image(
+    modality: str, image: np.ndarray, case: PreparedCase, background: float, edit: LocalEdit | None
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """An image of the model's grid, [-1, 1], as it is written: on the mask's grid, on the model's, and what it is."""
+    own = image_from_grid(image, case.placement, background)
+    if edit is None or modality not in edit.images:
+        return stored_intensities(own), stored_intensities(image), DESCRIPTION
+    return edit.merged(modality, own), edit.in_own_units(modality, image), PARTLY_DESCRIPTION

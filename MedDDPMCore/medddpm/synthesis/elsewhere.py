@@ -19,7 +19,8 @@ from ..progress import Reporter
 from .batch import CaseResult
 from .names import case_names
 from .provenance import NAME, remove_results
-from .request import ANATOMIES, SynthesisRequest, modality_files
+from .request import ANATOMIES, OWN, UNVERIFIED, SynthesisRequest, modality_files
+from .verify import write_table
 
 
 def run_on(request: SynthesisRequest, out: Path, reporter: Reporter) -> list[CaseResult]:
@@ -57,6 +58,8 @@ def run_on(request: SynthesisRequest, out: Path, reporter: Reporter) -> list[Cas
                 CaseResult(mask, out / name, "failed", failure.message, failure.exit_code, failure.option, failure.path)
             )
     shutil.rmtree(job.path, ignore_errors=True)
+    if request.verify != UNVERIFIED:
+        write_table(out, [result.folder for result in results])
     return results
 
 
@@ -77,5 +80,6 @@ def _with_whole_paths(request: SynthesisRequest) -> SynthesisRequest:
         reference=entries(request.reference),
         region=request.region and str(Path(request.region).absolute()),
         before=request.before and str(Path(request.before).absolute()),
+        verify=request.verify if request.verify in (UNVERIFIED, OWN) else str(Path(request.verify).absolute()),
         anatomy=request.anatomy if request.anatomy in ANATOMIES else str(Path(request.anatomy).absolute()),
     )

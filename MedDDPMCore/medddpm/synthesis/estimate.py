@@ -157,7 +157,7 @@ def estimate_job(request: dict[str, Any], folder: JobFolder, reporter: Reporter)
     dtype = choose_precision(wanted.precision, device)
     _, steps = sampler_and_steps(config, wanted.sampler, wanted.steps)
     check_guidance(wanted.guidance, config)
-    evaluations = steps * evaluations_per_step(wanted.guidance) * wanted.samples * len(wanted.masks)
+    evaluations = steps * evaluations_per_step(wanted.guidance) * wanted.samples * wanted.best_of * len(wanted.masks)
     needed = estimate(config, evaluations, device, dtype)
     data = {
         **asdict(needed),

@@ -47,6 +47,10 @@ def growth(request: dict[str, Any], folder: JobFolder, reporter: Reporter, model
     if not isinstance(frames, int) or isinstance(frames, bool):
         raise InputError(f"The number of frames of a growth series must be a whole number, not {frames!r}.")
     wanted, model = _opened({name: value for name, value in request.items() if name != "frames"}, reporter, models)
+    if wanted.best_of > 1:
+        raise InputError(
+            "A growth series has one seed for all frames. Do without the best of several.", option="best_of"
+        )
     case = _case(wanted, model)
     scheme = model.config.scheme
     masks = []

@@ -22,7 +22,8 @@ from ..parse import printable
 from ..progress import Reporter, duration
 from .batch import Batch, CaseResult, OnPlaced
 from .names import case_names
-from .request import SynthesisRequest
+from .request import UNVERIFIED, SynthesisRequest
+from .verify import verified_sentence, write_table
 
 __all__ = ["CaseResult", "raise_failures", "run", "run_batch", "summary"]
 
@@ -64,6 +65,8 @@ def run_batch(
     for plan in plans:
         reporter.check_cancelled()
         results.append(batch.attempt(plan))
+    if request.verify != UNVERIFIED:
+        write_table(out, [result.folder for result in results])
     return results
 
 
@@ -110,7 +113,8 @@ def summary(results: Sequence[CaseResult], seconds: float) -> str:
     parts = [f"{good} of {len(results)} {noun} synthesized in {duration(seconds)}"] if good or not there else []
     parts += [f"{there} of {len(results)} {noun} done before and left as is"] if there else []
     parts += [f"{failed} failed"] if failed else []
-    return ", ".join(parts) + "."
+    verified = verified_sentence([result.folder for result in results if result.state != "failed"])
+    return f"{', '.join(parts)}. {verified}".rstrip()
 
 
 def raise_failures(results: Sequence[CaseResult]) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -48,12 +48,13 @@ CLAIM, READING = ".in-use.json", ".reading.json"  # of who works on a case, and 
 @dataclass(frozen=True)
 class SampleFiles:
     """A finished sample: its seed, the files that belong to it, relative to the folder of the case, each with its
-    SHA-256, and what is known of the anatomy that it was made from.
+    SHA-256, what is known of the anatomy that it was made from, and what came of segmenting it again.
     """
 
     seed: int
     files: Mapping[str, str]
     anatomy: dict[str, Any] = field(default_factory=dict)
+    verification: dict[str, Any] = field(default_factory=dict)
 
 
 def fingerprint(
@@ -64,11 +65,12 @@ def fingerprint(
     hashes: tuple[str, str | None],
     edit_facts: dict[str, Any],
     anatomy_facts: dict[str, Any],
+    verify_facts: dict[str, Any],
 ) -> dict[str, Any]:
     """All but the seed that the files of a case depend on; two equal fingerprints mean equal files.
 
     ``hashes``: of the mask and its reference image; ``edit_facts``: of a local edit, empty where it is none;
-    ``anatomy_facts``: of a model with tissue labels.
+    ``anatomy_facts``: of a model with tissue labels; ``verify_facts``: where samples are segmented again.
     """
     return {
         "mask_sha256": hashes[0],
@@ -83,6 +85,7 @@ def fingerprint(
         "guidance": request.guidance,
         "local_edit": edit_facts,
         **({"anatomy": anatomy_facts} if anatomy_facts else {}),
+        **({"verification": verify_facts} if verify_facts else {}),
     }
 
 
@@ -127,8 +130,8 @@ def write_provenance(
 
 
 def _sample_record(sample: SampleFiles) -> dict[str, Any]:
-    anatomy = {"anatomy": sample.anatomy} if sample.anatomy else {}
-    return {"seed": sample.seed, "files": list(sample.files), **anatomy}
+    known = {"anatomy": sample.anatomy, "verification": sample.verification}
+    return {"seed": sample.seed, "files": list(sample.files), **{name: it for name, it in known.items() if it}}
 
 
 def _edit_record(edit: LocalEdit, written: list[str]) -> dict[str, Any]:
@@ -146,24 +149,33 @@ def _edit_record(edit: LocalEdit, written: list[str]) -> dict[str, Any]:
     }
 
 
-def finished_samples(folder: Path, facts: dict[str, Any], seeds: list[int]) -> list[SampleFiles]:
-    """Of the samples with these ``seeds``, in order, the first ones that are there, whole, from exactly these facts."""
+def finished_samples(folder: Path, facts: dict[str, Any], seeds: Sequence[Sequence[int]]) -> list[SampleFiles]:
+    """Of the samples with one of these ``seeds`` each, in order, the first ones that are there, whole, from exactly
+    these facts.
+    """
     record = _read(folder)
-    if record is None or any(record.get(key) != value for key, value in facts.items()):
+    if record is None or any(record.get(key) != facts.get(key) for key in {*facts, "verification"}):
         return []
     hashes = record.get("sha256")
     if not isinstance(hashes, dict) or _whole(folder, record.get("mask_files"), hashes) is None:
         return []
     finished: list[SampleFiles] = []
     entries = record.get("samples")
-    for seed, entry in zip(seeds, entries if isinstance(entries, list) else [], strict=False):
-        if not isinstance(entry, dict) or entry.get("seed") != seed:
+    for several, entry in zip(seeds, entries if isinstance(entries, list) else [], strict=False):
+        if not isinstance(entry, dict) or entry.get("seed") not in several:
             break
-        files, known = _whole(folder, entry.get("files"), hashes), entry.get("anatomy")
+        files = _whole(folder, entry.get("files"), hashes)
         if files is None:
             break
-        finished.append(SampleFiles(seed, files, known if isinstance(known, dict) else {}))
+        known = (entry.get(name) for name in ("anatomy", "verification"))
+        finished.append(SampleFiles(entry["seed"], files, *(it if isinstance(it, dict) else {} for it in known)))
     return finished
+
+
+def verifications(folder: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Seed and verification of the samples of a case that were segmented again."""
+    samples = (_read(folder) or {}).get("samples") or ()
+    return [(sample["seed"], sample["verification"]) for sample in samples if "verification" in sample]
 
 
 def remove_results(folder: Path) -> bool:

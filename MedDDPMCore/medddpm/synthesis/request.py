@@ -15,6 +15,8 @@ from ..sampling import names
 MAX_SAMPLES = 1000
 MAX_SEAM_MM = 50.0
 ANATOMIES = ("seed", "reference")
+UNVERIFIED, OWN = "none", "model"
+MAX_BEST_OF = 50
 
 
 def modality_files(entries: Sequence[str], kind: str = "context") -> dict[str, str]:
@@ -58,6 +60,10 @@ class SynthesisRequest:
     the tumor pushes that anatomy aside. ``contrast``: "seed" (drawn from that of the training cases), "mean" or
     "reference". ``reference`` holds the reference scan's images as "MODALITY=path"; in a local edit that is the real
     scan unless others are named, and decides both unless told otherwise.
+
+    ``verify``: the segmenter (path, or "model": the one beside the model's weights) that segments every sample again.
+    With ``best_of`` N every sample is the best of N by its Dice: sample k of those with the seeds seed + k N to
+    seed + k N + N - 1.
     """
 
     masks: tuple[str, ...]
@@ -69,7 +75,7 @@ class SynthesisRequest:
         0,
         "Seed: the same one gives the same image again.",
         low=0,
-        high=names.MAX_SEED - MAX_SAMPLES,
+        high=names.MAX_SEED - MAX_SAMPLES * MAX_BEST_OF,
     )
     sampler: str | None = option(None, names.SAMPLER_HELP, choices=names.SAMPLERS)
     steps: int | None = option(None, names.STEPS_HELP, label="Sampling steps", low=1, high=MAX_STEPS)
@@ -124,6 +130,23 @@ class SynthesisRequest:
         "An image of a reference scan in the space of the mask, as T1=t1.nii.gz; give one for each modality.",
         metavar="MODALITY=FILE",
     )
+    verify: str = option(
+        UNVERIFIED,
+        "Segment every sample again and compare that with the mask: by the segmenter beside the model's weights "
+        "('model'), or by the file of one.",
+        label="Verify",
+        choices={UNVERIFIED: "No", OWN: "By the model's segmenter"},
+        more=True,
+        metavar="none|model|FILE",
+    )
+    best_of: int = option(
+        1,
+        "Make so many samples for each one wanted and keep the best by its Dice; needs a segmenter, and takes so many "
+        "times as long.",
+        label="Best of",
+        low=1,
+        high=MAX_BEST_OF,
+    )
     on: str = option(
         "",
         "Compute on another computer that ssh reaches without a password and that has MedDDPM: masks, images and the "
@@ -154,6 +177,10 @@ class SynthesisRequest:
         check_options(self)
         self._check_anatomy()
         self._check_edit()
+        if self.best_of > 1 and self.verify == UNVERIFIED:
+            raise InputError(
+                "The best of several samples is chosen by segmenting them, but no segmenter is named.", option="verify"
+            )
 
     def _check_anatomy(self) -> None:
         modality_files(self.reference, "reference")
