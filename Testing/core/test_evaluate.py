@@ -21,6 +21,7 @@ from medddpm.config import ModelConfig
 from medddpm.dataset import read_dataset_config
 from medddpm.errors import Cancelled, InputError
 from medddpm.models.registry import save_model_folder
+from medddpm.models.segmenter import read_segmenter
 from medddpm.network.build import build_network
 from medddpm.network.compact import CompactUNet
 from medddpm.network.unet import UNet3D
@@ -167,6 +168,10 @@ def test_the_segmenter_of_a_dataset_is_trained_once(ask: Ask, dataset: Path, tmp
     (kept,) = (tmp_path / "set" / "segmenter").iterdir()
     kept.write_bytes(kept.read_bytes()[:100])  # a damaged one is trained again
     assert summary(evaluate(request, reporter)) == summary(first) and stages.count("segmenter") == 2
+    save_file(load_file(kept), kept)  # as former versions wrote it: weights without a description
+    assert summary(evaluate(request, reporter)) == summary(first) and stages.count("segmenter") == 2
+    told = read_segmenter(kept, read_dataset_config(tmp_path / "set"), torch.device("cpu")).config
+    assert told.real_cases > 0 and "tumor_whole" in told.real_dice and told.training["dataset"] == "set"
     evaluate(replace(request, tumor_iterations=3), reporter)
     assert stages.count("segmenter") == 3
     without = evaluate(replace(request, tumor_iterations=0), reporter)

@@ -141,6 +141,15 @@ def test_images_are_good_where_they_show_the_tumor_of_the_mask(
     assert checker.verified(empty, fractions) == {"dice": {}, "word": "no tumor"}
 
 
+def test_one_region_that_is_not_there_is_doubtful_whatever_the_others_are() -> None:
+    found = {"tumor_whole": 0.9, "tumor_core": 0.9, "tumor_enhancing": 0.5}
+    assert verify._word(found, REAL) == "good"
+    assert verify._word({**found, "tumor_enhancing": 0.29}, REAL) == "doubtful"
+    assert verify._word({**found, "tumor_enhancing": 0.0}, {"tumor_whole": 0.8}) == "not rated"
+    assert verify._word(dict.fromkeys(REAL, 0.34), REAL) == "poor"
+    assert verify._word(dict.fromkeys(REAL, 0.36), REAL) == "doubtful"
+
+
 def test_a_model_brings_its_own_segmenter(tmp_path: Path, tiny: Path, mask: Path, untrained: Path) -> None:
     with pytest.raises(MedDDPMError, match=r"'tiny' has no segmenter of its own.*segmenter\.safetensors") as refused:
         synthesize(mask, tmp_path / "out", tiny, verify="model", device="cpu")

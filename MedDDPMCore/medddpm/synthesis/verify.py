@@ -25,7 +25,8 @@ TABLE = "verification.csv"
 GOOD, DOUBTFUL = 0.85, 0.5  # of the Dice that the segmenter reaches in real images
 RULE = (
     f"score: mean Dice over the regions of the mask; expected: that in held-out real images. good: {GOOD:g} of it or "
-    f"more, doubtful: {DOUBTFUL:g} or more, poor: less; not rated: where no real images were held out."
+    f"more, and each region {DOUBTFUL:g} of its own or more; doubtful: {DOUBTFUL:g} of it or more; poor: less; not "
+    "rated: where no real images were held out."
 )
 
 
@@ -83,13 +84,17 @@ class Verifier:
         expected = fmean(real[name] for name in found) if found.keys() <= real.keys() else None
         dice = {name: round(value, 4) for name, value in found.items()}
         known = {} if expected is None else {"expected": round(expected, 4)}
-        return {"dice": dice, "score": round(score, 4), **known, "word": _word(score, expected)}
+        return {"dice": dice, "score": round(score, 4), **known, "word": _word(found, real)}
 
 
-def _word(score: float, expected: float | None) -> str:
-    if expected is None:
+def _word(found: Mapping[str, float], real: Mapping[str, float]) -> str:
+    """By ``RULE``."""
+    if not found.keys() <= real.keys():
         return "not rated"
-    return "good" if score >= GOOD * expected else "doubtful" if score >= DOUBTFUL * expected else "poor"
+    share = fmean(found.values()) / max(fmean(real[name] for name in found), 1e-6)
+    if share >= GOOD and all(dice >= DOUBTFUL * real[name] for name, dice in found.items()):
+        return "good"
+    return "doubtful" if share >= DOUBTFUL else "poor"
 
 
 def open_verifier(request: SynthesisRequest, model: Model) -> Verifier | None:

@@ -6,16 +6,20 @@ network that learned from real patients finds it there as well as in them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ...errors import InputError
@@ -83,21 +87,33 @@ def trained_segmenter(data: PreparedDataset, iterations: int, device: torch.devi
     and says how well it does in the dataset's other cases. Raises Cancelled.
     """
     path = data.folder / "segmenter" / f"{_key(data, iterations)}.safetensors"
-    try:
+    with contextlib.suppress(InputError):
         return read_segmenter(path, data.config, device)
-    except InputError:
-        reporter.stage("segmenter", "Training the tumor segmenter")
     config = SegmenterConfig.of(data.config, trained_on(data) | {"iterations": iterations})
     made = Segmenter(config, data.config, device)
-    cases = torch.utils.data.Subset(data, spread(len(data), MAX_CASES))
-    recipe = Recipe(iterations, dice=True, augment=_slightly(data.config.grid.orientation))
-    train_segmenter(made, cases, recipe, reporter)
+    if not _took_former(made, path):
+        reporter.stage("segmenter", "Training the tumor segmenter")
+        cases = torch.utils.data.Subset(data, spread(len(data), MAX_CASES))
+        recipe = Recipe(iterations, dice=True, augment=_slightly(data.config.grid.orientation))
+        train_segmenter(made, cases, recipe, reporter)
     held_out = _held_out(data, made)
     try:
         made.save(path, real_dice=mean_dice(held_out), real_cases=len(held_out))
     except InputError as exc:
         reporter.warning(f"The tumor segmenter is not kept and will be trained again the next time. {exc}")
     return made
+
+
+def _took_former(made: Segmenter, path: Path) -> bool:
+    """Whether the weights are now those of a file of a former version, which holds nothing but them."""
+    try:
+        with safe_open(path, "pt") as file:
+            if file.metadata():
+                return False
+        made.network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError):
+        return False
+    return True
 
 
 def trained_on(data: PreparedDataset) -> dict[str, Any]:
