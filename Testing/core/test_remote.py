@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from medddpm import errors
 from medddpm.errors import Cancelled, InputError, MedDDPMError
 from medddpm.jobs import host as hosts
@@ -26,10 +27,17 @@ from medddpm.jobs.handlers import default_handlers
 from medddpm.jobs.host import ConnectionLost, Host
 from medddpm.jobs.preview import GRID_NAME
 from medddpm.jobs.runner import run_job
+from medddpm.jobs.stop import Stop
+from medddpm.progress import SilentReporter
+from medddpm.training.run import RunFolder
+from medddpm.training.runner import run_training
+from medddpm.training.sections import MonitorConfig
 from medddpm.version import __version__
 from patience import patient
+from safetensors.torch import load_file
 from synthesis_phantoms import save_tiny, voxels
-from synthesis_runs import Recorder, synthesize
+from synthesis_runs import Recorder, run_command, synthesize
+from training_runs import make_dataset, tiny_config
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 STAND_IN = """#!/bin/sh
@@ -314,3 +322,97 @@ def test_detached_headers_are_not_sent_alone(computer: Computer, tmp_path: Path)
     made = JobFolder(tmp_path / "job").create({"on": "box", "masks": [str(header)]})
     with pytest.raises(MedDDPMError, match="voxels in another file"):
         remote.Elsewhere(Host.of("box"), "/spool", made)
+
+
+# --- trainings --------------------------------------------------------------------------------------------------------
+
+
+class Console(SilentReporter):
+    """Asks the run to pause, or cuts the connection, when so many iterations are done."""
+
+    def __init__(self, at: int, do: Callable[[], None]) -> None:
+        self.at, self.do, self.stages, self.verdicts = at, do, [], []
+
+    def stage(self, name: str, message: str = "") -> None:
+        self.stages.append(name)
+
+    def verdict(self, kind: str, sentence: str) -> None:
+        self.verdicts.append(kind)
+
+    def step(self, done: int, total: int, preview: object = None) -> None:
+        if done >= self.at:
+            self.at = 10**9
+            self.do()
+
+
+def training(tmp_path: Path, on: str, iterations: int) -> RunFolder:
+    run = RunFolder(tmp_path / "run")
+    if not (tmp_path / "set").exists():
+        make_dataset(tmp_path / "set")
+    monitor = MonitorConfig(validate_every=20, sample_every=0, log_every=10, neighbors=False, tensorboard=False)
+    run.create(tiny_config(tmp_path / "set", on=on, iterations=iterations, monitor=monitor))
+    return run
+
+
+@pytest.mark.slow
+def test_a_training_computes_there_pauses_and_goes_on(computer: Computer, tmp_path: Path) -> None:
+    run = training(tmp_path, computer.on, 400)
+    console = Console(60, run.request_pause)
+    assert run_training(run, Stop(), console=console) == 3
+    assert run.state() is State.PAUSED and computer.jobs == []
+    assert {"connect", "send", "train", "validate", "fetch"} <= set(console.stages)
+    first = run.summary().iteration
+    assert 60 <= first < 400 and run.model.is_dir() and list(run.checkpoints.glob("step-*.pt"))
+    run.reconfigure({"iterations": first + 30})
+    assert run_training(run, Stop(), console=Console(10**9, print)) == 0
+    assert run.state() is State.DONE and computer.jobs == []
+    assert run.summary().iteration == first + 30
+    steps = [metric["iteration"] for metric in run.metrics.newest_first() if metric["kind"] == "train"]
+    assert len(steps) == len(set(steps)) and min(steps) <= 10  # one course, of both turns
+    here = training(tmp_path / "here", "", first + 30)
+    assert run_training(here, Stop()) == 0
+    one, other = (load_file(made.model / "model.safetensors") for made in (run, here))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_there_while_the_connection_is_lost(
+    computer: Computer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(remote, "RETRY_SECONDS", 0.3)
+    run = training(tmp_path, computer.on, 120)
+
+    def cut() -> None:
+        computer.down.touch()
+        subprocess.run(["pkill", "-f", "tail -c .* -f events.jsonl"], check=False)
+
+    assert run_training(run, Stop(), console=Console(20, cut)) == 5
+    assert "goes on there" in (run.recent_events()[-1].message or "") and len(computer.jobs) == 1
+    computer.down.unlink()
+    console = Console(10**9, print)
+    assert run_training(run, Stop(), console=console) == 0
+    assert "send" not in console.stages and run.summary().iteration == 120 and computer.jobs == []
+
+
+@pytest.mark.slow
+def test_a_training_that_fails_there_says_why(computer: Computer, tmp_path: Path) -> None:
+    run = training(tmp_path, computer.on, 10)
+    case = tmp_path / "set" / "cases" / "case0.safetensors"
+    case.write_bytes(b"damaged")
+    assert run_training(run, Stop()) == 2
+    message = run.recent_events()[-1].message or ""
+    assert message.startswith("On box: ") and str(case) in message and "cache" not in message and computer.jobs == []
+
+
+def test_the_command_needs_no_packages_of_training_here(
+    computer: Computer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    computer.down.touch()
+    run = training(tmp_path, computer.on, 10)
+    monkeypatch.setattr("medddpm.cli.train.importlib.util.find_spec", lambda name: None)
+    assert run_command(monkeypatch, "train", run.path) == 5
+    assert "box cannot be reached" in capsys.readouterr().err
+    other = training(tmp_path / "other", "", 10)
+    assert run_command(monkeypatch, "train", other.path) == 2
+    assert "medddpm[train]" in capsys.readouterr().err

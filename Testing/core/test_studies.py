@@ -23,12 +23,14 @@ from medddpm.progress import SilentReporter
 from medddpm.studies import features, radiomics
 from medddpm.studies import table1 as studied
 from medddpm.studies.agreement import Share
+from medddpm.studies.anonymity import IMAGES, OUTLINE, OWN, TUMOR, Anonymity, anonymity
+from medddpm.studies.anonymity_report import links, write_anonymity
 from medddpm.studies.features import open_features, standard
 from medddpm.studies.memorization import RESIDUAL, FeatureSpace, Memorization, memorization
 from medddpm.studies.memorization_report import shares as copies_of
 from medddpm.studies.memorization_report import write_memorization
 from medddpm.studies.report import CSV, MARKDOWN, PAGE, write_table1
-from medddpm.studies.request import MemorizationRequest, Table1Request, read_study
+from medddpm.studies.request import AnonymityRequest, MemorizationRequest, Table1Request, read_study
 from medddpm.studies.results import Table1
 from medddpm.studies.table1 import equalized, table1
 from medddpm.training.evaluation.distances import frechet, mmd_of, over_patients
@@ -472,3 +474,53 @@ def test_a_model_of_other_training_cases_is_refused(place: Path) -> None:
         searched(place)
     spoil(place, training_cases=["case0", "stranger"])
     assert "1 of 2 training cases of the model 'gan' are not in this dataset" in " ".join(searched(place).doubts)
+
+
+# --- anonymity --------------------------------------------------------------------------------------------------------
+
+
+def attacked(place: Path) -> Anonymity:
+    text = (place / "study.toml").read_text(encoding="utf-8").replace("samples = 2\ntumor_iterations = 0", "")
+    (place / "attack.toml").write_text(text, encoding="utf-8")
+    return anonymity(read_study(place / "attack.toml", AnonymityRequest))
+
+
+@pytest.mark.slow
+def test_cases_are_linked_to_the_patient_whom_they_resemble(place: Path) -> None:
+    distinct(place)
+    first = attacked(place)
+    by_attack = {key[2]: share for *key, share in links(first) if key[0] == "gan"}
+    assert by_attack[TUMOR].value == 1  # the masks are the patients' own
+    assert set(by_attack) == {IMAGES, TUMOR, OUTLINE, "features of HD-BET encoder (0.model)"}
+    assert first.patients == 6 and {link.anatomy for link in first.links} == {OWN}
+    own = load_file(place / "set" / "cases" / "case4.safetensors")["images"][0].float()
+    other = load_file(place / "set" / "cases" / "case0.safetensors")["images"][0].float()
+    for case, planted in (("case4", own.flip(-1)), ("case5", other)):
+        path = place / f"anonymity/models/gan/cases/{case}/sample-01/synthetic-T1.nii.gz"
+        stored = (planted.numpy().transpose(2, 1, 0) + 1) * 500
+        nibabel.save(nibabel.Nifti1Image(stored.round().astype(np.int16), nibabel.load(path).affine), path)
+    found = attacked(place)
+    linked = {link.case: link for link in found.links if (link.model, link.attack) == ("gan", IMAGES)}
+    assert linked["case4"].linked and linked["case4"].nearest.similarity > 0.99  # mirrored
+    assert not linked["case5"].linked and linked["case5"].nearest.case == "case0"
+    page = write_anonymity(found).read_text(encoding="utf-8")
+    assert "What this cannot show" in page and "17%" in page
+    told = json.loads((place / "anonymity/anonymity.json").read_text(encoding="utf-8"))
+    assert {"anatomy": OWN, "attack": TUMOR, "linked": 3, "cases": 3} in told["models"][read_model(place / "gan")[2]]
+
+
+@pytest.mark.slow
+def test_workers_of_a_study_sample_and_no_more(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from medddpm.cli.commands import app
+    from medddpm.training.evaluation import samples as evaluated
+
+    for shard in ("1/2", "2/2"):
+        line = ["study", "anonymity", str(place / "study.toml"), "--out", str(place / "there"), "--shard", shard]
+        text = (place / "study.toml").read_text(encoding="utf-8").replace("tumor_iterations = 0", "")
+        (place / "study.toml").write_text(text, encoding="utf-8")
+        result = CliRunner().invoke(app, line)
+        assert result.exit_code == 0, result.output
+        assert not list((place / "there").rglob("*.html"))
+    assert len(list((place / "there").rglob("synthetic-T1.nii.gz"))) == 12
+    monkeypatch.setattr(evaluated, "draw_sample", None)  # all samples are there
+    assert len(anonymity(read_study(place / "study.toml", AnonymityRequest, place / "there")).links) == 2 * 6 * 4

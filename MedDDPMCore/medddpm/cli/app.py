@@ -17,7 +17,8 @@ from .root import app
 log = logging.getLogger("medddpm")
 # The module of a command; of any other word, and for help, all are loaded.
 MODULES = {
-    name: name for name in ("check", "evaluate", "models", "prepare", "runs", "study", "synth", "train", "worker")
+    name: name
+    for name in ("check", "evaluate", "models", "prepare", "release", "runs", "study", "synth", "train", "worker")
 }
 MODULES |= {"masks": "tissues", "job": "worker"}  # "tissues" has the last of the commands of "masks"
 UsageError: Any = typer.BadParameter.__mro__[1]  # of the click that comes with typer

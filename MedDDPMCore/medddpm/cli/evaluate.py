@@ -14,6 +14,7 @@ from ..training.evaluation.request import EvaluationRequest
 from .console import ConsoleReporter, say
 from .options import given, with_options
 from .root import app
+from .workers import WHOLE, ShardOption, WorkersOption, given_to_workers, shard_of
 
 
 @app.command("evaluate")
@@ -22,6 +23,8 @@ def evaluate_command(
     model: Annotated[str, typer.Argument(help="A model's name, a model folder or a published .pt file.")],
     dataset: Annotated[Path, typer.Argument(help="The folder of a prepared dataset.")],
     out: Annotated[Path, typer.Option(help="Folder for figures, report and samples; created if it does not exist.")],
+    workers: WorkersOption = "",
+    shard: ShardOption = "",
     **options: Any,
 ) -> None:
     """Measure a model on held-out cases of a prepared dataset.
@@ -32,9 +35,15 @@ def evaluate_command(
     if importlib.util.find_spec("monai") is None:
         raise InputError('Evaluating needs further packages. Install them with: pip install "medddpm[train]"')
 
+    if given_to_workers(workers, shard, out):
+        return
     request = EvaluationRequest(model, str(dataset), str(out), **given(options))
     keep_freed_memory()
     with ConsoleReporter() as reporter:
+        if (share := shard_of(shard)) != WHOLE:
+            from ..training.evaluation.samples import sample_share
+
+            return sample_share(request, reporter, share)
         from ..training.evaluation.evaluate import evaluate  # which takes a while: torch and MONAI
 
         found = evaluate(request, reporter)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -15,17 +15,17 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def with_options(request: type, defaults: bool = True) -> Callable[[Function], Function]:
-    """Give a command, whose last parameter is ``**options``, an option for each field of ``request`` that is one.
+def with_options(*requests: type, defaults: bool = True, without: Sequence[str] = ()) -> Callable[[Function], Function]:
+    """Give a command, whose last parameter is ``**options``, an option for each field of ``requests`` that is one.
 
-    ``given`` makes fields of the request of what the command is called with; without ``defaults`` only of those that
-    it is called with.
+    Fields ``without`` which the command does are left out. ``given`` makes fields of the request of what the command is
+    called with; without ``defaults`` only of those that it is called with.
     """
 
     def decorate(function: Function) -> Function:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[:-1]
         parameters = [parameter.replace(kind=_KEYWORD) for parameter in own]
-        for told in options_of(request):
+        for told in [told for request in requests for told in options_of(request) if told.name not in without]:
             several = told.kind is tuple
             absent = several or not defaults
             kind = Annotated[list[str] | None if several else told.hint | None if absent else told.hint, _option(told)]  # type: ignore[valid-type]

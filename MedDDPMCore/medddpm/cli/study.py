@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import InputError
 from ..memory import keep_freed_memory
+from ..progress import Reporter
 from ..studies.reading import ReadingRequest
 from .console import ConsoleReporter, say
 from .options import given, with_options
 from .root import app
+from .workers import WHOLE, ShardOption, WorkersOption, given_to_workers, shard_of
+
+if TYPE_CHECKING:
+    from ..studies.request import StudyRequest
 
 study = typer.Typer(no_args_is_help=True, help="The paper's studies on a dataset of your own.")
 app.add_typer(study, name="study")
@@ -33,21 +39,23 @@ OutOption = Annotated[
 
 
 @study.command("table1")
-def table1_command(config: ConfigArgument, out: OutOption = None) -> None:
+def table1_command(
+    config: ConfigArgument, out: OutOption = None, workers: WorkersOption = "", shard: ShardOption = ""
+) -> None:
     """Compare models on the same test masks: MSE, MMD, 3D-FID, MS-SSIM, FRD and the measures of 'medddpm evaluate'.
 
     Writes table1.html, table1.csv and table1.md. The same command again goes on where it was stopped.
     """
     from ..studies.request import Table1Request, read_study
 
-    request = read_study(config, Table1Request, out)
-    keep_freed_memory()
-    with ConsoleReporter() as reporter:
-        from ..studies.report import write_table1  # which takes a while: torch and MONAI
+    def compute(reporter: Reporter) -> Path:
+        from ..studies.report import write_table1
         from ..studies.table1 import table1
 
-        page = write_table1(table1(request, reporter))
-    say(f"Open {page}")
+        return write_table1(table1(request, reporter))
+
+    request = read_study(config, Table1Request, out)
+    _run(request, workers, shard, compute)
 
 
 @study.command("table2")
@@ -69,23 +77,68 @@ def table2_command(config: ConfigArgument, out: OutOption = None) -> None:
 
 
 @study.command("memorization")
-def memorization_command(config: ConfigArgument, out: OutOption = None) -> None:
+def memorization_command(
+    config: ConfigArgument, out: OutOption = None, workers: WorkersOption = "", shard: ShardOption = ""
+) -> None:
     """Look for the nearest training case of every sample: does the model repeat patients?
 
     Writes memorization.html, memorization.csv and memorization.md. The same command again goes on where it was stopped.
     """
     from ..studies.request import MemorizationRequest, read_study
 
-    request = read_study(config, MemorizationRequest, out)
-    keep_freed_memory()
-    with ConsoleReporter() as reporter:
+    def compute(reporter: Reporter) -> Path:
         from ..studies.memorization import memorization
         from ..studies.memorization_report import shares, write_memorization
 
         found = memorization(request, reporter)
         page = write_memorization(found)
-    for model, space, samples, copies, *_ in shares(found):
-        say(f"{model}: {copies} of {samples} samples are copies ({space}).")
+        for model, space, samples, copies, *_ in shares(found):
+            say(f"{model}: {copies} of {samples} samples are copies ({space}).")
+        return page
+
+    request = read_study(config, MemorizationRequest, out)
+    _run(request, workers, shard, compute)
+
+
+@study.command("anonymity")
+def anonymity_command(
+    config: ConfigArgument, out: OutOption = None, workers: WorkersOption = "", shard: ShardOption = ""
+) -> None:
+    """Try to link synthetic cases to the patients whose masks they were made from, by images and by masks.
+
+    Writes anonymity.html, anonymity.csv and anonymity.md. The same command again goes on where it was stopped.
+    """
+    from ..studies.request import AnonymityRequest, read_study
+
+    def compute(reporter: Reporter) -> Path:
+        from ..studies.anonymity import anonymity
+        from ..studies.anonymity_report import links, write_anonymity
+
+        found = anonymity(request, reporter)
+        page = write_anonymity(found)
+        for model, anatomy, attack, share in links(found):
+            say(f"{model}, anatomy {anatomy}: {share.hits} of {share.cases} cases linked by {attack}.")
+        return page
+
+    request = read_study(config, AnonymityRequest, out)
+    _run(request, workers, shard, compute)
+
+
+def _run(request: StudyRequest, workers: str, shard: str, compute: Callable[[Reporter], Path]) -> None:
+    """Compute a study of models here, by workers, or as a worker, which only samples its share of the masks."""
+    if given_to_workers(workers, shard, Path(request.output)):
+        return
+    keep_freed_memory()
+    with ConsoleReporter() as reporter:
+        if (share := shard_of(shard)) != WHOLE:
+            from ..studies.request import check_study
+            from ..training.evaluation.samples import sample_share
+
+            check_study(request)
+            for asked in [asked for model in request.models for asked in request.evaluations(model)]:
+                sample_share(asked, reporter, share)
+            return
+        page = compute(reporter)
     say(f"Open {page}")
 
 

@@ -14,6 +14,7 @@ from .console import ConsoleReporter, say
 from .folders import masks_among
 from .options import given, with_options
 from .root import app
+from .workers import ShardOption, WorkersOption, given_to_workers, shard_of
 
 MasksArgument = Annotated[
     list[Path],
@@ -28,13 +29,17 @@ OutOption = Annotated[Path, typer.Option(help="Folder for the results; created i
 
 @app.command("synth")
 @with_options(SynthesisRequest)
-def synth_command(masks: MasksArgument, out: OutOption, **options: Any) -> None:
+def synth_command(
+    masks: MasksArgument, out: OutOption, workers: WorkersOption = "", shard: ShardOption = "", **options: Any
+) -> None:
     """Make synthetic MRI from segmentation masks.
 
     For every mask a folder with the images, the mask as it was used, a picture to look at first, and a record of how
     they were made. The same command again goes on where it was stopped. With --context and --region a real scan is
     changed only there. All images are synthetic, wholly or in part: not for diagnosis.
     """
+    if given_to_workers(workers, shard, out):
+        return
     keep_freed_memory()
     started = time.monotonic()
     fields = given(options)
@@ -45,7 +50,7 @@ def synth_command(masks: MasksArgument, out: OutOption, **options: Any) -> None:
         files = tuple(str(file) for file in masks_among(masks, fields["model"], others, reporter))
         from ..synthesis.pipeline import raise_failures, run, summary  # which takes a while: torch
 
-        results = run(SynthesisRequest(files, **fields), out, reporter)
+        results = run(SynthesisRequest(files, **fields), out, reporter, shard_of(shard))
     say(summary(results, time.monotonic() - started))
     for result in results:
         for sheet in result.sheets if result.state != "failed" else ():

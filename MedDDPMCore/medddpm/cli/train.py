@@ -57,24 +57,27 @@ def train_command(
     The same command again, or the command with the folder of the training, goes on where it was stopped. The model in
     outputs/model of that folder is usable at any time after the first checkpoint.
     """
-    _require_packages()
     from ..training.launch import launched_rank
     from ..training.resume import open_run
 
     first = launched_rank() == 0  # of a group of processes, it alone says where the training is
     with ConsoleReporter(None if first else Console(quiet=True)) as console:
         run = open_run(target, dataset, preset, out, given(options), partial(_announce, console))
+        _require_packages(run.config())
         code = None if detach else _trained(run, console)
     _detach(run) if code is None else _conclude(run, code)
 
 
-def _require_packages() -> None:
-    if importlib.util.find_spec("lightning_fabric") is None:
+def _require_packages(config: TrainConfig) -> None:
+    if not config.on and importlib.util.find_spec("lightning_fabric") is None:
         raise InputError('Training needs further packages. Install them with: pip install "medddpm[train]"')
 
 
-def _announce(console: ConsoleReporter, config: Any) -> None:
+def _announce(console: ConsoleReporter, config: TrainConfig) -> None:
     """Say what a new training will take, before anything of it is made. Raises InputError where it cannot be done."""
+    _require_packages(config)
+    if config.on:
+        return
     console.stage("probe", "Estimating time and memory")
     from ..training.estimate import estimate_training  # which takes a while: torch
 

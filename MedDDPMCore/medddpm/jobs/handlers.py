@@ -27,6 +27,7 @@ PLAIN = {
     "estimate": ("medddpm.synthesis.estimate", "estimate_job"),
     "train_estimate": ("medddpm.training.estimate", "train_estimate"),
     "scan": ("medddpm.preparation.scan", "scan_job"),
+    "training": ("medddpm.training.elsewhere", "train_sent"),
     "prepare": ("medddpm.preparation.pipeline", "prepare_job"),
     "reading": ("medddpm.studies.reading", "reading_job"),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import re
 import shlex
 import subprocess
@@ -99,3 +101,14 @@ class Host:
         if not torch.startswith("PyTorch"):
             raise InputError(f"MedDDPM on {self.name} lacks PyTorch. Install it there with: pip install torch")
         return told["spool"]
+
+
+def read_lines(stream: Any, lines: queue.Queue[bytes | None]) -> None:
+    """Put the lines of ``stream`` into the queue, and None at its end; a last line may be broken off."""
+    with contextlib.suppress(OSError, ValueError):
+        rest = b""
+        while block := stream.read(65536):
+            *whole, rest = (rest + block).split(b"\n")
+            for line in whole:
+                lines.put(line + b"\n")
+    lines.put(None)

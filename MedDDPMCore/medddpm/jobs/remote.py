@@ -18,7 +18,7 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from ..files import atomic_path, open_blocks
 from ..progress import Reporter
 from .events import FINAL, Event, State
 from .folder import Job, JobFolder
-from .host import ConnectionLost, Host
+from .host import ConnectionLost, Host, read_lines
 from .outcome import EXIT_SENTENCES
 from .preview import GRID_NAME, read_preview
 
@@ -71,14 +71,15 @@ def run_elsewhere(folder: JobFolder, reporter: Reporter) -> None:
 
 
 class Elsewhere:
-    """One job in the ``spool`` of a host."""
+    """One job in the ``spool`` of a host. ``carried``: of its own folder, what is sent with it."""
 
-    def __init__(self, host: Host, spool: str, job: Job) -> None:
+    def __init__(self, host: Host, spool: str, job: Job, carried: Sequence[Path] = ()) -> None:
         self.host = host
         self._spool = spool
         name = f"{int(job.created * 1e9):020d}-{job.id}"  # the same for every try
         self._path, self._hidden = f"{spool}/{name}", f"{spool}/.new-{name}"
         self._files: dict[str, Path] = {}  # path there -> path here
+        self._carried = [(f"{self._path}/{path.name}", path) for path in carried]
         request = {name: self._there(value) for name, value in job.request.items() if name != "on"}
         self._job = replace(job, request=request)
         self._last: np.ndarray | None = None
@@ -92,7 +93,8 @@ class Elsewhere:
     def submit(self, reporter: Reporter) -> None:
         """Send the job unless it is there, and start a worker."""
         if "yes" not in self.host.call(f"test -d {shlex.quote(self._path)} && echo yes || echo no"):
-            files = [(f"{there}{inner}", file) for there, here in self._files.items() for inner, file in _within(here)]
+            sent = [*self._files.items(), *self._carried]
+            files = [(f"{there}{inner}", file) for there, here in sent for inner, file in _within(here)]
             size = sum(file.stat().st_size for _, file in files)
             reporter.stage("send", f"Sending {size / 1e6:.1f} MB to {self.host.name}")
             self._send(files, reporter)
@@ -183,7 +185,7 @@ class Elsewhere:
         )
         assert process.stdin is not None and process.stdout is not None
         lines: queue.Queue[bytes | None] = queue.Queue()
-        thread = threading.Thread(target=_read_lines, args=(process.stdout, lines), daemon=True)
+        thread = threading.Thread(target=read_lines, args=(process.stdout, lines), daemon=True)
         thread.start()
         heard = time.monotonic()
         try:
@@ -217,6 +219,8 @@ class Elsewhere:
             reporter.step(event.step or 0, event.total or 0, self._preview(event.path, folder))
         elif event.event == "warning":
             reporter.warning(message)
+        elif event.event == "verdict" and event.stage:
+            reporter.verdict(event.stage, message)
 
     def _preview(self, name: str, folder: JobFolder) -> Callable[[], np.ndarray]:
         def picture() -> np.ndarray:
@@ -265,9 +269,13 @@ class Elsewhere:
 
     def cancel(self) -> None:
         """Stop the job there and remove it, at the latest after some seconds: before, its process would write on."""
+        self.stop()
+        self.remove()
+
+    def stop(self) -> None:
+        """Ask the job there to stop, and wait up to 20 seconds until it has."""
         ended = "i=0; while test -e claim.json && test $i -lt 100; do sleep 0.2; i=$((i+1)); done"
         self.host.call(f"if cd {shlex.quote(self._path)}; then : > cancel; {ended}; fi")
-        self.remove()
 
     def remove(self) -> None:
         """Leave nothing of the job there. Its worker may be giving up its claim in it, hence the second try."""
@@ -287,14 +295,3 @@ def _add(tar: tarfile.TarFile, name: str, size: int, stream: Any) -> None:
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode, entry.mtime = size, 0o600, int(time.time())
     tar.addfile(entry, stream)
-
-
-def _read_lines(stream: Any, lines: queue.Queue[bytes | None]) -> None:
-    """Put the lines of ``stream`` into the queue, and None at its end; a last line may be broken off."""
-    with contextlib.suppress(OSError, ValueError):
-        rest = b""
-        while block := stream.read(65536):
-            *whole, rest = (rest + block).split(b"\n")
-            for line in whole:
-                lines.put(line + b"\n")
-    lines.put(None)

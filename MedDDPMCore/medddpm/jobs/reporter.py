@@ -75,7 +75,7 @@ class JobReporter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
-        self._stop = stop or Stop()
+        self.asked = stop or Stop()
         self._clock = clock
         self._pace = Pace()
         self._stage: str | None = None
@@ -118,9 +118,9 @@ class JobReporter:
         """See Reporter."""
         if self._folder.cancel_requested:
             raise Cancelled("The job was cancelled.")
-        if self._stop.reason == Stop.SIGNAL:
+        if self.asked.reason == Stop.SIGNAL:
             raise Cancelled("The job was stopped because its program was asked to end.")
-        if self._stop.reason == Stop.PARENT:
+        if self.asked.reason == Stop.PARENT:
             raise Cancelled("The job was interrupted because the program that asked for it has ended.")
 
     def _try(self, event: Event) -> None:

@@ -27,7 +27,7 @@ from ..training.dataset import PreparedDataset
 from ..training.evaluation.evaluate import evaluate
 from ..training.evaluation.results import SampleResult
 from ..training.monitor.neighbors import Nearest, is_copy, left_right_axis, nearest_of
-from ..training.monitor.samples import HeldOut, read_sample
+from ..training.monitor.samples import HeldOut, made_sample
 from .features import Features, open_features
 from .request import MemorizationRequest, StudiedModel, check_study, require_trained_on
 
@@ -56,12 +56,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Memorization:
-    """The whole study; ``pairs`` of each model and space, the most suspicious first."""
+    """The whole study; ``pairs`` of each model and space, the most suspicious first; ``weights``: a hash by model."""
 
     request: MemorizationRequest
     dataset: str
     training_cases: int
     network: str
+    weights: dict[str, str]
     pairs: tuple[Pair, ...]
     doubts: tuple[str, ...]
 
@@ -82,22 +83,27 @@ def memorization(request: MemorizationRequest, reporter: Reporter | None = None)
     for sentence in told:
         reporter.warning(sentence)
     study = _Study(request, dataset, features, reporter)
+    pairs = tuple(pair for model in request.models for pair in study.pairs(model))
     return Memorization(
         request=request,
         dataset=Path(request.dataset).name,
         training_cases=len(study.train.cases),
         network=features.name if features else "",
-        pairs=tuple(pair for model in request.models for pair in study.pairs(model)),
+        weights=study.weights,
+        pairs=pairs,
         doubts=tuple(told),
     )
 
 
 class FeatureSpace:
-    """Training cases by their features: correlation of what is left after standardizing each over these cases."""
+    """Cases by their features: correlation of what is left after standardizing each over these cases.
 
-    def __init__(self, ids: Sequence[str], vectors: np.ndarray) -> None:
+    ``scaled`` False: after subtracting its mean over these cases only, for features that are constant in many of them.
+    """
+
+    def __init__(self, ids: Sequence[str], vectors: np.ndarray, scaled: bool = True) -> None:
         self._ids, self._center = ids, vectors.mean(0)
-        self._spread = np.maximum(vectors.std(0), 1e-9)
+        self._spread = np.maximum(vectors.std(0), 1e-9) if scaled else 1.0
         self._known = self._standard(vectors)
 
     def nearest(self, views: np.ndarray) -> Nearest:
@@ -119,6 +125,7 @@ class _Study:
         self._held_out = PreparedDataset(Path(request.dataset), request.split)
         self._index = {case.id: i for i, case in enumerate(self._held_out.cases)}
         self._left_right = left_right_axis(dataset.grid.orientation)
+        self.weights: dict[str, str] = {}
         self._space: FeatureSpace | None = None
         if features is not None:
             reporter.stage("features", "Features of the training cases")
@@ -136,6 +143,7 @@ class _Study:
     def pairs(self, model: StudiedModel) -> list[Pair]:
         """Of all samples of a model in all spaces; the most suspicious first, these with pictures."""
         found = evaluate(self._request.evaluation(model), self._reporter)
+        self.weights[model.name] = found.weights_sha256
         self._reporter.stage("compare", f"Nearest training cases of {model.name}")
         pairs = []
         for sample in found.samples:
@@ -158,10 +166,7 @@ class _Study:
 
     def _made(self, model: StudiedModel, sample: SampleResult) -> Tensor:
         folder = self._out / "models" / model.name / sample.folder
-        images = read_sample(folder, self._config.modalities, self._held_out[self._index[sample.case]][0])
-        if images is None:
-            raise InputError(f"The samples in {folder} are gone, though just made. Run the same command again.")
-        return images
+        return made_sample(folder, self._config.modalities, self._held_out[self._index[sample.case]][0])
 
     def _picture(self, model: StudiedModel, sample: SampleResult, pair: Pair) -> str:
         """The sample beside its nearest training case; the path of the sheet relative to the study's folder."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from ..files import csv_text, write_text
 from ..page import Cell, markdown_table, render
@@ -12,6 +14,7 @@ from .agreement import Share
 from .memorization import RESIDUAL, Memorization, Pair
 
 PAGE, CSV, MARKDOWN = "memorization.html", "memorization.csv", "memorization.md"
+JSON = "memorization.json"  # for a release
 SHARES = ("Model", "Space", "Samples", "Copies", "Share of copies (95 % interval)", "Nearest beyond the real image")
 LIMITS = (
     "What this cannot show: that no training case is remembered. It sees whole images only, not parts of one or "
@@ -26,16 +29,25 @@ def write_memorization(found: Memorization) -> Path:
     out = Path(found.request.output)
     write_text(out / CSV, _csv(found))
     write_text(out / MARKDOWN, _markdown(found))
+    write_text(out / JSON, json.dumps(_summary(found), indent=1) + "\n")
     pictured = [(_caption(pair), pair.picture) for pair in found.pairs if pair.picture]
     page = render(
-        "memorization.html.jinja",
+        "study.html.jinja",
         title="Memorization: nearest training cases",
+        notice="Rows marked REAL are images of patients: treat this page as you treat their scans. Rows marked "
+        "SYNTHETIC are computed from masks.",
         made=_made(found),
         limits=LIMITS,
         doubts=found.doubts,
-        shares_head=SHARES,
-        shares=[[*line[:2], *(Cell(text, "number") for text in line[2:])] for line in shares(found)],
-        pairs=[_row(pair) for pair in found.pairs],
+        parts=[
+            ("", SHARES, [[*line[:2], *(Cell(text, "number") for text in line[2:])] for line in shares(found)], ""),
+            (
+                "Every sample",
+                ("Model", "Space", "Mask of", "Seed", "Nearest training case", "Correlation", "Of the real image", ""),
+                [_row(pair) for pair in found.pairs],
+                "Of each model and space, the most suspicious first.",
+            ),
+        ],
         pictured=pictured,
         tables=(CSV, MARKDOWN),
         version=__version__,
@@ -57,6 +69,16 @@ def shares(found: Memorization) -> list[list[str]]:
         most = max(pair.excess for pair in pairs)
         lines.append([model, space, str(len(pairs)), str(copies), share, f"{most:+.2f}"])
     return lines
+
+
+def _summary(found: Memorization) -> dict[str, Any]:
+    """What a release has to know of each model, by the hash of its weights."""
+    models = {}
+    for name, weights in found.weights.items():
+        own = [pair for pair in found.pairs if pair.model == name]
+        copies = {(pair.case, pair.seed) for pair in own if pair.copy}
+        models[weights] = {"samples": len({(pair.case, pair.seed) for pair in own}), "copies": len(copies)}
+    return {"training_cases": found.training_cases, "dataset": found.dataset, "models": models}
 
 
 def _made(found: Memorization) -> str:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -135,10 +136,8 @@ def export_arm(
     for part in FOLDERS:
         shutil.rmtree(folder / part, ignore_errors=True)
     counts = [_write(folder, suffix, cases, config, reporter) for suffix, cases in (("Tr", train), ("Ts", test))]
-    labels = {"background": 0} | {label.name: i for i, label in enumerate(_tumor(config.scheme), 1)}
-    channels = {str(i): modality for i, modality in enumerate(config.modalities)}
-    told = {"channel_names": channels, "labels": labels, "numTraining": counts[0], "file_ending": ".nii.gz"}
-    write_text(described, json.dumps({**told, "name": arm, "medddpm": facts}, indent=1) + "\n")
+    told = description(arm, config.modalities, config.scheme, counts[0])
+    write_text(described, json.dumps({**told, "medddpm": facts}, indent=1) + "\n")
     return name
 
 
@@ -165,14 +164,28 @@ def write_plan(root: Path, names: Sequence[str]) -> None:
     write_text(root / PLAN, "\n".join(lines) + "\n")
 
 
-def _tumor(scheme: LabelScheme) -> list:
-    return [label for label in scheme.labels if label.tumor]
+def description(name: str, modalities: Sequence[str], scheme: LabelScheme, cases: int) -> dict[str, Any]:
+    """``dataset.json`` of a raw data set: its labels are those of ``numbered``."""
+    return {
+        "name": name,
+        "channel_names": {str(i): modality for i, modality in enumerate(modalities)},
+        "labels": {"background": 0} | {scheme.label(v).name: i for i, v in enumerate(scheme.tumor_values, 1)},
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+    }
+
+
+def numbered(labels: np.ndarray, scheme: LabelScheme) -> np.ndarray:
+    """Labels of a scheme as nnU-Net wants them: the parts of the tumor from 1 on, all else 0."""
+    found = np.zeros_like(labels)
+    for number, value in enumerate(scheme.tumor_values, 1):
+        found[labels == value] = number
+    return found
 
 
 def _write(folder: Path, suffix: str, cases: Iterator[NamedCase], config: DatasetConfig, reporter: Reporter) -> int:
     grid, count = config.grid, 0
     usual = centered_affine(grid.shape, grid.spacing, grid.orientation)
-    consecutive = {label.value: i for i, label in enumerate(_tumor(config.scheme), 1)}
     for count, case in enumerate(cases, 1):  # noqa: B007
         reporter.check_cancelled()
         affine = usual if case.affine is None else np.array(case.affine)
@@ -181,8 +194,6 @@ def _write(folder: Path, suffix: str, cases: Iterator[NamedCase], config: Datase
             path = folder / f"images{suffix}" / f"{case.name}_{i:04d}.nii.gz"
             write_image(path, stored_intensities(image), affine, description)
         labels = labels_from_fractions(from_network(case.fractions.numpy()), config.scheme.values)
-        numbered = np.zeros_like(labels)
-        for value, number in consecutive.items():
-            numbered[labels == value] = number
-        write_image(folder / f"labels{suffix}" / f"{case.name}.nii.gz", numbered, affine, MASK_DESCRIPTION)
+        parts = numbered(labels, config.scheme)
+        write_image(folder / f"labels{suffix}" / f"{case.name}.nii.gz", parts, affine, MASK_DESCRIPTION)
     return count

@@ -79,6 +79,10 @@ class StudyRequest:
             **{name: getattr(self, name) for name in common},
         )
 
+    def evaluations(self, model: StudiedModel) -> list[EvaluationRequest]:
+        """All that is asked of it."""
+        return [self.evaluation(model)]
+
 
 @dataclass(frozen=True)
 class SamplesRequest(StudyRequest):
@@ -110,6 +114,20 @@ class MemorizationRequest(SamplesRequest):
     """Whether samples repeat training cases."""
 
     output: str = "memorization"
+
+
+@dataclass(frozen=True)
+class AnonymityRequest(SamplesRequest):
+    """Whether synthetic cases lead back to the patients whose masks they were made from."""
+
+    output: str = "anonymity"
+
+    def evaluations(self, model: StudiedModel) -> list[EvaluationRequest]:
+        """With the patient's anatomy and, where the model has tissue labels, with one from the bank."""
+        own = self.evaluation(model)
+        if not find_config(model.model).scheme.tissue_values:
+            return [own]
+        return [own, replace(own, anatomy="seed", out=f"{own.out}-bank")]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from ..dataset import DatasetConfig
-from ..errors import InputError
 from ..files import sha256, write_text
 from ..models.device import choose_device
 from ..models.places import find_config
@@ -31,7 +30,7 @@ from ..training.evaluation.measures import REAL, SYNTHETIC, Estimate, mean_of
 from ..training.evaluation.results import Evaluation
 from ..training.monitor.neighbors import coarse
 from ..training.monitor.quality import inside
-from ..training.monitor.samples import SHEET, read_sample
+from ..training.monitor.samples import SHEET, made_sample
 from .features import Features, cached, hash_of, open_features
 from .radiomics import NAME as RADIOMICS
 from .radiomics import comparable, frd, radiomics_features, require_radiomics
@@ -128,10 +127,7 @@ class _Study:
         )  # fmt: skip
 
     def _sample(self, folder: Path, case: str) -> Tensor:
-        images = read_sample(folder, self._config.modalities, self._real(case)[0])
-        if images is None:
-            raise InputError(f"The samples in {folder} are gone, though just made. Run the same command again.")
-        return images
+        return made_sample(folder, self._config.modalities, self._real(case)[0])
 
     def _real(self, case: str) -> tuple[Tensor, Tensor]:
         return self._data[self._index[case]]

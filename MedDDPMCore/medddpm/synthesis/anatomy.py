@@ -35,12 +35,13 @@ LIKE, UNLIKE = 0.8, 0.6
 class SampleAnatomy:
     """What one sample is made from.
 
-    ``condition``: (1, L, D, H, W) float32. ``labels``: the completed label map on the mask's grid, None where the model
-    is told no tissues. ``look``: the contrast wanted, None for one drawn from the seed. ``facts`` are for the record.
+    ``condition``: (1, L, D, H, W) float32. ``labels``: the completed label map on the mask's grid, ``grid_labels`` on
+    the model's; None for models without tissues. ``look``: the contrast, None for one drawn from the seed.
     """
 
     condition: torch.Tensor
     labels: Volume | None = None
+    grid_labels: Volume | None = None
     look: Look | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     sentences: tuple[str, ...] = ()
@@ -188,9 +189,11 @@ class CaseAnatomy:
         source = read_mask(Path(request.anatomy)).volume if request.anatomy not in ANATOMIES else None
         made = complete_anatomy(labels, seed, mass_effect=request.mass_effect, source=source)
         fractions = self._composed(made.fractions)
+        on_grid = self._labels(fractions)
         return SampleAnatomy(
             condition=torch.from_numpy(encode_condition(fractions, self._config))[None],
-            labels=_on_mask(case, self._labels(fractions)),
+            labels=_on_mask(case, on_grid),
+            grid_labels=Volume(on_grid, case.grid_labels.affine),
             look=self._look(),
             facts=made.facts,
             sentences=(*(() if scan is None else scan.sentences), *made.sentences),

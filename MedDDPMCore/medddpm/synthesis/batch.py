@@ -208,10 +208,7 @@ class Batch:
                 if edit is not None:
                     name = region_name(plan.name, self.request.compress)
                     mask_files |= self._write_mask(plan, edit.region, name, "Synthetic region")
-            files = self._write_sample(plan, k, case, best, edit)
-            if anatomy.labels is not None:
-                name = anatomy_name(plan.name, k, self.request.compress)
-                files |= self._write_mask(plan, anatomy.labels, name)
+            files = self._write_anatomy(plan, k, anatomy) | self._write_sample(plan, k, case, best, edit)
             samples.append(SampleFiles(best.seed, files, dict(anatomy.facts), best.verification))
             seconds = time.monotonic() - started
             write_provenance(plan.folder, self.model, case, facts, mask_files, samples, seconds, edit)
@@ -278,6 +275,13 @@ class Batch:
     ) -> dict[str, str]:
         write_image(plan.folder / file, labels.data, labels.affine, description, plan.mask)
         return {file: sha256(plan.folder / file)}
+
+    def _write_anatomy(self, plan: Plan, k: int, anatomy: SampleAnatomy) -> dict[str, str]:
+        """On the mask's grid and on the model's; nothing for models that are told no tissues."""
+        name = anatomy_name(plan.name, k, self.request.compress)
+        wanted = ((name, anatomy.labels), (f"{MODEL_GRID}/{name}", anatomy.grid_labels))
+        written = (self._write_mask(plan, labels, file) for file, labels in wanted if labels is not None)
+        return {file: hash_ for one in written for file, hash_ in one.items()}
 
     def _write_sample(
         self, plan: Plan, k: int, case: PreparedCase, made: Candidate, edit: LocalEdit | None

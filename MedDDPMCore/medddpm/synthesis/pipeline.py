@@ -22,20 +22,20 @@ from ..parse import printable
 from ..progress import Reporter, duration
 from .batch import Batch, CaseResult, OnPlaced
 from .names import case_names
-from .request import UNVERIFIED, SynthesisRequest
+from .request import UNVERIFIED, WHOLE, Shard, SynthesisRequest
 from .verify import verified_sentence, write_table
 
 __all__ = ["CaseResult", "raise_failures", "run", "run_batch", "summary"]
 
 
-def run(request: SynthesisRequest, out: Path, reporter: Reporter) -> list[CaseResult]:
+def run(request: SynthesisRequest, out: Path, reporter: Reporter, shard: Shard = WHOLE) -> list[CaseResult]:
     """Synthesize images for the masks of ``request`` and write them below ``out``.
 
     For each mask a folder with one NIfTI a sample and modality on the mask's own grid, the same under ``model-grid/``
     on the model's, the mask used, a contact sheet a sample, and ``provenance.json``. A mask that cannot be used does
     not stop the others: look at the ``state`` of the results. What is there already from the same request is not
-    computed again; what is there from another one for a mask of the same name is replaced. Raises InputError where
-    nothing can be done at all.
+    computed again; what is there from another one for a mask of the same name is replaced. ``shard``: only these of
+    the masks. Raises InputError where nothing can be done at all.
     """
     make_folder(out)  # now: nobody should wait for a model to learn that it cannot be written
     if not os.access(out, os.W_OK | os.X_OK):
@@ -47,11 +47,16 @@ def run(request: SynthesisRequest, out: Path, reporter: Reporter) -> list[CaseRe
     reporter.stage("load", "Loading the model")
     loaded = load_model(request.model, request.device, request.precision)
     reporter.check_cancelled()
-    return run_batch(request, loaded, out, reporter)
+    return run_batch(request, loaded, out, reporter, shard=shard)
 
 
 def run_batch(
-    request: SynthesisRequest, model: Model, out: Path, reporter: Reporter, on_placed: OnPlaced | None = None
+    request: SynthesisRequest,
+    model: Model,
+    out: Path,
+    reporter: Reporter,
+    on_placed: OnPlaced | None = None,
+    shard: Shard = WHOLE,
 ) -> list[CaseResult]:
     """``run`` with the model already loaded; ``on_placed`` learns where each case lies before it is sampled."""
     request = replace(request, modalities=_known_modalities(request.modalities, model))
@@ -59,7 +64,8 @@ def run_batch(
         request = replace(request, labels=labels_together(request.masks, model.config.scheme, reporter))
     batch = Batch(request, model, reporter, on_placed)
     names = case_names([Path(mask) for mask in request.masks])
-    plans = [batch.plan(number, out / name) for number, name in enumerate(names)]
+    first, step = shard
+    plans = [batch.plan(number, out / names[number]) for number in range(first, len(names), step)]
     batch.announce(plans)
     results = []
     for plan in plans:

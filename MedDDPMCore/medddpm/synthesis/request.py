@@ -17,6 +17,8 @@ MAX_SEAM_MM = 50.0
 ANATOMIES = ("seed", "reference")
 UNVERIFIED, OWN = "none", "model"
 MAX_BEST_OF = 50
+Shard = tuple[int, int]  # (i, n): of the cases, those [i::n]
+WHOLE: Shard = (0, 1)
 
 
 def modality_files(entries: Sequence[str], kind: str = "context") -> dict[str, str]:

@@ -34,6 +34,7 @@ FREE_TO_CHANGE = (
     "scale",
     "precision",
     "device",
+    "on",
     "threads",
     "activation_checkpointing",
     "dataset",  # where it lies; that it is the same one is checked by its contents
@@ -86,6 +87,14 @@ class TrainConfig:
         None,
         "Start from this model (a name, a model folder or a published .pt file), also with other labels or modalities.",
         flag="--from",
+    )
+    on: str = option(
+        "",
+        "Train on another computer that ssh reaches without a password and that has MedDDPM: dataset and checkpoints "
+        "are sent there, the training comes back when it ends, and nothing stays. HOST:COMMAND where 'medddpm' is not "
+        "on its path.",
+        label="Compute on",
+        metavar="HOST",
     )
     threads: int = option(0, "CPU threads; 0: as many as there are cores.", low=0)
     license: str = option("unknown", "License of the model.")

@@ -66,6 +66,9 @@ def run_training(run: RunFolder, stop: Stop, training: Training | None = None, c
 
 
 def _train(run: RunFolder, reporter: Reporter) -> None:
+    if run.config().on:
+        importlib.import_module("medddpm.training.elsewhere").train_on(run, reporter)
+        return
     importlib.import_module("medddpm.training.trainer").Trainer(run.config(), run.path, reporter).run()
 
 
@@ -121,7 +124,7 @@ class RunReporter(JobReporter):
             raise Cancelled(STOPPED)
         if self._run.pause_requested:
             raise Paused(PAUSED)
-        _raise_if_asked(self._stop)
+        _raise_if_asked(self.asked)
 
     def _left(self, done: int, total: int) -> float | None:
         """Seconds left; None until two iterations are known (the first is slower than the others)."""

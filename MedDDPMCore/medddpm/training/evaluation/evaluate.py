@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ...dataset import read_dataset_config
-from ...errors import InputError
-from ...files import sha256, write_text
-from ...geometry.grid import from_network, to_network
-from ...geometry.volume import centered_affine
-from ...models.model import Model
 from ...models.places import find_config
-from ...models.registry import load_model
 from ...models.segmenter import tumor_regions
 from ...network import appearance
 from ...progress import Reporter, SilentReporter
-from ...sampling.solvers import sampler_and_steps
-from ...synthesis.anatomy import with_other_anatomy
 from ..dataset import PreparedDataset
 from ..monitor.neighbors import TrainingNeighbors, coarse, is_copy, left_right_axis
 from ..monitor.quality import Quality, by_modality, dataset_label_means, label_mean_image, label_means
 from ..monitor.samples import (
-    RECORD,
     HeldOut,
-    as_written,
-    draw_sample,
     figures_device,
-    read_sample,
-    recorded,
-    write_case,
 )
 from .distances import mmd
 from .measures import ALL, BASELINE, REAL, SYNTHETIC, Reading, measured
 from .realism import CaseMeasures, areas_under_curve, neighbor_similarities, slice_features
 from .report import write_report
-from .request import EvaluationRequest, chosen_cases, doubts, resolution
+from .request import EvaluationRequest, chosen_cases, doubts
 from .results import (
     EVALUATED,
     MODEL,
@@ -53,6 +38,7 @@ from .results import (
     undefined,
     write_tables,
 )
+from .samples import Samples
 from .segmenter import trained_segmenter
 
 SAME_MASK_CASES = 8  # of which the similarity among samples of the same mask is computed
@@ -81,16 +67,18 @@ def evaluate(request: EvaluationRequest, reporter: Reporter | None = None) -> Ev
 class _Evaluator:
     def __init__(self, request: EvaluationRequest, reporter: Reporter, ids: list[str]) -> None:
         self._request, self._reporter = request, reporter
-        self._data = PreparedDataset(Path(request.dataset), request.split)
-        self._indices = [i for i, case in enumerate(self._data.cases) if case.id in ids]
-        self._model: Model = load_model(request.model, request.device, request.precision)
-        self._config = self._model.config
+        self._samples = Samples(request, reporter, ids)
+        self._data, self._indices = self._samples.data, self._samples.indices
+        self._model, self._config = self._samples.model, self._samples.model.config
         self._doubts = doubts(self._config, self._data.config, ids)
-        self._resolution = resolution(self._config.grid, self._data.config.grid)
-        self._sampler, self._steps = sampler_and_steps(self._config, request.sampler, request.steps)
         self._train: PreparedDataset | None = None
         self._neighbors: TrainingNeighbors | None = None
-        if request.split == "train":
+        self._terms: dict[str, list[float]] = {}
+        self._readings: list[Reading] = []
+        self._slices: dict[str, dict[str, Tensor]] = {REAL: {}, SYNTHETIC: {}, BASELINE: {}}
+
+    def _know_training_cases(self) -> None:
+        if self._request.split == "train":
             self._train = self._data
         elif any(case.split == "train" for case in self._data.config.cases):
             self._train = train = PreparedDataset(self._data.folder, "train")
@@ -98,10 +86,6 @@ class _Evaluator:
             names = [case.id for case in train.cases]
             self._neighbors = TrainingNeighbors(names, train.__getitem__, self._config.background, axis)
         self._means, self._baseline_from = self._label_means()
-        self._terms: dict[str, list[float]] = {}
-        self._readings: list[Reading] = []
-        self._slices: dict[str, dict[str, Tensor]] = {REAL: {}, SYNTHETIC: {}, BASELINE: {}}
-        self._done = 0
 
     def _label_means(self) -> tuple[Tensor, str]:
         """Those of the baseline, and whose they are."""
@@ -117,6 +101,7 @@ class _Evaluator:
 
     def run(self) -> Evaluation:
         request = self._request
+        self._know_training_cases()
         for sentence in self._doubts:
             self._reporter.warning(sentence)
         segmenter = None
@@ -134,11 +119,10 @@ class _Evaluator:
             self._measure(measures, BASELINE, case.id, None, baseline)
             expected = self._quality(baseline, case, "the baseline and real images")
             for k in range(request.samples):
-                masked, own = case, measures
-                if request.anatomy == "seed":
-                    masked = self._with_other_anatomy(case, k)
+                masked, own = self._samples.masked(case, k), measures
+                if masked is not case:
                     own = CaseMeasures(masked.fractions, self._data.config, segmenter, self._reporter)
-                made = self._sample(masked, k)
+                made = self._samples.sample(masked, k)
                 made_means.append(label_means(made, masked.fractions))
                 self._measure(own, SYNTHETIC, case.id, request.seed + k, made)
                 results.append(self._compared(case, k, made, expected))
@@ -154,11 +138,11 @@ class _Evaluator:
         for sentence in (found := undefined(self._terms)):
             self._reporter.warning(sentence)
         real = [coarse(self._data[i][0]).flatten() for i in self._indices]
-        made = [coarse(self._again(n, 0)).flatten() for n in range(len(self._indices))]
+        made = [coarse(self._samples.again(n, 0)).flatten() for n in range(len(self._indices))]
         train = [] if self._neighbors is None else [coarse(images).flatten() for images, _ in self._train or ()]
         averages = {kind: torch.stack(several).nanmean(0) for kind, several in means.items()}
         return Evaluation(
-            request=replace(self._request, sampler=self._sampler, steps=self._steps),
+            request=replace(self._request, sampler=self._samples.sampler, steps=self._samples.steps),
             model=self._config.name,
             weights_sha256=self._model.weights_hash,
             modalities=self._config.modalities,
@@ -177,62 +161,12 @@ class _Evaluator:
             doubts=(*self._doubts, *found),
         )
 
-    def _with_other_anatomy(self, case: HeldOut, k: int) -> HeldOut:
-        grid = self._data.config.grid
-        affine = centered_affine(grid.shape, grid.spacing, grid.orientation)
-        own = from_network(case.fractions.numpy())
-        other = with_other_anatomy(own, self._config.scheme, affine, self._request.seed + k)
-        return replace(case, fractions=torch.from_numpy(to_network(other)))
-
     def _measure(self, measures: CaseMeasures, kind: str, case: str, seed: int | None, images: Tensor) -> None:
         self._reporter.check_cancelled()
         found = measures.of(images, anatomy=kind != BASELINE)
         self._readings += [Reading(name, modality, kind, case, seed, value) for name, modality, value in found]
         if seed in (None, self._request.seed):
             self._slices[kind][case] = slice_features(images, measures.inside)
-
-    def _folder(self, case: str, k: int) -> PurePosixPath:
-        return PurePosixPath("cases", case, f"sample-{k + 1:02d}")
-
-    def _sample(self, case: HeldOut, k: int) -> Tensor:
-        """The k-th sample of a case as written, (C, D, H, W): from its files, or made now."""
-        request, model = self._request, self._model
-        folder, seed = Path(request.out) / self._folder(case.id, k), request.seed + k
-        facts = {  # everything that a sample depends on
-            "weights_sha256": model.weights_hash,
-            "case_sha256": sha256(self._data.folder / "cases" / f"{case.id}.safetensors"),
-            "sampler": self._sampler,
-            "steps": self._steps,
-            "seed": seed,
-            "guidance": request.guidance,
-            "anatomy": request.anatomy,
-            "contrast": request.contrast,
-            "precision": str(model.dtype),
-        }
-        made = read_sample(folder, self._config.modalities, case.real) if recorded(folder) == facts else None
-        if made is None:
-            (folder / RECORD).unlink(missing_ok=True)
-            look = model.look() if request.contrast == "mean" else None  # None: drawn from the seed
-            if request.contrast == "real":
-                look = model.measured_look(case.real, case.fractions)
-            made = draw_sample(
-                model,
-                self._resolution.to_model(case.fractions),
-                self._sampler,
-                self._steps,
-                seed,
-                self._reporter.check_cancelled,
-                guidance=request.guidance,
-                look=look,
-            )
-            made = self._resolution.to_dataset(made)
-            title = f"{self._config.name} | {case.id} | seed {seed}, {self._sampler}, {self._steps} steps"
-            write_case(folder, case, made, replace(self._config, grid=self._data.config.grid), title)
-            write_text(folder / RECORD, json.dumps(facts, indent=1) + "\n")
-            made = as_written(made)
-        self._done += 1
-        self._reporter.step(self._done, len(self._indices) * request.samples)
-        return made
 
     def _compared(self, case: HeldOut, k: int, made: Tensor, baseline: dict[str, Quality]) -> SampleResult:
         known = self._neighbors
@@ -241,7 +175,7 @@ class _Evaluator:
         return SampleResult(
             case=case.id,
             seed=self._request.seed + k,
-            folder=str(self._folder(case.id, k)),
+            folder=str(self._samples.folder(case.id, k)),
             figures=self._quality(made, case, "synthetic and real images"),
             baseline=baseline,
             nearest=near,
@@ -269,7 +203,7 @@ class _Evaluator:
         ids = [self._data.cases[i].id for i in self._indices]
         kinds: dict[str, Callable[[int], Tensor]] = {
             REAL: lambda n: self._data[self._indices[n]][0],
-            SYNTHETIC: partial(self._again, k=0),
+            SYNTHETIC: partial(self._samples.again, k=0),
             BASELINE: lambda n: self._baseline(self._indices[n]),
         }
         for kind, load in kinds.items():
@@ -277,20 +211,10 @@ class _Evaluator:
                 self._readings.append(Reading("among_masks", ALL, kind, ids[n], None, alike.value))
                 self._terms.setdefault(f"different masks ({kind})", []).append(alike.lowest)
         for n in range(min(len(ids), SAME_MASK_CASES)):
-            for k, alike in neighbor_similarities(self._request.samples, partial(self._again, n)):
+            for k, alike in neighbor_similarities(self._request.samples, partial(self._samples.again, n)):
                 seed = self._request.seed + k
                 self._readings.append(Reading("among_samples", ALL, SYNTHETIC, ids[n], seed, alike.value))
                 self._terms.setdefault("samples of one mask", []).append(alike.lowest)
-
-    def _again(self, n: int, k: int) -> Tensor:
-        """The k-th sample of the n-th case from its files."""
-        self._reporter.check_cancelled()
-        i = self._indices[n]
-        folder = Path(self._request.out) / self._folder(self._data.cases[i].id, k)
-        images = read_sample(folder, self._config.modalities, self._data[i][0])
-        if images is None:
-            raise InputError(f"The samples in {folder} are gone, though just made. Run the same command again.")
-        return images
 
 
 def _known(value: Tensor) -> float | None:

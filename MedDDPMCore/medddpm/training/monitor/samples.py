@@ -201,6 +201,14 @@ def read_sample(folder: Path, modalities: Sequence[str], like: Tensor) -> Tensor
     return torch.stack(images) if all(image.shape == like.shape[1:] for image in images) else None
 
 
+def made_sample(folder: Path, modalities: Sequence[str], like: Tensor) -> Tensor:
+    """As ``read_sample``, of images that were there a moment ago. Raises InputError where they are not."""
+    images = read_sample(folder, modalities, like)
+    if images is None:
+        raise InputError(f"The samples in {folder} are gone, though just made. Run the same command again.")
+    return images
+
+
 def recorded(folder: Path) -> object:
     """What the samples in a folder were made from; None where nothing says so."""
     try:
