@@ -151,8 +151,9 @@ def synthesize(
 
 
 def _synthesized(options: dict[str, Any]) -> Any:
-    from .synthesis.pipeline import raise_failures, run
+    from .synthesis.pipeline import run
     from .synthesis.request import ANATOMIES, SynthesisRequest
+    from .synthesis.results import raise_failures
 
     given, images = options.pop("mask"), options.pop("image")
     collect, reporter = options.pop("collect_errors"), CallingReporter(options.pop("progress"))

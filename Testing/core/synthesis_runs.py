@@ -14,8 +14,9 @@ import pytest
 from medddpm import errors
 from medddpm.errors import Cancelled
 from medddpm.progress import Reporter, SilentReporter
-from medddpm.synthesis.pipeline import CaseResult, run
+from medddpm.synthesis.pipeline import run
 from medddpm.synthesis.request import SynthesisRequest
+from medddpm.synthesis.results import CaseResult
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 

@@ -168,7 +168,10 @@ def test_a_folder_in_use_and_what_is_no_release_are_refused(
         ({"context": ("T1=a.nii",), "region": "r.nii"}, "wholly synthetic"),
         ({"anatomy": "map.nii"}, "wholly synthetic"),
         ({"license": "nothing known"}, "is not known"),
-        ({"seed": MAX_SEED - 1000, "samples": 900}, "seeds of this release would go up to"),
+        (
+            {"seed": MAX_SEED - 50_000, "samples": 900, "verify": "model", "best_of": 50},
+            "seeds of this release would go up to",
+        ),
     ):
         with pytest.raises(InputError, match=words):
             released(masks, tiny, tmp_path / "other", memorization=memorization, **options)

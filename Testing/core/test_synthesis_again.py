@@ -20,8 +20,8 @@ from medddpm.geometry import io
 from medddpm.geometry.itk import read_itk
 from medddpm.jobs.owner import OwnerFile
 from medddpm.synthesis import batch
-from medddpm.synthesis.pipeline import summary
 from medddpm.synthesis.provenance import CLAIM
+from medddpm.synthesis.results import summary
 from patience import patient
 from synthesis_phantoms import contents, save_mask, save_tiny, voxels
 from synthesis_runs import Recorder, command, leftovers, synthesize

@@ -23,7 +23,7 @@ from medddpm.models.registry import save_model_folder
 from medddpm.network.appearance import Look
 from medddpm.network.build import build_network
 from medddpm.network.residual import ResidualUNet
-from medddpm.synthesis.batch import CaseResult
+from medddpm.synthesis.results import CaseResult
 from medddpm.training.evaluation.evaluate import evaluate
 from medddpm.training.evaluation.request import EvaluationRequest
 from medddpm.training.evaluation.results import write_tables

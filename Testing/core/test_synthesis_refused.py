@@ -19,7 +19,7 @@ from medddpm.models import device
 from medddpm.models.registry import save_model_folder
 from medddpm.synthesis import batch, estimate
 from medddpm.synthesis.estimate import memory_needed
-from medddpm.synthesis.pipeline import raise_failures
+from medddpm.synthesis.results import raise_failures
 from small_models import reference_network
 from synthesis_phantoms import contents, save_mask, save_tiny, tiny_config
 from synthesis_runs import Recorder, leftovers, record, run_command, synthesize

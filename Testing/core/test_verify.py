@@ -19,8 +19,9 @@ from medddpm.progress import SilentReporter
 from medddpm.synthesis import verify
 from medddpm.synthesis.case import prepare_case
 from medddpm.synthesis.elsewhere import _with_whole_paths
-from medddpm.synthesis.pipeline import run_batch, summary
+from medddpm.synthesis.pipeline import run_batch
 from medddpm.synthesis.request import SynthesisRequest
+from medddpm.synthesis.results import summary
 from medddpm.synthesis.verify import TABLE
 from small_models import reference_network
 from synthesis_phantoms import contents, save_mask, tiny_config

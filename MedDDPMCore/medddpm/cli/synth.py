@@ -48,7 +48,8 @@ def synth_command(
     others = [*fields.get("images", ()), *scans.values(), *single]
     with ConsoleReporter() as reporter:
         files = tuple(str(file) for file in masks_among(masks, fields["model"], others, reporter))
-        from ..synthesis.pipeline import raise_failures, run, summary  # which takes a while: torch
+        from ..synthesis.pipeline import run  # which takes a while: torch
+        from ..synthesis.results import raise_failures, summary
 
         results = run(SynthesisRequest(files, **fields), out, reporter, shard_of(shard))
     say(summary(results, time.monotonic() - started))

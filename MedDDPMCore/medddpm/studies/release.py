@@ -25,9 +25,9 @@ from ..models.registry import load_model
 from ..progress import Reporter, SilentReporter
 from ..sampling import names
 from ..sampling.solvers import sampler_and_steps
-from ..synthesis.batch import CaseResult
-from ..synthesis.pipeline import labels_together, raise_failures, run_batch
+from ..synthesis.pipeline import labels_together, run_batch
 from ..synthesis.request import WHOLE, Shard, SynthesisRequest
+from ..synthesis.results import CaseResult, raise_failures
 from .memorization_report import JSON as MEMORIZATION
 from .release_card import card, manifest
 from .release_layout import Case, Layout, layout_of
@@ -37,7 +37,10 @@ DATASET, PRIVATE, PLAN, KEY, SUMS = "dataset", "private", "plan.json", "key.tsv"
 ANONYMITY = "anonymity.json"
 MAX_BYTES = 16 * 2**20
 # What decides how a case looks, but for its own mask and seed.
-LOOKS = ("samples", "seed", "sampler", "steps", "guidance", "labels", "mass_effect", "contrast", "modalities")
+LOOKS = (
+    *("guidance", "mass_effect", "contrast", "best_of"),  # for the data card
+    *("samples", "seed", "sampler", "steps", "labels", "modalities", "verify"),
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def release(
 ) -> Released | None:
     """Synthesize the cases of all masks and lay them out below ``out``; with a ``shard`` only synthesize its share.
 
-    Sample k of mask m has the seed ``seed + m * samples + k``, so that no two cases share anatomy and noise. What was
+    The masks have different seeds, so that no two cases share anatomy and noise. What was
     done before is taken from ``out``. Raises InputError where the memorization study is missing, is of another model
     or has found copies, where the request holds a patient's images, and for a folder in use; MedDDPMError, with nothing
     laid out, where a mask cannot be used; Cancelled.
@@ -78,10 +81,10 @@ def release(
             return None
         reporter.stage("write", "Putting the data set together")
         cases = list(_cases(synthesis, results))
-        key = ["case\tmask\tsample\tseed", *(f"{c.id}\t{c.mask}\t{c.sample + 1}\t{c.seed}" for c in cases)]
+        key = ["case\tmask\tsample\tseed", *(f"{c.id}\t{c.mask}\t{c.sample + 1}\t{c.made['seed']}" for c in cases)]
         write_text(Path(out) / PRIVATE / KEY, "\n".join(key) + "\n")
         sampler, steps = sampler_and_steps(model.config, synthesis.sampler, synthesis.steps)
-        facts = {"sampler": sampler, "steps": steps, **{name: getattr(synthesis, name) for name in LOOKS[4:8]}}
+        facts = {"sampler": sampler, "steps": steps, **{name: getattr(synthesis, name) for name in LOOKS[:4]}}
         return _lay_out(Path(out), layout, cases, asked, model, studies, facts, text, reporter)
 
 
@@ -138,7 +141,7 @@ def _require_synthetic(synthesis: SynthesisRequest) -> None:
         )
     if not synthesis.compress:
         raise InputError("The images of a release are compressed (.nii.gz). Leave the choice out.")
-    last = synthesis.seed + len(synthesis.masks) * synthesis.samples
+    last = synthesis.seed + len(synthesis.masks) * synthesis.samples * synthesis.best_of
     if last > names.MAX_SEED:
         raise InputError(f"The seeds of this release would go up to {last}, beyond {names.MAX_SEED}. Choose a smaller.")
 
@@ -179,7 +182,7 @@ def _synthesized(
             synthesis,
             masks=(synthesis.masks[number],),
             images=synthesis.images[number : number + 1],
-            seed=synthesis.seed + number * synthesis.samples,
+            seed=synthesis.seed + number * synthesis.samples * synthesis.best_of,
         )
         yield from run_batch(one, model, out / PRIVATE / "cases" / f"{number + 1:04d}", reporter)
 
@@ -192,8 +195,8 @@ def _cases(synthesis: SynthesisRequest, results: list[CaseResult]) -> Iterator[C
     drawn.shuffle(pairs)
     digits = max(4, len(str(len(pairs))))
     for position, (number, k) in enumerate(pairs, 1):
-        seed = synthesis.seed + number * synthesis.samples + k
-        yield Case(f"{position:0{digits}d}", groups[number], k, seed, synthesis.masks[number], results[number].folder)
+        id = f"{position:0{digits}d}"
+        yield Case(id, groups[number], k, synthesis.masks[number], results[number].folder)
 
 
 def _lay_out(

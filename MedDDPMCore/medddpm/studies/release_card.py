@@ -36,7 +36,7 @@ def manifest(cases: Sequence[Case], layout: Layout, scheme: LabelScheme) -> str:
         ml = voxel_ml(case.labels.affine)
         counts = [f"{np.count_nonzero(case.labels.data == label.value) * ml:.2f}" for label in parts]
         told = [_cell(case.anatomy.get(name)) for name in facts]
-        lines.append([layout.case_id(case), str(case.group), str(case.seed), *counts, *told])
+        lines.append([layout.case_id(case), str(case.group), str(case.made["seed"]), *counts, *told])
     return "\n".join("\t".join(line) for line in lines) + "\n"
 
 

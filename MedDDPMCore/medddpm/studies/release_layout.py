@@ -34,13 +34,12 @@ MASK, ANATOMY = "tumor", "anatomy"
 @dataclass(frozen=True)
 class Case:
     """A released case: its number, and the number of its mask, as the data set has them; then what only its maker
-    knows: ``sample`` (from 0) and ``seed``, the file of the mask, and the folder of its results.
+    knows: ``sample`` (from 0), the file of the mask, and the folder of its results.
     """
 
     id: str
     group: int
     sample: int
-    seed: int
     mask: str
     folder: Path
 
@@ -50,9 +49,14 @@ class Case:
         return read_json(self.folder / NAME, MAX_BYTES, f"{self.folder / NAME} cannot be read. Run the command again.")
 
     @property
+    def made(self) -> dict[str, Any]:
+        """The record of the sample: seed, and anatomy and verification where there are any."""
+        return dict(self.record["samples"][self.sample])
+
+    @property
     def anatomy(self) -> dict[str, Any]:
         """What is known of the sample's anatomy; empty for models without tissue labels."""
-        found = self.record["samples"][self.sample].get("anatomy")
+        found = self.made.get("anatomy")
         return found if isinstance(found, dict) else {}
 
     def grid_file(self, name: str) -> Path:
@@ -201,5 +205,6 @@ def public_record(case: Case) -> dict[str, Any]:
     record = case.record
     kept = ("synthetic", "statement", "intensity", "model", "model_sha256", "sampler", "steps", "guidance", "precision")
     told = {name: record[name] for name in kept if name in record}
-    told |= {"seed": case.seed, "mask_group": case.group, "outline_invented": record.get("outline_invented")}
-    return told | ({"anatomy": case.anatomy} if case.anatomy else {}) | {"versions": record.get("versions")}
+    told |= {"mask_group": case.group, "outline_invented": record.get("outline_invented")}
+    made = {name: value for name, value in case.made.items() if name in ("seed", "anatomy", "verification")}
+    return told | made | {"versions": record.get("versions")}

@@ -40,6 +40,7 @@ from .provenance import (
     write_provenance,
 )
 from .request import SynthesisRequest
+from .results import CaseResult
 from .sheet import EditedPart, write_sheet
 from .verify import Candidate, best_of, open_verifier
 
@@ -50,20 +51,6 @@ log = logging.getLogger(__name__)
 
 MODEL_GRID = "model-grid"
 OnPlaced = Callable[[str, PreparedCase], None]
-
-
-@dataclass(frozen=True)
-class CaseResult:
-    """What became of one mask: ``state`` is "done", "already done" or "failed", the rest then as in ``Outcome``."""
-
-    mask: Path
-    folder: Path
-    state: str
-    message: str = ""
-    exit_code: int = 0
-    option: str = ""
-    path: str = ""
-    sheets: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

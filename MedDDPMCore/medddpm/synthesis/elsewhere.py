@@ -16,10 +16,10 @@ from ..jobs.outcome import EXIT_INTERNAL, Outcome, outcome_of
 from ..jobs.remote import run_elsewhere
 from ..models.places import find_model, model_folders
 from ..progress import Reporter
-from .batch import CaseResult
 from .names import case_names
 from .provenance import NAME, remove_results
 from .request import ANATOMIES, OWN, UNVERIFIED, SynthesisRequest, modality_files
+from .results import CaseResult
 from .verify import write_table
 
 

@@ -21,8 +21,9 @@ from ..models.places import find_model
 from ..progress import Reporter
 from .anatomy import CaseAnatomy
 from .case import PreparedCase, prepare_case
-from .pipeline import raise_failures, run_batch
+from .pipeline import run_batch
 from .request import SynthesisRequest
+from .results import raise_failures
 
 ANATOMY_NAME, FACTS_NAME = "anatomy.nrrd", "facts.json"
 

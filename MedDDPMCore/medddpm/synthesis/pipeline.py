@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import InputError, MedDDPMError
+from ..errors import InputError
 from ..files import make_folder
 from ..geometry.io import read_mask
 from ..geometry.volume import Mask
@@ -18,14 +18,12 @@ from ..labels.scheme import LabelScheme
 from ..labels.together import recognize_together
 from ..models.model import Model
 from ..models.registry import load_model
-from ..parse import printable
-from ..progress import Reporter, duration
-from .batch import Batch, CaseResult, OnPlaced
+from ..progress import Reporter
+from .batch import Batch, OnPlaced
 from .names import case_names
 from .request import UNVERIFIED, WHOLE, Shard, SynthesisRequest
-from .verify import verified_sentence, write_table
-
-__all__ = ["CaseResult", "raise_failures", "run", "run_batch", "summary"]
+from .results import CaseResult
+from .verify import write_table
 
 
 def run(request: SynthesisRequest, out: Path, reporter: Reporter, shard: Shard = WHOLE) -> list[CaseResult]:
@@ -108,28 +106,3 @@ def _known_modalities(wanted: tuple[str, ...], model: Model) -> tuple[str, ...]:
             raise InputError(f"The model '{model.config.name}' makes no {name}; it makes {', '.join(made.values())}.")
     chosen = {name.casefold() for name in wanted}
     return tuple(name for folded, name in made.items() if folded in chosen)
-
-
-def summary(results: Sequence[CaseResult], seconds: float) -> str:
-    """One sentence on a batch for a person."""
-    good = sum(result.state == "done" for result in results)
-    there = sum(result.state == "already done" for result in results)
-    failed = sum(result.state == "failed" for result in results)
-    noun = "mask" if len(results) == 1 else "masks"
-    parts = [f"{good} of {len(results)} {noun} synthesized in {duration(seconds)}"] if good or not there else []
-    parts += [f"{there} of {len(results)} {noun} done before and left as is"] if there else []
-    parts += [f"{failed} failed"] if failed else []
-    verified = verified_sentence([result.folder for result in results if result.state != "failed"])
-    return f"{', '.join(parts)}. {verified}".rstrip()
-
-
-def raise_failures(results: Sequence[CaseResult]) -> None:
-    """Raise one error naming every mask that failed, with the exit code of the first."""
-    failed = [result for result in results if result.state == "failed"]
-    if not failed:
-        return
-    first, message = failed[0], failed[0].message
-    if len(results) > 1:
-        lines = [printable(f"{result.mask}: {result.message}") for result in failed]
-        message = "\n".join([f"{len(failed)} of {len(results)} masks could not be synthesized.", *lines])
-    raise MedDDPMError(message, first.exit_code, option=first.option, path=first.path)
