@@ -23,7 +23,7 @@ from medddpm.progress import SilentReporter
 from medddpm.studies import features, radiomics
 from medddpm.studies import table1 as studied
 from medddpm.studies.agreement import Share
-from medddpm.studies.anonymity import IMAGES, OUTLINE, OWN, TUMOR, Anonymity, anonymity
+from medddpm.studies.anonymity import BEYOND, IMAGES, OUTLINE, OWN, TUMOR, Anonymity, anonymity
 from medddpm.studies.anonymity_report import links, write_anonymity
 from medddpm.studies.features import open_features, standard
 from medddpm.studies.memorization import RESIDUAL, FeatureSpace, Memorization, memorization
@@ -491,7 +491,7 @@ def test_cases_are_linked_to_the_patient_whom_they_resemble(place: Path) -> None
     first = attacked(place)
     by_attack = {key[2]: share for *key, share in links(first) if key[0] == "gan"}
     assert by_attack[TUMOR].value == 1  # the masks are the patients' own
-    assert set(by_attack) == {IMAGES, TUMOR, OUTLINE, "features of HD-BET encoder (0.model)"}
+    assert set(by_attack) == {IMAGES, BEYOND, TUMOR, OUTLINE, "features of HD-BET encoder (0.model)"}
     assert first.patients == 6 and {link.anatomy for link in first.links} == {OWN}
     own = load_file(place / "set" / "cases" / "case4.safetensors")["images"][0].float()
     other = load_file(place / "set" / "cases" / "case0.safetensors")["images"][0].float()
@@ -523,4 +523,4 @@ def test_workers_of_a_study_sample_and_no_more(place: Path, monkeypatch: pytest.
         assert not list((place / "there").rglob("*.html"))
     assert len(list((place / "there").rglob("synthetic-T1.nii.gz"))) == 12
     monkeypatch.setattr(evaluated, "draw_sample", None)  # all samples are there
-    assert len(anonymity(read_study(place / "study.toml", AnonymityRequest, place / "there")).links) == 2 * 6 * 4
+    assert len(anonymity(read_study(place / "study.toml", AnonymityRequest, place / "there")).links) == 2 * 6 * 5

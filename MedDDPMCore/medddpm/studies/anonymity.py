@@ -22,14 +22,15 @@ from ..training.dataset import PreparedDataset
 from ..training.evaluation.evaluate import evaluate
 from ..training.evaluation.request import EvaluationRequest
 from ..training.evaluation.samples import with_bank_anatomy
-from ..training.monitor.neighbors import Nearest, coarse, left_right_axis
+from ..training.monitor.neighbors import Nearest, TrainingNeighbors, coarse, left_right_axis
 from ..training.monitor.samples import made_sample
 from .features import Features, open_features
 from .memorization import FeatureSpace
 from .request import AnonymityRequest, StudiedModel, check_study
 
 OWN, BANK = "the patient's", "from the bank"
-IMAGES, TUMOR, OUTLINE, TISSUES = "images", "mask: tumor", "mask: outline", "mask: tissues"
+IMAGES, BEYOND = "images", "images, beyond the mask"
+TUMOR, OUTLINE, TISSUES = "mask: tumor", "mask: outline", "mask: tissues"
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,10 @@ class _Attacker:
         self._index = {case.id: i for i, case in enumerate(self._held_out.cases)}
         reporter.stage("features", "What the attacker knows of every patient")
         ids = [case.id for known in data.values() for case in known.cases]
+        places = [(known, i) for known in data.values() for i in range(len(known))]
+        self._beyond = TrainingNeighbors(
+            ids, lambda n: places[n][0][places[n][1]], dataset.background, self._left_right
+        )
         seen: dict[str, list[np.ndarray]] = {}
         for images, fractions in (case for known in data.values() for case in known):
             for attack, vector in self._views(images, fractions):
@@ -141,9 +146,11 @@ class _Attacker:
             images = made_sample(Path(asked.out) / sample.folder, self._config.modalities, real)
             views = [dict(self._views(images, fractions))]
             views += [dict(self._views(images.flip(self._left_right), fractions.flip(self._left_right)))]
-            for attack, space in self._spaces.items():
-                near = space.nearest(np.stack([view[attack] for view in views]))
-                patient = self.patients[sample.case]
+            found = {
+                attack: space.nearest(np.stack([v[attack] for v in views])) for attack, space in self._spaces.items()
+            }
+            patient = self.patients[sample.case]
+            for attack, near in (found | {BEYOND: self._beyond.nearest(images, fractions)}).items():
                 linked = self.patients[near.case] == patient
                 links.append(Link(model.name, anatomy, attack, sample.case, patient, sample.seed, near, linked))
         return links

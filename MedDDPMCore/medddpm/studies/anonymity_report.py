@@ -74,7 +74,8 @@ def _made(found: Anonymity) -> str:
     return (
         f"Every sample made from the masks of the split '{found.request.split}' of {found.dataset} is linked to the "
         f"nearest of {found.patients} patients by correlation, averaged to 24 voxels a side, less the mean over these "
-        f"patients. Linked: the nearest is the patient whose mask it was made from.{network}"
+        f"patients. Linked: the nearest is the patient whose mask it was made from. 'Beyond the mask': what is left of "
+        f"an image after the mean intensities of its labels are subtracted.{network}"
     )
 
 
