@@ -16,6 +16,7 @@ from medddpm.jobs.events import State
 from medddpm.options import option
 from medddpm.preparation.options import PrepareOptions
 from medddpm.sampling.names import DEVICE_HELP, DEVICES, PRECISION_HELP, PRECISIONS
+from medddpm.training.config import ON_HELP
 from medddpm.training.presets import PRESETS, preset_config
 from MedDDPMSlicerLib.Job import Job
 from MedDDPMSlicerLib.Jobs import JobMonitor, nothingAsked
@@ -67,6 +68,7 @@ class TrainChoices:
     )
     device: str = option("auto", DEVICE_HELP, choices=DEVICES, more=True)
     precision: str = option("auto", PRECISION_HELP, choices=PRECISIONS)
+    on: str = option("", ON_HELP, label="Compute on", metavar="HOST")
 
 
 def renewed(parameterNode: Any) -> Any:

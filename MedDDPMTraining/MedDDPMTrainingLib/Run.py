@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -131,6 +132,13 @@ class TrainingRun(Observed):
             )
         ended = summary.state in (State.FAILED, State.PAUSED, State.CANCELLED)
         return plainSentence(summary.message) if ended and summary.message else summary.sentence or ""
+
+    @property
+    def elsewhere(self) -> str:
+        """The other computer that it is to compute on; empty for this one."""
+        with contextlib.suppress(InputError):
+            return self.files.config().on
+        return ""
 
     @property
     def modelFolder(self) -> Path:

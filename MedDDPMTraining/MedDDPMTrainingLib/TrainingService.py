@@ -156,7 +156,7 @@ class TrainingService(Background):
         if run is None:
             return _("Choose a training in the list first.")
         reason = None if action == "forget" else run.blockedReason(action)
-        if reason is None and action in ("resume", "extend"):
+        if reason is None and action in ("resume", "extend") and not run.elsewhere:
             return self.packages.reason(TRAINING)
         return reason
 
@@ -223,7 +223,7 @@ class TrainingService(Background):
                 self.library.describe(node.startModel)
         except MedDDPMError as exc:
             return sentenceOf(exc)
-        return self.packages.reason(TRAINING)
+        return None if node.on else self.packages.reason(TRAINING)
 
 
 def _whole(folder: str) -> str:

@@ -133,6 +133,7 @@ def parameters(**values: Any) -> SimpleNamespace:
         "lookEvery": 0,
         "device": "cpu",
         "precision": "fp32",
+        "on": "",
         "runsFolder": "",
         "runName": "",
         "chosenRun": "",

@@ -22,6 +22,11 @@ from .sections import (
     ScaleConfig,
 )
 
+ON_HELP = (
+    "Train on another computer that ssh reaches without a password and that has MedDDPM: dataset and checkpoints are "
+    "sent there, the training comes back when it ends, and nothing stays. HOST:COMMAND where 'medddpm' is not on its "
+    "path."
+)
 PRECISIONS = ("fp32", "bf16", "fp16")
 # A run may be continued with other values of these; all else must stay, or it would be another run.
 FREE_TO_CHANGE = (
@@ -88,14 +93,7 @@ class TrainConfig:
         "Start from this model (a name, a model folder or a published .pt file), also with other labels or modalities.",
         flag="--from",
     )
-    on: str = option(
-        "",
-        "Train on another computer that ssh reaches without a password and that has MedDDPM: dataset and checkpoints "
-        "are sent there, the training comes back when it ends, and nothing stays. HOST:COMMAND where 'medddpm' is not "
-        "on its path.",
-        label="Compute on",
-        metavar="HOST",
-    )
+    on: str = option("", ON_HELP, label="Compute on", metavar="HOST")
     threads: int = option(0, "CPU threads; 0: as many as there are cores.", low=0)
     license: str = option("unknown", "License of the model.")
     intended_use: str = option("Research only. Not for diagnosis or treatment.", "Intended use of the model.")

@@ -9,6 +9,7 @@ from typing import Any
 
 import slicer
 from medddpm.errors import MedDDPMError
+from slicer.i18n import tr as _
 
 from ..Dependencies import GENERATING
 from ..Texts import sentenceOf
@@ -39,6 +40,20 @@ class PanelContext:
 
     def update(self) -> None:
         """Read anew what follows from the parameter node; called before the panels are refreshed."""
+
+    def maySend(self) -> bool:
+        """Whether the computer that is to compute may get what is sent to it; asked once for each."""
+        host, library = self.parameters.on, self.service.library
+        if host and not library.sendsTo(host):
+            question = _(
+                "Masks and images (of a training: its dataset) will be sent to the computer '{host}' by OpenSSH, and "
+                "deleted there when the work has ended. Send patient data only where you may. Send to this computer "
+                "from now on?"
+            ).format(host=host)
+            if not slicer.util.confirmOkCancelDisplay(question, _("Send images to another computer")):
+                return False
+            library.allowSending(host)
+        return True
 
     def remembered(self) -> list[tuple[str, str]]:
         """(key, title) of what is remembered for the user, for the panel of the storage."""

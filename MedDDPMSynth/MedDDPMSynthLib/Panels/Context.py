@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from MedDDPMSlicerLib.Panels.Base import PanelContext, plainErrors
-from slicer.i18n import tr as _
-
-from .Texts import sendingQuestion
 
 
 class Context(PanelContext):
@@ -43,17 +40,6 @@ class Context(PanelContext):
     def agreed(self) -> bool:
         """Whether the terms of the chosen model were agreed to, or need not be."""
         return self.model is not None and self.service.library.acknowledged(self.parameters.model)
-
-    def maySend(self) -> bool:
-        """Whether the computer that is to compute may get the images; asked once for each."""
-        host, library = self.parameters.on, self.service.library
-        if host and not library.sendsTo(host):
-            import slicer
-
-            if not slicer.util.confirmOkCancelDisplay(sendingQuestion(host), _("Send images to another computer")):
-                return False
-            library.allowSending(host)
-        return True
 
     @property
     def scheme(self) -> Any:

@@ -50,12 +50,3 @@ def checkSummary(findings: Sequence[Any]) -> str:
     if warnings:
         return _("Mask check: usable; {counted} to look at.").format(counted=counted(warnings, "warning"))
     return _("Mask check: the mask is ready.")
-
-
-def sendingQuestion(host: str) -> str:
-    """What is asked before images leave this computer."""
-    return _(
-        "The mask and the images of this generation will be sent to the computer '{host}' by "
-        "OpenSSH, and deleted there when the generation has ended. Send patient data only where you "
-        "may. Send to this computer from now on?"
-    ).format(host=host)

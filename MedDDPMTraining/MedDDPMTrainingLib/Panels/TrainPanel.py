@@ -96,7 +96,8 @@ class TrainPanel(Panel):
     def start(self) -> None:
         """Start the training and follow it."""
         with self.told():
-            self.context.choose(self.context.service.train(self.context.parameters).folder)
+            if self.context.maySend():
+                self.context.choose(self.context.service.train(self.context.parameters).folder)
 
     def _set(self, name: str, value: Any) -> None:
         """Take a choice of the user."""
@@ -145,7 +146,7 @@ class TrainPanel(Panel):
     def _choices(self) -> tuple[Any, ...]:
         """What the estimate depends on; () where no training can start."""
         node = self.context.parameters
-        if node is None or self._blocked is not None:
+        if node is None or self._blocked is not None or node.on:  # of the other computer nothing is known
             return ()
         return (node.datasetFolder, node.startModel, *valuesOf(node, TrainChoices).values(), self.ui.DatasetLabel.text)
 
