@@ -39,6 +39,7 @@ from .Results import (
     KEPT,
     REGION,
     SAMPLE_ANATOMY,
+    SAMPLE_VERIFICATION,
     caseItem,
     kindOf,
     nextSampleNumber,
@@ -59,8 +60,8 @@ _FILE = re.compile(r"[^/\\:\0]{1,255}")
 class SampleRecord:
     """One sample: its seed and its image files (modality -> path).
 
-    ``anatomy``: the file of the label map that it was made from, and ``facts`` what is known of it, for models that are
-    told tissues.
+    ``anatomy``: the file of the label map that it was made from, for models that are told tissues. ``facts``: what is
+    known of that and of segmenting it again, by their names in the provenance of its volumes.
     """
 
     seed: int
@@ -229,7 +230,7 @@ def describe(node: Any, plan: ImportPlan, record: CaseRecord, sample: SampleReco
     }
     # Lists of files mean nothing in a scene.
     facts = {key: value for key, value in record.facts.items() if key not in ("samples", "mask_files")}
-    facts |= {"segments": list(plan.segments)} | ({SAMPLE_ANATOMY: sample.facts} if sample.facts else {})
+    facts |= {"segments": list(plan.segments)} | sample.facts
     markSynthetic(node, plan.segmentation, fields, facts)
     node.SetAttribute(JOB, plan.jobName)
     node.SetAttribute(KEPT, "1")
@@ -269,5 +270,6 @@ def _sample(folder: Path, entry: dict[str, Any], modalities: tuple[str, ...]) ->
 
     found = {modality: ending(safe_name(modality)) for modality in modalities}
     images = {modality: path for modality, path in found.items() if path is not None}
-    facts = entry.get("anatomy")
-    return SampleRecord(int(entry["seed"]), images, ending("anatomy"), facts if isinstance(facts, dict) else {})
+    known = {SAMPLE_ANATOMY: entry.get("anatomy"), SAMPLE_VERIFICATION: entry.get("verification")}
+    facts = {name: value for name, value in known.items() if value and isinstance(value, dict)}
+    return SampleRecord(int(entry["seed"]), images, ending("anatomy"), facts)

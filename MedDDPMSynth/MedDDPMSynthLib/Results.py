@@ -39,8 +39,8 @@ from .Marking import isEdited
 JOB, KEPT, AUTOMATIC, STATISTIC = "MedDDPM.job", "MedDDPM.kept", "MedDDPM.automatic", "MedDDPM.statistic"
 REGION = "MedDDPM.region"
 
-# In the provenance of a volume: what is known of the anatomy of its sample.
-SAMPLE_ANATOMY = "sample_anatomy"
+# In the provenance of a volume: what is known of the anatomy of its sample, and what came of segmenting it again.
+SAMPLE_ANATOMY, SAMPLE_VERIFICATION = "sample_anatomy", "sample_verification"
 # Numbers that are computed with between two pauses, over all samples together.
 NUMBERS_AT_ONCE = 3_000_000
 # The variability map is shown from 0 to this part of the whole gray range.
@@ -144,9 +144,9 @@ def modalitiesOf(samples: Iterable[Sample]) -> list[str]:
     return list(dict.fromkeys(modalityOf(v) for s in samples for v in s.volumes))
 
 
-def anatomyFacts(sample: Sample) -> dict[str, Any]:
-    """What is known of the anatomy that a sample was made from; empty for models that are told no tissues."""
-    facts = provenanceOf(sample.volumes[0]).get(SAMPLE_ANATOMY) if sample.volumes else None
+def factsOf(sample: Sample, what: str) -> dict[str, Any]:
+    """What its provenance says of a sample under ``what`` (``SAMPLE_ANATOMY``, ...); empty where it says nothing."""
+    facts = provenanceOf(sample.volumes[0]).get(what) if sample.volumes else None
     return facts if isinstance(facts, dict) else {}
 
 

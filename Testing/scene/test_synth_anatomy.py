@@ -33,7 +33,7 @@ from MedDDPMSynthLib.Options import (  # noqa: E402  # noqa: E402
     optionsOf,
 )
 from MedDDPMSynthLib.Readiness import missingForAnatomy, untold  # noqa: E402
-from MedDDPMSynthLib.Results import anatomyFacts, discardSample, samplesOf  # noqa: E402
+from MedDDPMSynthLib.Results import SAMPLE_ANATOMY, SAMPLE_VERIFICATION, discardSample, factsOf, samplesOf  # noqa: E402
 from MedDDPMSynthLib.SynthLogic import SynthLogic  # noqa: E402
 from MedDDPMSynthLib.SynthService import SynthService  # noqa: E402
 from scene_phantoms import volumeNodeFromArray  # noqa: E402
@@ -138,7 +138,7 @@ def test_larger_ventricles_are_painted_over_the_other_tissues(service, scene, an
     grown = ball & (labels.data == 9)
     before, after = (volumeOf(run.volumes[0]).data[grown].mean() for run in (first, second))
     assert grown.sum() > 20 and after < before - 100, "white matter is bright, fluid dark"
-    facts = anatomyFacts(samplesOf(segmentation)[1])
+    facts = factsOf(samplesOf(segmentation)[1], SAMPLE_ANATOMY)
     assert facts["map"] is None and facts["mass_effect"] == 0
 
 
@@ -147,10 +147,14 @@ def test_the_anatomy_comes_with_the_results_and_is_not_shown(service, scene, ana
     segmentation = painted(scene)
     transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     segmentation.SetAndObserveTransformNodeID(transform.GetID())
-    run = generated(service, segmentation, anatomyModel, samples=2, mass_effect=0.5)
+    run = generated(service, segmentation, anatomyModel, samples=2, mass_effect=0.5, verify="model", best_of=2)
     assert len(run.volumes) == 4 and "tissues" not in run.message
     first, second = samplesOf(segmentation)
-    assert anatomyFacts(first)["mass_effect"] == 0.5 and anatomyFacts(first) != anatomyFacts(second)
+    anatomies = [factsOf(sample, SAMPLE_ANATOMY) for sample in (first, second)]
+    assert anatomies[0]["mass_effect"] == 0.5 and anatomies[0] != anatomies[1]
+    verified = factsOf(first, SAMPLE_VERIFICATION)
+    assert verified["word"] in ("good", "doubtful", "poor") and verified["expected"] == 0.7
+    assert len(verified["rejected"]) == 1 and set(verified["dice"]) == {"tumor_whole", "tumor_core", "tumor_enhancing"}
     for number, sample in enumerate((first, second), 1):
         node = sample.anatomy
         assert node.GetName() == f"Anatomy {number:02d} – Case (synthetic)" and isSynthetic(node)
@@ -364,7 +368,7 @@ def test_scripts(service, scene, anatomyModel, monkeypatch):
     common = {"model": str(anatomyModel), "steps": 1, "device": "cpu", "precision": "fp32"}
     volumes = SynthLogic().synthesize(segmentation, **common, massEffect=0.0, contrast="mean")
     (sample,) = samplesOf(segmentation)
-    assert anatomyFacts(sample)["mass_effect"] == 0 and list(sample.volumes) == volumes
+    assert factsOf(sample, SAMPLE_ANATOMY)["mass_effect"] == 0 and list(sample.volumes) == volumes
     for wrong, words in (
         ({"anatomy": "loud"}, "'loud' is not one of seed, reference"),
         ({"contrast": "loud"}, "one of seed, mean, reference"),

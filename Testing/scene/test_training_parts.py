@@ -168,6 +168,12 @@ def test_missing_packages_are_named_for_each_purpose(makeTrainingService, datase
     service = makeTrainingService(missing=lambda use: [SimpleNamespace(name=name) for name in missing[use]])
     node = parameters(datasetFolder=str(dataset))
     assert service.blockedReason("train", node) == "Install the missing packages first: monai."
+    assert service.blockedReason("train", parameters(datasetFolder=str(dataset), on="box")) is None  # they are there
+    run = service.train(parameters(datasetFolder=str(dataset), on="-x", iterations=200))
+    assert run.elsewhere == "-x"
+    pollUntil(service, lambda: run.look().state.value == "failed")
+    assert "'-x' is not a host" in run.message
+    pollUntil(service, lambda: service.runBlockedReason("resume", run.folder) is None)
     missing[TRAINING] = []
     service.packages.lookAgain()
     assert service.blockedReason("train", node) is None

@@ -9,7 +9,7 @@ CORE = Path(__file__).resolve().parents[2] / "MedDDPMCore"
 
 
 def main(folder: Path, scheme: str = "brats") -> None:
-    """Labels of a scheme to T1 and FLAIR on 16 x 24 x 16 voxels of 10 mm; reproducible weights.
+    """Labels of a scheme to T1 and FLAIR on 16 x 24 x 16 voxels of 10 mm; reproducible weights, and a segmenter.
 
     With tissues it computes what an image shows beyond their means, in which white matter is bright and fluid dark.
     """
@@ -17,6 +17,7 @@ def main(folder: Path, scheme: str = "brats") -> None:
     from medddpm.config import GridConfig, ModelConfig, NetworkConfig, ScheduleConfig
     from medddpm.labels.scheme import load_scheme
     from medddpm.models.registry import save_model_folder
+    from medddpm.models.segmenter import OWN_NAME, Segmenter, SegmenterConfig
     from medddpm.network.appearance import Look
     from medddpm.network.build import build_network
 
@@ -44,6 +45,11 @@ def main(folder: Path, scheme: str = "brats") -> None:
                 torch.cat([look.means.flatten(), (look.spreads / 50).log().flatten(), look.scales.log()])
             )
     save_model_folder(folder, config, network.state_dict())
+    regions = {"tumor_whole": 0.8, "tumor_core": 0.7, "tumor_enhancing": 0.6}
+    grid = config.grid
+    described = SegmenterConfig(tuple(regions), config.modalities, grid.spacing, grid.orientation, 2)
+    segmenter = Segmenter(described, config, torch.device("cpu"), seed=3)
+    segmenter.save(folder / OWN_NAME, real_dice=regions, real_cases=4)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import unittest
+import unittest.mock
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 import slicer
 import vtk
 from MedDDPMSlicerLib import Background
+from MedDDPMSlicerLib.Processes import slicerPython, workerEnvironment
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "common"))
 from patience import patient
@@ -266,3 +268,20 @@ def _commandLines() -> list[tuple[int, list[str]]]:
         if state != "Z":
             found.append((int(folder.name), words))
     return found
+
+
+def otherComputer(test: unittest.TestCase) -> Path:
+    """This computer behind a stand-in for ssh, until the test ends; the folder with its ``medddpm`` and ``cache``."""
+    home = OUT / "other computer"
+    home.mkdir(exist_ok=True)
+    python = " ".join(slicerPython())
+    for name, text in {
+        "ssh": f'while [ "$1" = -o ]; do shift 2; done; shift; XDG_CACHE_HOME="{home}/cache" exec sh -c "$1"',
+        "medddpm": f'export PYTHONPATH="{workerEnvironment()["PYTHONPATH"]}"; exec {python} -m medddpm.cli "$@"',
+    }.items():
+        (home / name).write_text(f"#!/bin/sh\n{text}\n")
+        (home / name).chmod(0o755)
+    patch = unittest.mock.patch.dict(os.environ, PATH=f"{home}{os.pathsep}{os.environ['PATH']}")
+    patch.start()
+    test.addCleanup(patch.stop)
+    return home

@@ -10,8 +10,7 @@ from datetime import datetime
 
 import numpy as np
 import slicer
-from driving import OUT, SlicerTestCase, grab, say, waitUntil, workers
-from MedDDPMSlicerLib.Processes import slicerPython, workerEnvironment
+from driving import SlicerTestCase, grab, otherComputer, say, waitUntil, workers
 from stalls import StallMeter
 
 
@@ -58,36 +57,23 @@ class GeneratingTest(SlicerTestCase):
 
         The other computer is this one, behind a stand-in for ssh.
         """
-        home = OUT / "other computer"
-        home.mkdir(exist_ok=True)
-        python = " ".join(slicerPython())
-        for name, text in {
-            "ssh": f'while [ "$1" = -o ]; do shift 2; done; shift; XDG_CACHE_HOME="{home}/cache" exec sh -c "$1"',
-            "medddpm": f'export PYTHONPATH="{workerEnvironment()["PYTHONPATH"]}"; exec {python} -m medddpm.cli "$@"',
-        }.items():
-            (home / name).write_text(f"#!/bin/sh\n{text}\n")
-            (home / name).chmod(0o755)
-        path, asked = os.environ["PATH"], []
-        os.environ["PATH"] = f"{home}{os.pathsep}{path}"
+        home, asked = otherComputer(self), []
         former = set(workers())  # that do not know this path
         for worker in former:
             os.kill(worker, signal.SIGKILL)
         waitUntil(lambda: not former & set(workers()), "the end of the worker")
         answers = [False, True]
-        try:
-            with unittest.mock.patch.object(
-                slicer.util, "confirmOkCancelDisplay", lambda text, *_: asked.append(text) or answers.pop(0)
-            ):
-                self.loadSample()
-                self.context.set("on", f"box:{home / 'medddpm'}")
-                before = self.service.run
-                waitUntil(lambda: self.ui.GenerateButton.enabled, "Generate")
-                self.ui.GenerateButton.click()
-                self.assertIs(self.service.run, before)  # No was the answer
-                run = self.generate()
-                self.generate()
-        finally:
-            os.environ["PATH"] = path
+        with unittest.mock.patch.object(
+            slicer.util, "confirmOkCancelDisplay", lambda text, *_: asked.append(text) or answers.pop(0)
+        ):
+            self.loadSample()
+            self.context.set("on", f"box:{home / 'medddpm'}")
+            before = self.service.run
+            waitUntil(lambda: self.ui.GenerateButton.enabled, "Generate")
+            self.ui.GenerateButton.click()
+            self.assertIs(self.service.run, before)  # No was the answer
+            run = self.generate()
+            self.generate()
         self.assertEqual(len(asked), 2)
         self.assertIn("'box:", asked[0])
         waitUntil(lambda: self.ui.ResultsTable.rowCount == 2, "the rows of the samples")

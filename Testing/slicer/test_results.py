@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,21 @@ import numpy as np
 import qt
 import slicer
 from driving import SlicerTestCase, grab, say, setVoxels, voxels, waitUntil
+from MedDDPMSlicerLib.Processes import slicerPython, workerEnvironment
 
 TUMOR = "Enhancing tumor"
+# Writes an untrained segmenter for the demo model.
+SEGMENTER = """
+import sys
+import torch
+from pathlib import Path
+from medddpm.models.places import find_config
+from medddpm.models.segmenter import Segmenter, SegmenterConfig
+model, dice = find_config("demo"), {"tumor_whole": 0.8, "tumor_core": 0.7, "tumor_enhancing": 0.6}
+grid = model.grid
+described = SegmenterConfig(tuple(dice), model.modalities, grid.spacing, grid.orientation, 2)
+Segmenter(described, model, torch.device("cpu"), seed=3).save(Path(sys.argv[1]), real_dice=dice, real_cases=4)
+"""
 
 
 class SamplesTest(SlicerTestCase):
@@ -50,6 +64,24 @@ class SamplesTest(SlicerTestCase):
         self.assertAlmostEqual(right.GetSliceOffset(), moved, delta=0.5)
         self.ui.UsualLayoutButton.click()
         self.assertEqual(manager.layout, usual)
+
+    def testSegmentedAgain(self) -> None:
+        """The best of two by a segmenter: the table has a column with the word and the Dice, and says the rest."""
+        table = self.ui.ResultsTable
+        self.assertTrue(table.isColumnHidden(3))
+        segmenter = Path(tempfile.mkdtemp()) / "segmenter.safetensors"
+        self.addCleanup(shutil.rmtree, segmenter.parent)
+        subprocess.run([*slicerPython(), "-c", SEGMENTER, str(segmenter)], check=True, env=workerEnvironment())
+        self.parameters.verify, self.parameters.bestOf, self.parameters.samples = str(segmenter), 2, 1
+        self.generate()
+        waitUntil(lambda: table.rowCount == 3, "the row of the sample")
+        self.assertFalse(table.isColumnHidden(3))
+        self.assertRegex(table.item(2, 3).text(), r"^(good|doubtful|poor) \(0\.\d\d\)$")
+        table.selectRow(2)
+        slicer.app.processEvents()
+        self.assertIn("The best of 2.", self.ui.ResultsMessageLabel.text)
+        self.assertIn("In real images 0.70 on average.", self.ui.ResultsMessageLabel.text)
+        grab("segmented-again")
 
     def testMeanAndVariability(self) -> None:
         """Mean and standard deviation over both samples are those of numpy."""

@@ -7,15 +7,16 @@ import shutil
 import signal
 import subprocess
 import unittest
+import unittest.mock
 from pathlib import Path
 
 import qt
 import slicer
-from driving import OUT, grab, openModule, rest, say, waitUntil
+from driving import OUT, grab, openModule, otherComputer, rest, say, waitUntil
 from MedDDPMTrainingLib import RunLayout
 from MedDDPMTrainingLib.Charts import REAL
 from stalls import StallMeter
-from training_driving import TrainingTestCase, endTraining, openTraining, trainingProcesses
+from training_driving import TRAINING_SECONDS, TrainingTestCase, endTraining, openTraining, trainingProcesses
 
 HERE = Path(__file__).resolve().parent
 BUTTONS = (
@@ -23,6 +24,41 @@ BUTTONS = (
     *("ExtendButton", "UseButton", "OpenRunButton", "ForgetRunButton", "DeleteRunButton", "WatchButton"),
     *("RunDetailsButton", "RemoveRememberedButton"),
 )
+
+
+class ElsewhereTest(TrainingTestCase):
+    """On another computer, which is this one behind a stand-in for ssh."""
+
+    def testTrainingOnAnotherComputer(self) -> None:
+        """Asked once; the course is shown here; a pause brings it back, and it goes on to its end."""
+        home, asked = otherComputer(self), []
+        answers = [False, True]
+        self.prepared()
+        self.context.set("on", f"box:{home / 'medddpm'}")
+        with unittest.mock.patch.object(
+            slicer.util, "confirmOkCancelDisplay", lambda text, *_: asked.append(text) or answers.pop(0)
+        ):
+            self.parameters.preset, self.parameters.precision, self.parameters.iterations = "demo", "fp32", 400
+            self.parameters.runsFolder, self.parameters.lookEvery = str(self.folder / "runs"), 40
+            waitUntil(lambda: self.ui.StartButton.enabled, "the Start button")
+            self.ui.StartButton.click()
+            self.assertFalse(self.context.chosen)  # No was the answer
+            path = self.started(400, 40)
+        self.assertEqual(len(asked), 2)
+        self.assertIn("'box:", asked[0])
+        run = self.service.runs.of(path)
+        waitUntil(lambda: run.look().iteration >= 60, "some steps there", TRAINING_SECONDS)
+        grab("training-elsewhere")
+        self.press("PauseButton")
+        self.waitForState(path, "paused")
+        self.assertTrue(run.modelFolder.is_dir())
+        jobs = home / "cache/medddpm/jobs"
+        self.assertFalse([job for job in jobs.iterdir() if job.is_dir()], "nothing stays there")
+        done = run.look().iteration
+        self.press("ResumeButton")
+        waitUntil(lambda: run.look().iteration > done + 20, "further steps", TRAINING_SECONDS)
+        self.press("StopButton")
+        self.waitForState(path, "cancelled")
 
 
 class PanelTest(TrainingTestCase):

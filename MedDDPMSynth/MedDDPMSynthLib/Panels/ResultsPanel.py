@@ -17,9 +17,9 @@ from ..LocalEdit import sameContrast
 from ..Marking import isEdited
 from ..Options import realScan
 from .Context import Context
-from .Texts import anatomySentence
+from .Texts import anatomySentence, verificationText
 
-KEEP, NAME, SEED, MODEL = range(4)
+KEEP, NAME, SEED, VERIFIED, MODEL = range(5)
 # So many views fit side by side.
 MAX_VIEWS = 4
 
@@ -87,6 +87,8 @@ class ResultsPanel(Panel):
             self._fillRow(row, sample)
             if sample.key in chosen:
                 table.selectRow(row)
+        verified = [table.item(row, VERIFIED).text() for row in range(len(self.samples))]
+        table.setColumnHidden(VERIFIED, not any(verified))
         self._filling = False
         names = Results.modalitiesOf(self.samples)
         box = self.ui.ResultsModalityComboBox
@@ -169,11 +171,17 @@ class ResultsPanel(Panel):
         model = sample.volumes[0].GetAttribute("MedDDPM.model") if sample.volumes else ""
         what = _("Edited scan") if sample.edited else _("Sample")
         name = f"{what} {sample.number:02d}" + (" (preview)" if sample.automatic else "")
-        texts = (name, str(sample.seed), model or "")
-        facts = anatomySentence(Results.anatomyFacts(sample))
+        verified = verificationText(Results.factsOf(sample, Results.SAMPLE_VERIFICATION))[0]
+        texts = (name, str(sample.seed), verified, model or "")
+        facts = self._facts(sample)
         self.ui.ResultsTable.setItem(row, KEEP, keep)
         cells = [(text, f"{text}. {facts}" if facts else text) for text in texts]
         setCells(self.ui.ResultsTable, row, cells, first=NAME)
+
+    def _facts(self, sample: Any) -> str:
+        """What is known of its anatomy and of segmenting it again."""
+        verified = verificationText(Results.factsOf(sample, Results.SAMPLE_VERIFICATION))[1]
+        return f"{anatomySentence(Results.factsOf(sample, Results.SAMPLE_ANATOMY))} {verified}".strip()
 
     def _chosenVolume(self) -> Any:
         sample = [*self.selected(), *self.samples][0]
@@ -192,7 +200,7 @@ class ResultsPanel(Panel):
     def _onSelected(self) -> None:
         self._updateButtons()
         if not self._filling and self.selected():
-            self._say(anatomySentence(Results.anatomyFacts(self.selected()[0])))
+            self._say(self._facts(self.selected()[0]))
 
     def _updateButtons(self) -> None:
         ui, parameters = self.ui, self.context.parameters

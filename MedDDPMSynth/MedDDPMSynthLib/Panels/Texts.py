@@ -33,6 +33,26 @@ def anatomySentence(facts: Mapping[str, Any]) -> str:
     return f"{said}."
 
 
+def verificationText(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """What came of segmenting a sample again: a word with the mean Dice, and a sentence; empty where it was not."""
+    word, score = facts.get("word"), facts.get("score")
+    if not isinstance(word, str) or not isinstance(score, int | float):
+        return (word if isinstance(word, str) else ""), ""
+    names = {
+        "tumor_whole": _("whole tumor"),
+        "tumor_core": _("tumor core"),
+        "tumor_enhancing": _("enhancing tumor"),
+    }
+    dice = facts.get("dice")
+    parts = ", ".join(f"{names[n]} {d:.2f}" for n, d in dice.items() if n in names) if isinstance(dice, dict) else ""
+    said = _("Segmented again, Dice with the mask: {parts}.").format(parts=parts)
+    if isinstance(facts.get("expected"), int | float):
+        said += _(" In real images {expected:.2f} on average.").format(expected=facts["expected"])
+    if rejected := facts.get("rejected"):
+        said += _(" The best of {count}.").format(count=len(rejected) + 1)
+    return f"{_(word)} ({score:.2f})", said
+
+
 def anatomyShown(facts: Mapping[str, Any]) -> str:
     """What is said when the anatomy has become segments."""
     told = _("Edit the tissues and press Generate. Where they overlap, the one that comes first in the list counts.")
