@@ -26,7 +26,7 @@ from medddpm.models.segmenter import read_segmenter
 from medddpm.network.build import build_network
 from medddpm.preparation.scan import scan_source
 from medddpm.progress import SilentReporter
-from medddpm.studies import nnunet
+from medddpm.studies import nnunet, synthetic
 from medddpm.studies import table2 as studied
 from medddpm.studies.request import Arm, Table2Request, read_study
 from medddpm.studies.results import Table2, holm, signed_rank
@@ -356,6 +356,21 @@ def test_the_command(place: Path) -> None:
     result = CliRunner().invoke(app, ["study", "table2", str(place / "study.toml"), "--out", str(place / "there")])
     assert result.exit_code == 0, result.output
     assert "table2.html" in result.stdout and (place / "there" / PAGE).is_file()
+
+
+@pytest.mark.slow
+def test_workers_make_the_synthetic_cases_and_no_more(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from medddpm.cli.commands import app
+
+    there = place / "shared"
+    for shard in ("1/2", "2/2"):
+        line = ["study", "table2", str(place / "study.toml"), "--out", str(there), "--shard", shard]
+        result = CliRunner().invoke(app, line)
+        assert result.exit_code == 0, result.output
+    assert not list(there.rglob("*.html")) and list((there / "synthetic").rglob("*.safetensors"))
+    monkeypatch.setattr(synthetic.SyntheticCases, "_made", None)  # all are there
+    result = CliRunner().invoke(app, ["study", "table2", str(place / "study.toml"), "--out", str(there)])
+    assert result.exit_code == 0, result.output
 
 
 def test_an_arm_needs_cases() -> None:

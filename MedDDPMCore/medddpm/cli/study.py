@@ -16,7 +16,7 @@ from ..studies.reading import ReadingRequest
 from .console import ConsoleReporter, say
 from .options import given, with_options
 from .root import app
-from .workers import WHOLE, ShardOption, WorkersOption, given_to_workers, shard_of
+from .workers import WHOLE, Shard, ShardOption, WorkersOption, given_to_workers, shard_of
 
 if TYPE_CHECKING:
     from ..studies.request import StudyRequest
@@ -59,21 +59,28 @@ def table1_command(
 
 
 @study.command("table2")
-def table2_command(config: ConfigArgument, out: OutOption = None) -> None:
+def table2_command(
+    config: ConfigArgument, out: OutOption = None, workers: WorkersOption = "", shard: ShardOption = ""
+) -> None:
     """Train segmenters on real, augmented and synthetic cases, and compare them on the test patients.
 
     Writes table2.html, table2.csv and table2.md. The same command again goes on where it was stopped.
     """
     from ..studies.request import Table2Request, read_study
 
-    request = read_study(config, Table2Request, out)
-    keep_freed_memory()
-    with ConsoleReporter() as reporter:
+    def compute(reporter: Reporter) -> Path:
         from ..studies.table2 import table2
         from ..studies.table2_report import write_table2
 
-        page = write_table2(table2(request, reporter))
-    say(f"Open {page}")
+        return write_table2(table2(request, reporter))
+
+    def share(reporter: Reporter, part: Shard) -> None:
+        from ..studies.table2 import make_share
+
+        make_share(request, reporter, part)
+
+    request = read_study(config, Table2Request, out)
+    _run(request, workers, shard, compute, share)
 
 
 @study.command("memorization")
@@ -124,20 +131,29 @@ def anonymity_command(
     _run(request, workers, shard, compute)
 
 
-def _run(request: StudyRequest, workers: str, shard: str, compute: Callable[[Reporter], Path]) -> None:
-    """Compute a study of models here, by workers, or as a worker, which only samples its share of the masks."""
+def _run(
+    request: StudyRequest,
+    workers: str,
+    shard: str,
+    compute: Callable[[Reporter], Path],
+    share: Callable[[Reporter, Shard], None] | None = None,
+) -> None:
+    """Compute a study of models here, by workers, or as a worker its ``share``: without one, that of the samples."""
+
+    def sample(reporter: Reporter, part: Shard) -> None:
+        from ..studies.request import check_study
+        from ..training.evaluation.samples import sample_share
+
+        check_study(request)
+        for asked in [asked for model in request.models for asked in request.evaluations(model)]:
+            sample_share(asked, reporter, part)
+
     if given_to_workers(workers, shard, Path(request.output)):
         return
     keep_freed_memory()
     with ConsoleReporter() as reporter:
-        if (share := shard_of(shard)) != WHOLE:
-            from ..studies.request import check_study
-            from ..training.evaluation.samples import sample_share
-
-            check_study(request)
-            for asked in [asked for model in request.models for asked in request.evaluations(model)]:
-                sample_share(asked, reporter, share)
-            return
+        if (part := shard_of(shard)) != WHOLE:
+            return (share or sample)(reporter, part)
         page = compute(reporter)
     say(f"Open {page}")
 

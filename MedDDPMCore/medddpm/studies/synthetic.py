@@ -54,20 +54,20 @@ class SyntheticCases:
         self._resolution = resolution(self._config.grid, train.config.grid)
         self.constant: list[int] = []
 
-    def make(self, count: int) -> None:
-        """See that the first ``count`` are there; ``constant`` are those whose images show nothing.
+    def make(self, cases: range) -> None:
+        """See that these ``cases`` are there; ``constant`` are those whose images show nothing.
 
         Raises InputError where masks or images cannot be made, and Cancelled.
         """
         self._reporter.stage("sample", f"Synthetic cases of {self._asked.name}")
-        for i in range(count):
+        for done, i in enumerate(cases, 1):
             self._reporter.check_cancelled()
             notes = self._notes(i)
             if notes.get("facts") != json.dumps(self._facts(i), sort_keys=True):
                 notes = self._made(i)
             if notes.get("constant"):
                 self.constant.append(i)
-            self._reporter.step(i + 1, count)
+            self._reporter.step(done, len(cases))
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
         """Images (C, D, H, W) in [-1, 1] and fractions (L, D, H, W) of case ``i``, on the dataset's grid."""

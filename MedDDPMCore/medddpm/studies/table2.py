@@ -22,6 +22,7 @@ from ..models.device import choose_device
 from ..models.segmenter import Segmenter, SegmenterConfig, tumor_regions
 from ..progress import Reporter, SilentReporter
 from ..synthesis.names import safe_name
+from ..synthesis.request import WHOLE, Shard
 from ..training.dataset import PreparedDataset
 from ..training.evaluation.segmenter import Augment, Recipe, mean_dice, train_segmenter, trained_on
 from ..training.resume import case_hashes
@@ -39,7 +40,17 @@ def table2(request: Table2Request, reporter: Reporter | None = None) -> Table2:
     Raises InputError where models, dataset or packages do not fit or are missing (before anything is computed), and
     Cancelled.
     """
-    reporter = reporter or SilentReporter()
+    study, told = _opened(request, reporter or SilentReporter())
+    study.synthesize(WHOLE)
+    return study.run(told)
+
+
+def make_share(request: Table2Request, reporter: Reporter, shard: Shard) -> None:
+    """Make a share of the synthetic cases, for a ``table2`` of the same request to find. Raises as that."""
+    _opened(request, reporter)[0].synthesize(shard)
+
+
+def _opened(request: Table2Request, reporter: Reporter) -> tuple[_Study, list[str]]:
     reporter.stage("load", "Checking the models and the dataset")
     dataset, ids, told = check_study(request)
     told += require_apart(dataset, Path(request.dataset), ids)
@@ -50,7 +61,7 @@ def table2(request: Table2Request, reporter: Reporter | None = None) -> Table2:
     augment = nnunet_augmentation() if any(arm.augmentation == "nnunet" for arm in request.all_arms) else None
     for sentence in told:
         reporter.warning(sentence)
-    return _Study(request, dataset, ids, augment, reporter).run(told)
+    return _Study(request, dataset, ids, augment, reporter), told
 
 
 def require_apart(dataset: DatasetConfig, folder: Path, ids: Sequence[str]) -> list[str]:
@@ -109,14 +120,19 @@ class _Study:
         self._made = {model.name: SyntheticCases(request, model, self._train, reporter) for model in request.models}
         self._arms = {arm.name: _Cases(arm, self._train, self._made) for arm in request.all_arms}
         self._trained_on = trained_on(self._train)
-
-    def run(self, told: list[str]) -> Table2:
-        counts = {name: 0 for name in self._made}
+        self._counts = {name: 0 for name in self._made}  # of the synthetic cases of each model
         for cases in self._arms.values():
             for name, i in cases.synthetic:
-                counts[name] = max(counts[name], i + 1)
+                self._counts[name] = max(self._counts[name], i + 1)
+
+    def synthesize(self, shard: Shard) -> None:
+        """Make the synthetic cases, or a share of them."""
         for name, made in self._made.items():
-            made.make(counts[name])
+            made.make(range(shard[0], self._counts[name], shard[1]))
+
+    def run(self, told: list[str]) -> Table2:
+        """Train and test, with all synthetic cases there."""
+        for name, made in self._made.items():
             told += _constant(name, made.constant)
         if self._request.nnunet:
             self._export()
@@ -129,7 +145,7 @@ class _Study:
             _mm(self._described({}).spacing),
             {case.id: case.patient or case.id for case in self._test.cases},
             arms,
-            {name: tuple(made.sheets(counts[name])) for name, made in self._made.items()},
+            {name: tuple(made.sheets(self._counts[name])) for name, made in self._made.items()},
             tuple(told),
         )
 
