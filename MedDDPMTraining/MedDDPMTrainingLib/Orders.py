@@ -35,7 +35,7 @@ OWN_LICENSE = "By the rules of the scans that it was trained on"
 _TITLES = {
     "brats": "BraTS (as published)",
     "whole-head": "Whole head (as published)",
-    "demo": "Demo (2 mm)",
+    "demo": "Demo (residual network)",
     "compact": "Compact network",
     "pix2pix": "Pix2Pix (GAN)",
     "discogan": "DiscoGAN (GAN)",

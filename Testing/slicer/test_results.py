@@ -13,6 +13,7 @@ import qt
 import slicer
 from driving import SlicerTestCase, grab, say, setVoxels, voxels, waitUntil
 from MedDDPMSlicerLib.Processes import slicerPython, workerEnvironment
+from photography import scroll
 
 TUMOR = "Enhancing tumor"
 # Writes an untrained segmenter for the demo model.
@@ -81,6 +82,7 @@ class SamplesTest(SlicerTestCase):
         slicer.app.processEvents()
         self.assertIn("The best of 2.", self.ui.ResultsMessageLabel.text)
         self.assertIn("In real images 0.70 on average.", self.ui.ResultsMessageLabel.text)
+        scroll(table)
         grab("segmented-again")
 
     def testMeanAndVariability(self) -> None:

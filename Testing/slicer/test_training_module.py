@@ -15,6 +15,7 @@ import slicer
 from driving import OUT, grab, openModule, otherComputer, rest, say, waitUntil
 from MedDDPMTrainingLib import RunLayout
 from MedDDPMTrainingLib.Charts import REAL
+from photography import scroll
 from stalls import StallMeter
 from training_driving import TRAINING_SECONDS, TrainingTestCase, endTraining, openTraining, trainingProcesses
 
@@ -48,6 +49,9 @@ class ElsewhereTest(TrainingTestCase):
         self.assertIn("'box:", asked[0])
         run = self.service.runs.of(path)
         waitUntil(lambda: run.look().iteration >= 60, "some steps there", TRAINING_SECONDS)
+        self.ui.TrainAdvancedGroup.collapsed = False
+        slicer.app.processEvents()
+        scroll(self.ui.StartButton)
         grab("training-elsewhere")
         self.press("PauseButton")
         self.waitForState(path, "paused")

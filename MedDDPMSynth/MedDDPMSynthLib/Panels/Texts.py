@@ -44,7 +44,8 @@ def verificationText(facts: Mapping[str, Any]) -> tuple[str, str]:
         "tumor_enhancing": _("enhancing tumor"),
     }
     dice = facts.get("dice")
-    parts = ", ".join(f"{names[n]} {d:.2f}" for n, d in dice.items() if n in names) if isinstance(dice, dict) else ""
+    known = dice if isinstance(dice, dict) else {}
+    parts = ", ".join(f"{title} {known[name]:.2f}" for name, title in names.items() if name in known)
     said = _("Segmented again, Dice with the mask: {parts}.").format(parts=parts)
     if isinstance(facts.get("expected"), int | float):
         said += _(" In real images {expected:.2f} on average.").format(expected=facts["expected"])
