@@ -29,6 +29,7 @@ from medddpm.jobs.preview import GRID_NAME
 from medddpm.jobs.runner import run_job
 from medddpm.jobs.stop import Stop
 from medddpm.progress import SilentReporter
+from medddpm.training.resume import open_run
 from medddpm.training.run import RunFolder
 from medddpm.training.runner import run_training
 from medddpm.training.sections import MonitorConfig
@@ -363,7 +364,9 @@ def test_a_training_computes_there_pauses_and_goes_on(computer: Computer, tmp_pa
     assert {"connect", "send", "train", "validate", "fetch"} <= set(console.stages)
     first = run.summary().iteration
     assert 60 <= first < 400 and run.model.is_dir() and list(run.checkpoints.glob("step-*.pt"))
-    run.reconfigure({"iterations": first + 30})
+    open_run(run.path, changes={"iterations": first + 20, "on": ""})
+    assert run_training(run, Stop()) == 0 and computer.jobs == []  # here, without anything sent
+    open_run(run.path, changes={"iterations": first + 30, "on": computer.on})
     assert run_training(run, Stop(), console=Console(10**9, print)) == 0
     assert run.state() is State.DONE and computer.jobs == []
     assert run.summary().iteration == first + 30

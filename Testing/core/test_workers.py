@@ -15,6 +15,7 @@ import psutil
 import pytest
 from medddpm.cli.workers import FOLDER, given_to_workers, shard_of
 from medddpm.errors import InputError
+from medddpm.jobs.owner import Held, OwnerFile
 from patience import patient
 from synthesis_phantoms import save_mask
 from synthesis_runs import ENVIRONMENT, command, leftovers, record
@@ -173,3 +174,11 @@ def test_the_folder_of_job_files_is_the_users_alone(tmp_path: Path, monkeypatch:
     assert given_to_workers("2", "", tmp_path / "out")
     assert os.name == "nt" or seen == [0o700]
     assert not (tmp_path / "out" / FOLDER).exists()
+
+
+def test_other_workers_and_what_is_in_the_way_are_refused(tmp_path: Path) -> None:
+    with OwnerFile(tmp_path / f"{FOLDER}.json").held("it"), pytest.raises(Held, match="is in use by process"):
+        given_to_workers("2", "", tmp_path)
+    (tmp_path / FOLDER).touch()
+    with pytest.raises(InputError, match=r"\.workers cannot be made .*Delete it"):
+        given_to_workers("2", "", tmp_path)

@@ -21,6 +21,7 @@ import typer
 
 from ..errors import InputError, MedDDPMError
 from ..files import make_folder, read_tail
+from ..jobs.owner import OwnerFile
 from ..parse import printable
 from ..progress import Reporter
 from ..synthesis.request import WHOLE, Shard
@@ -63,7 +64,7 @@ def given_to_workers(workers: str, shard: str, out: Path) -> bool:
 
     Their job files and logs are in ``out``/.workers, which is deleted in the end. Raises InputError for words that are
     not understood and where submitit or SLURM is missing, MedDDPMError with the exit code of the command where it did
-    not end well, and Cancelled.
+    not end well, Held where other workers are at work there, and Cancelled.
     """
     if shard or not workers:
         return False
@@ -72,13 +73,16 @@ def given_to_workers(workers: str, shard: str, out: Path) -> bool:
         raise InputError(f"The workers '{workers}' are not understood. Write 2 for two here, or slurm:64.")
     make_folder(out)
     folder = out / FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)  # submitit runs what lies in it
-    with ConsoleReporter() as reporter:
+    with OwnerFile(out / f"{FOLDER}.json").held(f"The folder {out}"), ConsoleReporter() as reporter:
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            folder.mkdir(mode=0o700)  # submitit runs what lies in it
+        except OSError as exc:
+            raise InputError(f"{folder} cannot be made ({exc.strerror}). Delete it, or choose another folder.") from exc
         crew = _Crew(folder, int(found[2]), found[1] is not None, reporter)
         with crew.ended():
             crew.run()
-    shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     return True
 
 

@@ -94,9 +94,11 @@ def _inner(cases: Sequence[Case]) -> str:
     if not cases[0].anatomy:
         return "What is inside comes from the model."
     own = sum(case.anatomy.get("map") is None for case in cases)
+    invented = sum(bool(case.record.get("outline_invented")) for case in cases)
     words = "Ventricles, cortex and all other tissues are from the bank: of another brain, fitted to the outline and "
     words += "displaced by the tumor."
-    return words if not own else f"{words} In {own} cases they were part of the mask, so they are of that patient."
+    words += f" In {own} cases they were part of the mask, so they are of that patient." if own else ""
+    return words + (f" In {invented} cases the outline is from the bank, too." if invented else "")
 
 
 def _memorization(found: dict[str, int]) -> str:

@@ -129,8 +129,8 @@ def open_run(
 ) -> RunFolder:
     """The run folder, ready to be trained, for a TOML file or run folder ``target``, or a dataset with a preset.
 
-    ``changes``: fields of TrainConfig, of which a run that is there already takes ``iterations`` alone. ``check`` is
-    asked before a new folder is made. In a group of processes the first one makes it, and the others wait for it.
+    ``changes``: fields of TrainConfig, of which a run that is there already takes ``iterations`` and ``on`` alone.
+    ``check`` is asked before a new folder is made. In a group of processes the first one makes it, and the others wait for it.
     Raises InputError where what is asked does not fit together, or is another training than the one that the folder
     holds.
     """
@@ -168,15 +168,17 @@ def open_run(
 
 
 def _go_on(folder: Path, changes: dict[str, Any]) -> RunFolder:
-    iterations = changes.pop("iterations", None)
+    free: dict[str, Any] = {name: changes.pop(name) for name in ("iterations", "on") if name in changes}
     if changes:
         raise InputError(
             f"The training in {folder} has begun, so its {', '.join(changes)} cannot be changed. Leave the option out, "
             "or start another run."
         )
     run = RunFolder.open(folder)
-    if iterations is not None:
-        _wait_for(run, iterations) if launched_rank() != 0 else run.extend(iterations)
+    if launched_rank() != 0:
+        _wait_for(run, free.get("iterations", run.config().iterations))
+    elif free:
+        run.reconfigure(free)
     return run
 
 
