@@ -130,9 +130,9 @@ def open_run(
     """The run folder, ready to be trained, for a TOML file or run folder ``target``, or a dataset with a preset.
 
     ``changes``: fields of TrainConfig, of which a run that is there already takes ``iterations`` and ``on`` alone.
-    ``check`` is asked before a new folder is made. In a group of processes the first one makes it, and the others wait for it.
-    Raises InputError where what is asked does not fit together, or is another training than the one that the folder
-    holds.
+    ``check`` is asked before a new folder is made. In a group of processes the first one makes it, and the others wait
+    for it. Raises InputError where what is asked does not fit together, or is another training than the one that the
+    folder holds.
     """
     changes = dict(changes or {})
     if target is not None and target.is_dir():
