@@ -19,6 +19,7 @@ GRAY = "vtkMRMLColorTableNodeGrey"
 KEY_ATTRIBUTE = "MedDDPM.key"
 PREFIX = "MedDDPM."
 SEGMENTATION_ROLE = "MedDDPM.segmentation"
+NRRD_STORAGE, ITK_STORAGE = "vtkMRMLNRRDStorageNode", "vtkMRMLVolumeArchetypeStorageNode"
 # Attributes with a text each; "provenance" is JSON.
 FIELDS = ("model", "modelSha256", "seed", "sampler", "steps", "modality", "sample")
 # Slice views of a comparison, which shows what it was asked to.
@@ -165,16 +166,32 @@ def markSynthetic(
 ) -> None:
     """Mark ``node`` as synthetic, made from ``segmentationNode`` (None: not from one of this scene).
 
-    ``fields`` are some of FIELDS; ``provenance`` is JSON data. Raises KeyError for another field.
+    ``fields`` are some of FIELDS; ``provenance`` is JSON data. A volume is saved as NRRD unless the user decides
+    otherwise: that writer of Slicer puts the mark into the file's header, also within an .mrb file. Raises KeyError for
+    another field.
     """
     for name, value in fields.items():
         if name not in FIELDS:
             raise KeyError(name)
         node.SetAttribute(PREFIX + name, None if value is None else str(value))
     node.SetAttribute(PREFIX + "synthetic", "1")
+    if node.IsA("vtkMRMLScalarVolumeNode") and node.GetScene() is not None and node.GetStorageNode() is None:
+        storeAs(node, NRRD_STORAGE)
     if provenance is not None:
         node.SetAttribute(PREFIX + "provenance", json.dumps(provenance, sort_keys=True))
     node.SetNodeReferenceID(SEGMENTATION_ROLE, None if segmentationNode is None else segmentationNode.GetID())
+
+
+def storeAs(node: Any, kind: str) -> Any:
+    """Let a node be saved by a storage node of this class, instead of another one; returns that."""
+    storage = node.GetStorageNode()
+    if storage is None or storage.GetClassName() != kind:
+        scene = node.GetScene()
+        if storage is not None:
+            scene.RemoveNode(storage)
+        storage = scene.AddNewNodeByClass(kind)
+        node.SetAndObserveStorageNodeID(storage.GetID())
+    return storage
 
 
 def isSynthetic(node: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import vtk
 from medddpm.errors import InputError
 from medddpm.geometry.marks import DESCRIPTION, ENDINGS, PARTLY_DESCRIPTION, mark_image
-from MedDDPMSlicerLib.Nodes import PREFIX, field, isSynthetic, provenanceOf
+from MedDDPMSlicerLib.Nodes import ITK_STORAGE, NRRD_STORAGE, PREFIX, field, isSynthetic, provenanceOf, storeAs
 from MedDDPMSlicerLib.Texts import sentenceOf
 
 PROVENANCE = f"{PREFIX}provenance"
@@ -35,19 +35,20 @@ def descriptionOf(node: Any) -> str:
     return PARTLY_DESCRIPTION if isEdited(node) else DESCRIPTION
 
 
-def saveMarked(node: Any, path: Path) -> None:
+def saveMarked(node: Any, path: Path, compress: bool | None = None) -> None:
     """Save a synthetic volume by its storage node, so that the file's header says what it is.
 
-    Raises InputError where it cannot be written, or the format has no place for that; no unmarked file is left.
+    ``compress`` None: as that node says. Raises InputError where it cannot be written, or the format has no place for
+    that; no unmarked file is left.
     """
     if not path.name.lower().endswith(ENDINGS):
         raise InputError(
             f"A synthetic image is saved only in files whose header says that it is one: {', '.join(ENDINGS)}. Choose "
             "one of these formats."
         )
-    if node.GetStorageNode() is None:
-        node.AddDefaultStorageNode()
-    storage = node.GetStorageNode()
+    storage = storeAs(node, NRRD_STORAGE if path.suffix.lower() in (".nrrd", ".nhdr") else ITK_STORAGE)
+    if compress is not None:
+        storage.SetUseCompression(int(compress))
     storage.SetFileName(str(path))
     storage.SetURI(None)
     if not storage.WriteData(node):
@@ -96,10 +97,7 @@ class SyntheticFileWriter:
 
         node = slicer.mrmlScene.GetNodeByID(properties["nodeID"])
         try:
-            if "useCompression" in properties:
-                node.AddDefaultStorageNode()
-                node.GetStorageNode().SetUseCompression(int(properties["useCompression"]))
-            saveMarked(node, Path(properties["fileName"]))
+            saveMarked(node, Path(properties["fileName"]), properties.get("useCompression"))
         except InputError as error:
             self.parent.userMessages().AddMessage(vtk.vtkCommand.ErrorEvent, sentenceOf(error))
             return False

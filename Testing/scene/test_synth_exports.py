@@ -81,6 +81,27 @@ def test_saved_files_say_what_they_are_and_hold_the_image(volume, tmp_path, endi
         assert path.read_bytes().startswith(b"Comment = SYNTHETIC by MedDDPM")
 
 
+def test_the_files_in_a_bundle_say_it_too(volume, scene, tmp_path):
+    logic = slicer.vtkMRMLApplicationLogic()
+    logic.SetMRMLScene(scene)
+    (tmp_path / "saved").mkdir()
+    for number, path in enumerate((None, tmp_path / "saved" / "a.nrrd")):
+        if path is not None:
+            saveMarked(volume, path)
+        bundle = tmp_path / f"bundle{number}"
+        bundle.mkdir()
+        assert logic.SaveSceneToSlicerDataBundleDirectory(str(bundle), None)
+        headers = [file for file in (bundle / "Data").iterdir() if file.suffix in (".nrrd", ".nhdr")]
+        assert len(headers) == 1 and b"MedDDPM.synthetic:=1" in headers[0].read_bytes()
+        other = slicer.vtkMRMLScene()
+        other.SetURL(str(next(bundle.glob("*.mrml"))))
+        assert other.Connect()
+        again = other.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+        np.testing.assert_allclose(affineOf(again), affineOf(volume), atol=1e-4)
+        np.testing.assert_array_equal(volumeOf(again).data, volumeOf(volume).data)
+        assert isSynthetic(again)
+
+
 def test_edited_scans_are_called_partly_synthetic(edited, tmp_path):
     saveMarked(edited, tmp_path / "a.nii.gz")
     assert bytes(nib.load(tmp_path / "a.nii.gz").header["descrip"]).startswith(b"PARTLY SYNTHETIC by MedDDPM")
