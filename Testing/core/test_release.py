@@ -80,7 +80,7 @@ def test_a_bids_data_set_names_no_mask(tmp_path: Path, tiny: Path, masks: list[s
     assert described["DatasetType"] == "derivative" and described["Authors"] == ["A. Author"]
     assert json.loads((root / "T1w.json").read_text())["SyntheticData"] is True
     image = nibabel.load(root / "sub-0001" / "anat" / "sub-0001_T1w.nii.gz")
-    mask = nibabel.load(root / "sub-0001" / "anat" / "sub-0001_desc-tumor_dseg.nii.gz")
+    mask = nibabel.load(root / "sub-0001" / "anat" / "sub-0001_seg-tumor_dseg.nii.gz")
     assert b"SYNTHETIC" in image.header["descrip"].tobytes().upper() and image.shape == mask.shape
     np.testing.assert_array_equal(image.affine, mask.affine)
     rows, key = table(root / "participants.tsv"), table(tmp_path / "out" / "private" / "key.tsv")

@@ -72,6 +72,8 @@ def release(
     model = load_model(synthesis.model, synthesis.device, synthesis.precision)
     layout = layout_of(asked.layout, model.config, synthesis.modalities)
     studies = read_studies(asked, model)
+    if model.config.license == "unknown":
+        reporter.warning(f"The license of the model '{model.config.name}' is unknown: may its images be passed on?")
     _claim(Path(out), _plan(synthesis, model))
     owner = OwnerFile(Path(out) / PRIVATE / ".in-use.json").held(f"The release {out}")
     with owner if shard == WHOLE else contextlib.nullcontext():
@@ -176,21 +178,27 @@ def _synthesized(
     if synthesis.labels is None and len(synthesis.masks) > 1:
         read = labels_together(synthesis.masks, model.config.scheme, reporter)
         synthesis = replace(synthesis, labels=read)
+    groups = _groups(synthesis)
     for number in range(shard[0], len(synthesis.masks), shard[1]):
         reporter.stage("mask", f"Mask {number + 1} of {len(synthesis.masks)}")
         one = replace(
             synthesis,
             masks=(synthesis.masks[number],),
             images=synthesis.images[number : number + 1],
-            seed=synthesis.seed + number * synthesis.samples * synthesis.best_of,
+            seed=synthesis.seed + (groups[number] - 1) * synthesis.samples * synthesis.best_of,
         )
         yield from run_batch(one, model, out / PRIVATE / "cases" / f"{number + 1:04d}", reporter)
 
 
+def _groups(synthesis: SynthesisRequest) -> list[int]:
+    """The number of each mask in the data set: not even the order of the masks, or of their seeds, is told."""
+    count = len(synthesis.masks)
+    return random.Random(synthesis.seed).sample(range(1, count + 1), count)
+
+
 def _cases(synthesis: SynthesisRequest, results: list[CaseResult]) -> Iterator[Case]:
     """The cases in the order of their numbers, which is drawn by the seed."""
-    drawn = random.Random(synthesis.seed)
-    groups = drawn.sample(range(1, len(results) + 1), len(results))
+    groups, drawn = _groups(synthesis), random.Random(synthesis.seed + 1)
     pairs = [(number, k) for number in range(len(results)) for k in range(synthesis.samples)]
     drawn.shuffle(pairs)
     digits = max(4, len(str(len(pairs))))

@@ -102,9 +102,9 @@ class Bids(Layout):
     manifest = "participants.tsv"
     files = (
         ("sub-*/anat/*_T1w.nii.gz, ...", "images; with contrast agent: ce-gadolinium"),
-        ("sub-*/anat/*_desc-tumor_dseg.nii.gz", "the mask: tumor parts and outline"),
-        ("sub-*/anat/*_desc-anatomy_dseg.nii.gz", "the label map with all tissues that the images were made from"),
-        ("desc-*_dseg.tsv", "what the labels mean"),
+        ("sub-*/anat/*_seg-tumor_dseg.nii.gz", "the mask: tumor parts and outline"),
+        ("sub-*/anat/*_seg-anatomy_dseg.nii.gz", "the label map with all tissues that the images were made from"),
+        ("seg-*_dseg.tsv", "what the labels mean"),
         ("provenance/sub-*.json", "how each case was made"),
         ("participants.tsv", "a line for each case"),
     )
@@ -126,9 +126,9 @@ class Bids(Layout):
         for modality in self.modalities:
             file = case.grid_file(image_name(name, case.sample, modality))
             put(file, folder / f"{subject}_{BIDS_NAMES[modality.casefold()]}.nii.gz")
-        put(case.grid_file(mask_name(name)), folder / f"{subject}_desc-{MASK}_dseg.nii.gz")
+        put(case.grid_file(mask_name(name)), folder / f"{subject}_seg-{MASK}_dseg.nii.gz")
         if anatomy := self._anatomy(case):
-            put(anatomy, folder / f"{subject}_desc-{ANATOMY}_dseg.nii.gz")
+            put(anatomy, folder / f"{subject}_seg-{ANATOMY}_dseg.nii.gz")
         write_text(root / "provenance" / f"{subject}.json", json.dumps(public_record(case), indent=1) + "\n")
 
     def describe(self, cases: Sequence[Case], root: Path, asked: ReleaseRequest) -> None:
@@ -151,7 +151,7 @@ class Bids(Layout):
         for label in self.config.scheme.labels:
             labels.append(f"{label.value}\t{label.name}\t#{bytes(label.color).hex()}")
         for what in (MASK, ANATOMY) if cases[0].anatomy else (MASK,):
-            write_text(root / f"desc-{what}_dseg.tsv", "\n".join(labels) + "\n")
+            write_text(root / f"seg-{what}_dseg.tsv", "\n".join(labels) + "\n")
 
 
 class NnUNet(Layout):
