@@ -75,8 +75,9 @@ def card(
         "same mask: keep them on the same side of every split. `sha256sum -c SHA256SUMS` checks all files.",
         "## How it was made",
         f"MedDDPM {__version__}, model '{config.name}' (weights {model.weights_hash[:16]}, license {config.license}): "
-        f"conditional diffusion, the mask concatenated to the noisy image at every step ({PAPER}). Settings: {settings}. "
-        "The seed of each case is in `provenance/`. Outline and tumor are those of the masks. " + _inner(cases),
+        f"conditional diffusion, the mask concatenated to the noisy image at every step ({PAPER}). Settings: "
+        f"{settings}. The seed of each case is in `provenance/`. Outline and tumor are those of the masks. "
+        + _inner(cases),
         f"The model's intended use: {config.intended_use}",
         "## Memorization",
         _memorization(studies["memorization"]),
