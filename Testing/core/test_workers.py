@@ -18,7 +18,7 @@ from medddpm.errors import InputError
 from medddpm.jobs.owner import Held, OwnerFile
 from patience import patient
 from synthesis_phantoms import save_mask
-from synthesis_runs import ENVIRONMENT, command, leftovers, record
+from synthesis_runs import ENVIRONMENT, command, leftovers, record, run_command
 
 pytest.importorskip("submitit")
 
@@ -162,6 +162,14 @@ def test_words_that_are_not_understood_are_refused(tmp_path: Path, monkeypatch: 
     assert shutil.which("sbatch") is None
     with pytest.raises(InputError, match="no SLURM on this computer"):
         given_to_workers("slurm:2", "", tmp_path / "out")
+
+
+def test_workers_on_another_computer_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ("synth", tmp_path / "a.nii", "--out", tmp_path / "out", "--on", "box", "--workers", "2")
+    assert run_command(monkeypatch, *line) == 2 and not (tmp_path / "out").exists()
+    assert "Choose one of both." in capsys.readouterr().err
 
 
 def test_the_folder_of_job_files_is_the_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import InputError
 from ..memory import keep_freed_memory
 from ..synthesis.request import SynthesisRequest, modality_files
 from .console import ConsoleReporter, say
@@ -38,6 +39,8 @@ def synth_command(
     they were made. The same command again goes on where it was stopped. With --context and --region a real scan is
     changed only there. All images are synthetic, wholly or in part: not for diagnosis.
     """
+    if workers and options.get("on"):
+        raise InputError("Workers share the cases here or in SLURM, not on another computer. Choose one of both.")
     if given_to_workers(workers, shard, out):
         return
     keep_freed_memory()
