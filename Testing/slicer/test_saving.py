@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,9 @@ class SavingTest(SlicerTestCase):
         path = self.folder / "case.mrb"
         self.assertTrue(slicer.util.saveScene(str(path)))
         say(f"the scene takes {path.stat().st_size / 1e6:.1f} MB")
+        with zipfile.ZipFile(path) as bundle:
+            headers = [bundle.read(name)[:20_000] for name in bundle.namelist() if name.endswith((".nhdr", ".nrrd"))]
+        self.assertEqual(sum(b"MedDDPM.synthetic:=1" in header for header in headers), len(synthetic()))
         return path
 
     def _load(self, path: Path) -> None:
