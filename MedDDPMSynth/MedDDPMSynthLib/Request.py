@@ -94,7 +94,9 @@ def checkOptions(options: SynthOptions, model: ModelDescription) -> None:
     if unknown:
         raise InputError(f"The model '{model.title}' makes no {unknown[0]}; it makes {', '.join(model.modalities)}.")
     if options.steps is not None and not 1 <= options.steps <= model.config.schedule.steps:
-        raise InputError(f"{options.steps} steps were asked for; the model has 1 to {model.config.schedule.steps}.")
+        most = model.config.schedule.steps
+        allowed = f"1 to {most}" if most > 1 else "one only"
+        raise InputError(f"{options.steps} sampling steps were asked for; this model allows {allowed}.")
 
 
 def checkInputs(inputs: SynthInputs, options: SynthOptions) -> None:

@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import tempfile
 import time
 import unittest.mock
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import slicer
 from driving import SlicerTestCase, grab, otherComputer, say, waitUntil, workers
+from MedDDPMSlicerLib.Processes import slicerPython, workerEnvironment
 from stalls import StallMeter
+
+# Writes an untrained Pix2Pix model for the labels and images of the demo model.
+GAN = """
+import sys
+from dataclasses import replace
+import torch
+from pathlib import Path
+from medddpm.config import GridConfig, NetworkConfig, ScheduleConfig
+from medddpm.models.places import find_config
+from medddpm.models.registry import save_model_folder
+from medddpm.network.build import build_network
+demo = find_config("demo")
+network = NetworkConfig(4, len(demo.scheme.labels), 8, (1, 2), groups=4, domain="pix2pix")
+schedule = ScheduleConfig(1, "one-step", prediction="x0")
+grid = GridConfig((48, 56, 40), (4.0, 4.0, 4.0), "LPS")
+changes = {"name": "Pix2Pix", "network": network, "schedule": schedule, "grid": grid}
+config = replace(demo, **changes, sampler="ddim", sampler_steps=1, weights_sha256=None)
+torch.manual_seed(0)
+save_model_folder(Path(sys.argv[1]), config, build_network(network).state_dict())
+"""
 
 
 class GeneratingTest(SlicerTestCase):
@@ -79,6 +104,25 @@ class GeneratingTest(SlicerTestCase):
         waitUntil(lambda: self.ui.ResultsTable.rowCount == 2, "the rows of the samples")
         self.assertEqual(len(run.volumes), 4)
         self.assertFalse([path for path in (home / "cache/medddpm/jobs").iterdir() if path.is_dir()])
+
+    def testGan(self) -> None:
+        """A Pix2Pix model, which makes an image in one step, is a model like any other."""
+        folder = Path(tempfile.mkdtemp()) / "pix2pix"
+        self.addCleanup(shutil.rmtree, folder.parent, ignore_errors=True)
+        subprocess.run([*slicerPython(), "-c", GAN, str(folder)], check=True, env=workerEnvironment())
+        self.loadSample()
+        key = self.service.library.remember(folder)
+        self.addCleanup(self.service.library.forget, key)
+        self.parameters.model = key
+        self.agree()
+        from MedDDPMSynthLib.Options import Quality
+
+        self.parameters.quality = Quality.STANDARD
+        run = self.generate()
+        self.assertEqual([volume.GetAttribute("MedDDPM.steps") for volume in run.volumes], ["1"] * 4)
+        waitUntil(lambda: self.ui.ResultsTable.rowCount == 1, "the row of the sample")
+        self.assertEqual(self.ui.ResultsTable.item(0, 4).text(), "Pix2Pix")
+        grab("gan")
 
     def testApplicationStaysAlive(self) -> None:
         """While a job runs and its four volumes are imported, the GUI thread never works longer than 100 ms."""

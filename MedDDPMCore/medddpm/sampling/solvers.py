@@ -57,7 +57,8 @@ class Trajectory:
         A flow or a bridge needs none at t = 0, where next to no noise is left to remove: it ends a step before.
         """
         if not 1 <= steps <= schedule.steps:
-            raise InputError(f"{steps} sampling steps were asked for; this model allows 1 to {schedule.steps}.")
+            allowed = f"1 to {schedule.steps}" if schedule.steps > 1 else "one only"
+            raise InputError(f"{steps} sampling steps were asked for; this model allows {allowed}.")
         diffusion = schedule.betas is not None
         last = 0.0 if diffusion else schedule.steps / steps - 1
         times = np.linspace(schedule.steps - 1, last, steps).round().astype(int)
