@@ -11,10 +11,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from medddpm.cli.workers import FOLDER, given_to_workers, shard_of
 from medddpm.errors import InputError
+from medddpm.geometry.nifti import write_image
 from medddpm.jobs.owner import Held, OwnerFile
 from patience import patient
 from synthesis_phantoms import save_mask
@@ -92,6 +94,27 @@ def test_workers_make_what_one_process_makes(tmp_path: Path, tiny: Path, masks: 
 
 
 @pytest.mark.slow
+def test_masks_are_read_together_once(tmp_path: Path, tiny: Path) -> None:
+    """Of a folder, and where one mask alone would be read otherwise; what is no mask is left out by all workers."""
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for name, swap in (("a", {}), ("b", {}), ("c", {4: 0})):
+        labels, affine = save_mask(folder / f"{name}.nii.gz")
+        changed = labels.copy()
+        for old, new in {4: 4, 3: 4 if name != "c" else 3, **swap}.items():
+            changed[labels == old] = new
+        write_image(folder / f"{name}.nii.gz", changed, affine, "mask")
+    write_image(folder / "scan.nii.gz", np.random.default_rng(0).random(labels.shape) * 900, affine, "scan")
+    rest = ["--model", tiny, "--steps", "1", "--device", "cpu"]
+    one = ended(command("synth", folder, "--out", tmp_path / "one", *rest))
+    two = ended(command("synth", folder, "--out", tmp_path / "two", *rest, "--workers", "2"))
+    assert one[0] == two[0] and "scan.nii.gz is left out" in two[2]
+    assert images(tmp_path / "two") == images(tmp_path / "one") and images(tmp_path / "one")
+    labels_of = [record(tmp_path / run / "a")["labels"] for run in ("one", "two")]
+    assert labels_of[0] == labels_of[1]
+
+
+@pytest.mark.slow
 def test_the_share_of_a_lost_worker_is_run_again(tmp_path: Path, tiny: Path, masks: list[Path]) -> None:
     process = command(
         "synth",
@@ -155,7 +178,7 @@ def test_words_that_are_not_understood_are_refused(tmp_path: Path, monkeypatch: 
     for words in ("0/2", "3/2", "1", "1/0", "a/b", "1/2/3"):
         with pytest.raises(InputError, match="Write 3/64"):
             shard_of(words)
-    assert shard_of("3/64") == (2, 64) and shard_of("") == (0, 1)
+    assert shard_of("3/64") == (2, 64) and shard_of("") is None
     assert not given_to_workers("", "", tmp_path / "out") and not given_to_workers("2", "1/2", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -10,11 +10,12 @@ import typer
 
 from ..errors import InputError
 from ..memory import keep_freed_memory
+from ..synthesis.request import WHOLE
 from ..training.evaluation.request import EvaluationRequest
 from .console import ConsoleReporter, say
 from .options import given, with_options
 from .root import app
-from .workers import WHOLE, ShardOption, WorkersOption, given_to_workers, shard_of
+from .workers import ShardOption, WorkersOption, given_to_workers, shard_of
 
 
 @app.command("evaluate")
@@ -40,7 +41,7 @@ def evaluate_command(
     request = EvaluationRequest(model, str(dataset), str(out), **given(options))
     keep_freed_memory()
     with ConsoleReporter() as reporter:
-        if (share := shard_of(shard)) != WHOLE:
+        if (share := shard_of(shard)) and share != WHOLE:
             from ..training.evaluation.samples import sample_share
 
             return sample_share(request, reporter, share)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 from ..memory import keep_freed_memory
@@ -12,7 +13,7 @@ from .console import ConsoleReporter, say
 from .folders import masks_among
 from .options import given, with_options
 from .root import app
-from .synth import MasksArgument, OutOption
+from .synth import MasksArgument, OutOption, settled
 from .workers import ShardOption, WorkersOption, given_to_workers, shard_of
 
 # Edits hold the voxels of a patient, and a reference scan is one.
@@ -29,10 +30,10 @@ def release_command(
     OUT/dataset is for others; OUT/private says whose mask each case was made from and stays with you. Needs the
     memorization study of the model. The same command again goes on where it was stopped.
     """
-    if given_to_workers(workers, shard, out):
+    asked = given(options)
+    if given_to_workers(workers, shard, out, partial(settled, masks, asked, asked.get("images", ()))):
         return
     keep_freed_memory()
-    asked = given(options)
     own = {field.name: asked.pop(field.name) for field in fields(ReleaseRequest) if field.name in asked}
     with ConsoleReporter() as reporter:
         from ..studies.release import release  # which takes a while: torch

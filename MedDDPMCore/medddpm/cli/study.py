@@ -13,10 +13,11 @@ from ..errors import InputError
 from ..memory import keep_freed_memory
 from ..progress import Reporter
 from ..studies.reading import ReadingRequest
+from ..synthesis.request import WHOLE, Shard
 from .console import ConsoleReporter, say
 from .options import given, with_options
 from .root import app
-from .workers import WHOLE, Shard, ShardOption, WorkersOption, given_to_workers, shard_of
+from .workers import ShardOption, WorkersOption, given_to_workers, shard_of
 
 if TYPE_CHECKING:
     from ..studies.request import StudyRequest
@@ -152,7 +153,7 @@ def _run(
         return
     keep_freed_memory()
     with ConsoleReporter() as reporter:
-        if (part := shard_of(shard)) != WHOLE:
+        if (part := shard_of(shard)) and part != WHOLE:
             return (share or sample)(reporter, part)
         page = compute(reporter)
     say(f"Open {page}")

@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,7 @@ from ..files import make_folder, read_tail
 from ..jobs.owner import OwnerFile
 from ..parse import printable
 from ..progress import Reporter
-from ..synthesis.request import WHOLE, Shard
+from ..synthesis.request import Shard
 from .console import ConsoleReporter
 
 if TYPE_CHECKING:
@@ -49,18 +50,25 @@ WorkersOption = Annotated[
 ShardOption = Annotated[str, typer.Option(hidden=True)]
 
 
-def shard_of(text: str) -> Shard:
-    """(2, 64) of "3/64": the cases [2::64] are those of this process. Raises InputError for anything else."""
+def shard_of(text: str) -> Shard | None:
+    """(2, 64) of "3/64": the cases [2::64] are those of this process; None where it is no worker.
+
+    Raises InputError for anything else.
+    """
     if not text:
-        return WHOLE
+        return None
     found = re.fullmatch(r"(\d{1,5})/(\d{1,5})", text)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise InputError(f"The shard '{text}' is not understood. Write 3/64 for the third of 64.")
     return int(found[1]) - 1, int(found[2])
 
 
-def given_to_workers(workers: str, shard: str, out: Path) -> bool:
+def given_to_workers(
+    workers: str, shard: str, out: Path, settle: Callable[[Reporter], tuple[list[str], list[str]]] | None = None
+) -> bool:
     """Run this command line by ``workers``, if there are any and it is not itself one's; False where there are none.
+
+    ``settle``: makes of the command line its options, and its arguments apart, for workers to do less.
 
     Their job files and logs are in ``out``/.workers, which is deleted in the end. Raises InputError for words that are
     not understood and where submitit or SLURM is missing, MedDDPMError with the exit code of the command where it did
@@ -79,7 +87,8 @@ def given_to_workers(workers: str, shard: str, out: Path) -> bool:
             folder.mkdir(mode=0o700)  # submitit runs what lies in it
         except OSError as exc:
             raise InputError(f"{folder} cannot be made ({exc.strerror}). Delete it, or choose another folder.") from exc
-        crew = _Crew(folder, int(found[2]), found[1] is not None, reporter)
+        line = (sys.argv[1:], []) if settle is None else settle(reporter)
+        crew = _Crew(folder, int(found[2]), found[1] is not None, line, reporter)
         with crew.ended():
             crew.run()
         shutil.rmtree(folder, ignore_errors=True)
@@ -106,8 +115,10 @@ def work(arguments: list[str], log: Path) -> int:
 class _Crew:
     """The workers of one command."""
 
-    def __init__(self, folder: Path, count: int, slurm: bool, reporter: Reporter) -> None:
-        self._folder, self._count, self._slurm, self._reporter = folder, count, slurm, reporter
+    def __init__(
+        self, folder: Path, count: int, slurm: bool, line: tuple[list[str], list[str]], reporter: Reporter
+    ) -> None:
+        self._folder, self._count, self._slurm, self._line, self._reporter = folder, count, slurm, line, reporter
         self._executor = _executor(folder, slurm, count)
         self._jobs: dict[str, Job[int]] = {}
         self._attempts: dict[str, int] = {}
@@ -151,7 +162,7 @@ class _Crew:
 
     def _submit(self, shards: list[str]) -> None:
         """As one array where there is SLURM."""
-        lines = [[*sys.argv[1:], "--shard", shard] for shard in shards]
+        lines = [[*self._line[0], "--shard", shard, *self._line[1]] for shard in shards]
         logs = [self._log(shard) for shard in shards]
         if self._slurm:
             jobs = self._executor.map_array(work, lines, logs)

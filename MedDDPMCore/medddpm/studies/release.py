@@ -56,7 +56,7 @@ def release(
     synthesis: SynthesisRequest,
     out: Path,
     reporter: Reporter | None = None,
-    shard: Shard = WHOLE,
+    shard: Shard | None = None,
 ) -> Released | None:
     """Synthesize the cases of all masks and lay them out below ``out``; with a ``shard`` only synthesize its share.
 
@@ -76,10 +76,11 @@ def release(
         reporter.warning(f"The license of the model '{model.config.name}' is unknown: may its images be passed on?")
     _claim(Path(out), _plan(synthesis, model))
     owner = OwnerFile(Path(out) / PRIVATE / ".in-use.json").held(f"The release {out}")
-    with owner if shard == WHOLE else contextlib.nullcontext():
+    whole = shard in (None, WHOLE)
+    with owner if whole else contextlib.nullcontext():
         results = list(_synthesized(synthesis, model, Path(out), reporter, shard))
         raise_failures(results)
-        if shard != WHOLE:
+        if not whole:
             return None
         reporter.stage("write", "Putting the data set together")
         cases = list(_cases(synthesis, results))
@@ -173,13 +174,13 @@ def _claim(out: Path, plan: dict[str, Any]) -> None:
 
 
 def _synthesized(
-    synthesis: SynthesisRequest, model: Model, out: Path, reporter: Reporter, shard: Shard
+    synthesis: SynthesisRequest, model: Model, out: Path, reporter: Reporter, shard: Shard | None
 ) -> Iterator[CaseResult]:
-    if synthesis.labels is None and len(synthesis.masks) > 1:
+    if synthesis.labels is None and shard is None:
         read = labels_together(synthesis.masks, model.config.scheme, reporter)
         synthesis = replace(synthesis, labels=read)
-    groups = _groups(synthesis)
-    for number in range(shard[0], len(synthesis.masks), shard[1]):
+    groups, (first, step) = _groups(synthesis), shard or WHOLE
+    for number in range(first, len(synthesis.masks), step):
         reporter.stage("mask", f"Mask {number + 1} of {len(synthesis.masks)}")
         one = replace(
             synthesis,

@@ -26,14 +26,15 @@ from .results import CaseResult
 from .verify import write_table
 
 
-def run(request: SynthesisRequest, out: Path, reporter: Reporter, shard: Shard = WHOLE) -> list[CaseResult]:
+def run(request: SynthesisRequest, out: Path, reporter: Reporter, shard: Shard | None = None) -> list[CaseResult]:
     """Synthesize images for the masks of ``request`` and write them below ``out``.
 
     For each mask a folder with one NIfTI a sample and modality on the mask's own grid, the same under ``model-grid/``
     on the model's, the mask used, a contact sheet a sample, and ``provenance.json``. A mask that cannot be used does
     not stop the others: look at the ``state`` of the results. What is there already from the same request is not
     computed again; what is there from another one for a mask of the same name is replaced. ``shard``: only these of
-    the masks. Raises InputError where nothing can be done at all.
+    the masks, for one of several workers, which were told what the masks' values mean if they are to be read together.
+    Raises InputError where nothing can be done at all.
     """
     make_folder(out)  # now: nobody should wait for a model to learn that it cannot be written
     if not os.access(out, os.W_OK | os.X_OK):
@@ -54,15 +55,15 @@ def run_batch(
     out: Path,
     reporter: Reporter,
     on_placed: OnPlaced | None = None,
-    shard: Shard = WHOLE,
+    shard: Shard | None = None,
 ) -> list[CaseResult]:
     """``run`` with the model already loaded; ``on_placed`` learns where each case lies before it is sampled."""
     request = replace(request, modalities=_known_modalities(request.modalities, model))
-    if request.labels is None and len(request.masks) > 1:
+    if request.labels is None and shard is None:
         request = replace(request, labels=labels_together(request.masks, model.config.scheme, reporter))
     batch = Batch(request, model, reporter, on_placed)
     names = case_names([Path(mask) for mask in request.masks])
-    first, step = shard
+    first, step = shard or WHOLE
     plans = [batch.plan(number, out / names[number]) for number in range(first, len(names), step)]
     batch.announce(plans)
     results = []
@@ -79,6 +80,8 @@ def labels_together(masks: Sequence[str], scheme: LabelScheme, reporter: Reporte
 
     None leaves it to each mask. What cannot be read is told when its turn comes.
     """
+    if len(masks) < 2:
+        return None
     alone = []
 
     def readable() -> Iterator[Mask]:
