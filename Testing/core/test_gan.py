@@ -132,7 +132,7 @@ def test_a_gan_learns_and_its_model_folder_holds_the_generator_alone(gan: str, d
                 sample(model, fractions[None], name, seed=3)
         else:
             assert torch.equal(made, sample(model, fractions[None], name, seed=3)), name
-    with pytest.raises(InputError, match="8 sampling steps were asked for; this model allows 1 to 1"):
+    with pytest.raises(InputError, match="8 sampling steps were asked for; this model allows one only"):
         sample(model, fractions[None], "ddim", steps=8)
 
 
