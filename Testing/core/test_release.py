@@ -181,6 +181,20 @@ def test_a_folder_in_use_and_what_is_no_release_are_refused(
     assert not (tmp_path / "other" / "dataset").exists()
 
 
+def test_workers_that_begin_at_once_are_of_one_release(
+    tmp_path: Path, tiny: Path, masks: list[str], memorization: str
+) -> None:
+    """One has made the folder and not yet written the plan; what values mean may be told to workers."""
+    (tmp_path / "out" / "private").mkdir(parents=True)
+    first = released(masks, tiny, tmp_path / "out", memorization=memorization).folder
+    plan = json.loads((tmp_path / "out" / "private" / "plan.json").read_text())
+    assert first.is_dir() and plan["masks"] == masks
+    told = {"labels": plan["labels"]} if plan["labels"] else {}
+    recorder = Recorder()
+    released(masks, tiny, tmp_path / "out", recorder, memorization=memorization, **told)
+    assert "sample" not in recorder.stages
+
+
 def test_the_command(
     tmp_path: Path,
     tiny: Path,

@@ -524,3 +524,16 @@ def test_workers_of_a_study_sample_and_no_more(place: Path, monkeypatch: pytest.
     assert len(list((place / "there").rglob("synthetic-T1.nii.gz"))) == 12
     monkeypatch.setattr(evaluated, "draw_sample", None)  # all samples are there
     assert len(anonymity(read_study(place / "study.toml", AnonymityRequest, place / "there")).links) == 2 * 6 * 5
+
+
+def test_workers_tell_what_is_missing_before_they_sample(place: Path) -> None:
+    from medddpm.cli.commands import app
+
+    text = (place / "study.toml").read_text(encoding="utf-8").replace("tumor_iterations = 0", "")
+    (place / "study.toml").write_text(
+        text.replace("[features]", '[features]\nnetwork = "medicalnet"'), encoding="utf-8"
+    )
+    line = ["study", "anonymity", str(place / "study.toml"), "--out", str(place / "there"), "--shard", "1/2"]
+    result = CliRunner().invoke(app, line)
+    assert isinstance(result.exception, InputError) and "does not hold" in str(result.exception)
+    assert not list((place / "there").rglob("*.nii.gz"))

@@ -17,7 +17,7 @@ from .synth import MasksArgument, OutOption, settled
 from .workers import ShardOption, WorkersOption, given_to_workers, shard_of
 
 # Edits hold the voxels of a patient, and a reference scan is one.
-NOT_RELEASED = ("context", "region", "before", "seam_mm", "anatomy", "reference", "on", "compress")
+NOT_RELEASED = ("context", "region", "before", "seam_mm", "anatomy", "reference", "on")
 
 
 @app.command("release")

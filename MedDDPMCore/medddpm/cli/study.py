@@ -142,10 +142,15 @@ def _run(
     """Compute a study of models here, by workers, or as a worker its ``share``: without one, that of the samples."""
 
     def sample(reporter: Reporter, part: Shard) -> None:
-        from ..studies.request import check_study
+        from ..studies.features import open_study
+        from ..studies.radiomics import require_radiomics
+        from ..studies.request import SamplesRequest
         from ..training.evaluation.samples import sample_share
 
-        check_study(request)
+        assert isinstance(request, SamplesRequest)
+        open_study(request, reporter)  # what is missing is told before anything is sampled
+        if getattr(request, "frd", False):
+            require_radiomics()
         for asked in [asked for model in request.models for asked in request.evaluations(model)]:
             sample_share(asked, reporter, part)
 

@@ -16,17 +16,15 @@ import numpy as np
 from torch import Tensor
 
 from ..dataset import DatasetConfig
-from ..models.device import choose_device
 from ..progress import Reporter, SilentReporter
 from ..training.dataset import PreparedDataset
-from ..training.evaluation.evaluate import evaluate
 from ..training.evaluation.request import EvaluationRequest
-from ..training.evaluation.samples import with_bank_anatomy
+from ..training.evaluation.samples import Samples
 from ..training.monitor.neighbors import Nearest, TrainingNeighbors, coarse, left_right_axis
-from ..training.monitor.samples import made_sample
-from .features import Features, open_features
+from ..training.monitor.samples import HeldOut
+from .features import Features, open_study
 from .memorization import FeatureSpace
-from .request import AnonymityRequest, StudiedModel, check_study
+from .request import AnonymityRequest, StudiedModel
 
 OWN, BANK = "the patient's", "from the bank"
 IMAGES, BEYOND = "images", "images, beyond the mask"
@@ -35,13 +33,12 @@ TUMOR, OUTLINE, TISSUES = "mask: tumor", "mask: outline", "mask: tissues"
 
 @dataclass(frozen=True)
 class Link:
-    """To whom an attack links a synthetic case. ``patient``: whose mask it was made from."""
+    """To whom an attack links a synthetic case; ``linked``: to the patient whose mask it was made from."""
 
     model: str
     anatomy: str
     attack: str
     case: str
-    patient: str
     seed: int
     nearest: Nearest
     linked: bool
@@ -66,14 +63,10 @@ def anonymity(request: AnonymityRequest, reporter: Reporter | None = None) -> An
     Raises InputError where models, dataset or weights do not fit or are missing, and Cancelled.
     """
     reporter = reporter or SilentReporter()
-    reporter.stage("load", "Checking the models and the dataset")
-    dataset, _, told = check_study(request)
-    features = None
-    if request.features.network != "none":
-        features = open_features(request.features.network, request.features.weights, choose_device(request.device))
+    dataset, ids, told, features = open_study(request, reporter)
     for sentence in told:
         reporter.warning(sentence)
-    attacker = _Attacker(request, dataset, features, reporter)
+    attacker = _Attacker(request, dataset, ids, features, reporter)
     links = tuple(link for model in request.models for link in attacker.links(model))
     return Anonymity(
         request=request,
@@ -88,16 +81,20 @@ def anonymity(request: AnonymityRequest, reporter: Reporter | None = None) -> An
 
 class _Attacker:
     def __init__(
-        self, request: AnonymityRequest, dataset: DatasetConfig, features: Features | None, reporter: Reporter
+        self,
+        request: AnonymityRequest,
+        dataset: DatasetConfig,
+        ids: list[str],
+        features: Features | None,
+        reporter: Reporter,
     ) -> None:
         self._request, self._config, self._features, self._reporter = request, dataset, features, reporter
+        self._ids = ids
         self._out, self._left_right = Path(request.output), left_right_axis(dataset.grid.orientation)
         self.weights: dict[str, str] = {}
         self.patients = {case.id: case.patient or case.id for case in dataset.cases}
         splits = dict.fromkeys(case.split for case in dataset.cases)
         data = {split: PreparedDataset(Path(request.dataset), split) for split in splits}
-        self._held_out = data[request.split]
-        self._index = {case.id: i for i, case in enumerate(self._held_out.cases)}
         reporter.stage("features", "What the attacker knows of every patient")
         ids = [case.id for known in data.values() for case in known.cases]
         places = [(known, i) for known in data.values() for i in range(len(known))]
@@ -135,22 +132,18 @@ class _Attacker:
 
     def _attacked(self, model: StudiedModel, asked: EvaluationRequest) -> list[Link]:
         anatomy = BANK if asked.anatomy == "seed" else OWN
-        made = evaluate(asked, self._reporter)
-        self.weights[model.name] = made.weights_sha256
-        self._reporter.stage("compare", f"Linking the samples of {model.name}, anatomy {anatomy}")
-        links = []
-        for sample in made.samples:
-            real, fractions = self._held_out[self._index[sample.case]]
-            if anatomy == BANK:
-                fractions = with_bank_anatomy(fractions, self._config, sample.seed)
-            images = made_sample(Path(asked.out) / sample.folder, self._config.modalities, real)
+        self._reporter.stage("sample", f"Linking the samples of {model.name}, anatomy {anatomy}")
+        samples, links = Samples(asked, self._reporter, self._ids), []
+        self.weights[model.name] = samples.model.weights_hash
+        for case, k in [(HeldOut.of(samples.data, i), k) for i in samples.indices for k in range(asked.samples)]:
+            masked = samples.masked(case, k)
+            images, fractions = samples.sample(masked, k), masked.fractions
             views = [dict(self._views(images, fractions))]
             views += [dict(self._views(images.flip(self._left_right), fractions.flip(self._left_right)))]
             found = {
                 attack: space.nearest(np.stack([v[attack] for v in views])) for attack, space in self._spaces.items()
             }
-            patient = self.patients[sample.case]
             for attack, near in (found | {BEYOND: self._beyond.nearest(images, fractions)}).items():
-                linked = self.patients[near.case] == patient
-                links.append(Link(model.name, anatomy, attack, sample.case, patient, sample.seed, near, linked))
+                linked = self.patients[near.case] == self.patients[case.id]
+                links.append(Link(model.name, anatomy, attack, case.id, asked.seed + k, near, linked))
         return links

@@ -26,10 +26,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..dataset import DatasetConfig
 from ..errors import InputError
 from ..files import atomic_path, sha256
+from ..models.device import choose_device
 from ..models.published import read_tensors
+from ..progress import Reporter
 from ..training.monitor.samples import spread
+from .request import SamplesRequest, check_study
 
 RECIPE = 1  # count up with every change of what is computed here: older files are then not taken
 VOXEL = 1.5  # mm; HD-BET learned on these
@@ -96,6 +100,20 @@ def open_features(network: str, weights: str | None, device: torch.device) -> Fe
     made.load_state_dict({name: state[name].float() for name in needed}, strict=False)
     made.eval().to(device)
     return Features(f"{title} ({path.name})", sha256(path), lambda x: compute(made, x), device)
+
+
+def open_study(
+    request: SamplesRequest, reporter: Reporter
+) -> tuple[DatasetConfig, list[str], list[str], Features | None]:
+    """What ``check_study`` returns, and the feature network, if one is wanted; before anything is sampled.
+
+    Raises as ``check_study`` and ``open_features``.
+    """
+    reporter.stage("load", "Checking the models and the dataset")
+    checked, asked = check_study(request), request.features
+    if asked.network == "none":
+        return *checked, None
+    return *checked, open_features(asked.network, asked.weights, choose_device(request.device))
 
 
 def _shipped(network: str) -> Path:

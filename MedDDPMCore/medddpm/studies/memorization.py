@@ -19,7 +19,6 @@ from ..dataset import DatasetConfig
 from ..errors import InputError
 from ..geometry.grid import from_network, labels_from_fractions
 from ..geometry.volume import Volume, centered_affine
-from ..models.device import choose_device
 from ..models.places import find_config
 from ..progress import Reporter, SilentReporter
 from ..synthesis.sheet import write_comparison
@@ -28,8 +27,8 @@ from ..training.evaluation.evaluate import evaluate
 from ..training.evaluation.results import SampleResult
 from ..training.monitor.neighbors import Nearest, is_copy, left_right_axis, nearest_of
 from ..training.monitor.samples import HeldOut, made_sample
-from .features import Features, open_features
-from .request import MemorizationRequest, StudiedModel, check_study, require_trained_on
+from .features import Features, open_study
+from .request import MemorizationRequest, StudiedModel, require_trained_on
 
 RESIDUAL = "beyond the mask"
 PICTURED = 4  # nearest pairs of a model, in each space
@@ -73,13 +72,9 @@ def memorization(request: MemorizationRequest, reporter: Reporter | None = None)
     Raises InputError where models, dataset or weights do not fit or are missing, and Cancelled.
     """
     reporter = reporter or SilentReporter()
-    reporter.stage("load", "Checking the models and the dataset")
-    dataset, _, told = check_study(request)
+    dataset, _, told, features = open_study(request, reporter)
     for model in request.models:
         told += require_trained_on(find_config(model.model), model.name, dataset, Path(request.dataset))
-    features = None
-    if request.features.network != "none":
-        features = open_features(request.features.network, request.features.weights, choose_device(request.device))
     for sentence in told:
         reporter.warning(sentence)
     study = _Study(request, dataset, features, reporter)

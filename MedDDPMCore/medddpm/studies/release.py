@@ -37,10 +37,8 @@ DATASET, PRIVATE, PLAN, KEY, SUMS = "dataset", "private", "plan.json", "key.tsv"
 ANONYMITY = "anonymity.json"
 MAX_BYTES = 16 * 2**20
 # What decides how a case looks, but for its own mask and seed.
-LOOKS = (
-    *("guidance", "mass_effect", "contrast", "best_of"),  # for the data card
-    *("samples", "seed", "sampler", "steps", "labels", "modalities", "verify"),
-)
+ON_CARD = ("guidance", "mass_effect", "contrast", "best_of")
+LOOKS = (*ON_CARD, "samples", "seed", "sampler", "steps", "labels", "modalities", "verify")
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,8 @@ def release(
 ) -> Released | None:
     """Synthesize the cases of all masks and lay them out below ``out``; with a ``shard`` only synthesize its share.
 
-    The masks have different seeds, so that no two cases share anatomy and noise. What was
-    done before is taken from ``out``. Raises InputError where the memorization study is missing, is of another model
+    The masks have different seeds, so that no two cases share anatomy and noise. What was done before is taken from
+    ``out``. Raises InputError where the memorization study is missing, is of another model
     or has found copies, where the request holds a patient's images, and for a folder in use; MedDDPMError, with nothing
     laid out, where a mask cannot be used; Cancelled.
     """
@@ -74,6 +72,9 @@ def release(
     studies = read_studies(asked, model)
     if model.config.license == "unknown":
         reporter.warning(f"The license of the model '{model.config.name}' is unknown: may its images be passed on?")
+    if synthesis.labels is None and shard is None:  # workers are told
+        read = labels_together(synthesis.masks, model.config.scheme, reporter)
+        synthesis = replace(synthesis, labels=read)
     _claim(Path(out), _plan(synthesis, model))
     owner = OwnerFile(Path(out) / PRIVATE / ".in-use.json").held(f"The release {out}")
     whole = shard in (None, WHOLE)
@@ -87,7 +88,7 @@ def release(
         key = ["case\tmask\tsample\tseed", *(f"{c.id}\t{c.mask}\t{c.sample + 1}\t{c.made['seed']}" for c in cases)]
         write_text(Path(out) / PRIVATE / KEY, "\n".join(key) + "\n")
         sampler, steps = sampler_and_steps(model.config, synthesis.sampler, synthesis.steps)
-        facts = {"sampler": sampler, "steps": steps, **{name: getattr(synthesis, name) for name in LOOKS[:4]}}
+        facts = {"sampler": sampler, "steps": steps, **{name: getattr(synthesis, name) for name in ON_CARD}}
         return _lay_out(Path(out), layout, cases, asked, model, studies, facts, text, reporter)
 
 
@@ -113,7 +114,7 @@ def read_studies(asked: ReleaseRequest, model: Model) -> dict[str, Any]:
     if copies and not asked.accept_copies:
         raise InputError(
             f"The memorization study found that {copies} of {found['samples']} samples of this model are copies of "
-            "training cases. Look at the pairs in its report, and release another model.",
+            "training cases. Look at the pairs in its report, and use another model.",
             option="accept_copies",
         )
     links = _of_model(Path(asked.anonymity) / ANONYMITY, model, "anonymity") if asked.anonymity else None
@@ -126,7 +127,9 @@ def _of_model(path: Path, model: Model, what: str) -> Any:
     models = record.get("models")
     found = models.get(model.weights_hash) if isinstance(models, dict) else None
     if found is None:
-        raise InputError(f"The {what} study in {path.parent} is not of the model '{model.config.name}'. Run it on it.")
+        raise InputError(
+            f"The {what} study in {path.parent} is not of the model '{model.config.name}'. Run it for this model."
+        )
     try:
         if what == "memorization":
             return {name: int(value) for name, value in (*found.items(), ("training_cases", record["training_cases"]))}
@@ -146,7 +149,9 @@ def _require_synthetic(synthesis: SynthesisRequest) -> None:
         raise InputError("The images of a release are compressed (.nii.gz). Leave the choice out.")
     last = synthesis.seed + len(synthesis.masks) * synthesis.samples * synthesis.best_of
     if last > names.MAX_SEED:
-        raise InputError(f"The seeds of this release would go up to {last}, beyond {names.MAX_SEED}. Choose a smaller.")
+        raise InputError(
+            f"The seeds of this release would go up to {last}, beyond {names.MAX_SEED}. Choose a smaller seed."
+        )
 
 
 def _plan(synthesis: SynthesisRequest, model: Model) -> dict[str, Any]:
@@ -159,13 +164,15 @@ def _plan(synthesis: SynthesisRequest, model: Model) -> dict[str, Any]:
 def _claim(out: Path, plan: dict[str, Any]) -> None:
     """Make the folder this release's. Raises InputError where it holds something else."""
     path = out / PRIVATE / PLAN
+    # Looked at before the plan is read: of a release that another worker has begun meanwhile, the plan comes first.
+    places = [*(out.iterdir() if out.is_dir() else ()), *(path.parent.iterdir() if path.parent.is_dir() else ())]
+    visible = [p for p in places if not p.name.startswith(".") and p.name not in (PRIVATE, PLAN)]
     there = None
     with contextlib.suppress(InputError, FileNotFoundError):
         there = read_json(path, MAX_BYTES, "")
     if there == plan:
         return
-    visible = [p for p in out.iterdir() if not p.name.startswith(".")] if out.is_dir() else []
-    if visible:
+    if visible or there is not None:
         held = "another release" if there is not None else "other files"
         raise InputError(f"The folder {out} holds {held}. Choose an empty folder.")
     make_folder(out / PRIVATE)
@@ -176,9 +183,6 @@ def _claim(out: Path, plan: dict[str, Any]) -> None:
 def _synthesized(
     synthesis: SynthesisRequest, model: Model, out: Path, reporter: Reporter, shard: Shard | None
 ) -> Iterator[CaseResult]:
-    if synthesis.labels is None and shard is None:
-        read = labels_together(synthesis.masks, model.config.scheme, reporter)
-        synthesis = replace(synthesis, labels=read)
     groups, (first, step) = _groups(synthesis), shard or WHOLE
     for number in range(first, len(synthesis.masks), step):
         reporter.stage("mask", f"Mask {number + 1} of {len(synthesis.masks)}")

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from ..dataset import DatasetConfig
 from ..files import sha256, write_text
-from ..models.device import choose_device
 from ..models.places import find_config
 from ..models.registry import read_model
 from ..progress import Reporter, SilentReporter
@@ -31,10 +30,10 @@ from ..training.evaluation.results import Evaluation
 from ..training.monitor.neighbors import coarse
 from ..training.monitor.quality import inside
 from ..training.monitor.samples import SHEET, made_sample
-from .features import Features, cached, hash_of, open_features
+from .features import Features, cached, hash_of, open_study
 from .radiomics import NAME as RADIOMICS
 from .radiomics import comparable, frd, radiomics_features, require_radiomics
-from .request import StudiedModel, Table1Request, check_study
+from .request import StudiedModel, Table1Request
 from .results import JUDGED, Figure, Row, Table1, finished_row
 
 RECIPE = 1  # count up with every change of what is computed here: older rows are then not taken
@@ -47,11 +46,7 @@ def table1(request: Table1Request, reporter: Reporter | None = None) -> Table1:
     Cancelled.
     """
     reporter = reporter or SilentReporter()
-    reporter.stage("load", "Checking the models and the dataset")
-    dataset, ids, told = check_study(request)
-    features, device = None, choose_device(request.device)
-    if request.features.network != "none":
-        features = open_features(request.features.network, request.features.weights, device)
+    dataset, ids, told, features = open_study(request, reporter)
     if request.frd:
         require_radiomics()
     for sentence in told:
