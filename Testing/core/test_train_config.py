@@ -105,6 +105,10 @@ def test_values_that_do_not_fit_are_named(section: type, values: dict[str, objec
         ({"seed": -1}, "seed is -1"),
         ({"augment": AugmentConfig(crop_voxels=9)}, r"augment\.crop_voxels is 9, but must be 0 or a multiple of 2"),
         ({"optimizer": OptimizerConfig(warmup_steps=99)}, r"warmup_steps = 99 .* more than iterations = 6"),
+        (
+            {"optimizer": OptimizerConfig(kind="muon"), "scale": ScaleConfig(strategy="fsdp")},
+            r"strategy is 'fsdp', but optimizer\.kind is 'muon', which needs whole kernels\. Set",
+        ),
     ],
 )
 def test_trainings_that_do_not_fit_are_explained(dataset: Path, changes: dict[str, object], words: str) -> None:

@@ -25,6 +25,7 @@ from medddpm.training.dataset import PreparedDataset
 from medddpm.training.hooks import Context, Hook, Iteration
 from medddpm.training.loader import case_at, volume_generator
 from medddpm.training.metrics import MetricsLog, valid
+from medddpm.training.sections import OPTIMIZERS
 from medddpm.training.start import use_activation_checkpointing
 from medddpm.training.trainer import Trainer
 from training_runs import make_dataset, tensors, tiny_config
@@ -50,12 +51,14 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.slow(but="network1")
+@pytest.mark.slow(but="network1-adam")
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("network", [None, COMPACT])
 def test_a_continued_run_equals_the_uninterrupted_one_bit_for_bit(
-    dataset: Path, tmp_path: Path, network: NetworkConfig | None
+    dataset: Path, tmp_path: Path, network: NetworkConfig | None, optimizer: str
 ) -> None:
     config = tiny_config(dataset, augment=EVERYTHING, mask_dropout=0.4, accumulate=2, iterations=4)
+    config = replace(config, optimizer=replace(config.optimizer, kind=optimizer))
     if network is not None:
         config = replace(config, network=network, schedule=ScheduleConfig(steps=20, prediction="x0"))
     whole = train(config, tmp_path / "whole")

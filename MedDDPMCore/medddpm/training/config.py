@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 from ..config import NetworkConfig, ScheduleConfig
@@ -31,7 +31,7 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 # A run may be continued with other values of these; all else must stay, or it would be another run.
 FREE_TO_CHANGE = (
     "iterations",
-    "optimizer",
+    *(f"optimizer.{each.name}" for each in fields(OptimizerConfig) if each.name != "kind"),
     "ema",
     "augment",
     "monitor",
@@ -114,6 +114,11 @@ class TrainConfig:
                 f"The options optimizer.warmup_steps = {self.optimizer.warmup_steps} and decay_steps = "
                 f"{self.optimizer.decay_steps} are together more than iterations = {self.iterations}. "
                 "Make them smaller or the run longer."
+            )
+        if self.optimizer.kind == "muon" and self.scale.strategy == "fsdp":
+            raise InputError(
+                "The option scale.strategy is 'fsdp', but optimizer.kind is 'muon', which needs whole kernels. Set "
+                "scale.strategy = 'ddp' or optimizer.kind = 'adam'."
             )
         self._check_one_step()
         self._check_compact()

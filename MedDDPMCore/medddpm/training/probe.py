@@ -12,6 +12,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +29,7 @@ from ..sampling.schedule import Schedule
 from .adversarial import network_to_train
 from .config import TrainConfig
 from .objective import NoisyBatch, Objective
+from .optimizers import make_optimizer
 
 # The probe's volume is as large as these many operations of a forward pass allow, and two strides at least.
 MOST_FLOPS = {"cpu": 1e11, "cuda": 2e12}
@@ -121,8 +123,9 @@ class _Step:
         if isinstance(network, CompactUNet | ResidualUNet):
             network.use_schedule(torch.from_numpy(schedule.alpha), torch.from_numpy(schedule.sigma))
         self._network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        fused = config.precision != "fp16"
-        self._optimizer = torch.optim.Adam(self._network.parameters(), 1e-9, fused=fused)
+        self._optimizer = make_optimizer(
+            self._network, replace(config.optimizer, lr=1e-9, min_lr=0.0), config.precision
+        )
 
     def seconds(self, shape: tuple[int, int, int]) -> tuple[float, float]:
         """Forward; and forward and backward together: the best of a few."""

@@ -8,13 +8,20 @@ from typing import ClassVar
 from ..errors import InputError
 from ..options import check_options, option
 
+OPTIMIZERS = ("adam", "muon")
 LR_SCHEDULES = ("constant", "step", "cosine", "warmup-stable-decay")
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam and its learning rate over the run, after a linear warm-up."""
+    """The optimizer and its learning rate over the run, after a linear warm-up."""
 
+    kind: str = option(
+        "adam",
+        "adam (paper), or muon (Jordan et al. 2024; for kernels of convolutions, Adam for the rest), which needs "
+        "fewer iterations.",
+        choices=OPTIMIZERS,
+    )
     lr: float = option(1e-5, "Learning rate.", above=0, below=1)
     min_lr: float = option(1e-6, "Minimum learning rate, lr at most.", low=0, below=1)
     schedule: str = option(

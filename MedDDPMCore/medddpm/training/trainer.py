@@ -34,6 +34,7 @@ from .loader import BatchLoader, BatchSource, sensible_workers
 from .metrics import RESUMED, MetricsLog
 from .monitor.monitor import Monitor
 from .objective import Objective
+from .optimizers import make_optimizer
 from .resume import case_hashes, dataset_identity, recorded_hashes, require_same, require_same_dataset
 from .runner import ENDED
 from .start import StartModel, dropped_mask, model_config, read_start, starting_network, use_activation_checkpointing
@@ -118,11 +119,7 @@ class Trainer:
             use_activation_checkpointing(network)
         network = network.to(memory_format=torch.channels_last_3d)
         average = AveragedModel(network)
-        plan = self.config.optimizer
-        # A fused optimizer unscales fp16 gradients itself, so that they could not be clipped.
-        optimizer = torch.optim.Adam(
-            network.parameters(), plan.lr, (plan.beta1, plan.beta2), fused=self.config.precision != "fp16"
-        )
+        optimizer = make_optimizer(network, self.config.optimizer, self.config.precision)
         return TrainingState(*self.team.setup(network, average, optimizer))
 
     def run(self) -> Path:
