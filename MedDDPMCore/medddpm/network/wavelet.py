@@ -12,23 +12,26 @@ from torch import Tensor
 BANDS = 8  # of a block of 2x2x2 voxels: its mean and seven differences
 
 
-def _matrix(like: Tensor) -> Tensor:
-    """(8, 8): rows are bands, the first the mean times sqrt(8), columns the voxels of a block."""
-    step = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=like.dtype, device=like.device)
-    return torch.kron(torch.kron(step, step), step) / BANDS**0.5
+AXES = (-3, -2, -1)  # of space
 
 
 def to_bands(x: Tensor) -> Tensor:
-    """(B, C, D, H, W) with even sides -> (B, 8 C, D/2, H/2, W/2); channel 8 c + b is band b of channel c."""
-    b, c, d, h, w = x.shape
-    blocks = x.reshape(b, c, d // 2, 2, h // 2, 2, w // 2, 2).permute(0, 2, 4, 6, 1, 3, 5, 7)
-    bands = blocks.reshape(-1, BANDS) @ _matrix(x)
-    return bands.reshape(b, d // 2, h // 2, w // 2, c * BANDS).permute(0, 4, 1, 2, 3)
+    """(B, C, D, H, W) with even sides -> (B, 8 C, D/2, H/2, W/2); channel 8 c + b is band b of channel c.
+
+    Band 0 is the mean of a block times sqrt(8); the highest bit of b tells whether it is a difference along D, the
+    lowest whether it is one along W.
+    """
+    parts = [x]
+    for axis in AXES:  # a third of the time of a product with the matrix of all bands
+        pairs = [part.unflatten(axis, (-1, 2)).unbind(axis) for part in parts]
+        parts = [found for first, second in pairs for found in (first + second, first - second)]
+    return (torch.stack(parts, dim=2) / BANDS**0.5).flatten(1, 2)
 
 
 def from_bands(bands: Tensor) -> Tensor:
     """The inverse of ``to_bands``."""
-    b, c, d, h, w = bands.shape
-    blocks = bands.permute(0, 2, 3, 4, 1).reshape(-1, BANDS) @ _matrix(bands)
-    voxels = blocks.reshape(b, d, h, w, c // BANDS, 2, 2, 2).permute(0, 4, 1, 5, 2, 6, 3, 7)
-    return voxels.reshape(b, c // BANDS, 2 * d, 2 * h, 2 * w)
+    parts = bands.unflatten(1, (-1, BANDS)).unbind(2)
+    for axis in reversed(AXES):
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        parts = tuple(torch.stack((a + b, a - b), dim=axis).flatten(axis - 1, axis) for a, b in pairs)
+    return parts[0] / BANDS**0.5
