@@ -16,6 +16,7 @@ from medddpm import load_model
 from medddpm.config import NetworkConfig, ScheduleConfig
 from medddpm.dataset import DatasetConfig, read_dataset_config
 from medddpm.errors import Cancelled, InputError, MedDDPMError
+from medddpm.network.appearance import Appearance
 from medddpm.network.build import build_network
 from medddpm.network.compact import CompactUNet
 from medddpm.progress import SilentReporter
@@ -32,6 +33,7 @@ from training_runs import make_dataset, tensors, tiny_config
 
 EVERYTHING = AugmentConfig(shift_voxels=1, affine=0.6, elastic=0.6, elastic_smoothness_mm=40, intensity=0.5)
 COMPACT = NetworkConfig(1, 2, 8, (1, 2), groups=4, domain="wavelet")
+RESIDUAL = replace(COMPACT, domain="residual")
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,18 @@ def test_a_continued_run_equals_the_uninterrupted_one_bit_for_bit(
     train(replace(config, iterations=2), tmp_path / "parts")
     assert same(whole, train(config, tmp_path / "parts"))
     assert not same(whole, train(replace(config, seed=1), tmp_path / "other"))
+
+
+@pytest.mark.parametrize("network", [COMPACT, RESIDUAL])
+def test_a_continued_run_does_not_measure_the_dataset_again(
+    dataset: Path, tmp_path: Path, network: NetworkConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(dataset, network=network, schedule=ScheduleConfig(steps=20, prediction="x0"), iterations=1)
+    whole = train(replace(config, iterations=2), tmp_path / "whole")
+    train(config, tmp_path / "parts")
+    for measured in (CompactUNet, Appearance):
+        monkeypatch.setattr(measured, "fit", lambda network, cases: pytest.fail("measured again"))
+    assert same(whole, train(replace(config, iterations=2), tmp_path / "parts"))
 
 
 @pytest.mark.slow

@@ -90,20 +90,22 @@ def starting_network(
     config: TrainConfig,
     model: ModelConfig,
     schedule: Schedule,
-    dataset: PreparedDataset,
+    dataset: PreparedDataset | None,
     start: StartModel | None,
     reporter: Reporter,
 ) -> Network:
     """The network to train, on the CPU: with random weights, or with those of ``start`` as far as they fit.
 
-    One on bands knows the schedule and the statistics of ``dataset``.
+    One on bands knows the schedule and the statistics of ``dataset``; None where they come with the weights of a
+    checkpoint, since computing them takes a while.
     """
     network = network_to_train(model, config.loss)
     if isinstance(network, UNet3D):
         open_path(network)
     if isinstance(network, CompactUNet | ResidualUNet):
         network.use_schedule(torch.from_numpy(schedule.alpha), torch.from_numpy(schedule.sigma))
-        (network.fit if isinstance(network, CompactUNet) else network.appearance.fit)(dataset)
+        if dataset is not None:
+            (network.fit if isinstance(network, CompactUNet) else network.appearance.fit)(dataset)
     if start is not None:
         former, state = start
         require_same_architecture(str(config.start_from), former, model)

@@ -99,7 +99,7 @@ class Trainer:
             former = ModelConfig.from_json(checkpoint["model"])
         model = model_config(config, self.dataset.config, former, dropped_mask(config, self.dataset))
         schedule = Schedule.from_config(config.schedule)
-        state = self._state(model, schedule, start)
+        state = self._state(model, schedule, start, None if checkpoint else self.dataset)
         if checkpoint is not None:
             self.team.load_full_state(state, checkpoint)
             restore_random_state(checkpoint["random"])
@@ -112,9 +112,11 @@ class Trainer:
         objective = Objective(model, schedule, config.loss, config.mask_dropout, coder)
         return Context(config, self.folder, self.reporter, self.fabric, model, objective, self.dataset, state)
 
-    def _state(self, model: ModelConfig, schedule: Schedule, start: StartModel | None) -> TrainingState:
+    def _state(
+        self, model: ModelConfig, schedule: Schedule, start: StartModel | None, measured: PreparedDataset | None
+    ) -> TrainingState:
         torch.manual_seed(self.config.seed)
-        network: Any = starting_network(self.config, model, schedule, self.dataset, start, self.reporter)
+        network: Any = starting_network(self.config, model, schedule, measured, start, self.reporter)
         if self.config.activation_checkpointing:
             use_activation_checkpointing(network)
         network = network.to(memory_format=torch.channels_last_3d)
