@@ -3,7 +3,8 @@ r"""How the bundled demo models and the sample mask were made. From the reposito
 medddpm prepare BRATS_FOLDER out/demo-data --scheme glioma-anatomy \
     --grid 192x192x144:1:LPS --validation 0 --test-case ID --test-case ID ...
 medddpm train --dataset out/demo-data --preset demo --out out/demo-run
-python tools/demo.py package out/demo-run/outputs/model Resources/Models/demo
+python tools/demo.py package out/demo-run/outputs/model Resources/Models/demo \
+    "Demo: glioma masks to T1, T1ce, T2, FLAIR at 1 mm" --steps 12
 python tools/demo_card.py out/demo-data out/demo-run Resources/Models/demo
 python tools/demo.py sample-mask Resources/SampleMasks/glioma.nii.gz
 
@@ -11,7 +12,8 @@ and for whole heads, from label maps without any scan,
 
 the two commands at the top of tools/whole_head_simulation.py, then
 medddpm train --dataset out/heads-data --preset demo --out out/heads-run
-python tools/demo.py package out/heads-run/outputs/model Resources/Models/whole-head-demo --license Apache-2.0
+python tools/demo.py package out/heads-run/outputs/model Resources/Models/whole-head-demo \
+    "Demo: whole-head masks to T1ce at 3 mm, simulated" --license Apache-2.0
 python tools/demo_card.py out/heads-data out/heads-run Resources/Models/whole-head-demo --out out/heads-card \
     --images simulated
 
@@ -47,10 +49,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 @app.command()
-def package(model: Path, out: Path, license: str = LICENSE, sampler: str = "ddpm", steps: int = 25) -> None:
-    """Store the trained weights as float16 (half the size) with terms of use and default sampler."""
+def package(model: Path, out: Path, name: str, license: str = LICENSE, sampler: str = "ddpm", steps: int = 25) -> None:
+    """Store the trained weights as float16 (half the size) with name, terms of use and default sampler."""
     trained, state, _ = read_model_folder(model)
-    config = replace(trained, license=license, intended_use=INTENDED_USE, sampler=sampler, sampler_steps=steps)
+    config = replace(
+        trained, name=name, license=license, intended_use=INTENDED_USE, sampler=sampler, sampler_steps=steps
+    )
     save_model_folder(out, config, state, torch.float16)
 
 

@@ -3,14 +3,17 @@
 python tools/demo_card.py DATASET RUN Resources/Models/demo
 
 RUN is the run folder of the training, or its ``metrics.jsonl``. The model is evaluated as ``medddpm evaluate`` does
-(the samples and its report stay in ``out/demo-card``, so that an interrupted drawing goes on). Writes ``samples.png``,
-``loss.png`` and ``figures.json`` into the model folder and fills the figures into its README.md between the markers.
+(samples and reports stay in ``out/demo-card``, so that an interrupted drawing goes on): a network in the residual
+domain with tissues and contrast of each case, and once more with anatomy from the bank and contrast from the seed.
+Writes ``samples.png``, ``loss.png`` and ``figures.json`` into the model folder and fills the figures into its README.md
+between the markers.
 Needs matplotlib, besides the packages of the extra ``dev``.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,8 +22,10 @@ import numpy as np
 import typer
 from medddpm.cli.console import ConsoleReporter
 from medddpm.files import write_text
+from medddpm.models.config_file import read_config
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.evaluation.evaluate import evaluate
+from medddpm.training.evaluation.measures import ALL, MEASURES, Measured
 from medddpm.training.evaluation.request import EvaluationRequest
 from medddpm.training.evaluation.results import Evaluation, summary
 from medddpm.training.monitor.loss_chart import draw_loss
@@ -30,6 +35,7 @@ from medddpm.training.monitor.verdict import Metric
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+TOLD = ("with the case's own tissues and contrast", "with anatomy from the bank and contrast from the seed")
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 
 
@@ -73,20 +79,49 @@ def read_metrics(run: Path) -> list[Metric]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def as_markdown(found: Evaluation, images: str) -> str:
+def as_markdown(found: list[Evaluation], images: str) -> str:
     """The figures as the tables of the card; ``images``: what those of the dataset are called."""
-    asked = found.request
+    asked = found[0].request
     intro = (
         f"{asked.sampler}, {asked.steps} steps, seed {asked.seed}; baseline (in brackets): the mean intensity of each "
-        "label over the training cases, which knows the mask and nothing else."
+        f"label, {found[0].baseline_from}, and nothing else."
     )
     meaning = (
         f"Sharpness: strength of the finest detail over that of the {images} image. Label error: how far the mean "
         "intensity of a label is off, on a scale from -1 to 1."
     )
     title = f"Mean intensity inside each label (-1 to 1), {images} / synthetic:"
-    parts = [[intro], _case_table(found), [meaning], [_sets(found, images)], [title], _intensity_table(found)]
+    parts = [[intro], _case_table(found[0]), [meaning], [_sets(found[0], images)], [title], _intensity_table(found[0])]
+    for each, told in zip(found, TOLD, strict=False):
+        parts += [[f"Realism {told} (bold: outside of what is good):"], _measures_table(each)]
     return "\n\n".join("\n".join(part) for part in parts)
+
+
+def _measures_table(found: Evaluation) -> list[str]:
+    """A row a measure: what is judged in each modality, or in all images together, and the bounds of what is good."""
+    names = list(dict.fromkeys(one.name for one in found.measures))
+    lines = ["| measure | " + " | ".join(found.modalities) + " | good |", "| --- |" + " ---: |" * len(found.modalities)]
+    lines[1] += " --- |"
+    for name in names:
+        rows = {one.modality: one for one in found.measures if one.name == name and one.judged is not None}
+        if not rows:
+            continue
+        measure = MEASURES[name]
+        cells = [_judged(rows[modality]) if modality in rows else "" for modality in found.modalities]
+        if ALL in rows:
+            cells[0] = _judged(rows[ALL])
+        bounds = "" if measure.good is None else f"{measure.against} {_bounds(*measure.good)}"
+        lines.append(f"| {measure.heading} | " + " | ".join(cells) + f" | {bounds} |")
+    return lines
+
+
+def _judged(one: Measured) -> str:
+    text = f"{one.judged.value:.2f}" if one.judged else ""
+    return f"**{text}**" if one.good is False else text
+
+
+def _bounds(low: float, high: float | None) -> str:
+    return f"{low:.2g} or more" if high is None else f"{low:.2g} to {high:.2g}"
 
 
 def _case_table(found: Evaluation) -> list[str]:
@@ -135,12 +170,20 @@ def main(
     images: Annotated[str, typer.Option(help='What the dataset\'s images are: "real" or "simulated".')] = "real",
 ) -> None:
     """Sample every held-out mask once and write the card's pictures and figures."""
-    request = EvaluationRequest(str(model_folder), str(dataset), str(out), seed=seed, steps=steps, tumor_iterations=0)
+    residual = read_config(model_folder).network.domain == "residual"
+    ways = (("mask", "real"), ("seed", "seed")) if residual else (("mask", "seed"),)
+    found = []
     with ConsoleReporter() as reporter:
-        found = evaluate(request, reporter)
-    draw_samples(found, PreparedDataset(dataset, "test"), out, model_folder / "samples.png", images)
-    draw_loss(read_metrics(run), model_folder / "loss.png", found.model)
-    write_text(model_folder / "figures.json", json.dumps(summary(found), indent=2) + "\n")
+        for anatomy, contrast in ways:
+            place = out / f"{anatomy}-{contrast}"
+            request = EvaluationRequest(
+                str(model_folder), str(dataset), str(place), seed=seed, steps=steps, anatomy=anatomy, contrast=contrast
+            )
+            found.append(evaluate(replace(request, tumor_iterations=request.tumor_iterations * residual), reporter))
+    shown = out / "-".join(ways[0])
+    draw_samples(found[0], PreparedDataset(dataset, "test"), shown, model_folder / "samples.png", images)
+    draw_loss(read_metrics(run), model_folder / "loss.png", found[0].model)
+    write_text(model_folder / "figures.json", json.dumps([summary(each) for each in found], indent=1) + "\n")
     card = model_folder / "README.md"
     text = card.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)

@@ -250,9 +250,9 @@ def test_only_the_tumor_and_what_it_displaces_change_in_a_growth_series(
         assert np.median(change[~near & (labels[i] > 0)]) < 0.1 * np.median(change[moved])
 
 
-def test_models_without_tissues_have_no_anatomy_to_choose(tmp_path: Path, mask: Path) -> None:
+def test_models_without_tissues_have_no_anatomy_to_choose(tmp_path: Path, mask: Path, tiny: Path) -> None:
     with pytest.raises(InputError, match="anatomy and contrast cannot be chosen"):
-        synthesize(mask, tmp_path, "demo", contrast="mean", device="cpu")
+        synthesize(mask, tmp_path, tiny, contrast="mean", device="cpu")
 
 
 @pytest.fixture(scope="module")

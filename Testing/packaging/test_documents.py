@@ -67,7 +67,7 @@ def test_python_of_the_first_lines_runs(tmp_path: Path) -> None:
     shapes, findings, last = result.stdout.strip().splitlines()
     assert shapes.startswith("{'T1': (") and "follows the numbers" in findings
     assert (tmp_path / "out" / "python" / "glioma" / "provenance.json").is_file()
-    assert "T1" in last and last.endswith("(1, 4, 80, 96, 80)")
+    assert "T1" in last and last.endswith("(1, 4, 152, 192, 192)")
 
 
 @pytest.mark.slow

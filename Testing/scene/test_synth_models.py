@@ -42,8 +42,8 @@ def rewrite(folder, **changes):
 def test_the_demo_is_described(library):
     demo = library.describe("demo")
     assert demo.modalities == ("T1", "T1ce", "T2", "FLAIR") and "demo" not in dict(library.added())
-    assert [label.value for label in demo.config.scheme.labels] == [1, 2, 3, 4]
-    assert demo.config.grid.shape == (80, 96, 80) and demo.steps == demo.config.sampler_steps
+    assert demo.config.scheme.name == "glioma-anatomy"
+    assert demo.config.grid.shape == (192, 192, 144) and demo.steps == demo.config.sampler_steps
     assert "research" in demo.config.license and not demo.permissive
     assert ("demo", demo.title) in library.entries() and library.lastUsed == "demo"
 
@@ -121,10 +121,11 @@ def test_settings_of_the_application():
 
 def test_qualities(library):
     demo = library.describe("demo")
-    assert (demo.config.sampler, demo.steps) == ("ddpm", 25), "its own number of steps, not all of the schedule's"
-    assert samplerAndSteps(Quality.PREVIEW, demo) == ("ddpm", 8)
+    own = demo.config.sampler
+    assert demo.steps == 12, "its own number of steps, not all of the schedule's"
+    assert samplerAndSteps(Quality.PREVIEW, demo) == (own, 4)
     assert samplerAndSteps(Quality.STANDARD, demo) == (None, None)
-    assert samplerAndSteps(Quality.REFERENCE, demo) == ("ddpm", 250)
+    assert samplerAndSteps(Quality.REFERENCE, demo) == ("ddpm", 1000)
     assert samplerAndSteps(Quality.CUSTOM, demo, "ddim", 40) == ("ddim", 40)
     assert samplerAndSteps(Quality.CUSTOM, demo) == (None, None)
     assert all(quality.label() for quality in Quality)
