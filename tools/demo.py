@@ -5,7 +5,7 @@ medddpm prepare BRATS_FOLDER out/demo-data --scheme glioma-anatomy \
 medddpm train --dataset out/demo-data --preset demo --out out/demo-run
 python tools/demo.py package out/demo-run/outputs/model Resources/Models/demo \
     "Demo: glioma masks to T1, T1ce, T2, FLAIR at 1 mm" --steps 12
-python tools/demo_card.py out/demo-data out/demo-run Resources/Models/demo
+python tools/demo_card.py out/demo-data out/demo-run Resources/Models/demo --bounds docs/demo.md
 python tools/demo.py sample-mask Resources/SampleMasks/glioma.nii.gz
 
 and for whole heads, from label maps without any scan,
@@ -13,7 +13,7 @@ and for whole heads, from label maps without any scan,
 the two commands at the top of tools/whole_head_simulation.py, then
 medddpm train --dataset out/heads-data --preset demo --out out/heads-run
 python tools/demo.py package out/heads-run/outputs/model Resources/Models/whole-head-demo \
-    "Demo: whole-head masks to T1ce at 3 mm, simulated" --license Apache-2.0
+    "Demo: whole-head masks to T1ce at 3 mm, from simulated scans" --license Apache-2.0
 python tools/demo_card.py out/heads-data out/heads-run Resources/Models/whole-head-demo --out out/heads-card \
     --images simulated
 

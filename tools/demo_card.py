@@ -6,14 +6,13 @@ RUN is the run folder of the training, or its ``metrics.jsonl``. The model is ev
 (samples and reports stay in ``out/demo-card``, so that an interrupted drawing goes on): a network in the residual
 domain with tissues and contrast of each case, and once more with anatomy from the bank and contrast from the seed.
 Writes ``samples.png``, ``loss.png`` and ``figures.json`` into the model folder and fills the figures into its README.md
-between the markers.
+between the markers; ``--bounds docs/demo.md`` fills the measures of realism into that page as well.
 Needs matplotlib, besides the packages of the extra ``dev``.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +24,7 @@ from medddpm.files import write_text
 from medddpm.models.config_file import read_config
 from medddpm.training.dataset import PreparedDataset
 from medddpm.training.evaluation.evaluate import evaluate
-from medddpm.training.evaluation.measures import ALL, MEASURES, Measured
+from medddpm.training.evaluation.measures import MEASURES
 from medddpm.training.evaluation.request import EvaluationRequest
 from medddpm.training.evaluation.results import Evaluation, summary
 from medddpm.training.monitor.loss_chart import draw_loss
@@ -35,7 +34,7 @@ from medddpm.training.monitor.verdict import Metric
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-TOLD = ("with the case's own tissues and contrast", "with anatomy from the bank and contrast from the seed")
+WAYS = {("mask", "real"): "own tissues and contrast", ("seed", "seed"): "anatomy from the bank, contrast from the seed"}
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 
 
@@ -84,7 +83,7 @@ def as_markdown(found: list[Evaluation], images: str) -> str:
     asked = found[0].request
     intro = (
         f"{asked.sampler}, {asked.steps} steps, seed {asked.seed}; baseline (in brackets): the mean intensity of each "
-        f"label, {found[0].baseline_from}, and nothing else."
+        f"label in {found[0].baseline_from}, and nothing else."
     )
     meaning = (
         f"Sharpness: strength of the finest detail over that of the {images} image. Label error: how far the mean "
@@ -92,36 +91,35 @@ def as_markdown(found: list[Evaluation], images: str) -> str:
     )
     title = f"Mean intensity inside each label (-1 to 1), {images} / synthetic:"
     parts = [[intro], _case_table(found[0]), [meaning], [_sets(found[0], images)], [title], _intensity_table(found[0])]
-    for each, told in zip(found, TOLD, strict=False):
-        parts += [[f"Realism {told} (bold: outside of what is good):"], _measures_table(each)]
-    return "\n\n".join("\n".join(part) for part in parts)
+    return "\n\n".join("\n".join(part) for part in [*parts, bounds_table(found)])
 
 
-def _measures_table(found: Evaluation) -> list[str]:
-    """A row a measure: what is judged in each modality, or in all images together, and the bounds of what is good."""
-    names = list(dict.fromkeys(one.name for one in found.measures))
-    lines = ["| measure | " + " | ".join(found.modalities) + " | good |", "| --- |" + " ---: |" * len(found.modalities)]
-    lines[1] += " --- |"
-    for name in names:
-        rows = {one.modality: one for one in found.measures if one.name == name and one.judged is not None}
-        if not rows:
-            continue
-        measure = MEASURES[name]
-        cells = [_judged(rows[modality]) if modality in rows else "" for modality in found.modalities]
-        if ALL in rows:
-            cells[0] = _judged(rows[ALL])
-        bounds = "" if measure.good is None else f"{measure.against} {_bounds(*measure.good)}"
-        lines.append(f"| {measure.heading} | " + " | ".join(cells) + f" | {bounds} |")
+def bounds_table(found: list[Evaluation]) -> list[str]:
+    """A row a figure with its bound: of every modality, or of all images together; bold what is outside of it."""
+    heads = [WAYS.get((each.request.anatomy, each.request.contrast), "synthetic") for each in found]
+    lines = [f"| {' | '.join(['measure (' + ', '.join(found[0].modalities) + ')', 'good', *heads])} |"]
+    lines += ["| --- " * (len(found) + 2) + "|"]
+    for heading, figure, digits in (("PSNR inside, dB", "psnr", 2), ("MS-SSIM", "ms_ssim", 4)):
+        pairs = [[getattr(mean, figure) for mean in (each.mean, each.baseline_mean)] for each in found]
+        cells = [
+            _bold(_text(made, digits), None if None in (made, base) else made > base) + f" ({_text(base, digits)})"
+            for made, base in pairs
+        ]
+        lines.append(f"| {heading} (baseline) | above the baseline | {' | '.join(cells)} |")
+    for name, measure in MEASURES.items():
+        values = [[one for one in each.measures if one.name == name and one.judged] for each in found]
+        if measure.good and any(values):
+            low, high = measure.good
+            bounds = f"{low:.2g} or more" if high is None else f"{low:.2g} to {high:.2g}"
+            cells = [
+                ", ".join(_bold(_text(one.judged.value, 2), one.good) for one in row if one.judged) for row in values
+            ]
+            lines.append(f"| {measure.heading} | {measure.against} {bounds} | {' | '.join(cells)} |")
     return lines
 
 
-def _judged(one: Measured) -> str:
-    text = f"{one.judged.value:.2f}" if one.judged else ""
-    return f"**{text}**" if one.good is False else text
-
-
-def _bounds(low: float, high: float | None) -> str:
-    return f"{low:.2g} or more" if high is None else f"{low:.2g} to {high:.2g}"
+def _bold(text: str, good: bool | None) -> str:
+    return f"**{text}**" if good is False else text
 
 
 def _case_table(found: Evaluation) -> list[str]:
@@ -168,26 +166,31 @@ def main(
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler; left out: the model's.")] = None,
     out: Annotated[Path, typer.Option(help="Where the samples and the report go.")] = Path("out/demo-card"),
     images: Annotated[str, typer.Option(help='What the dataset\'s images are: "real" or "simulated".')] = "real",
+    bounds: Annotated[Path | None, typer.Option(help="Page of the documentation to fill the measures into.")] = None,
 ) -> None:
     """Sample every held-out mask once and write the card's pictures and figures."""
-    residual = read_config(model_folder).network.domain == "residual"
-    ways = (("mask", "real"), ("seed", "seed")) if residual else (("mask", "seed"),)
+    ways = WAYS if read_config(model_folder).network.domain == "residual" else (("mask", "seed"),)
     found = []
     with ConsoleReporter() as reporter:
         for anatomy, contrast in ways:
-            place = out / f"{anatomy}-{contrast}"
+            place = str(out / f"{anatomy}-{contrast}")
             request = EvaluationRequest(
-                str(model_folder), str(dataset), str(place), seed=seed, steps=steps, anatomy=anatomy, contrast=contrast
+                str(model_folder), str(dataset), place, seed=seed, steps=steps, anatomy=anatomy, contrast=contrast
             )
-            found.append(evaluate(replace(request, tumor_iterations=request.tumor_iterations * residual), reporter))
-    shown = out / "-".join(ways[0])
+            found.append(evaluate(request, reporter))
+    shown = Path(found[0].request.out)
     draw_samples(found[0], PreparedDataset(dataset, "test"), shown, model_folder / "samples.png", images)
     draw_loss(read_metrics(run), model_folder / "loss.png", found[0].model)
     write_text(model_folder / "figures.json", json.dumps([summary(each) for each in found], indent=1) + "\n")
-    card = model_folder / "README.md"
-    text = card.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    write_text(card, f"{before}{BEGIN}\n{as_markdown(found, images)}\n{END}{rest.split(END)[1]}")
+    fill(model_folder / "README.md", as_markdown(found, images))
+    if bounds is not None:
+        fill(bounds, "\n".join(bounds_table(found)))
+
+
+def fill(page: Path, text: str) -> None:
+    """Put ``text`` between the markers of a page."""
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    write_text(page, f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .spectrum import AXES
+
 BANDS = 8  # of a block of 2x2x2 voxels: its mean and seven differences
-
-
-AXES = (-3, -2, -1)  # of space
 
 
 def to_bands(x: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ class OptimizerConfig:
 
     kind: str = option(
         "adam",
-        "adam (paper), or muon (Jordan et al. 2024; for kernels of convolutions, Adam for the rest), which needs "
-        "fewer iterations.",
+        "adam (paper), or muon (Jordan et al. 2024; for kernels of convolutions, Adam for the rest), with which the "
+        "demo model learned faster.",
         choices=OPTIMIZERS,
     )
     lr: float = option(1e-5, "Learning rate.", above=0, below=1)
